@@ -1,0 +1,14 @@
+//! Value types of the field: prefixes, AS numbers, identifiers, address families.
+//!
+//! Pure values with parse, `Display` and ordering; nothing here knows a protocol. A [`Prefix`] is
+//! always masked: host bits are zero by construction, so equal prefixes are equal values.
+
+mod asn;
+mod family;
+mod prefix;
+mod router_id;
+
+pub use asn::{Asn, ParseAsnError};
+pub use family::{AfiSafi, Family};
+pub use prefix::{ParsePrefixError, Prefix, Prefix4, Prefix6};
+pub use router_id::{ParseRouterIdError, RouterId};

@@ -1,0 +1,2 @@
+//! Integration tests: one binary, one module a subject.
+#![expect(missing_docs, reason = "tests document themselves by name")]
