@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! The `dunlin` command.
 
 use std::process::ExitCode;
@@ -5,3 +6,6 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     dunlin::cli::main()
 }
+=======
+fn main() {}
+>>>>>>> h-wire
