@@ -1,4 +1,5 @@
 <<<<<<< HEAD
+<<<<<<< HEAD
 //! The `dunlin` command.
 
 use std::process::ExitCode;
@@ -9,3 +10,6 @@ fn main() -> ExitCode {
 =======
 fn main() {}
 >>>>>>> h-wire
+=======
+fn main() {}
+>>>>>>> h-config

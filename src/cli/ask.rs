@@ -36,9 +36,16 @@ pub(super) fn print_version(output: Output) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let result = match output {
         Output::Table => writeln!(io::stdout(), "dunlin {version}"),
-        Output::Json => print_json(&Answer::Version { version, protocol: VERSION }),
+        Output::Json => print_json(&Answer::Version {
+            version,
+            protocol: VERSION,
+        }),
     };
-    if result.is_ok() { ExitCode::SUCCESS } else { Exit::Failed.into() }
+    if result.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        Exit::Failed.into()
+    }
 }
 
 #[derive(Debug)]
@@ -81,9 +88,10 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
 
 fn peer_request(name: String, order: &PeerOrder) -> Request {
     match order {
-        PeerOrder::Shutdown { message } => {
-            Request::PeerShutdown { name, message: message.clone() }
-        }
+        PeerOrder::Shutdown { message } => Request::PeerShutdown {
+            name,
+            message: message.clone(),
+        },
         PeerOrder::Enable => Request::PeerEnable { name },
         PeerOrder::Reset => Request::PeerReset { name },
         PeerOrder::Refresh => Request::PeerRefresh { name },
@@ -138,10 +146,17 @@ fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem
 
 fn routes(client: &mut Client, prefix: Option<&str>, output: Output) -> Result<ExitCode, Problem> {
     let mut after = None;
-    let mut whole = Routes { routes: Vec::new(), next: None };
+    let mut whole = Routes {
+        routes: Vec::new(),
+        next: None,
+    };
     loop {
         let prefix = prefix.map(str::to_owned);
-        let page = match client.ask(&Request::Routes { prefix, after, limit: PAGE })? {
+        let page = match client.ask(&Request::Routes {
+            prefix,
+            after,
+            limit: PAGE,
+        })? {
             Answer::Routes(page) => page,
             other => return print(&other, output, false),
         };
@@ -162,7 +177,10 @@ fn routes(client: &mut Client, prefix: Option<&str>, output: Output) -> Result<E
 
 fn fib(client: &mut Client, output: Output) -> Result<ExitCode, Problem> {
     let mut after = None;
-    let mut whole = Fib { routes: Vec::new(), next: None };
+    let mut whole = Fib {
+        routes: Vec::new(),
+        next: None,
+    };
     loop {
         let page = match client.ask(&Request::Fib { after, limit: PAGE })? {
             Answer::Fib(page) => page,

@@ -9,23 +9,56 @@ const GREEN: u8 = 32;
 const RED: u8 = 31;
 
 pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
-    let Status { node, asn, router_id, version, uptime, .. } = status;
-    writeln!(out, "{node}  AS {asn}  router id {router_id}  dunlin {version}  up {}", ago(*uptime))?;
-    writeln!(out, "listening    {}", none_if_empty(&status.listening.join(", ")))?;
+    let Status {
+        node,
+        asn,
+        router_id,
+        version,
+        uptime,
+        ..
+    } = status;
+    writeln!(
+        out,
+        "{node}  AS {asn}  router id {router_id}  dunlin {version}  up {}",
+        ago(*uptime)
+    )?;
+    writeln!(
+        out,
+        "listening    {}",
+        none_if_empty(&status.listening.join(", "))
+    )?;
     writeln!(
         out,
         "cluster      {} (read {} ago)",
         status.datastore,
         ago(status.datastore_read)
     )?;
-    writeln!(out, "sessions     {} of {} Established", status.established, status.peers)?;
-    writeln!(out, "own blocks   {}", none_if_empty(&status.originated.join(", ")))?;
+    writeln!(
+        out,
+        "sessions     {} of {} Established",
+        status.established, status.peers
+    )?;
+    writeln!(
+        out,
+        "own blocks   {}",
+        none_if_empty(&status.originated.join(", "))
+    )?;
     for table in &status.tables {
         let (destinations, paths) = (table.destinations, table.paths);
-        writeln!(out, "{:<12} {destinations} prefixes, {paths} paths", table.family)?;
+        writeln!(
+            out,
+            "{:<12} {destinations} prefixes, {paths} paths",
+            table.family
+        )?;
     }
     if let Some(kernel) = &status.kernel {
-        let Kernel { wanted, installed, written, repaired, .. } = kernel;
+        let Kernel {
+            wanted,
+            installed,
+            written,
+            repaired,
+            ..
+        } = kernel;
         writeln!(
             out,
             "kernel       {installed} of {wanted} routes in place ({written} writes, \
@@ -47,14 +80,20 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
     if peers.is_empty() {
         return writeln!(out, "no peers are configured");
     }
-    let mut table =
-        Table::new(&["PEER", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT"]);
+    let mut table = Table::new(&[
+        "PEER", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT",
+    ]);
     for peer in peers {
-        let state = if peer.shutdown { "Shutdown" } else { peer.state.as_str() };
+        let state = if peer.shutdown {
+            "Shutdown"
+        } else {
+            peer.state.as_str()
+        };
         table.row(vec![
             peer.name.clone(),
             address(peer),
-            peer.asn.map_or_else(|| "any".to_owned(), |asn| asn.to_string()),
+            peer.asn
+                .map_or_else(|| "any".to_owned(), |asn| asn.to_string()),
             state.to_owned(),
             ago(peer.since),
             peer.received.to_string(),
@@ -80,8 +119,16 @@ fn address(peer: &Peer) -> String {
 }
 
 pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
-    let asn = peer.asn.map_or_else(|| "any AS".to_owned(), |asn| format!("AS {asn}"));
-    writeln!(out, "{}  {}  {asn}  ({})", peer.name, address(peer), peer.kind)?;
+    let asn = peer
+        .asn
+        .map_or_else(|| "any AS".to_owned(), |asn| format!("AS {asn}"));
+    writeln!(
+        out,
+        "{}  {}  {asn}  ({})",
+        peer.name,
+        address(peer),
+        peer.kind
+    )?;
     writeln!(
         out,
         "  state        {} for {} (since {})",
@@ -90,27 +137,47 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
         utc(peer.since_time)
     )?;
     if peer.shutdown {
-        writeln!(out, "  shut down by an operator; `dunlin peer {} enable` undoes it", peer.name)?;
+        writeln!(
+            out,
+            "  shut down by an operator; `dunlin peer {} enable` undoes it",
+            peer.name
+        )?;
     }
     if let Some(problem) = &peer.problem {
         writeln!(out, "  problem      {problem}")?;
     }
     if let Some(error) = &peer.last_error {
-        writeln!(out, "  last error   {} ({} ago)", error.message, ago(error.ago))?;
+        writeln!(
+            out,
+            "  last error   {} ({} ago)",
+            error.message,
+            ago(error.ago)
+        )?;
     }
     if let (Some(local), Some(id)) = (&peer.local_address, &peer.router_id) {
         writeln!(out, "  addresses    local {local}, peer's router id {id}")?;
     }
     if let Some(hold) = peer.hold_time {
-        let hold = if hold == 0 { "off".to_owned() } else { format!("{hold}s") };
+        let hold = if hold == 0 {
+            "off".to_owned()
+        } else {
+            format!("{hold}s")
+        };
         writeln!(out, "  hold time    {hold}")?;
     }
     if !peer.families.is_empty() {
         writeln!(out, "  families     {}", peer.families.join(", "))?;
-        writeln!(out, "  agreed       {}", none_if_empty(&peer.capabilities.join(", ")))?;
+        writeln!(
+            out,
+            "  agreed       {}",
+            none_if_empty(&peer.capabilities.join(", "))
+        )?;
     }
     let (received, accepted, sent) = (peer.received, peer.accepted, peer.sent);
-    writeln!(out, "  prefixes     {received} received, {accepted} accepted, {sent} sent")?;
+    writeln!(
+        out,
+        "  prefixes     {received} received, {accepted} accepted, {sent} sent"
+    )?;
     writeln!(out, "  messages in  {}", messages(&peer.messages_in))?;
     writeln!(out, "  messages out {}", messages(&peer.messages_out))?;
     writeln!(
@@ -122,7 +189,13 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
 }
 
 fn messages(messages: &Messages) -> String {
-    let Messages { open, update, notification, keepalive, route_refresh } = messages;
+    let Messages {
+        open,
+        update,
+        notification,
+        keepalive,
+        route_refresh,
+    } = messages;
     format!(
         "{open} OPEN, {update} UPDATE, {keepalive} KEEPALIVE, {notification} NOTIFICATION, \
          {route_refresh} ROUTE-REFRESH"

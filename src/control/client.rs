@@ -53,10 +53,15 @@ impl Client {
     /// # Errors
     /// [`ClientError::Connect`].
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        let connect = |source| ClientError::Connect { path: path.to_owned(), source };
+        let connect = |source| ClientError::Connect {
+            path: path.to_owned(),
+            source,
+        };
         let stream = UnixStream::connect(path).map_err(connect)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { lines: BufReader::new(stream) })
+        Ok(Self {
+            lines: BufReader::new(stream),
+        })
     }
 
     /// Asks and waits for the answer.

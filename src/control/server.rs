@@ -52,7 +52,10 @@ impl Server {
         E: From<Pending> + Send + 'static,
     {
         let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("control socket {}: {error}", path.display()))
+            io::Error::new(
+                error.kind(),
+                format!("control socket {}: {error}", path.display()),
+            )
         };
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             let taken = "another dunlin already serves it; stop that one or choose another path";
@@ -68,10 +71,14 @@ impl Server {
         let listener = bind_private(path).map_err(named)?;
         if let Some(group) = group {
             std::os::unix::fs::chown(path, None, Some(group)).map_err(named)?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(named)?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+                .map_err(named)?;
         }
         let task = tokio::spawn(accept(listener, requests));
-        Ok(Self { path: path.to_owned(), task })
+        Ok(Self {
+            path: path.to_owned(),
+            task,
+        })
     }
 }
 
@@ -98,7 +105,9 @@ where
 {
     let places = Arc::new(Semaphore::new(CLIENTS));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, _address)) => {
                 let requests = requests.clone();
@@ -135,7 +144,11 @@ async fn serve<E: From<Pending>>(stream: UnixStream, requests: mpsc::Sender<E>) 
         let answer = match serde_json::from_slice::<Request>(&line) {
             Ok(request) => {
                 let (reply, answer) = oneshot::channel();
-                if requests.send(Pending { request, reply }.into()).await.is_err() {
+                if requests
+                    .send(Pending { request, reply }.into())
+                    .await
+                    .is_err()
+                {
                     return Ok(());
                 }
                 match answer.await {

@@ -74,7 +74,9 @@ impl fmt::Display for Rejection {
             Self::PoolFromOutside => {
                 "it is inside an IP pool, which the mesh carries (import = \"accept-all\" takes it)"
             }
-            Self::NotOwn => "only own blocks go to outside peers (export = \"accept-all\" sends it)",
+            Self::NotOwn => {
+                "only own blocks go to outside peers (export = \"accept-all\" sends it)"
+            }
         })
     }
 }
@@ -97,7 +99,11 @@ pub fn import(
     if around.own_blocks.iter().any(|own| own.covers(prefix)) {
         return Err(Rejection::OwnBlock);
     }
-    if around.own_addresses.iter().any(|own| Prefix::host(*own) == prefix) {
+    if around
+        .own_addresses
+        .iter()
+        .any(|own| Prefix::host(*own) == prefix)
+    {
         return Err(Rejection::OwnAddress);
     }
     let in_pool = around.pools.iter().any(|pool| pool.covers(prefix));
@@ -146,23 +152,41 @@ mod tests {
     fn mesh_peers_bring_pool_prefixes_only() {
         assert_eq!(safe(PeerClass::Mesh, true, "10.244.2.0/26"), Ok(()));
         assert_eq!(safe(PeerClass::Mesh, true, "fd00:10:244:2::/64"), Ok(()));
-        assert_eq!(safe(PeerClass::Mesh, true, "8.8.8.0/24"), Err(Rejection::OutsidePools));
-        assert_eq!(safe(PeerClass::Mesh, true, "0.0.0.0/0"), Err(Rejection::OutsidePools));
+        assert_eq!(
+            safe(PeerClass::Mesh, true, "8.8.8.0/24"),
+            Err(Rejection::OutsidePools)
+        );
+        assert_eq!(
+            safe(PeerClass::Mesh, true, "0.0.0.0/0"),
+            Err(Rejection::OutsidePools)
+        );
     }
 
     #[test]
     fn nobody_takes_over_own_blocks_or_addresses() {
         for class in [PeerClass::Mesh, PeerClass::Internal, PeerClass::External] {
-            assert_eq!(safe(class, false, "10.244.1.0/26"), Err(Rejection::OwnBlock));
-            assert_eq!(safe(class, false, "10.244.1.7/32"), Err(Rejection::OwnBlock));
-            assert_eq!(safe(class, false, "10.0.0.1/32"), Err(Rejection::OwnAddress));
+            assert_eq!(
+                safe(class, false, "10.244.1.0/26"),
+                Err(Rejection::OwnBlock)
+            );
+            assert_eq!(
+                safe(class, false, "10.244.1.7/32"),
+                Err(Rejection::OwnBlock)
+            );
+            assert_eq!(
+                safe(class, false, "10.0.0.1/32"),
+                Err(Rejection::OwnAddress)
+            );
         }
     }
 
     #[test]
     fn outside_peers_bring_pool_prefixes_only_where_they_carry_them() {
         let outside = PeerClass::External;
-        assert_eq!(safe(outside, true, "10.244.2.0/26"), Err(Rejection::PoolFromOutside));
+        assert_eq!(
+            safe(outside, true, "10.244.2.0/26"),
+            Err(Rejection::PoolFromOutside)
+        );
         assert_eq!(safe(outside, false, "10.244.2.0/26"), Ok(()));
         assert_eq!(safe(outside, true, "0.0.0.0/0"), Ok(()));
     }
@@ -170,9 +194,18 @@ mod tests {
     #[test]
     fn only_own_blocks_leave_to_the_outside_unless_switched() {
         assert_eq!(export(PolicyKind::Safe, PeerClass::External, true), Ok(()));
-        assert_eq!(export(PolicyKind::Safe, PeerClass::External, false), Err(Rejection::NotOwn));
-        assert_eq!(export(PolicyKind::AcceptAll, PeerClass::External, false), Ok(()));
-        assert_eq!(export(PolicyKind::RejectAll, PeerClass::Mesh, true), Err(Rejection::Switch));
+        assert_eq!(
+            export(PolicyKind::Safe, PeerClass::External, false),
+            Err(Rejection::NotOwn)
+        );
+        assert_eq!(
+            export(PolicyKind::AcceptAll, PeerClass::External, false),
+            Ok(())
+        );
+        assert_eq!(
+            export(PolicyKind::RejectAll, PeerClass::Mesh, true),
+            Err(Rejection::Switch)
+        );
         assert_eq!(export(PolicyKind::Safe, PeerClass::Internal, false), Ok(()));
     }
 }

@@ -74,16 +74,32 @@ where
         let (stream, local) = match dialled {
             Ok(pair) => pair,
             Err(error) => {
-                let failed = Event::DialFailed { connection: id, error };
+                let failed = Event::DialFailed {
+                    connection: id,
+                    error,
+                };
                 let _gone = events.send(failed.into()).await;
                 return;
             }
         };
-        if events.send(Event::Connected { connection: id, local }.into()).await.is_ok() {
+        if events
+            .send(
+                Event::Connected {
+                    connection: id,
+                    local,
+                }
+                .into(),
+            )
+            .await
+            .is_ok()
+        {
             drive(id, stream, endpoint.max_message, queue, events).await;
         }
     });
-    Handle { outbound, tasks: vec![task.abort_handle()] }
+    Handle {
+        outbound,
+        tasks: vec![task.abort_handle()],
+    }
 }
 
 pub(super) fn serve<E>(
@@ -97,12 +113,19 @@ where
 {
     let (outbound, queue) = mpsc::unbounded_channel();
     let task = tokio::spawn(drive(id, stream, max_message, queue, events));
-    Handle { outbound, tasks: vec![task.abort_handle()] }
+    Handle {
+        outbound,
+        tasks: vec![task.abort_handle()],
+    }
 }
 
 async fn connect(endpoint: &Endpoint) -> io::Result<(TcpStream, SocketAddr)> {
     let ipv4 = endpoint.remote.is_ipv4();
-    let socket = if ipv4 { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if ipv4 {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     endpoint.options.apply_to(&SockRef::from(&socket), ipv4)?;
     if let Some(source) = endpoint.source {
         socket.bind(SocketAddr::new(source, 0))?;
@@ -137,8 +160,19 @@ async fn drive<E>(
     let (read_half, write_half) = stream.into_split();
     let reader = read(id, read_half, max_message, &events);
     let writer = write(id, write_half, queue, &events);
-    let error = either(reader, writer).await.err().map(|error| describe(&error));
-    let _gone = events.send(Event::Closed { connection: id, error }.into()).await;
+    let error = either(reader, writer)
+        .await
+        .err()
+        .map(|error| describe(&error));
+    let _gone = events
+        .send(
+            Event::Closed {
+                connection: id,
+                error,
+            }
+            .into(),
+        )
+        .await;
 }
 
 /// The result of whichever ends first.
@@ -188,11 +222,17 @@ where
         buffer.reserve(READ_SIZE);
         let ended = half.read_buf(&mut buffer).await? == 0;
         loop {
-            let decoded =
-                if ended { codec.decode_eof(&mut buffer)? } else { codec.decode(&mut buffer)? };
+            let decoded = if ended {
+                codec.decode_eof(&mut buffer)?
+            } else {
+                codec.decode(&mut buffer)?
+            };
             let Some(incoming) = decoded else { break };
             let bad = matches!(incoming, Incoming::Bad(_));
-            let received = Event::Received { connection: id, incoming };
+            let received = Event::Received {
+                connection: id,
+                incoming,
+            };
             if events.send(received.into()).await.is_err() {
                 return Ok(());
             }
@@ -235,7 +275,10 @@ where
                 return Err(io::ErrorKind::WriteZero.into());
             }
             advance(&mut batch, written);
-            let sent = Event::Sent { connection: id, octets: written };
+            let sent = Event::Sent {
+                connection: id,
+                octets: written,
+            };
             // A core that is busy reading must not stop the writing: skip the wait while closing.
             if !closing && events.send(sent.into()).await.is_err() {
                 return Ok(());
@@ -252,7 +295,8 @@ async fn write_some(half: &mut OwnedWriteHalf, batch: &[Bytes]) -> io::Result<us
         *slot = IoSlice::new(bytes);
         count += 1;
     }
-    half.write_vectored(slices.get(..count).unwrap_or(&[])).await
+    half.write_vectored(slices.get(..count).unwrap_or(&[]))
+        .await
 }
 
 /// Drops the first `written` octets of the batch.

@@ -30,7 +30,11 @@ impl Listener {
     where
         E: From<Event> + Send + 'static,
     {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
             // The two families have sockets of their own.
@@ -67,8 +71,21 @@ async fn accept<E: From<Event>>(listener: TcpListener, events: mpsc::Sender<E>) 
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                let Ok(local) = stream.local_addr() else { continue };
-                if events.send(Event::Accepted { stream, remote, local }.into()).await.is_err() {
+                let Ok(local) = stream.local_addr() else {
+                    continue;
+                };
+                if events
+                    .send(
+                        Event::Accepted {
+                            stream,
+                            remote,
+                            local,
+                        }
+                        .into(),
+                    )
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }

@@ -96,7 +96,10 @@ pub struct Transport<E> {
 impl<E: From<Event> + Send + 'static> Transport<E> {
     /// A transport that reports into `events`.
     pub fn new(events: mpsc::Sender<E>) -> Self {
-        Self { events, connections: BTreeMap::new() }
+        Self {
+            events,
+            connections: BTreeMap::new(),
+        }
     }
 
     /// Starts to connect; ends in `Connected` or `DialFailed`.
@@ -116,8 +119,12 @@ impl<E: From<Event> + Send + 'static> Transport<E> {
         endpoint: &Endpoint,
     ) -> io::Result<()> {
         endpoint.options.apply(&stream)?;
-        let handle =
-            connection::serve(connection, stream, endpoint.max_message, self.events.clone());
+        let handle = connection::serve(
+            connection,
+            stream,
+            endpoint.max_message,
+            self.events.clone(),
+        );
         self.connections.insert(connection, handle);
         Ok(())
     }

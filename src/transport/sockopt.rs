@@ -37,8 +37,11 @@ impl SocketOptions {
         }
         // DSCP CS6, "network control" (RFC 4594 §3.1), as every peer marks BGP. Not being allowed
         // to mark is no reason to stay without a session.
-        let marked =
-            if ipv4 { socket.set_tos_v4(0xC0) } else { socket.set_tclass_v6(0xC0) };
+        let marked = if ipv4 {
+            socket.set_tos_v4(0xC0)
+        } else {
+            socket.set_tclass_v6(0xC0)
+        };
         if let Err(error) = marked {
             tracing::debug!(%error, "cannot mark the socket as network control");
         }
