@@ -1,5 +1,3 @@
-<<<<<<< HEAD
-<<<<<<< HEAD
 //! The `dunlin` command.
 
 use std::process::ExitCode;
@@ -7,9 +5,3 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     dunlin::cli::main()
 }
-=======
-fn main() {}
->>>>>>> h-wire
-=======
-fn main() {}
->>>>>>> h-config
