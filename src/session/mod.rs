@@ -32,7 +32,7 @@
 mod backoff;
 pub mod collision;
 mod config;
-mod connection;
+
 mod event;
 pub mod negotiate;
 mod peer;
