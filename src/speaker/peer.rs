@@ -245,8 +245,8 @@ impl Speaker {
     }
 
     pub(super) fn input(&mut self, now: Instant, index: PeerIndex, input: session::Input<'_>) {
-        self.with_session(now, index, |session, now, ids, out| {
-            session.handle(now, input, ids, out);
+        self.with_session(now, index, |session, now, _ids, out| {
+            session.handle(now, input, out);
         });
     }
 
@@ -286,7 +286,7 @@ impl Speaker {
         let slot = index.index().checked_sub(1).and_then(|at| self.peers.get_mut(at));
         if let Some(Some(peer)) = slot {
             let input = session::Input::Message { connection, kind, body };
-            peer.session.handle(now, input, &mut self.ids, &mut out);
+            peer.session.handle(now, input, &mut out);
         }
         let update = matches!(out.as_slice(), [session::Output::Update { .. }]);
         if update {

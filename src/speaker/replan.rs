@@ -131,8 +131,8 @@ impl Speaker {
         let config = session_config(&planned, &self.plan);
         let Some(peer) = self.peer_mut(index) else { return said };
         peer.planned = planned;
-        self.with_session(now, index, |session, now, ids, out| {
-            let _whether_it_bounced = session.reconfigure(now, config, ids, out);
+        self.with_session(now, index, |session, now, _ids, out| {
+            let _whether_it_bounced = session.reconfigure(now, config, out);
         });
         if fields.iter().any(|field| is_import(*field)) {
             self.judge_again(index);
