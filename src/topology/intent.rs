@@ -278,6 +278,17 @@ impl Families {
     }
 }
 
+impl PeerScope {
+    /// Whether a node has the peer.
+    pub fn applies_to(&self, node: &Node) -> bool {
+        match self {
+            Self::All => true,
+            Self::Node(name) => *name == node.name,
+            Self::Selector(selector) => selector.matches(&node.labels),
+        }
+    }
+}
+
 impl Node {
     /// A node of that name with nothing else known.
     pub fn named(name: impl Into<String>) -> Self {

@@ -20,8 +20,7 @@ use std::net::IpAddr;
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use super::intent::{
-    BgpSettings, Families, Intent, Node, Peer, PeerRoutes, PeerScope, SessionSettings,
-    SourceAddress, TtlRule,
+    BgpSettings, Families, Intent, Node, Peer, PeerRoutes, SessionSettings, SourceAddress, TtlRule,
 };
 use crate::net::{Asn, Family, Prefix, RouterId};
 
@@ -175,7 +174,7 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
     let mut peers: Vec<PlannedPeer> = intent
         .peers
         .iter()
-        .filter(|peer| applies(&peer.scope, node) && !is_own(peer.peer_ip.address, node))
+        .filter(|peer| peer.scope.applies_to(node) && !is_own(peer.peer_ip.address, node))
         .map(|peer| explicit(intent, node, peer))
         .collect();
     if intent.bgp.node_to_node_mesh_enabled {
@@ -217,14 +216,6 @@ fn find<'a>(intent: &'a Intent, me: &str) -> Result<&'a Node, PlanError> {
             name: me.to_owned(),
             nearest: super::nearest(me, named.keys().copied()).map(str::to_owned),
         })
-}
-
-fn applies(scope: &PeerScope, node: &Node) -> bool {
-    match scope {
-        PeerScope::All => true,
-        PeerScope::Node(name) => *name == node.name,
-        PeerScope::Selector(selector) => selector.matches(&node.labels),
-    }
 }
 
 fn is_own(address: IpAddr, node: &Node) -> bool {
