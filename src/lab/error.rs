@@ -78,6 +78,10 @@ pub enum LabError {
         tail: String,
     },
 
+    /// Somebody asked the lab to end.
+    #[error("interrupted")]
+    Interrupted,
+
     /// Not all pods reached each other in time.
     #[error("{0}")]
     NotReached(String),

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::error::LabError;
 use super::namespace;
 use super::options::{INSIDE_COMMAND, InsideOptions};
+use super::privilege::OUTER_VARIABLE;
 
 /// How long a daemon may take to stop before it is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -120,6 +121,7 @@ impl Daemon {
             command.arg("--parent").arg(std::process::id().to_string());
         }
         command.args(["--", "run", "--config"]).arg(config);
+        command.env_remove(OUTER_VARIABLE);
         // Its own process group: Ctrl-C on the terminal is the lab's to handle, in order.
         command
             .stdin(Stdio::null())
