@@ -80,7 +80,7 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
         | Command::Run(_)
         | Command::Check(_)
         | Command::Lab(_)
-        | Command::LabInside { .. } => Request::Version,
+        | Command::LabInside(_) => Request::Version,
     };
     let one = matches!(command, Command::Peers { name: Some(_) });
     print(&client.ask(&request)?, args.output, one)
