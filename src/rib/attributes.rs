@@ -128,7 +128,12 @@ impl AttributeStore {
     }
 
     fn intern_canonical(&mut self, canonical: &[u8], attributes: &PathAttributes) -> AttributesId {
-        let Self { entries, index, hasher, .. } = self;
+        let Self {
+            entries,
+            index,
+            hasher,
+            ..
+        } = self;
         let hash = hasher.hash_one(canonical);
         let equal = |&id: &u32| entries.get(id).is_some_and(|e| e.bytes() == canonical);
         let rehash = |&id: &u32| hasher.hash_one(entries.get(id).map_or(&[][..], Entry::bytes));
@@ -143,7 +148,11 @@ impl AttributeStore {
             TableEntry::Vacant(place) => place,
         };
         let hot = Hot::of(attributes, self.next_hops.acquire(attributes.next_hop));
-        let entry = Entry { canonical: Some(canonical.into()), hot, refs: 1 };
+        let entry = Entry {
+            canonical: Some(canonical.into()),
+            hot,
+            refs: 1,
+        };
         let id = match entries.get_mut(self.free) {
             Some(free) => {
                 let id = self.free;
@@ -168,13 +177,17 @@ impl AttributeStore {
 
     /// Gives one reference back; the last one removes the set.
     pub fn release(&mut self, id: AttributesId) {
-        let Some(entry) = self.entries.get_mut(id.0) else { return };
+        let Some(entry) = self.entries.get_mut(id.0) else {
+            return;
+        };
         debug_assert!(entry.canonical.is_some(), "released once too often");
         entry.refs -= 1;
         if entry.refs > 0 {
             return;
         }
-        let Some(canonical) = entry.canonical.take() else { return };
+        let Some(canonical) = entry.canonical.take() else {
+            return;
+        };
         entry.refs = self.free;
         let next_hop = entry.hot.next_hop;
         self.free = id.0;
@@ -190,7 +203,10 @@ impl AttributeStore {
     /// The set behind a number that is still referenced.
     pub fn get(&self, id: AttributesId) -> Option<AttributesRef<'_>> {
         let entry = self.entries.get(id.0)?;
-        entry.canonical.is_some().then_some(AttributesRef { entry, id })
+        entry
+            .canonical
+            .is_some()
+            .then_some(AttributesRef { entry, id })
     }
 
     /// The number of a block of attributes that was parsed before, with one reference for the
@@ -307,17 +323,23 @@ impl AttributesRef<'_> {
 
     /// LOCAL_PREF, if there.
     pub fn local_pref(self) -> Option<u32> {
-        self.flags().contains(AttributeFlags::LOCAL_PREF).then_some(self.entry.hot.local_pref)
+        self.flags()
+            .contains(AttributeFlags::LOCAL_PREF)
+            .then_some(self.entry.hot.local_pref)
     }
 
     /// MULTI_EXIT_DISC, if there.
     pub fn med(self) -> Option<u32> {
-        self.flags().contains(AttributeFlags::MED).then_some(self.entry.hot.med)
+        self.flags()
+            .contains(AttributeFlags::MED)
+            .then_some(self.entry.hot.med)
     }
 
     /// ORIGINATOR_ID, if there.
     pub fn originator_id(self) -> Option<u32> {
-        self.flags().contains(AttributeFlags::ORIGINATOR).then_some(self.entry.hot.originator_id)
+        self.flags()
+            .contains(AttributeFlags::ORIGINATOR)
+            .then_some(self.entry.hot.originator_id)
     }
 
     /// The AS that MED is compared within, 0 for a path from inside.

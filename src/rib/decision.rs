@@ -82,7 +82,10 @@ pub struct DecisionConfig {
 
 impl Default for DecisionConfig {
     fn default() -> Self {
-        Self { med: MedMode::default(), max_paths: 1 }
+        Self {
+            med: MedMode::default(),
+            max_paths: 1,
+        }
     }
 }
 
@@ -110,8 +113,13 @@ struct Candidate {
     path_id: u32,
 }
 
-const BEFORE_MED: [Step; 5] =
-    [Step::LongLivedStale, Step::LocalPref, Step::Local, Step::AsPath, Step::Origin];
+const BEFORE_MED: [Step; 5] = [
+    Step::LongLivedStale,
+    Step::LocalPref,
+    Step::Local,
+    Step::AsPath,
+    Step::Origin,
+];
 const AFTER_MED: [Step; 2] = [Step::Ebgp, Step::Metric];
 const TIE: [Step; 2] = [Step::Originator, Step::ClusterList];
 
@@ -179,7 +187,11 @@ pub(crate) fn eligible(path: &Path, facts: Facts<'_>) -> bool {
     path.accepted
         && facts.store.get(path.attributes).is_some_and(|attributes| {
             path.peer.is_local()
-                || facts.store.next_hops().metric(attributes.next_hop()).is_some()
+                || facts
+                    .store
+                    .next_hops()
+                    .metric(attributes.next_hop())
+                    .is_some()
         })
 }
 
@@ -227,7 +239,9 @@ fn keep_lowest<K: Ord>(
     if alive.len() < 2 {
         return;
     }
-    let Some(lowest) = alive.iter().map(&key).min() else { return };
+    let Some(lowest) = alive.iter().map(&key).min() else {
+        return;
+    };
     alive.retain(|candidate| {
         let keep = key(candidate) == lowest;
         if !keep {
@@ -238,12 +252,11 @@ fn keep_lowest<K: Ord>(
 }
 
 /// RFC 4271 §9.1.2.2 c: a path goes if another one *of the same neighbour AS* has a lower MED.
-fn keep_lowest_med(
-    alive: &mut Vec<Candidate>,
-    mode: MedMode,
-    lost: &mut impl FnMut(usize, Step),
-) {
-    if alive.windows(2).all(|pair| matches!(pair, [a, b] if a.med == b.med)) {
+fn keep_lowest_med(alive: &mut Vec<Candidate>, mode: MedMode, lost: &mut impl FnMut(usize, Step)) {
+    if alive
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a.med == b.med))
+    {
         return;
     }
     match mode {

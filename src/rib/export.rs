@@ -139,7 +139,9 @@ pub fn rewrite(
 ) -> Option<PathAttributes> {
     attributes.next_hop = Some(next_hop(key, attributes.next_hop, source)?);
     if source.kind != PeerKind::Local {
-        attributes.unknown.retain(|a| a.flags & FLAG_TRANSITIVE != 0);
+        attributes
+            .unknown
+            .retain(|a| a.flags & FLAG_TRANSITIVE != 0);
         attributes.unknown.iter_mut().for_each(mark_partial);
     }
     match key.kind {
@@ -176,7 +178,9 @@ fn next_hop(key: &GroupKey, learnt: Option<NextHop>, source: &PeerFacts) -> Opti
         // is ever told to send to itself.
         (ExportKind::Ebgp { .. }, PeerKind::Ebgp) => kept.is_some_and(|hop| {
             hop.address == source.address
-                && key.shared_subnet.is_some_and(|subnet| subnet.contains(hop.address))
+                && key
+                    .shared_subnet
+                    .is_some_and(|subnet| subnet.contains(hop.address))
         }),
         (ExportKind::Ebgp { .. }, PeerKind::Ibgp | PeerKind::IbgpClient) => false,
         // Reflection must not touch the next hop (RFC 4456 §10).
