@@ -141,8 +141,8 @@ fn check_nodes(records: &Records, problems: &mut Problems) {
         if let Some(id) = node.value.router_id {
             ids.claim(id, "router id", (name, node.at("router-id")), problems);
         }
-        let alone = node.value.ipv4_address.is_none() && node.value.ipv6_address.is_none();
-        if alone && mesh && !records.incomplete {
+        let addressed = keys.iter().any(|(_, key)| node.mentions(key));
+        if mesh && !addressed {
             let message = format!("node {name} has no address, so no mesh session reaches it");
             problems.warning(node.at("name"), message);
         }
@@ -177,7 +177,7 @@ fn check_blocks(records: &Records, problems: &mut Problems) {
                 owner: &node.value.name,
                 place,
             });
-            if !records.incomplete && !pools.iter().any(|pool| pool.covers(*block)) {
+            if !records.pools_missing && !pools.iter().any(|pool| pool.covers(*block)) {
                 let near = pools.iter().filter(|pool| pool.family() == block.family());
                 let list: Vec<String> = near.map(ToString::to_string).collect();
                 let hint = if list.is_empty() {
@@ -254,7 +254,7 @@ fn check_peers(records: &Records, problems: &mut Problems) {
             let message = format!("peer {name} has the name of a node; the mesh needs it");
             problems.error(peer.at("name"), message);
         }
-        if !records.incomplete {
+        if !records.nodes_missing {
             check_scope(peer, &nodes, problems);
         }
     }

@@ -21,8 +21,10 @@ pub(crate) struct Records {
     pub(crate) pools: Vec<Record<Pool>>,
     pub(crate) nodes: Vec<Record<Node>>,
     pub(crate) peers: Vec<Record<Peer>>,
-    /// Some table could not be read: what refers to it can't be judged.
-    pub(crate) incomplete: bool,
+    /// Some pool could not be read: whether a block lies in one can't be judged.
+    pub(crate) pools_missing: bool,
+    /// Some node could not be read: whether a name is one can't be judged.
+    pub(crate) nodes_missing: bool,
 }
 
 /// A record and the places of its values.
@@ -39,6 +41,11 @@ impl<T> Record<T> {
     /// The place of a value, or else of the table.
     pub(crate) fn at(&self, key: &str) -> &Place {
         self.values.get(key).unwrap_or(&self.place)
+    }
+
+    /// Whether the table has a value for the key, though it may be wrong.
+    pub(crate) fn mentions(&self, key: &str) -> bool {
+        self.values.contains_key(key)
     }
 }
 
@@ -194,11 +201,16 @@ impl Records {
     /// Reads one file into what the others gave.
     pub(crate) fn read(&mut self, source: &Source<'_>, problems: &mut Problems) {
         let mut found = Problems::default();
-        if let Some(table) = source.parse(&mut found) {
-            let root = TableReader::new(source, &FILE, source.whole(), &table, &mut found);
+        let table = source.parse(&mut found);
+        let root = table
+            .as_ref()
+            .map(|table| TableReader::new(source, &FILE, source.whole(), table, &mut found));
+        // A misspelled [[node]] is a key that the file does not have.
+        self.pools_missing |= found.has_errors();
+        self.nodes_missing |= found.has_errors();
+        if let Some(root) = root {
             self.read_root(&root, &mut found);
         }
-        self.incomplete |= found.has_errors();
         problems.append(found);
     }
 
@@ -218,13 +230,21 @@ impl Records {
                 }
             }
         }
-        for table in root.tables("ip-pool", &POOL, problems) {
-            self.pools.extend(read_pool(&table, problems));
+        let tables = root.tables("ip-pool", &POOL, problems);
+        self.pools_missing |= !tables.complete;
+        for table in tables.readers {
+            let pool = read_pool(&table, problems);
+            self.pools_missing |= pool.is_none();
+            self.pools.extend(pool);
         }
-        for table in root.tables("node", &NODE, problems) {
-            self.nodes.extend(read_node(&table, problems));
+        let tables = root.tables("node", &NODE, problems);
+        self.nodes_missing |= !tables.complete;
+        for table in tables.readers {
+            let node = read_node(&table, problems);
+            self.nodes_missing |= node.is_none();
+            self.nodes.extend(node);
         }
-        for table in root.tables("bgp-peer", &PEER, problems) {
+        for table in root.tables("bgp-peer", &PEER, problems).readers {
             self.peers.extend(read_peer(&table, problems));
         }
     }
@@ -385,6 +405,15 @@ fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
         labels,
         blocks,
     };
+    for key in ["ipv4-address", "ipv6-address"]
+        .into_iter()
+        .filter(|key| table.has(key))
+    {
+        places
+            .values
+            .entry(key)
+            .or_insert_with(|| table.key_place(key));
+    }
     Some(places.record(table, node, block_places))
 }
 
@@ -483,6 +512,7 @@ fn read_ttl(table: &TableReader<'_>, problems: &mut Problems) -> TtlRule {
 
 fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCapabilities {
     let defaults = PeerCapabilities::default();
+    let before = problems.len();
     let list = table.read_list("families", one_of(FAMILIES), problems);
     let families = list.map(|list| {
         list.iter().fold(

@@ -147,15 +147,26 @@ pub(crate) fn one_of<T: Copy>(
         if let Some((_, meaning)) = words.iter().find(|(word, _)| same(word, text)) {
             return Ok(*meaning);
         }
-        let list: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+        let list = alternatives(words.iter().map(|(word, _)| *word));
         let near = nearest(text, words.iter().map(|(word, _)| *word)).filter(|_| !text.is_empty());
         let hint = near
             .map(|word| format!("; did you mean {word:?}?"))
             .unwrap_or_default();
         Err(Fault::Expected {
-            expected: list.join(" or "),
+            expected: list,
             found: format!("{}{hint}", show(value)),
         })
+    }
+}
+
+/// `"a", "b" or "c"`.
+fn alternatives(words: impl Iterator<Item = &'static str>) -> String {
+    let mut quoted: Vec<String> = words.map(|word| format!("{word:?}")).collect();
+    let last = quoted.pop().unwrap_or_default();
+    if quoted.is_empty() {
+        last
+    } else {
+        format!("{} or {last}", quoted.join(", "))
     }
 }
 
