@@ -240,7 +240,7 @@ impl<'a> TableReader<'a> {
         key: &'static str,
         schema: &'static Schema,
         problems: &mut Problems,
-    ) -> Option<TableReader<'a>> {
+    ) -> Option<Self> {
         let (_, value) = self.values.get(key)?;
         let place = self.source.place(&value.span());
         if let DeValue::Table(table) = value.get_ref() {

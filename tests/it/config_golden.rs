@@ -1,5 +1,7 @@
 //! Cluster files and `dunlin.toml` against what must become of them, in `proto-fixtures/intent/`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -86,6 +88,47 @@ fn no_text_panics_whatever_is_cut_or_changed() {
         }
     }
     assert_eq!(outcomes.len(), 2, "some are still fine, some are not");
+}
+
+#[test]
+fn nesting_without_end_is_refused_and_the_stack_survives() {
+    let deep = 100_000;
+    for text in [
+        format!("x = {}", "[".repeat(deep)),
+        format!("x = {}", "{a=".repeat(deep)),
+        format!("x = {}1{}", "[".repeat(deep), "]".repeat(deep)),
+        format!("{}a = 1", "a.".repeat(deep)),
+        format!("[{}a]", "a.".repeat(deep)),
+    ] {
+        let head: String = text.chars().take(20).collect();
+        assert!(read_cluster(&[("c.toml".into(), text)]).is_err(), "{head}");
+    }
+}
+
+#[test]
+fn timers_are_judged_with_those_that_they_inherit() {
+    let read = |bgp: &str, peer: &str| {
+        let text = format!(
+            "[bgp]\n{bgp}\n[[bgp-peer]]\nname = \"p\"\npeer-ip = \"10.0.0.9\"\n\
+             as-number = 1\n{peer}\n[[node]]\nname = \"a\"\nipv4-address = \"10.0.0.1/24\""
+        );
+        let loaded = read_cluster(&[("c.toml".into(), text)])?;
+        let peer = plan(&loaded.intent, "a").unwrap().peers.remove(0);
+        Ok::<_, Problems>((peer.open.hold_time, peer.open.keepalive_time))
+    };
+    assert_eq!(read("", ""), Ok((90, None)));
+    assert_eq!(
+        read("hold-time = 30\nkeepalive-time = 10", ""),
+        Ok((30, Some(10)))
+    );
+    assert_eq!(read("keepalive-time = 10", "hold-time = 9"), Ok((9, None)));
+    assert_eq!(
+        read("hold-time = 30", "keepalive-time = 5"),
+        Ok((30, Some(5)))
+    );
+    assert!(read("hold-time = 30", "keepalive-time = 40").is_err());
+    assert!(read("", "keepalive-time = 90").is_err());
+    assert!(read("keepalive-time = 90", "").is_err());
 }
 
 #[test]
