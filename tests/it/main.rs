@@ -1,2 +1,6 @@
 //! Integration tests: one binary, one module a subject.
 #![expect(missing_docs, reason = "tests document themselves by name")]
+
+mod config_golden;
+mod config_watch;
+mod topology_laws;
