@@ -4,3 +4,6 @@
 mod config_golden;
 mod config_watch;
 mod topology_laws;
+
+mod wire_fixtures;
+mod wire_text;
