@@ -344,8 +344,9 @@ impl Peer {
         error: DialError,
         out: &mut Vec<Output>,
     ) {
-        // ConnectRetry runs since the dial began: it is what spaces dials.
-        if let Some(index) = self.index(id) {
+        if let Some(index) = self.index(id)
+            && self.connected_index(id).is_none()
+        {
             self.end(
                 now,
                 index,
@@ -596,10 +597,10 @@ impl Peer {
         }
         let limits = self.config.timers.idle_hold;
         let pause = match reason.damping(was_up) {
-            // ConnectRetry runs since the dial began.
-            Damping::None if matches!(reason, CloseReason::DialFailed(_)) => return,
-            Damping::None if self.timers.is_set(Timer::IdleHold) => return,
-            Damping::None => return self.dial_soon(now, DIAL_SPREAD),
+            // ConnectRetry spaces the dials: it runs since a dial that has failed began, and begins
+            // after a lost collision. A peer that is stuck with an old session of ours answers each
+            // dial with 6/7, so "at once" would be a tight loop.
+            Damping::None => return,
             Damping::Pause => self.config.timers.connect_retry,
             Damping::Grow => self.backoff.grow(now, &limits),
         };

@@ -2,4 +2,5 @@
 #![expect(missing_docs, reason = "tests document themselves by name")]
 
 mod session_harness;
+mod session_laws;
 mod session_table;
