@@ -3,4 +3,6 @@
 
 mod session_harness;
 mod session_laws;
+mod session_pairs;
+mod session_stories;
 mod session_table;
