@@ -7,3 +7,9 @@ mod topology_laws;
 
 mod wire_fixtures;
 mod wire_text;
+mod session_chaos;
+mod session_harness;
+mod session_laws;
+mod session_pairs;
+mod session_stories;
+mod session_table;
