@@ -14,15 +14,10 @@ use std::hash::BuildHasher as _;
 use super::chunks::Chunks;
 use super::next_hop::{NextHopId, NextHopTable};
 use super::raw_cache::RawCache;
+use crate::wire::attribute::community::{
+    LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED,
+};
 use crate::wire::attribute::{NextHop, Origin, PathAttributes};
-
-/// Well-known communities (RFC 1997).
-const NO_EXPORT: u32 = 0xFFFF_FF01;
-const NO_ADVERTISE: u32 = 0xFFFF_FF02;
-const NO_EXPORT_SUBCONFED: u32 = 0xFFFF_FF03;
-
-/// LLGR_STALE (RFC 9494 §4.1).
-const LLGR_STALE: u32 = 0xFFFF_0006;
 
 /// An interned set of attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
