@@ -357,6 +357,12 @@ impl Rib {
         self.exports.add(&mut self.tables, peer, key);
     }
 
+    /// Sends a family to a peer under another key without a new session, as when export policy has
+    /// changed: what is refused now is withdrawn, all else is sent again.
+    pub fn change_export(&mut self, peer: PeerIndex, key: GroupKey) {
+        self.exports.change(&mut self.tables, peer, key);
+    }
+
     /// Stops sending a family to a peer. When no family is left its outbox counts as empty.
     pub fn remove_export(&mut self, peer: PeerIndex, family: Family) {
         self.exports.remove(&mut self.tables, peer, family);
@@ -386,7 +392,8 @@ impl Rib {
         self.exports.next_timeout()
     }
 
-    /// So many bytes of what was delivered to a peer have gone out.
+    /// So many bytes of what was delivered to a peer have gone out. Bytes of a session that is over
+    /// are not to be reported: its outbox counts as empty since its exports were removed.
     pub fn sent(&mut self, peer: PeerIndex, bytes: usize) {
         self.exports.sent(peer, bytes);
     }

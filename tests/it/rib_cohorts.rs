@@ -37,17 +37,36 @@ const PREFIXES: u32 = 24;
 
 fn kind(peer: u32) -> (PeerKind, ExportKind) {
     match peer {
-        1..=3 => (PeerKind::Ebgp, ExportKind::Ebgp { local_as: OUR_AS, remote_as: None }),
+        1..=3 => (
+            PeerKind::Ebgp,
+            ExportKind::Ebgp {
+                local_as: OUR_AS,
+                remote_as: None,
+            },
+        ),
         4..=6 => (
             PeerKind::IbgpClient,
-            ExportKind::Reflect { cluster_id: CLUSTER, to_clients: true },
+            ExportKind::Reflect {
+                cluster_id: CLUSTER,
+                to_clients: true,
+            },
         ),
-        _ => (PeerKind::Ibgp, ExportKind::Reflect { cluster_id: CLUSTER, to_clients: false }),
+        _ => (
+            PeerKind::Ibgp,
+            ExportKind::Reflect {
+                cluster_id: CLUSTER,
+                to_clients: false,
+            },
+        ),
     }
 }
 
 fn route(peer: u32, number: u32, variant: u32) -> PathAttributes {
-    let path: &[u32] = if peer <= 3 { &[65000 + 1, 64999][..] } else { &[64999] };
+    let path: &[u32] = if peer <= 3 {
+        &[65000 + 1, 64999][..]
+    } else {
+        &[64999]
+    };
     let mut attributes = attributes(path, peer, prefix(number));
     attributes.local_pref = (peer > 3).then_some(100 + variant % 3);
     attributes.med = (variant % 5 == 4).then_some(13);
@@ -68,12 +87,18 @@ fn expected(net: &Net, peer: u32) -> BTreeMap<Prefix, PathAttributes> {
             };
             let source = net.rib.peer(best.peer).unwrap();
             let attributes = net.rib.path_attributes(best).unwrap();
-            let export =
-                ExportRoute { prefix: route.prefix, peer: best.peer, source, attributes };
+            let export = ExportRoute {
+                prefix: route.prefix,
+                peer: best.peer,
+                source,
+                attributes,
+            };
             if !Picky.accept(&key, &export) {
                 continue;
             }
-            let Some(sent) = Picky.rewrite(&key, attributes.decode(), source) else { continue };
+            let Some(sent) = Picky.rewrite(&key, attributes.decode(), source) else {
+                continue;
+            };
             if sent.communities.len() < 1000 {
                 table.insert(route.prefix, sent);
             }
@@ -84,12 +109,30 @@ fn expected(net: &Net, peer: u32) -> BTreeMap<Prefix, PathAttributes> {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Announce { peer: u32, prefix: u32, variant: u32 },
-    Withdraw { peer: u32, prefix: u32 },
-    Bounce { peer: u32 },
-    Refresh { peer: u32, framed: bool, family: usize },
-    Poll { limit: usize },
-    Read { peer: u32, chunks: usize },
+    Announce {
+        peer: u32,
+        prefix: u32,
+        variant: u32,
+    },
+    Withdraw {
+        peer: u32,
+        prefix: u32,
+    },
+    Bounce {
+        peer: u32,
+    },
+    Refresh {
+        peer: u32,
+        framed: bool,
+        family: usize,
+    },
+    Poll {
+        limit: usize,
+    },
+    Read {
+        peer: u32,
+        chunks: usize,
+    },
     Wait,
 }
 
@@ -112,20 +155,33 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn run(net: &mut Net, op: &Op) {
     match *op {
-        Op::Announce { peer, prefix: number, variant } => {
+        Op::Announce {
+            peer,
+            prefix: number,
+            variant,
+        } => {
             let id = net.rib.intern(&route(peer, number, variant));
-            net.rib.announce(PeerIndex(peer), prefix(number), 0, id, variant != 19);
+            net.rib
+                .announce(PeerIndex(peer), prefix(number), 0, id, variant != 19);
             net.rib.release(id);
         }
-        Op::Withdraw { peer, prefix: number } => {
+        Op::Withdraw {
+            peer,
+            prefix: number,
+        } => {
             net.rib.withdraw(PeerIndex(peer), prefix(number), 0);
         }
         Op::Bounce { peer } => {
             net.down(peer);
             net.up(peer, kind(peer).0, kind(peer).1);
         }
-        Op::Refresh { peer, framed, family } => {
-            net.rib.refresh(PeerIndex(peer), Family::ALL[family], framed);
+        Op::Refresh {
+            peer,
+            framed,
+            family,
+        } => {
+            net.rib
+                .refresh(PeerIndex(peer), Family::ALL[family], framed);
         }
         Op::Poll { limit } => {
             net.poll(&Picky, limit);
@@ -171,7 +227,10 @@ proptest! {
 fn reflector(clients: u32) -> Net {
     let mut net = Net::new(rib(RibConfig::default()));
     for peer in 1..=clients {
-        let kind = ExportKind::Reflect { cluster_id: CLUSTER, to_clients: true };
+        let kind = ExportKind::Reflect {
+            cluster_id: CLUSTER,
+            to_clients: true,
+        };
         net.up(peer, PeerKind::IbgpClient, kind);
     }
     net.settle(&StandardExport);
@@ -196,8 +255,16 @@ fn five_hundred_clients_cost_one_encoding_and_few_deliveries() {
         }
     }
     net.settle(&StandardExport);
-    assert_eq!(net.rib.encoded_attributes() - encoded, 500, "one for each set of attributes");
-    assert!(net.deliveries - deliveries <= 1 + 2 * 500, "{}", net.deliveries - deliveries);
+    assert_eq!(
+        net.rib.encoded_attributes() - encoded,
+        500,
+        "one for each set of attributes"
+    );
+    assert!(
+        net.deliveries - deliveries <= 1 + 2 * 500,
+        "{}",
+        net.deliveries - deliveries
+    );
     for (peer, receiver) in &net.receivers {
         assert_eq!(receiver.table.len(), 4 * 499, "{peer:?}");
     }
@@ -232,7 +299,9 @@ fn flood(net: &mut Net, round: u32) {
     for number in 0..600 {
         let prefix = prefix(number * 4 + 1);
         let mut attributes = attributes(&[], 1, prefix);
-        attributes.communities = (1..200).map(|n| n + 1000 * (number + 600 * round)).collect();
+        attributes.communities = (1..200)
+            .map(|n| n + 1000 * (number + 600 * round))
+            .collect();
         announce(net, 1, prefix, &attributes);
     }
 }
@@ -250,14 +319,23 @@ fn a_member_that_does_not_read_delays_nobody_and_joins_again() {
     assert_eq!(net.receivers[&PeerIndex(2)].table.len(), 600);
     assert_eq!(net.receivers[&PeerIndex(3)].table.len(), 600);
     let stuck = net.rib.queued(PeerIndex(4));
-    assert!((HIGH_WATER..HIGH_WATER + 128 * 1024).contains(&stuck), "{stuck}");
-    assert_eq!(net.rib.groups().iter().map(|g| g.cohorts.len()).max(), Some(2));
+    assert!(
+        (HIGH_WATER..HIGH_WATER + 128 * 1024).contains(&stuck),
+        "{stuck}"
+    );
+    assert_eq!(
+        net.rib.groups().iter().map(|g| g.cohorts.len()).max(),
+        Some(2)
+    );
     // What changes meanwhile costs it nothing.
     flood(&mut net, 1);
     net.poll(&StandardExport, usize::MAX);
     assert_eq!(net.rib.queued(PeerIndex(4)), stuck);
     net.settle(&StandardExport);
-    assert_eq!(net.receivers[&PeerIndex(4)].table, net.receivers[&PeerIndex(2)].table);
+    assert_eq!(
+        net.receivers[&PeerIndex(4)].table,
+        net.receivers[&PeerIndex(2)].table
+    );
     assert!(net.rib.groups().iter().all(|g| g.cohorts.len() == 1));
 }
 
@@ -279,7 +357,10 @@ fn a_slow_writer_is_waited_for_before_it_is_split_off() {
 fn end_of_rib_follows_the_initial_table() {
     let mut net = reflector(1);
     flood(&mut net, 0);
-    let kind = ExportKind::Reflect { cluster_id: CLUSTER, to_clients: true };
+    let kind = ExportKind::Reflect {
+        cluster_id: CLUSTER,
+        to_clients: true,
+    };
     net.up(2, PeerKind::IbgpClient, kind);
     let mut seen = 0;
     while seen < 600 {
@@ -301,8 +382,58 @@ fn a_refresh_sends_everything_again_to_one_member_only() {
     net.rib.refresh(PeerIndex(2), Family::Ipv4, true);
     net.settle(&StandardExport);
     let after = [1, 2, 3].map(|peer| net.receivers[&PeerIndex(peer)].messages);
-    assert_eq!([0, 1, 2].map(|i| after[i] - before[i]), [0, 3, 0], "begin, the route, end");
+    assert_eq!(
+        [0, 1, 2].map(|i| after[i] - before[i]),
+        [0, 3, 0],
+        "begin, the route, end"
+    );
     assert!(net.rib.groups().iter().all(|g| g.cohorts.len() == 1));
+}
+
+#[test]
+fn another_policy_withdraws_what_it_refuses_and_needs_no_new_session() {
+    struct Numbered;
+    impl ExportPolicy for Numbered {
+        fn accept(&self, key: &GroupKey, route: &ExportRoute<'_>) -> bool {
+            key.policy == 0 || route.prefix != prefix(1)
+        }
+    }
+    let mut net = reflector(3);
+    for number in [1, 2] {
+        announce(
+            &mut net,
+            1,
+            prefix(number),
+            &attributes(&[], 1, prefix(number)),
+        );
+    }
+    net.settle(&Numbered);
+    let kind = ExportKind::Reflect {
+        cluster_id: CLUSTER,
+        to_clients: true,
+    };
+    let changed = GroupKey {
+        policy: 1,
+        ..key(Family::Ipv4, kind)
+    };
+    net.rib.change_export(PeerIndex(2), changed.clone());
+    net.rib.change_export(PeerIndex(2), changed);
+    net.settle(&Numbered);
+    let has = |net: &Net, peer: u32| {
+        net.receivers[&PeerIndex(peer)]
+            .table
+            .keys()
+            .copied()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(has(&net, 2), [prefix(2)]);
+    assert_eq!(has(&net, 3), [prefix(1), prefix(2)]);
+    net.rib.change_export(PeerIndex(2), key(Family::Ipv4, kind));
+    net.settle(&Numbered);
+    assert_eq!(has(&net, 2), [prefix(1), prefix(2)]);
+    assert_eq!(net.rib.groups().len(), 2, "one a family");
+    assert!(net.rib.groups().iter().all(|g| g.cohorts.len() == 1));
+    assert_eq!(net.receivers[&PeerIndex(2)].end_of_rib, [1, 1]);
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! Laws of the decision process, over random sets of paths.
 
 use dunlin::net::{Asn, Prefix};
-use dunlin::rib::{
-    DecisionConfig, MedMode, PeerIndex, PeerKind, Resolution, Rib, RibConfig, Step,
-};
+use dunlin::rib::{DecisionConfig, MedMode, PeerIndex, PeerKind, Resolution, Rib, RibConfig, Step};
 use dunlin::wire::attribute::{AsPath, NextHop, Origin, PathAttributes};
 use proptest::prelude::*;
 
@@ -19,20 +17,33 @@ struct Candidate {
 }
 
 fn candidate(with_med: bool) -> impl Strategy<Value = Candidate> {
-    let kind = prop_oneof![Just(PeerKind::Ebgp), Just(PeerKind::Ibgp), Just(PeerKind::IbgpClient)];
+    let kind = prop_oneof![
+        Just(PeerKind::Ebgp),
+        Just(PeerKind::Ibgp),
+        Just(PeerKind::IbgpClient)
+    ];
     let fields = (0..2u32, 1..3u32, 0..2usize, 0..3u32, 0..3u32, 0..2u32);
     (kind, fields, 0..2u32, prop::bool::weighted(0.9)).prop_map(
         move |(kind, (pref, asn, longer, med, hop, origin), path_id, accepted)| {
             let path = vec![Asn(asn); 1 + longer];
             let attributes = PathAttributes {
-                origin: if origin == 0 { Origin::Igp } else { Origin::Egp },
+                origin: if origin == 0 {
+                    Origin::Igp
+                } else {
+                    Origin::Egp
+                },
                 as_path: AsPath::sequence(path),
                 next_hop: Some(NextHop::new(address(1000 + hop))),
                 med: (with_med && med > 0).then_some(med),
                 local_pref: (pref > 0).then_some(100 + pref),
                 ..PathAttributes::default()
             };
-            Candidate { kind, attributes, path_id, accepted }
+            Candidate {
+                kind,
+                attributes,
+                path_id,
+                accepted,
+            }
         },
     )
 }
@@ -52,7 +63,11 @@ fn prefix() -> Prefix {
 
 fn load(med: MedMode, max_paths: u16, arrivals: &[(u32, Candidate)]) -> Rib {
     let decision = DecisionConfig { med, max_paths };
-    let mut rib = rib(RibConfig { decision, track_next_hops: true, ..RibConfig::default() });
+    let mut rib = rib(RibConfig {
+        decision,
+        track_next_hops: true,
+        ..RibConfig::default()
+    });
     rib.set_resolution(&[]);
     for (peer, candidate) in arrivals {
         rib.set_peer(PeerIndex(*peer), facts(*peer, candidate.kind));
@@ -63,7 +78,13 @@ fn load(med: MedMode, max_paths: u16, arrivals: &[(u32, Candidate)]) -> Rib {
             (address(1001), Resolution::Reachable { metric: 6 }),
             (address(1002), Resolution::Unreachable),
         ]);
-        rib.announce(PeerIndex(*peer), prefix(), candidate.path_id, id, candidate.accepted);
+        rib.announce(
+            PeerIndex(*peer),
+            prefix(),
+            candidate.path_id,
+            id,
+            candidate.accepted,
+        );
         rib.release(id);
     }
     rib
@@ -73,11 +94,18 @@ fn load(med: MedMode, max_paths: u16, arrivals: &[(u32, Candidate)]) -> Rib {
 fn selected(rib: &Rib) -> Vec<u32> {
     let route = rib.lookup(prefix());
     let paths = route.map(|route| route.paths).unwrap_or_default();
-    paths.iter().filter(|path| path.selected).map(|path| path.peer.0).collect()
+    paths
+        .iter()
+        .filter(|path| path.selected)
+        .map(|path| path.peer.0)
+        .collect()
 }
 
 fn modes() -> impl Strategy<Value = (MedMode, u16)> {
-    (prop_oneof![Just(MedMode::PerNeighbour), Just(MedMode::Always)], 1..4u16)
+    (
+        prop_oneof![Just(MedMode::PerNeighbour), Just(MedMode::Always)],
+        1..4u16,
+    )
 }
 
 proptest! {

@@ -27,12 +27,33 @@ type Model = BTreeMap<(Prefix, u32, u32), Entry>;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Announce { peer: u32, prefix: u32, path_id: u32, variant: u32, accepted: bool },
-    Withdraw { peer: u32, prefix: u32, path_id: u32 },
-    Remove { peer: u32 },
-    Stale { peer: u32, family: usize },
-    Sweep { peer: u32, family: usize },
-    Resolve { hop: u32, reachable: bool },
+    Announce {
+        peer: u32,
+        prefix: u32,
+        path_id: u32,
+        variant: u32,
+        accepted: bool,
+    },
+    Withdraw {
+        peer: u32,
+        prefix: u32,
+        path_id: u32,
+    },
+    Remove {
+        peer: u32,
+    },
+    Stale {
+        peer: u32,
+        family: usize,
+    },
+    Sweep {
+        peer: u32,
+        family: usize,
+    },
+    Resolve {
+        hop: u32,
+        reachable: bool,
+    },
     Forward,
 }
 
@@ -64,7 +85,11 @@ struct Test {
 }
 
 fn hop(number: u32, family: Family) -> IpAddr {
-    let prefix = if family == Family::Ipv4 { prefix(1) } else { prefix(0) };
+    let prefix = if family == Family::Ipv4 {
+        prefix(1)
+    } else {
+        prefix(0)
+    };
     attributes(&[], number, prefix).next_hop.unwrap().address
 }
 
@@ -78,7 +103,10 @@ fn route(prefix: Prefix, variant: u32) -> PathAttributes {
 impl Test {
     fn new() -> Self {
         let config = RibConfig {
-            decision: DecisionConfig { max_paths: 2, ..DecisionConfig::default() },
+            decision: DecisionConfig {
+                max_paths: 2,
+                ..DecisionConfig::default()
+            },
             track_next_hops: true,
             forwarding: true,
             hash_seed: 1,
@@ -91,7 +119,8 @@ impl Test {
             tracked: Vec::new(),
         };
         for peer in 1..=PEERS {
-            test.rib.set_peer(PeerIndex(peer), facts(peer, PeerKind::Ibgp));
+            test.rib
+                .set_peer(PeerIndex(peer), facts(peer, PeerKind::Ibgp));
         }
         test
     }
@@ -136,21 +165,37 @@ impl Test {
 
     fn apply(&mut self, op: &Op) {
         match *op {
-            Op::Announce { peer, prefix: number, path_id, variant, accepted } => {
+            Op::Announce {
+                peer,
+                prefix: number,
+                path_id,
+                variant,
+                accepted,
+            } => {
                 let attributes = route(prefix(number), variant);
                 let id = self.rib.intern(&attributes);
-                self.rib.announce(PeerIndex(peer), prefix(number), path_id, id, accepted);
+                self.rib
+                    .announce(PeerIndex(peer), prefix(number), path_id, id, accepted);
                 self.rib.release(id);
-                let entry = Entry { attributes, accepted, stale: false };
+                let entry = Entry {
+                    attributes,
+                    accepted,
+                    stale: false,
+                };
                 self.model.insert((prefix(number), peer, path_id), entry);
             }
-            Op::Withdraw { peer, prefix: number, path_id } => {
+            Op::Withdraw {
+                peer,
+                prefix: number,
+                path_id,
+            } => {
                 self.rib.withdraw(PeerIndex(peer), prefix(number), path_id);
                 self.model.remove(&(prefix(number), peer, path_id));
             }
             Op::Remove { peer } => {
                 self.rib.remove_peer(PeerIndex(peer));
-                self.rib.set_peer(PeerIndex(peer), facts(peer, PeerKind::Ibgp));
+                self.rib
+                    .set_peer(PeerIndex(peer), facts(peer, PeerKind::Ibgp));
                 self.model.retain(|key, _| key.1 != peer);
             }
             Op::Stale { peer, family } => {
@@ -158,7 +203,10 @@ impl Test {
                 let mine = |key: &(Prefix, u32, u32)| {
                     key.1 == peer && key.0.family() == Family::ALL[family]
                 };
-                self.model.iter_mut().filter(|(k, _)| mine(k)).for_each(|(_, e)| e.stale = true);
+                self.model
+                    .iter_mut()
+                    .filter(|(k, _)| mine(k))
+                    .for_each(|(_, e)| e.stale = true);
             }
             Op::Sweep { peer, family } => {
                 self.rib.sweep_stale(PeerIndex(peer), Family::ALL[family]);
@@ -175,7 +223,9 @@ impl Test {
     fn winners(&self, prefix: Prefix) -> Vec<(u32, u32)> {
         let rank = |&(key, entry): &(&(Prefix, u32, u32), &Entry)| {
             let address = entry.attributes.next_hop.unwrap().address;
-            let metric = (0..3).find(|&n| hop(n, prefix.family()) == address).unwrap();
+            let metric = (0..3)
+                .find(|&n| hop(n, prefix.family()) == address)
+                .unwrap();
             let reachable = self.reachable[metric as usize];
             let pref = entry.attributes.local_pref.unwrap();
             (entry.accepted && reachable).then_some((u32::MAX - pref, metric, key.1, key.2))
@@ -183,13 +233,18 @@ impl Test {
         let paths = self.model.iter().filter(|(key, _)| key.0 == prefix);
         let mut ranks: Vec<_> = paths.filter_map(|path| rank(&path)).collect();
         ranks.sort_unstable();
-        let equal = ranks.iter().filter(|r| (r.0, r.1) == (ranks[0].0, ranks[0].1));
+        let equal = ranks
+            .iter()
+            .filter(|r| (r.0, r.1) == (ranks[0].0, ranks[0].1));
         equal.map(|r| (r.2, r.3)).take(2).collect()
     }
 
     fn check(&self) {
         for family in Family::ALL {
-            let prefixes: Vec<_> = (0..12).map(prefix).filter(|p| p.family() == family).collect();
+            let prefixes: Vec<_> = (0..12)
+                .map(prefix)
+                .filter(|p| p.family() == family)
+                .collect();
             for &prefix in &prefixes {
                 let mut have: Vec<_> = self.rib.lookup(prefix).map_or(Vec::new(), |route| {
                     let paths = route.paths.iter();
@@ -198,7 +253,14 @@ impl Test {
                             let attributes = self.rib.path_attributes(path).unwrap().decode();
                             let (accepted, stale) = (path.accepted, path.stale);
                             let key = (prefix, path.peer.0, path.path_id);
-                            (key, Entry { attributes, accepted, stale })
+                            (
+                                key,
+                                Entry {
+                                    attributes,
+                                    accepted,
+                                    stale,
+                                },
+                            )
                         })
                         .collect()
                 });
@@ -218,7 +280,10 @@ impl Test {
                 assert_eq!(matched, (!selected.is_empty()).then_some(prefix));
             }
             let used = |p: &&Prefix| self.model.keys().any(|key| key.0 == **p);
-            assert_eq!(self.rib.prefixes(family), prefixes.iter().filter(used).count());
+            assert_eq!(
+                self.rib.prefixes(family),
+                prefixes.iter().filter(used).count()
+            );
             for peer in 1..=PEERS {
                 let mine = |key: &(Prefix, u32, u32)| key.1 == peer && key.0.family() == family;
                 let mine: Vec<_> = self.model.iter().filter(|(k, _)| mine(k)).collect();
@@ -226,7 +291,10 @@ impl Test {
                 assert_eq!(counts.received as usize, mine.len());
                 let accepted = mine.iter().filter(|(_, e)| e.accepted).count();
                 assert_eq!(counts.accepted as usize, accepted);
-                assert_eq!(counts.stale as usize, mine.iter().filter(|(_, e)| e.stale).count());
+                assert_eq!(
+                    counts.stale as usize,
+                    mine.iter().filter(|(_, e)| e.stale).count()
+                );
             }
         }
     }
@@ -284,7 +352,10 @@ fn long_lived_stale_paths_stand_back_until_they_come_again() {
         rib.set_peer(PeerIndex(peer), facts(peer, PeerKind::Ibgp));
         rib.announce(PeerIndex(peer), prefix, 0, id, true);
     }
-    let best = |rib: &Rib| rib.lookup(prefix).and_then(|r| r.best().map(|best| best.peer.0));
+    let best = |rib: &Rib| {
+        rib.lookup(prefix)
+            .and_then(|r| r.best().map(|best| best.peer.0))
+    };
     assert_eq!(best(&rib), Some(1));
     rib.mark_stale(PeerIndex(1), Family::Ipv4);
     assert_eq!(best(&rib), Some(1), "a stale path stays in use");

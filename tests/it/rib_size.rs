@@ -15,13 +15,21 @@ const A_SET: u32 = 7;
 #[test]
 fn a_million_routes_take_at_most_64_bytes_each_all_in() {
     let mut net = Net::new(rib(RibConfig::default()));
-    let kind = ExportKind::Ebgp { local_as: OUR_AS, remote_as: None };
+    let kind = ExportKind::Ebgp {
+        local_as: OUR_AS,
+        remote_as: None,
+    };
     net.up(1, PeerKind::Ebgp, kind);
     net.up(2, PeerKind::Ebgp, kind);
     let started = Clock::now();
     let (mut sent, mut chunks) = (0, 0);
     for set in 0..ROUTES.div_ceil(A_SET) {
-        let path = [65001, 64512 + set % 500, 100_000 + set, 4_200_000_000 + set % 9];
+        let path = [
+            65001,
+            64512 + set % 500,
+            100_000 + set,
+            4_200_000_000 + set % 9,
+        ];
         let attributes = PathAttributes {
             as_path: AsPath::sequence(path.into_iter().map(Asn).collect()),
             next_hop: Some(NextHop::new(address(1))),
@@ -51,7 +59,10 @@ fn a_million_routes_take_at_most_64_bytes_each_all_in() {
     assert!(each <= 64, "{each} bytes a route: {memory:?}");
     assert_eq!(net.rib.attributes().len(), ROUTES.div_ceil(A_SET) as usize);
     // As few messages as sets: 30 octets of overhead a set and 4 a prefix, or thereabouts.
-    assert!(sent / ROUTES as usize <= 20, "{sent} bytes for {ROUTES} routes");
+    assert!(
+        sent / ROUTES as usize <= 20,
+        "{sent} bytes for {ROUTES} routes"
+    );
     net.down(1);
     while net.rib.poll_send(net.now, &StandardExport).is_some() {}
     net.down(2);

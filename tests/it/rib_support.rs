@@ -22,8 +22,17 @@ pub(crate) fn address(peer: u32) -> IpAddr {
 }
 
 pub(crate) fn facts(peer: u32, kind: PeerKind) -> PeerFacts {
-    let asn = if kind == PeerKind::Ebgp { Asn(65000 + peer) } else { OUR_AS };
-    PeerFacts { kind, asn, router_id: RouterId(0x0B00_0000 + peer), address: address(peer) }
+    let asn = if kind == PeerKind::Ebgp {
+        Asn(65000 + peer)
+    } else {
+        OUR_AS
+    };
+    PeerFacts {
+        kind,
+        asn,
+        router_id: RouterId(0x0B00_0000 + peer),
+        address: address(peer),
+    }
 }
 
 pub(crate) fn rib(config: RibConfig) -> Rib {
@@ -132,10 +141,16 @@ impl Receiver {
         }
         let gone = update.mp_withdrawn.map(|(_, nlri)| nlri);
         for (_, prefix) in update.withdrawn.iter().chain(gone.into_iter().flatten()) {
-            assert!(self.table.remove(&prefix).is_some(), "withdrawal of {prefix}, never sent");
+            assert!(
+                self.table.remove(&prefix).is_some(),
+                "withdrawal of {prefix}, never sent"
+            );
         }
         let mut announce = |prefix, next_hop| {
-            let attributes = PathAttributes { next_hop, ..update.attributes.clone() };
+            let attributes = PathAttributes {
+                next_hop,
+                ..update.attributes.clone()
+            };
             self.table.insert(prefix, attributes);
             for missing in self.refreshing.iter_mut().flatten() {
                 missing.retain(|&other: &Prefix| other != prefix);
@@ -161,7 +176,10 @@ impl Receiver {
             RouteRefresh::END => {
                 let missing = self.refreshing[family.index()].take();
                 for prefix in missing.expect("an end without a begin") {
-                    assert!(!self.table.contains_key(&prefix), "{prefix} did not come again");
+                    assert!(
+                        !self.table.contains_key(&prefix),
+                        "{prefix} did not come again"
+                    );
                 }
             }
             other => panic!("subtype {other}"),
@@ -180,7 +198,12 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) fn new(rib: Rib) -> Self {
-        Self { rib, now: Instant::ZERO, receivers: HashMap::new(), deliveries: 0 }
+        Self {
+            rib,
+            now: Instant::ZERO,
+            receivers: HashMap::new(),
+            deliveries: 0,
+        }
     }
 
     /// A session comes up, with both families exported.
@@ -188,7 +211,13 @@ impl Net {
         let index = PeerIndex(peer);
         self.rib.set_peer(index, facts(peer, kind));
         let ebgp = kind == PeerKind::Ebgp;
-        self.receivers.insert(index, Receiver { ebgp, ..Receiver::default() });
+        self.receivers.insert(
+            index,
+            Receiver {
+                ebgp,
+                ..Receiver::default()
+            },
+        );
         for family in Family::ALL {
             self.rib.add_export(index, key(family, export));
         }
@@ -203,7 +232,9 @@ impl Net {
     /// Fetches up to `limit` deliveries into outboxes; whether that was all.
     pub(crate) fn poll(&mut self, policy: &dyn ExportPolicy, limit: usize) -> bool {
         for _ in 0..limit {
-            let Some(delivery) = self.rib.poll_send(self.now, policy) else { return true };
+            let Some(delivery) = self.rib.poll_send(self.now, policy) else {
+                return true;
+            };
             self.deliveries += 1;
             assert!(!delivery.bytes.is_empty() && !delivery.to.as_slice().is_empty());
             for peer in delivery.to.as_slice() {
@@ -216,9 +247,13 @@ impl Net {
 
     /// A peer reads up to `chunks` chunks.
     pub(crate) fn read(&mut self, peer: u32, chunks: usize) {
-        let Some(receiver) = self.receivers.get_mut(&PeerIndex(peer)) else { return };
+        let Some(receiver) = self.receivers.get_mut(&PeerIndex(peer)) else {
+            return;
+        };
         for _ in 0..chunks {
-            let Some(len) = receiver.read_one() else { return };
+            let Some(len) = receiver.read_one() else {
+                return;
+            };
             self.rib.sent(PeerIndex(peer), len);
         }
     }

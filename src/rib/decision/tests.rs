@@ -38,7 +38,11 @@ fn ibgp(number: u32) -> PeerFacts {
 /// A RIB with the paths of peers 1, 2, ... and every next hop of 10.0.0.1-9 at metric 10.
 fn rib(med: MedMode, max_paths: u16, paths: &[(PeerFacts, PathAttributes, bool)]) -> Rib {
     let decision = DecisionConfig { med, max_paths };
-    let config = RibConfig { decision, track_next_hops: true, ..RibConfig::default() };
+    let config = RibConfig {
+        decision,
+        track_next_hops: true,
+        ..RibConfig::default()
+    };
     let mut rib = Rib::new(config, Asn(65000), RouterId(9));
     for (index, (facts, attributes, accepted)) in (1..).zip(paths) {
         rib.set_peer(PeerIndex(index), *facts);
@@ -46,14 +50,19 @@ fn rib(med: MedMode, max_paths: u16, paths: &[(PeerFacts, PathAttributes, bool)]
         rib.announce(PeerIndex(index), prefix(), 0, id, *accepted);
         rib.release(id);
     }
-    let all: Vec<_> = (1..10).map(|n| (hop(n), Resolution::Reachable { metric: 10 })).collect();
+    let all: Vec<_> = (1..10)
+        .map(|n| (hop(n), Resolution::Reachable { metric: 10 }))
+        .collect();
     rib.set_resolution(&all);
     rib
 }
 
 fn outcome(rib: &mut Rib) -> Vec<(u32, Option<Step>)> {
-    let mut outcome: Vec<_> =
-        rib.explain(prefix()).into_iter().map(|e| (e.path.peer.0, e.lost_at)).collect();
+    let mut outcome: Vec<_> = rib
+        .explain(prefix())
+        .into_iter()
+        .map(|e| (e.path.peer.0, e.lost_at))
+        .collect();
     outcome.sort_unstable_by_key(|&(peer, _)| peer);
     outcome
 }
@@ -61,10 +70,17 @@ fn outcome(rib: &mut Rib) -> Vec<(u32, Option<Step>)> {
 /// Asserts that the first of two paths wins and the second loses by `step`.
 fn wins(step: Step, winner: (PeerFacts, PathAttributes), loser: (PeerFacts, PathAttributes)) {
     let two = [(winner.0, winner.1, true), (loser.0, loser.1, true)];
-    assert_eq!(outcome(&mut rib(MedMode::PerNeighbour, 1, &two)), [(1, None), (2, Some(step))]);
+    assert_eq!(
+        outcome(&mut rib(MedMode::PerNeighbour, 1, &two)),
+        [(1, None), (2, Some(step))]
+    );
     let [winner, loser] = two;
     let mut other_way = rib(MedMode::PerNeighbour, 1, &[loser, winner]);
-    assert_eq!(outcome(&mut other_way), [(1, Some(step)), (2, None)], "arrival order decided");
+    assert_eq!(
+        outcome(&mut other_way),
+        [(1, Some(step)), (2, None)],
+        "arrival order decided"
+    );
 }
 
 #[test]
@@ -77,18 +93,42 @@ fn each_rule_decides_when_the_rules_before_it_do_not() {
     // The winner's identifier and address are the higher ones: no later rule helps it.
     let (high, low) = (ibgp(7), ibgp(3));
     let decide = |step, good: PathAttributes, bad| wins(step, (high, good), (low, bad));
-    decide(Step::NextHop, base(), with(&|a| a.next_hop = Some(NextHop::new(hop(55)))));
-    decide(Step::LongLivedStale, base(), with(&|a| a.communities.push(0xFFFF_0006)));
+    decide(
+        Step::NextHop,
+        base(),
+        with(&|a| a.next_hop = Some(NextHop::new(hop(55)))),
+    );
+    decide(
+        Step::LongLivedStale,
+        base(),
+        with(&|a| a.communities.push(0xFFFF_0006)),
+    );
     decide(Step::LocalPref, with(&|a| a.local_pref = Some(101)), base());
     decide(Step::LocalPref, base(), with(&|a| a.local_pref = Some(99)));
-    decide(Step::AsPath, base(), with(&|a| a.as_path.prepend(Asn(64512))));
-    decide(Step::Origin, base(), with(&|a| a.origin = Origin::Incomplete));
+    decide(
+        Step::AsPath,
+        base(),
+        with(&|a| a.as_path.prepend(Asn(64512))),
+    );
+    decide(
+        Step::Origin,
+        base(),
+        with(&|a| a.origin = Origin::Incomplete),
+    );
     decide(Step::Med, base(), with(&|a| a.med = Some(1)));
-    let ebgp = PeerFacts { kind: PeerKind::Ebgp, asn: Asn(64512), ..high };
+    let ebgp = PeerFacts {
+        kind: PeerKind::Ebgp,
+        asn: Asn(64512),
+        ..high
+    };
     wins(Step::Ebgp, (ebgp, base()), (low, base()));
     wins(Step::Originator, (low, base()), (high, base()));
     let originator = Some(RouterId(1));
-    decide(Step::Originator, with(&|a| a.originator_id = originator), base());
+    decide(
+        Step::Originator,
+        with(&|a| a.originator_id = originator),
+        base(),
+    );
     let reflected = |clusters: usize| {
         with(&|a| {
             a.originator_id = originator;
@@ -96,7 +136,10 @@ fn each_rule_decides_when_the_rules_before_it_do_not() {
         })
     };
     decide(Step::ClusterList, reflected(1), reflected(2));
-    let twin = PeerFacts { address: hop(200), ..low };
+    let twin = PeerFacts {
+        address: hop(200),
+        ..low
+    };
     wins(Step::PeerAddress, (low, base()), (twin, base()));
 }
 
@@ -109,8 +152,15 @@ fn a_refused_path_never_wins() {
 
 #[test]
 fn a_nearer_next_hop_wins_and_losing_it_changes_the_winner() {
-    let far = PathAttributes { next_hop: Some(NextHop::new(hop(2))), ..base() };
-    let mut rib = rib(MedMode::PerNeighbour, 1, &[(ibgp(1), far, true), (ibgp(2), base(), true)]);
+    let far = PathAttributes {
+        next_hop: Some(NextHop::new(hop(2))),
+        ..base()
+    };
+    let mut rib = rib(
+        MedMode::PerNeighbour,
+        1,
+        &[(ibgp(1), far, true), (ibgp(2), base(), true)],
+    );
     rib.set_resolution(&[(hop(2), Resolution::Reachable { metric: 11 })]);
     assert_eq!(outcome(&mut rib), [(1, Some(Step::Metric)), (2, None)]);
     rib.set_resolution(&[(hop(1), Resolution::Unreachable)]);
@@ -119,7 +169,11 @@ fn a_nearer_next_hop_wins_and_losing_it_changes_the_winner() {
 
 #[test]
 fn our_own_route_wins_over_a_shorter_path() {
-    let mut rib = rib(MedMode::PerNeighbour, 1, &[(ibgp(1), PathAttributes::default(), true)]);
+    let mut rib = rib(
+        MedMode::PerNeighbour,
+        1,
+        &[(ibgp(1), PathAttributes::default(), true)],
+    );
     let id = rib.intern(&base());
     rib.announce(PeerIndex::LOCAL, prefix(), 0, id, true);
     assert_eq!(outcome(&mut rib), [(0, None), (1, Some(Step::Local))]);
@@ -155,7 +209,10 @@ fn med_is_compared_within_a_neighbour_as_only_unless_told_otherwise() {
     let reasons = [(1, Some(Step::Med)), (2, None), (3, Some(Step::Originator))];
     assert_eq!(outcome(&mut per_neighbour), reasons);
     let mut always = rib(MedMode::Always, 1, &paths);
-    assert_eq!(outcome(&mut always), [(1, Some(Step::Med)), (2, None), (3, Some(Step::Med))]);
+    assert_eq!(
+        outcome(&mut always),
+        [(1, Some(Step::Med)), (2, None), (3, Some(Step::Med))]
+    );
 }
 
 #[test]
@@ -164,12 +221,20 @@ fn equal_paths_share_up_to_the_limit_and_a_change_of_the_set_is_a_change() {
     let mut rib = rib(MedMode::PerNeighbour, 3, &paths);
     let selected = |rib: &Rib| {
         let route = rib.lookup(prefix()).unwrap();
-        route.paths.iter().filter(|p| p.selected).map(|p| p.peer.0).collect::<Vec<_>>()
+        route
+            .paths
+            .iter()
+            .filter(|p| p.selected)
+            .map(|p| p.peer.0)
+            .collect::<Vec<_>>()
     };
     assert_eq!(selected(&rib), [1, 2, 3]);
     rib.withdraw(PeerIndex(2), prefix(), 0);
     assert_eq!(selected(&rib), [1, 3, 4]);
-    let worse = rib.intern(&PathAttributes { local_pref: Some(50), ..base() });
+    let worse = rib.intern(&PathAttributes {
+        local_pref: Some(50),
+        ..base()
+    });
     rib.announce(PeerIndex(3), prefix(), 0, worse, true);
     assert_eq!(selected(&rib), [1, 4]);
 }
