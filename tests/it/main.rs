@@ -13,3 +13,8 @@ mod session_laws;
 mod session_pairs;
 mod session_stories;
 mod session_table;
+mod rib_cohorts;
+mod rib_decision;
+mod rib_model;
+mod rib_size;
+mod rib_support;
