@@ -149,7 +149,7 @@ impl<'a> Cluster<'a> {
                 self.times.push(("routes", step.elapsed()));
                 return Ok(());
             }
-            if step.elapsed() >= self.options.timeout {
+            if step.elapsed() >= self.options.deadline() {
                 return Err(LabError::NotReached(self.lament()));
             }
         }
@@ -235,27 +235,33 @@ impl<'a> Cluster<'a> {
         ));
     }
 
+    /// `all pods reach each other (56/56 pairs by IPv4, 56/56 by IPv6)`, as far as it is so.
     fn reached(&self) -> String {
-        let counts = |(place, family): (usize, &Family)| {
-            let count = self
-                .prober
-                .as_ref()
-                .map_or_else(Count::default, |p| p.count(place));
-            format!(
-                "{count} pairs of pods reach each other by {}",
-                family_name(*family)
-            )
+        let prober = self.prober.as_ref();
+        let counts: Vec<String> = self
+            .plan
+            .families
+            .iter()
+            .enumerate()
+            .map(|(place, family)| {
+                let count = prober.map_or_else(Count::default, |p| p.count(place));
+                format!("{count} by {}", family_name(*family))
+            })
+            .collect();
+        let all = if prober.is_some_and(Prober::is_complete) {
+            "all"
+        } else {
+            "not all"
         };
-        let texts: Vec<String> = self.plan.families.iter().enumerate().map(counts).collect();
-        texts.join(", ")
+        format!("{all} pods reach each other (pairs: {})", counts.join(", "))
     }
 
     /// Why it is not complete.
     fn lament(&self) -> String {
         let mut text = format!(
-            "not all pods reach each other after {}: {}",
-            seconds(self.options.timeout),
-            self.reached()
+            "{} after {}",
+            self.reached(),
+            seconds(self.options.deadline())
         );
         for pair in self
             .prober
