@@ -140,7 +140,7 @@ impl<'a> Cluster<'a> {
             for daemon in &mut self.daemons {
                 daemon.check_alive()?;
             }
-            let complete = self.prober.as_ref().is_some_and(Prober::is_complete);
+            let complete = self.is_complete();
             if complete || Instant::now() >= frame {
                 frame = Instant::now() + FRAME;
                 self.show(screen);
@@ -219,20 +219,27 @@ impl<'a> Cluster<'a> {
             &self.family_names(),
             screen.is_coloured(),
         ));
-        let times: Vec<String> = self
+        let size = format!(
+            "{} nodes, {} pods",
+            self.plan.nodes.len(),
+            self.plan.pods.len()
+        );
+        let each: Vec<String> = self
             .times
             .iter()
             .map(|(what, time)| format!("{what} {}", seconds(*time)))
             .collect();
-        let total = self.times.iter().map(|(_, time)| *time).sum();
-        screen.say(format!(
-            "{} nodes, {} pods: {}, in {} ({})",
-            self.plan.nodes.len(),
-            self.plan.pods.len(),
-            self.reached(),
-            seconds(total),
-            times.join(", "),
-        ));
+        let total: Duration = self.times.iter().map(|(_, time)| *time).sum();
+        let when = if self.is_complete() {
+            format!(", ready in {} ({})", seconds(total), each.join(", "))
+        } else {
+            String::new()
+        };
+        screen.say(format!("{size}: {}{when}", self.reached()));
+    }
+
+    fn is_complete(&self) -> bool {
+        self.prober.as_ref().is_some_and(Prober::is_complete)
     }
 
     /// `all pods reach each other (56/56 pairs by IPv4, 56/56 by IPv6)`, as far as it is so.
@@ -248,11 +255,7 @@ impl<'a> Cluster<'a> {
                 format!("{count} by {}", family_name(*family))
             })
             .collect();
-        let all = if prober.is_some_and(Prober::is_complete) {
-            "all"
-        } else {
-            "not all"
-        };
+        let all = if self.is_complete() { "all" } else { "not all" };
         format!("{all} pods reach each other (pairs: {})", counts.join(", "))
     }
 
