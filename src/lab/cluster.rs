@@ -140,7 +140,7 @@ impl<'a> Cluster<'a> {
             for daemon in &mut self.daemons {
                 daemon.check_alive()?;
             }
-            let complete = self.prober.as_ref().is_some_and(Prober::is_complete);
+            let complete = self.is_complete();
             if complete || Instant::now() >= frame {
                 frame = Instant::now() + FRAME;
                 self.show(screen);
@@ -149,7 +149,7 @@ impl<'a> Cluster<'a> {
                 self.times.push(("routes", step.elapsed()));
                 return Ok(());
             }
-            if step.elapsed() >= self.options.timeout {
+            if step.elapsed() >= self.options.deadline() {
                 return Err(LabError::NotReached(self.lament()));
             }
         }
@@ -219,43 +219,52 @@ impl<'a> Cluster<'a> {
             &self.family_names(),
             screen.is_coloured(),
         ));
-        let times: Vec<String> = self
+        let size = format!(
+            "{} nodes, {} pods",
+            self.plan.nodes.len(),
+            self.plan.pods.len()
+        );
+        let each: Vec<String> = self
             .times
             .iter()
             .map(|(what, time)| format!("{what} {}", seconds(*time)))
             .collect();
-        let total = self.times.iter().map(|(_, time)| *time).sum();
-        screen.say(format!(
-            "{} nodes, {} pods: {}, in {} ({})",
-            self.plan.nodes.len(),
-            self.plan.pods.len(),
-            self.reached(),
-            seconds(total),
-            times.join(", "),
-        ));
+        let total: Duration = self.times.iter().map(|(_, time)| *time).sum();
+        let when = if self.is_complete() {
+            format!(", ready in {} ({})", seconds(total), each.join(", "))
+        } else {
+            String::new()
+        };
+        screen.say(format!("{size}: {}{when}", self.reached()));
     }
 
+    fn is_complete(&self) -> bool {
+        self.prober.as_ref().is_some_and(Prober::is_complete)
+    }
+
+    /// `all pods reach each other (56/56 pairs by IPv4, 56/56 by IPv6)`, as far as it is so.
     fn reached(&self) -> String {
-        let counts = |(place, family): (usize, &Family)| {
-            let count = self
-                .prober
-                .as_ref()
-                .map_or_else(Count::default, |p| p.count(place));
-            format!(
-                "{count} pairs of pods reach each other by {}",
-                family_name(*family)
-            )
-        };
-        let texts: Vec<String> = self.plan.families.iter().enumerate().map(counts).collect();
-        texts.join(", ")
+        let prober = self.prober.as_ref();
+        let counts: Vec<String> = self
+            .plan
+            .families
+            .iter()
+            .enumerate()
+            .map(|(place, family)| {
+                let count = prober.map_or_else(Count::default, |p| p.count(place));
+                format!("{count} by {}", family_name(*family))
+            })
+            .collect();
+        let all = if self.is_complete() { "all" } else { "not all" };
+        format!("{all} pods reach each other (pairs: {})", counts.join(", "))
     }
 
     /// Why it is not complete.
     fn lament(&self) -> String {
         let mut text = format!(
-            "not all pods reach each other after {}: {}",
-            seconds(self.options.timeout),
-            self.reached()
+            "{} after {}",
+            self.reached(),
+            seconds(self.options.deadline())
         );
         for pair in self
             .prober

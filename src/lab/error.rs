@@ -66,15 +66,13 @@ pub enum LabError {
     Usage(String),
 
     /// A daemon ended while the lab still needed it.
-    #[error("the dunlin on {node} ended ({status}); the end of its log {} says:\n{tail}", log.display())]
+    #[error("the dunlin on {node} ended ({status}); the last lines of its log:\n{tail}")]
     DaemonEnded {
         /// The node.
         node: String,
         /// How it ended.
         status: String,
-        /// Its log.
-        log: PathBuf,
-        /// The last lines of it.
+        /// The last lines of its log.
         tail: String,
     },
 

@@ -94,7 +94,10 @@ fn attempt(options: &LabOptions) -> Result<ExitCode, LabError> {
     let mut screen = Screen::new(!options.check);
     let folder = privilege::state_folder(&options.instance, permission);
     let mut state = State::acquire(&folder)?;
-    state.sign(std::process::id())?;
+    state.sign(match permission {
+        Permission::Root => std::process::id(),
+        Permission::UserNamespace { seen_as } => seen_as,
+    })?;
     let cleaned = state.clean(&options.instance)?;
     if cleaned != Cleaned::default() {
         screen.say(format!(

@@ -17,6 +17,7 @@ use netlink_packet_route::address::{
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -26,6 +27,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 use super::error::LabError;
 use super::namespace::{self, Step};
+use super::plan::Mac;
 use crate::net::{Family, Prefix};
 
 /// The protocol number of routes that dunlin writes.
@@ -98,8 +100,11 @@ impl Netlink {
     }
 
     /// Makes a bridge and gives its index.
-    pub(super) fn add_bridge(&mut self, name: &str) -> Result<u32, LabError> {
+    pub(super) fn add_bridge(&mut self, name: &str, mac: Mac) -> Result<u32, LabError> {
         let mut message = LinkMessage::default();
+        message
+            .attributes
+            .push(LinkAttribute::Address(mac.to_vec()));
         message
             .attributes
             .push(LinkAttribute::IfName(name.to_owned()));
@@ -114,11 +119,12 @@ impl Netlink {
         self.link(name)
     }
 
-    /// Makes a pair of links: `name` here, `peer` in another namespace. Gives the index of `name`.
+    /// Makes a pair of links: one end here, the other in another namespace. Gives the index of
+    /// the end here.
     pub(super) fn add_veth(
         &mut self,
-        name: &str,
-        peer: &str,
+        (name, mac): (&str, Option<Mac>),
+        (peer, peer_mac): (&str, Mac),
         peer_namespace: &str,
     ) -> Result<u32, LabError> {
         let file = namespace::path(peer_namespace);
@@ -129,11 +135,17 @@ impl Netlink {
             .push(LinkAttribute::IfName(peer.to_owned()));
         other
             .attributes
+            .push(LinkAttribute::Address(peer_mac.to_vec()));
+        other
+            .attributes
             .push(LinkAttribute::NetNsFd(there.as_raw_fd()));
         let mut message = LinkMessage::default();
         message
             .attributes
             .push(LinkAttribute::IfName(name.to_owned()));
+        message
+            .attributes
+            .extend(mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
         message.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
@@ -142,6 +154,28 @@ impl Netlink {
             format!("make the link {name} to {peer} in {peer_namespace}")
         })?;
         self.link(name)
+    }
+
+    /// Tells the Ethernet address of a neighbour for good.
+    pub(super) fn add_neighbour(
+        &mut self,
+        index: u32,
+        address: IpAddr,
+        mac: Mac,
+    ) -> Result<(), LabError> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = address_family(address);
+        message.header.ifindex = index;
+        message.header.state = NeighbourState::Permanent;
+        message
+            .attributes
+            .push(NeighbourAttribute::Destination(address.into()));
+        message
+            .attributes
+            .push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+        self.create(RouteNetlinkMessage::NewNeighbour(message), || {
+            format!("tell the link {index} about {address}")
+        })
     }
 
     /// Switches a link on; with a bridge's index also attaches it there.

@@ -45,9 +45,10 @@ pub struct LabOptions {
     #[arg(long, conflicts_with_all = ["check", "keep"])]
     pub clean: bool,
 
-    /// How long to wait for all pods to reach each other
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    pub timeout: Duration,
+    /// How long to wait for all pods to reach each other [default: 60, and more if there are more
+    /// than a hundred pods]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
 
     /// Say each step while the cluster is built
     #[arg(long, short)]
@@ -63,6 +64,16 @@ pub struct LabOptions {
     pub instance: String,
 }
 
+impl LabOptions {
+    /// How long to wait: what was asked for, or what the number of pairs takes on a small machine.
+    pub(super) fn deadline(&self) -> Duration {
+        let pods = self.nodes * self.pods;
+        let thousands = u64::try_from(pods * pods / 1000).unwrap_or(u64::MAX);
+        let enough = Duration::from_secs(60) + Duration::from_millis(thousands * 200);
+        self.timeout.unwrap_or(enough)
+    }
+}
+
 impl Default for LabOptions {
     fn default() -> Self {
         Self {
@@ -72,7 +83,7 @@ impl Default for LabOptions {
             check: false,
             keep: false,
             clean: false,
-            timeout: Duration::from_secs(60),
+            timeout: None,
             verbose: false,
             routing: Routing::Dunlin,
             instance: "dunlin-lab".to_owned(),
@@ -176,6 +187,26 @@ mod tests {
             .unwrap()
             .options;
         assert_eq!((most.nodes, most.pods), (64, 16));
+    }
+
+    #[test]
+    fn the_largest_cluster_is_given_more_time_unless_told_otherwise() {
+        assert_eq!(LabOptions::default().deadline(), Duration::from_secs(60));
+        let large = LabOptions {
+            nodes: 64,
+            pods: 16,
+            ..LabOptions::default()
+        };
+        assert!(
+            large.deadline() > Duration::from_secs(240),
+            "{:?}",
+            large.deadline()
+        );
+        let told = LabOptions {
+            timeout: Some(Duration::from_secs(7)),
+            ..large
+        };
+        assert_eq!(told.deadline(), Duration::from_secs(7));
     }
 
     #[test]

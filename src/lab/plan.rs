@@ -19,6 +19,9 @@ pub(super) const POD_GATEWAY: [(IpAddr, u8); 2] = [
 /// The name of the node that joins the subnets.
 pub(super) const ROUTER: &str = "router";
 
+/// An Ethernet address.
+pub(super) type Mac = [u8; 6];
+
 const AS_NUMBER: u32 = 64512;
 
 /// One of the two networks that nodes are on.
@@ -63,6 +66,11 @@ impl Subnet {
         }
     }
 
+    /// The router's Ethernet address on it.
+    pub(super) const fn router_mac(self) -> Mac {
+        [0x02, 0, 0, 0, 0, self.number()]
+    }
+
     /// The router's address on it.
     pub(super) fn router_address(self, family: Family) -> (IpAddr, u8) {
         self.address(family, 1)
@@ -89,6 +97,8 @@ pub(super) struct NodePlan {
     pub(super) namespace: String,
     /// Where it is attached.
     pub(super) subnet: Subnet,
+    /// Its Ethernet address there.
+    pub(super) mac: Mac,
     /// Its addresses with the length of the subnet, by family.
     pub(super) addresses: Vec<(IpAddr, u8)>,
     /// The blocks that its pods are numbered from, by family.
@@ -104,6 +114,10 @@ pub(super) struct PodPlan {
     pub(super) name: String,
     /// `dunlin-lab-pod-1-2`.
     pub(super) namespace: String,
+    /// The Ethernet address of its end of the link to its node.
+    pub(super) mac: Mac,
+    /// The Ethernet address of the node's end.
+    pub(super) node_mac: Mac,
     /// Its addresses, by family.
     pub(super) addresses: Vec<IpAddr>,
 }
@@ -142,6 +156,8 @@ impl Plan {
                 node: place,
                 name: format!("pod-{number}-{pod}"),
                 namespace: format!("{instance}-pod-{number}-{pod}"),
+                mac: [0x02, 0, 0, 2, octet(number), octet(pod)],
+                node_mac: [0x02, 0, 0, 3, octet(number), octet(pod)],
                 addresses: families
                     .iter()
                     .map(|f| pod_address(*f, number, pod))
@@ -234,12 +250,13 @@ fn node(instance: &str, families: &[Family], number: usize) -> NodePlan {
     } else {
         Subnet::B
     };
-    let host = u8::try_from(10 + number).unwrap_or(u8::MAX);
+    let host = octet(10 + number);
     NodePlan {
         number,
         name: format!("node-{number}"),
         namespace: format!("{instance}-node-{number}"),
         subnet,
+        mac: [0x02, 0, 0, 1, 0, octet(number)],
         addresses: families.iter().map(|f| subnet.address(*f, host)).collect(),
         blocks: families.iter().map(|f| block(*f, number)).collect(),
     }
@@ -262,7 +279,6 @@ fn block(family: Family, node: usize) -> Prefix {
 }
 
 fn pod_address(family: Family, node: usize, pod: usize) -> IpAddr {
-    let octet = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
     match family {
         Family::Ipv4 => Ipv4Addr::new(10, 244, octet(node), octet(pod)).into(),
         Family::Ipv6 => {
@@ -270,6 +286,11 @@ fn pod_address(family: Family, node: usize, pod: usize) -> IpAddr {
             Ipv6Addr::new(0xfd00, 0x10, 0x244, node, 0, 0, 0, pod).into()
         }
     }
+}
+
+/// Node and pod numbers are small by the limits of the options.
+fn octet(n: usize) -> u8 {
+    u8::try_from(n).unwrap_or(u8::MAX)
 }
 
 /// 12 becomes 0x12, so that an IPv6 address shows the same number as its IPv4 sibling.

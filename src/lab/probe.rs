@@ -22,10 +22,13 @@ pub(super) const PORT: u16 = 5179;
 
 /// A round takes at least so long: the pace of the live view.
 const ROUND: Duration = Duration::from_secs(1);
-/// Unanswered questions are asked again after this time.
+/// A round takes at least so many times its sweep, to leave the processor to the daemons.
+const ROUND_SWEEPS: u32 = 5;
+/// Unanswered questions are asked again after this time, or after as long as asking took.
 const RETRY: Duration = Duration::from_millis(100);
+const RETRY_MOST: Duration = Duration::from_secs(2);
 /// Questions asked at once, before answers are read: less than what queues on the way hold.
-const BURST: usize = 512;
+const BURST: usize = 2048;
 
 const MAGIC: [u8; 4] = *b"dlab";
 const QUESTION: u8 = b'?';
@@ -64,7 +67,7 @@ impl fmt::Display for Count {
     }
 }
 
-/// When each pair last answered; pure.
+/// When each pair last answered; pure. A large lab has two million pairs: the counts are kept.
 #[derive(Debug)]
 struct Matrix {
     pods: usize,
@@ -72,6 +75,9 @@ struct Matrix {
     round: u32,
     /// The round of the last answer, 0 if there was none.
     answered: Vec<u32>,
+    /// By family and asking pod: who answered in this round, and who in this or the one before.
+    this_round: Vec<usize>,
+    reached: Vec<usize>,
 }
 
 impl Matrix {
@@ -81,6 +87,8 @@ impl Matrix {
             families,
             round: 1,
             answered: vec![0; pods * pods * families],
+            this_round: vec![0; pods * families],
+            reached: vec![0; pods * families],
         }
     }
 
@@ -100,11 +108,36 @@ impl Matrix {
     }
 
     fn mark(&mut self, family: usize, from: usize, to: usize) {
-        let round = self.round;
-        let slot = self.slot(family, from, to);
-        if let Some(answered) = slot.and_then(|slot| self.answered.get_mut(slot)) {
-            *answered = round;
+        let known = self.is_reached(family, from, to);
+        let row = family * self.pods + from;
+        let Some(slot) = self.slot(family, from, to) else {
+            return;
+        };
+        let entries = (
+            self.answered.get_mut(slot),
+            self.this_round.get_mut(row),
+            self.reached.get_mut(row),
+        );
+        if let (Some(answered), Some(this_round), Some(reached)) = entries
+            && *answered != self.round
+        {
+            *answered = self.round;
+            *this_round += 1;
+            *reached += usize::from(!known);
         }
+    }
+
+    /// Begins the next round: what answered before this one counts no more.
+    fn turn(&mut self) {
+        self.round += 1;
+        self.reached.clone_from(&self.this_round);
+        self.this_round.fill(0);
+    }
+
+    fn is_round_answered(&self) -> bool {
+        self.this_round
+            .iter()
+            .all(|answered| *answered + 1 >= self.pods)
     }
 
     fn last(&self, family: usize, from: usize, to: usize) -> u32 {
@@ -120,12 +153,9 @@ impl Matrix {
     }
 
     fn count(&self, family: usize, from: usize) -> Count {
-        let others = (0..self.pods).filter(|to| *to != from);
-        let reached = others
-            .filter(|to| self.is_reached(family, from, *to))
-            .count();
+        let reached = self.reached.get(family * self.pods + from);
         Count {
-            reached,
+            reached: reached.copied().unwrap_or(0),
             of: self.pods.saturating_sub(1),
         }
     }
@@ -148,7 +178,10 @@ pub(super) struct Prober {
     /// Where in the sweep over all pairs the next question is; `None` between sweeps.
     place: Option<usize>,
     round_began: Instant,
+    sweep_began: Instant,
     sweep_ended: Instant,
+    /// The longest sweep of this round.
+    sweep_took: Duration,
 }
 
 impl Prober {
@@ -181,7 +214,9 @@ impl Prober {
             matrix: Matrix::new(plan.pods.len(), plan.families.len()),
             place: Some(0),
             round_began: now,
+            sweep_began: now,
             sweep_ended: now,
+            sweep_took: Duration::ZERO,
         })
     }
 
@@ -226,7 +261,8 @@ impl Prober {
             let Some((family, from, to)) = self.matrix.pair(place) else {
                 self.place = None;
                 self.sweep_ended = now;
-                return now + RETRY;
+                self.sweep_took = self.sweep_took.max(now - self.sweep_began);
+                return now + self.retry();
             };
             place += 1;
             if self.matrix.last(family, from, to) != self.matrix.round {
@@ -241,26 +277,26 @@ impl Prober {
 
     /// Between sweeps: ask again what is unanswered, or begin the next round.
     fn turn(&mut self, now: Instant) -> Instant {
-        let retry = self.sweep_ended + RETRY;
+        let retry = self.sweep_ended + self.retry();
         if now < retry {
             return retry;
         }
-        if now < self.round_began + ROUND && self.is_round_answered() {
-            return self.round_began + ROUND;
+        let round_end = self.round_began + ROUND.max(self.sweep_took * ROUND_SWEEPS);
+        if now < round_end && self.matrix.is_round_answered() {
+            return round_end;
         }
-        if now >= self.round_began + ROUND {
-            self.matrix.round += 1;
+        if now >= round_end {
+            self.matrix.turn();
             self.round_began = now;
+            self.sweep_took = Duration::ZERO;
         }
+        self.sweep_began = now;
         self.place = Some(0);
         now
     }
 
-    fn is_round_answered(&self) -> bool {
-        let m = &self.matrix;
-        (0..)
-            .map_while(|place| m.pair(place))
-            .all(|(f, from, to)| m.last(f, from, to) == m.round)
+    fn retry(&self) -> Duration {
+        (self.sweep_ended - self.sweep_began).clamp(RETRY, RETRY_MOST)
     }
 
     fn question(&self, family: usize, from: usize, to: usize) {
@@ -382,11 +418,19 @@ mod tests {
         let mut matrix = Matrix::new(3, 1);
         assert!(!matrix.is_reached(0, 0, 1));
         matrix.mark(0, 0, 1);
+        matrix.mark(0, 0, 1);
         assert_eq!(matrix.count(0, 0), Count { reached: 1, of: 2 });
-        matrix.round = 2;
+        matrix.turn();
         assert!(matrix.is_reached(0, 0, 1));
-        matrix.round = 3;
+        matrix.mark(0, 0, 2);
+        assert!(matrix.count(0, 0).is_full());
+        matrix.turn();
         assert!(!matrix.is_reached(0, 0, 1));
+        assert_eq!(matrix.count(0, 0), Count { reached: 1, of: 2 });
+        matrix.mark(0, 0, 1);
+        matrix.turn();
+        matrix.turn();
+        assert_eq!(matrix.count(0, 0), Count { reached: 0, of: 2 });
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -167,7 +167,6 @@ impl Daemon {
         LabError::DaemonEnded {
             node: self.node.clone(),
             status: status.to_string(),
-            log: self.log.clone(),
             tail: if tail.is_empty() {
                 "    (nothing)".to_owned()
             } else {

@@ -14,8 +14,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Holds them back from now on. Before any thread starts; threads inherit it, programs that
-    /// are started do not.
+    /// Holds them back from now on, before any thread starts. Threads inherit it, and so do programs
+    /// (which is why `lab-inside` lets them through again).
     pub(super) fn hold() -> Result<Self, LabError> {
         let mut set = SigSet::empty();
         set.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);

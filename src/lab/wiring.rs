@@ -1,6 +1,9 @@
 //! From the plan to links, addresses and routes: everything that a real cluster's network and CNI
 //! plugin would have done before dunlin starts.
 //!
+//! Neighbours are told for good instead of asked by ARP and ND: the kernel keeps at most 1024 that
+//! it learnt, over all namespaces together, and a large lab has more.
+//!
 //! It installs no route between nodes: that is dunlin's part, or [`static_routes`]' where the
 //! wiring itself is under test.
 
@@ -20,13 +23,14 @@ const SWITCHES_IPV4: [(&str, &str); 2] = [
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
 ];
-const SWITCHES_IPV6: [(&str, &str); 6] = [
+const SWITCHES_IPV6: [(&str, &str); 7] = [
     ("ipv6/conf/all/disable_ipv6", "0"),
     ("ipv6/conf/default/disable_ipv6", "0"),
     ("ipv6/conf/all/accept_dad", "0"),
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv6/conf/all/accept_ra", "0"),
     ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/router_solicitations", "0"),
 ];
 const FORWARDING: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
 
@@ -48,7 +52,7 @@ pub(super) fn wire(plan: &Plan, progress: Progress<'_>) -> Result<Wired, LabErro
     let mut router = open(plan, &plan.router_namespace, true)?;
     let mut bridges = Vec::new();
     for subnet in Subnet::ALL {
-        let bridge = router.add_bridge(subnet.bridge())?;
+        let bridge = router.add_bridge(subnet.bridge(), subnet.router_mac())?;
         router.set_up(bridge, None)?;
         for family in &plan.families {
             router.add_address(bridge, subnet.router_address(*family))?;
@@ -58,13 +62,12 @@ pub(super) fn wire(plan: &Plan, progress: Progress<'_>) -> Result<Wired, LabErro
     progress(&plan.router_namespace)?;
     let mut nodes = Vec::with_capacity(plan.nodes.len());
     for node in &plan.nodes {
-        let bridge = bridges.iter().find(|(subnet, _)| *subnet == node.subnet);
-        nodes.push(wire_node(
-            plan,
-            &mut router,
-            bridge.map(|(_, index)| *index),
-            node,
-        )?);
+        let mut netlink = open(plan, &node.namespace, true)?;
+        for (_, bridge) in bridges.iter().filter(|(subnet, _)| *subnet == node.subnet) {
+            wire_node(plan, node, &mut netlink, (&mut router, *bridge))?;
+        }
+        nodes.push(netlink);
+        progress(&node.namespace)?;
     }
     for pod in &plan.pods {
         if let (Some(node), Some(socket)) = (plan.nodes.get(pod.node), nodes.get_mut(pod.node)) {
@@ -94,31 +97,37 @@ fn open(plan: &Plan, name: &str, forwards: bool) -> Result<Netlink, LabError> {
     Ok(netlink)
 }
 
+/// Attaches a node to the bridge of its subnet.
 fn wire_node(
     plan: &Plan,
-    router: &mut Netlink,
-    bridge: Option<u32>,
     node: &NodePlan,
-) -> Result<Netlink, LabError> {
-    let mut netlink = open(plan, &node.namespace, true)?;
-    let port = router.add_veth(&node.name, UPLINK, &node.namespace)?;
-    router.set_up(port, bridge)?;
-    let uplink = netlink.link(UPLINK)?;
-    netlink.set_up(uplink, None)?;
+    netlink: &mut Netlink,
+    (router, bridge): (&mut Netlink, u32),
+) -> Result<(), LabError> {
+    let port = router.add_veth((&node.name, None), (UPLINK, node.mac), &node.namespace)?;
+    router.set_up(port, Some(bridge))?;
+    let index = netlink.link(UPLINK)?;
+    netlink.set_up(index, None)?;
     for address in &node.addresses {
-        netlink.add_address(uplink, *address)?;
+        netlink.add_address(index, *address)?;
+        router.add_neighbour(bridge, address.0, node.mac)?;
     }
     for family in &plan.families {
         let (address, _) = node.subnet.router_address(*family);
-        netlink.add_route(
-            default_route(*family),
-            Target::Gateway {
-                address,
-                index: uplink,
-            },
-        )?;
+        netlink.add_neighbour(index, address, node.subnet.router_mac())?;
+        let target = Target::Gateway { address, index };
+        netlink.add_route(default_route(*family), target)?;
     }
-    Ok(netlink)
+    let others = plan
+        .nodes
+        .iter()
+        .filter(|other| other.number != node.number);
+    for other in others.filter(|other| other.subnet == node.subnet) {
+        for (address, _) in &other.addresses {
+            netlink.add_neighbour(index, *address, other.mac)?;
+        }
+    }
+    Ok(())
 }
 
 /// A pod has one address a family and sends everything to its node, which has a host route to it.
@@ -129,7 +138,11 @@ fn wire_pod(
     pod: &PodPlan,
 ) -> Result<(), LabError> {
     let mut in_pod = open(plan, &pod.namespace, false)?;
-    let to_pod = on_node.add_veth(&pod.name, UPLINK, &pod.namespace)?;
+    let to_pod = on_node.add_veth(
+        (&pod.name, Some(pod.node_mac)),
+        (UPLINK, pod.mac),
+        &pod.namespace,
+    )?;
     on_node.set_up(to_pod, None)?;
     let uplink = in_pod.link(UPLINK)?;
     in_pod.set_up(uplink, None)?;
@@ -144,6 +157,8 @@ fn wire_pod(
         let source = node.addresses.iter().map(|(own, _)| *own).find(same_family);
         let host = Prefix::host(*address);
         on_node.add_address(to_pod, gateway)?;
+        on_node.add_neighbour(to_pod, *address, pod.mac)?;
+        in_pod.add_neighbour(uplink, gateway.0, pod.node_mac)?;
         on_node.add_route(
             host,
             Target::Link {
