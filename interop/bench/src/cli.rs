@@ -29,6 +29,7 @@ dunlin-bench: measures dunlin and other BGP daemons in the same, interleaved run
     --daemon NAME       which daemon                   (default dunlin)
     --settle MS         wait for an answer to each     (default 5)
     --timeout SECONDS   bound of the whole             (default 120)
+    --limit N           throw only N messages, evenly picked
     --json FILE, --dunlin PATH                         as above
 ";
 
@@ -77,6 +78,8 @@ pub(crate) struct CorpusOptions {
     pub(crate) settle: Duration,
     /// Bound of the whole.
     pub(crate) timeout: Duration,
+    /// At most this many messages.
+    pub(crate) limit: Option<usize>,
     /// Where the JSON goes.
     pub(crate) json: Option<PathBuf>,
     /// The dunlin to test.
@@ -193,11 +196,13 @@ fn corpus(mut words: Words) -> Result<Command> {
         kind: Kind::Dunlin,
         settle: Duration::from_millis(5),
         timeout: Duration::from_secs(120),
+        limit: None,
         json: None,
         dunlin: beside_this_program(),
     };
     while let Some(word) = words.0.next() {
         match word.as_str() {
+            "--limit" => options.limit = Some(words.number(&word)?),
             "--daemon" => options.kind = Kind::parse(&words.value(&word)?)?,
             "--settle" => options.settle = Duration::from_millis(words.number(&word)?),
             "--timeout" => options.timeout = words.seconds(&word)?,

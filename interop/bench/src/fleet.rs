@@ -86,9 +86,11 @@ impl Fleet {
         self.sessions.iter().map(|s| s.attempts).sum()
     }
 
-    /// The sessions, to look at.
-    pub(crate) fn sessions(&self) -> &[Session] {
-        &self.sessions
+    /// Whether this session is Established.
+    pub(crate) fn is_established(&self, index: usize) -> bool {
+        self.sessions
+            .get(index)
+            .is_some_and(Session::is_established)
     }
 
     /// Queues bytes on a session and writes what the socket takes now.
@@ -105,10 +107,15 @@ impl Fleet {
         }
     }
 
-    /// Ends a session; one that dials tries again after its retry time.
-    pub(crate) fn reset(&mut self, index: usize) {
+    /// Ends a session and dials again soon; `opening` goes out in place of an OPEN.
+    pub(crate) fn restart(
+        &mut self,
+        index: usize,
+        four_octet: bool,
+        opening: Option<Arc<Vec<u8>>>,
+    ) {
         if let Some(session) = self.sessions.get_mut(index) {
-            session.down(Instant::now());
+            session.restart(four_octet, opening, Instant::now());
         }
     }
 

@@ -4,6 +4,7 @@
 //! never dropped), 1: some did not, 2: the command line makes no sense.
 
 mod cli;
+mod corpus;
 mod daemon;
 mod driver;
 mod error;
@@ -49,7 +50,7 @@ fn dispatch() -> Result<bool> {
             hold_time,
         } => mirror::run(&peers_file, hold_time).map(|()| true),
         Command::Run(options) => driver::run(&options, &stop_flag()?),
-        Command::Corpus(options) => todo_corpus(options),
+        Command::Corpus(options) => corpus::run(options, &stop_flag()?),
     }
 }
 
@@ -60,7 +61,4 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("watching for signals")?;
     }
     Ok(stop)
-}
-fn todo_corpus(_o: cli::CorpusOptions) -> Result<bool> {
-    Ok(false)
 }

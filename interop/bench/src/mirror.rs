@@ -28,6 +28,7 @@ pub(crate) fn run(peers_file: &str, hold_time: u16) -> Result<()> {
             asn: LOCAL_AS,
             hold_time,
             four_octet: true,
+            opening: None,
             role: Role::Accept { by_local: false },
         });
     }

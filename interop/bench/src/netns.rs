@@ -98,18 +98,26 @@ impl Pair {
     }
 
     /// A command that runs in the daemon's namespace and does not outlive this process.
+    ///
+    /// The first words of the command end with `exec`, so the child's pid is the daemon's.
     pub(crate) fn in_daemon(&self, program: &Path) -> Command {
         let mut command = Command::new("ip");
-        command.args([
-            "netns",
-            "exec",
-            &self.daemon.0,
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "--",
-        ]);
-        command.arg(program);
+        command.args(["netns", "exec", &self.daemon.0]);
+        command
+            .args(["setpriv", "--pdeathsig", "KILL", "--"])
+            .arg(program);
+        command
+    }
+
+    /// The same for a daemon that wants a folder below /run: it gets a /run of its own with that folder. `ip
+    /// netns exec` has made the mount namespace private, so nobody else sees it.
+    pub(crate) fn in_daemon_with_run(&self, program: &Path, folder: &str) -> Command {
+        const SCRIPT: &str = "mount -t tmpfs none /run && mkdir -p \"$0\" && exec \"$@\"";
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.daemon.0, "sh", "-c", SCRIPT, folder]);
+        command
+            .args(["setpriv", "--pdeathsig", "KILL", "--"])
+            .arg(program);
         command
     }
 }

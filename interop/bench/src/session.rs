@@ -30,6 +30,8 @@ pub(crate) struct PeerConfig {
     pub(crate) hold_time: u16,
     /// Whether to offer four-octet AS numbers (RFC 6793).
     pub(crate) four_octet: bool,
+    /// Sent in place of an OPEN, whatever it is.
+    pub(crate) opening: Option<Arc<Vec<u8>>>,
     /// Who connects.
     pub(crate) role: Role,
 }
@@ -152,11 +154,6 @@ impl Session {
         self.phase == Phase::Established
     }
 
-    /// Whether everything queued is in the kernel's hands.
-    pub(crate) fn is_flushed(&self) -> bool {
-        self.unsent.is_empty()
-    }
-
     /// Begins to connect. `None`: there is nothing to watch.
     pub(crate) fn dial(&mut self, now: Instant) -> Result<Option<&TcpStream>, String> {
         let Role::Dial(patience) = self.config.role else {
@@ -213,6 +210,9 @@ impl Session {
     }
 
     fn open(&self) -> Arc<Vec<u8>> {
+        if let Some(opening) = &self.config.opening {
+            return Arc::clone(opening);
+        }
         let PeerConfig {
             asn,
             hold_time,
@@ -383,6 +383,22 @@ impl Session {
             self.unsent.push_back(Arc::new(wire::keepalive()));
         }
         self.flush()
+    }
+
+    /// Drops the connection and dials again soon, with another first message.
+    pub(crate) fn restart(
+        &mut self,
+        four_octet: bool,
+        opening: Option<Arc<Vec<u8>>>,
+        now: Instant,
+    ) {
+        self.down(now);
+        self.config.four_octet = four_octet;
+        self.config.opening = opening;
+        // A moment for the daemon to see the old connection go, so that the new one is no collision.
+        self.phase = Phase::Idle {
+            at: Some(now + Duration::from_millis(5)),
+        };
     }
 
     /// Drops the connection and everything that belongs to it.

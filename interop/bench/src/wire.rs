@@ -125,6 +125,28 @@ pub(crate) fn prefixes(body: &[u8], mut each: impl FnMut(bool, u32, u8)) -> Resu
     walk(nlri, |address, length| each(true, address, length))
 }
 
+/// Calls `each(type code, value)` for every path attribute of an UPDATE's body.
+pub(crate) fn attributes<'a>(
+    body: &'a [u8],
+    mut each: impl FnMut(u8, &'a [u8]),
+) -> Result<(), Malformed> {
+    let (_, rest) = counted(body)?;
+    let (mut bytes, _) = counted(rest)?;
+    while !bytes.is_empty() {
+        let (&[flags, code], rest) = bytes.split_first_chunk::<2>().ok_or(Malformed)?;
+        let (value, rest) = if flags & 0x10 != 0 {
+            counted(rest)?
+        } else {
+            let (&length, rest) = rest.split_first().ok_or(Malformed)?;
+            rest.split_at_checked(usize::from(length))
+                .ok_or(Malformed)?
+        };
+        each(code, value);
+        bytes = rest;
+    }
+    Ok(())
+}
+
 /// A block with its 16-bit length in front, and what follows it.
 fn counted(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let (length, rest) = bytes.split_first_chunk::<2>().ok_or(Malformed)?;
@@ -180,6 +202,19 @@ mod tests {
         })
         .unwrap();
         assert_eq!(seen, [(false, 0x0a01_0000, 16), (true, 0x0102_0300, 24)]);
+    }
+
+    #[test]
+    fn attributes_are_walked_with_short_and_extended_lengths() {
+        let bytes = update(&[], &[0x40, 1, 1, 0, 0xd0, 8, 0, 2, 5, 6], &[]);
+        let frame = next_frame(&bytes).unwrap().unwrap();
+        let mut seen = Vec::new();
+        attributes(frame.body, |code, value| seen.push((code, value.to_vec()))).unwrap();
+        assert_eq!(seen, [(1, vec![0]), (8, vec![5, 6])]);
+        assert_eq!(
+            attributes(&[0, 0, 0, 3, 0x40, 1, 9], |_, _| {}),
+            Err(Malformed)
+        );
     }
 
     #[test]

@@ -143,7 +143,11 @@ impl Running {
             Kind::Bird => bird::command(pair.in_daemon(&program), &folder, job),
             Kind::Frr => frr::command(pair.in_daemon(&program), &folder, job),
             Kind::Gobgp => gobgp::command(pair.in_daemon(&program), &folder, job),
-            Kind::Openbgpd => openbgpd::command(pair.in_daemon(&program), &folder, job),
+            Kind::Openbgpd => openbgpd::command(
+                pair.in_daemon_with_run(&program, openbgpd::HOME),
+                &folder,
+                job,
+            ),
             Kind::Mirror => mirror_command(pair.in_daemon(&program), &folder, job),
         };
         let spawned = command.and_then(|mut command| {

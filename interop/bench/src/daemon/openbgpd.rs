@@ -9,6 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+/// The home of its user in Debian's package: two of its processes chroot there.
+pub(super) const HOME: &str = "/run/openbgpd";
+
 /// `bgpd -d`.
 pub(super) fn command(mut command: Command, folder: &Path, job: &Job) -> Result<Command> {
     let path = write(folder, "bgpd.conf", &config(folder, job))?;

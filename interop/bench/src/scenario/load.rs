@@ -109,6 +109,7 @@ fn peer(index: usize) -> PeerConfig {
         asn: peer_as(index),
         hold_time: 90,
         four_octet: true,
+        opening: None,
         role: Role::Dial(EAGER),
     }
 }

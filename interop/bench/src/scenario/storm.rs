@@ -102,6 +102,7 @@ fn peer(plan: &Plan, index: usize, passive: bool) -> PeerConfig {
         },
         hold_time: plan.sizes.hold_time,
         four_octet: true,
+        opening: None,
         role: if passive {
             Role::Dial(patience)
         } else {
