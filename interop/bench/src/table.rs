@@ -274,7 +274,6 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
     use std::collections::HashSet;
 

@@ -171,7 +171,6 @@ fn walk(mut bytes: &[u8], mut each: impl FnMut(u32, u8)) -> Result<(), Malformed
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
 
     #[test]

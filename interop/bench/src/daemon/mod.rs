@@ -193,7 +193,8 @@ impl Running {
         }
     }
 
-    /// Waits until the daemon listens on TCP port 179.
+    /// Waits until the daemon listens on TCP port 179, and a second more: some listen before they know
+    /// their peers, and turn early callers away for seconds.
     pub(crate) fn await_listening(&mut self, bound: Duration) -> Result<()> {
         let deadline = Instant::now() + bound;
         while !procfs::listens(self.child.id(), 179) {
@@ -208,7 +209,8 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
+        std::thread::sleep(Duration::from_secs(1));
+        self.check()
     }
 
     /// The last lines the daemon wrote.

@@ -45,8 +45,7 @@ pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
     let mut before = 0.0;
     if passive {
         daemon.await_listening(Duration::from_secs(15))?;
-        // The start of the daemon is not the storm's; it has had a second to end it.
-        std::thread::sleep(Duration::from_secs(1));
+        // What the start of the daemon cost is not the storm's.
         before = daemon.processes().cost().cpu;
         start = Instant::now();
     }
@@ -70,7 +69,7 @@ pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
     }
     daemon.check()?;
     if !watch.reasons.is_empty() {
-        eprintln!("    {}", watch.reasons());
+        eprint!(" [{}]", watch.reasons());
     }
     let cost = daemon.processes().cost();
     Ok(vec![
