@@ -224,15 +224,29 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The whole tree is listed before the root goes: afterwards its children belong to init.
-        let members = self.processes().members();
         if matches!(self.child.try_wait(), Ok(None)) {
-            for pid in members.iter().filter_map(|&pid| i32::try_from(pid).ok()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            // Asked politely, a daemon of several processes ends and reaps its own children.
+            signal(self.child.id(), Signal::SIGTERM);
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // The tree is listed while the root lives: afterwards its children would be init's.
+            for pid in self.processes().members() {
+                signal(pid, Signal::SIGKILL);
             }
             let _ = self.child.wait();
         }
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        // A process that has just ended needs no signal.
+        let _ = kill(Pid::from_raw(pid), signal);
     }
 }
 
