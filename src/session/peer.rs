@@ -1,0 +1,808 @@
+//! One configured neighbour: when to dial, how long to back off, which connection to keep.
+//!
+//! It owns up to two [`Connection`]s and shows their most advanced state as its own. After each
+//! event [`Peer::settle`] restores what must hold: who may dial and has nothing going has a deadline
+//! for the next dial. Timer arithmetic of a connection and the legality of messages are not here.
+
+use std::sync::Arc;
+
+use super::backoff::Backoff;
+use super::collision::{Direction, Party, Verdict, resolve, winner};
+use super::config::{Dial, PeerConfig};
+use super::connection::{Connection, Context, Progress, faulty};
+use super::counters::Counters;
+use super::event::{ConnectionId, ConnectionIds, DialError, Input, Output, StopReason};
+use super::negotiate::{Negotiated, unmet};
+use super::reason::{AdminReason, CloseReason, Damping, Fault, LastError};
+use super::timer::{Timer, Timers};
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+use crate::wire::frame::MessageKind;
+use crate::wire::notification::Notification;
+
+/// The first dials of a thousand peers that start together are spread over this.
+const DIAL_SPREAD: Duration = Duration::from_millis(100);
+
+/// Cease subcodes (RFC 4486).
+const CONNECTION_REJECTED: u8 = 5;
+const CONNECTION_COLLISION: u8 = 7;
+
+/// The states of RFC 4271 §8.2.2, least advanced first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Stopped, or pausing after an error.
+    Idle,
+    /// A dial is in progress.
+    Connect,
+    /// Waiting to dial, or to be dialled.
+    Active,
+    /// OPEN is sent.
+    OpenSent,
+    /// OPEN is received.
+    OpenConfirm,
+    /// Routes flow.
+    Established,
+}
+
+/// Whether a peer is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminState {
+    /// `Start` was given last.
+    Enabled,
+    /// `Stop` was given last, and why; `None` if nothing was given yet.
+    Disabled(Option<StopReason>),
+}
+
+/// What a change of configuration did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconfigured {
+    /// The session, if there is one, lives on.
+    Kept,
+    /// Connections were closed with Cease 6/6, for the sake of this setting.
+    Bounced(&'static str),
+}
+
+/// A configured neighbour.
+#[derive(Debug)]
+pub struct Peer {
+    config: Arc<PeerConfig>,
+    admin: AdminState,
+    connections: [Option<Box<Connection>>; 2],
+    /// IdleHold and ConnectRetry; the others are the connections' own.
+    timers: Timers,
+    backoff: Backoff,
+    /// No dial before this ([`Dial::After`]).
+    dial_from: Instant,
+    /// No incoming connection before this: the first step of a pause.
+    refuse_until: Instant,
+    rng: Rng,
+    state: State,
+    since: Instant,
+    counters: Counters,
+    last_error: Option<Box<LastError>>,
+}
+
+/// Whether there is still a TCP connection to say farewell on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Open,
+    Gone,
+}
+
+impl Peer {
+    /// A peer that is disabled until [`Input::Start`]; `seed` feeds the jitter.
+    pub fn new(config: PeerConfig, seed: u64) -> Self {
+        Self {
+            config: Arc::new(config),
+            admin: AdminState::Disabled(None),
+            connections: [None, None],
+            timers: Timers::new(),
+            backoff: Backoff::default(),
+            dial_from: Instant::ZERO,
+            refuse_until: Instant::ZERO,
+            rng: Rng::new(seed),
+            state: State::Idle,
+            since: Instant::ZERO,
+            counters: Counters::default(),
+            last_error: None,
+        }
+    }
+
+    /// Something has happened; what is to be done about it is appended to `out`.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>, out: &mut Vec<Output>) {
+        match input {
+            Input::Start => self.start(now),
+            Input::Stop(reason) => self.stop(now, reason, out),
+            Input::Reset => self.restart(now, &AdminReason::Reset, out),
+            Input::ConfigurationChange => {
+                self.restart(now, &AdminReason::ConfigurationChange, out);
+            }
+            Input::PrefixLimit => self.prefix_limit(now, out),
+            Input::Connected { connection } => self.connected(now, connection, out),
+            Input::DialFailed { connection, error } => {
+                self.dial_failed(now, connection, error, out);
+            }
+            Input::Accepted { connection } => self.accepted(now, connection, out),
+            Input::Closed { connection, error } => self.closed(now, connection, error, out),
+            Input::Message {
+                connection,
+                kind,
+                body,
+            } => {
+                self.message(now, connection, kind, body, out);
+            }
+            Input::BadHeader { connection, error } => {
+                if let Some(index) = self.connected_index(connection) {
+                    self.end(
+                        now,
+                        index,
+                        faulty(Fault::Header(error)),
+                        Transport::Open,
+                        out,
+                    );
+                }
+            }
+            Input::UpdateFailed {
+                connection,
+                notification,
+            } => {
+                if let Some(index) = self.established_index(connection) {
+                    let reason = faulty(Fault::Update(notification));
+                    self.end(now, index, reason, Transport::Open, out);
+                }
+            }
+            Input::Sent { connection } => {
+                self.with(now, self.index(connection), out, |connection, _| {
+                    connection.sent()
+                });
+            }
+            Input::SendBlocked { connection } => {
+                self.with(now, self.index(connection), out, |connection, cx| {
+                    connection.send_blocked(cx);
+                });
+            }
+        }
+        self.settle(now);
+    }
+
+    /// A deadline may have passed.
+    ///
+    /// The driver first gives all messages that have already arrived: they restart the hold timer,
+    /// so that our own slowness can't end the session of a peer that is alive.
+    pub fn handle_timeout(&mut self, now: Instant, ids: &mut ConnectionIds, out: &mut Vec<Output>) {
+        for index in 0..self.connections.len() {
+            let progress = self.with(now, Some(index), out, Connection::expire);
+            self.apply(now, index, progress, out);
+        }
+        if self.timers.expire(Timer::IdleHold, now) {
+            self.dial_soon(now, Duration::ZERO);
+        }
+        if self.timers.expire(Timer::ConnectRetry, now) {
+            self.connect_retry(now, ids, out);
+        }
+        self.settle(now);
+    }
+
+    /// Takes a new configuration; bounces the session only if OPEN carries what has changed, or if
+    /// the peer does not meet what is now required.
+    ///
+    /// Any change forgets the back-off: the operator has probably just repaired what was wrong.
+    pub fn reconfigure(
+        &mut self,
+        now: Instant,
+        config: PeerConfig,
+        out: &mut Vec<Output>,
+    ) -> Reconfigured {
+        if *self.config == config {
+            return Reconfigured::Kept;
+        }
+        let changed = if self.config.remote == config.remote {
+            self.config.open_difference(&config)
+        } else {
+            Some("address")
+        };
+        let mut outcome = Reconfigured::Kept;
+        for index in 0..self.connections.len() {
+            let Some(connection) = self.connection(index) else {
+                continue;
+            };
+            let unmet = connection
+                .negotiated()
+                .and_then(|session| unmet(session, &config));
+            let moved = self.config.remote != config.remote || self.config.port != config.port;
+            match changed.or(unmet) {
+                Some(field) if connection.is_connected() => {
+                    outcome = Reconfigured::Bounced(field);
+                    let reason = CloseReason::Admin(AdminReason::ConfigurationChange);
+                    self.end(now, index, reason, Transport::Open, out);
+                }
+                Some(_) | None
+                    if !connection.is_connected() && (moved || config.dial == Dial::Passive) =>
+                {
+                    self.drop_dial(index, out);
+                }
+                Some(_) | None => {}
+            }
+        }
+        self.config = Arc::new(config);
+        self.forget_errors();
+        self.dial_from = self.dial_from_after(now);
+        if !self.has_dial() {
+            self.dial_soon(now, DIAL_SPREAD);
+        }
+        self.settle(now);
+        outcome
+    }
+
+    /// Counts messages that the driver has encoded and sent by itself.
+    pub fn count_sent(&mut self, kind: MessageKind, messages: u64) {
+        self.counters.count_sent(kind, messages);
+    }
+
+    /// The earliest deadline, and of which timer.
+    pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
+        let connections = self.connections.iter().flatten();
+        connections
+            .filter_map(|c| c.next_timeout())
+            .chain(self.timers.next())
+            .min()
+    }
+
+    /// The state of the most advanced connection.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// When [`Peer::state`] last changed.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// The session that is up.
+    pub fn established(&self) -> Option<(ConnectionId, &Arc<Negotiated>)> {
+        let connections = self.connections.iter().flatten();
+        connections
+            .filter_map(|c| c.session().map(|session| (c.id, session)))
+            .next()
+    }
+
+    /// The last real error; collisions and what an operator ordered are none.
+    pub fn last_error(&self) -> Option<&LastError> {
+        self.last_error.as_deref()
+    }
+
+    /// Whether the peer is wanted.
+    pub fn admin_state(&self) -> &AdminState {
+        &self.admin
+    }
+
+    /// What is configured.
+    pub fn config(&self) -> &Arc<PeerConfig> {
+        &self.config
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.admin == AdminState::Enabled
+    }
+
+    fn start(&mut self, now: Instant) {
+        self.forget_errors();
+        if !self.is_enabled() {
+            self.admin = AdminState::Enabled;
+            self.dial_from = self.dial_from_after(now);
+        }
+        if self.connections.iter().all(Option::is_none) {
+            self.dial_soon(now, DIAL_SPREAD);
+        }
+    }
+
+    fn stop(&mut self, now: Instant, reason: StopReason, out: &mut Vec<Output>) {
+        self.admin = AdminState::Disabled(Some(reason.clone()));
+        self.end_all(now, &reason.into(), out);
+    }
+
+    fn restart(&mut self, now: Instant, reason: &AdminReason, out: &mut Vec<Output>) {
+        self.end_all(now, reason, out);
+        self.forget_errors();
+        self.dial_soon(now, DIAL_SPREAD);
+    }
+
+    fn prefix_limit(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let up = self
+            .connections
+            .iter()
+            .flatten()
+            .find(|c| c.session().is_some());
+        if let Some(index) = up.and_then(|connection| self.index(connection.id)) {
+            let reason = CloseReason::Admin(AdminReason::PrefixLimit);
+            self.end(now, index, reason, Transport::Open, out);
+        }
+    }
+
+    fn connected(&mut self, now: Instant, id: ConnectionId, out: &mut Vec<Output>) {
+        match self.index(id) {
+            Some(index) if self.connection(index).is_some_and(|c| !c.is_connected()) => {
+                self.timers.stop(Timer::ConnectRetry);
+                self.with(now, Some(index), out, Connection::connected);
+            }
+            // Told twice.
+            Some(_) => {}
+            // The dial was given up while it succeeded.
+            None => out.push(Output::Abort { connection: id }),
+        }
+    }
+
+    fn dial_failed(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        error: DialError,
+        out: &mut Vec<Output>,
+    ) {
+        // ConnectRetry runs since the dial began: it is what spaces dials.
+        if let Some(index) = self.index(id) {
+            self.end(
+                now,
+                index,
+                CloseReason::DialFailed(error),
+                Transport::Gone,
+                out,
+            );
+        }
+    }
+
+    fn closed(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        error: Option<String>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(index) = self.index(id) else { return };
+        let reason = if self.connected_index(id).is_some() {
+            CloseReason::TransportLost(error)
+        } else {
+            let error = error.unwrap_or_else(|| "the connection was closed".to_owned());
+            CloseReason::DialFailed(DialError::Other(error))
+        };
+        self.end(now, index, reason, Transport::Gone, out);
+    }
+
+    fn accepted(&mut self, now: Instant, id: ConnectionId, out: &mut Vec<Output>) {
+        if self.index(id).is_some() {
+            return;
+        }
+        if !self.is_enabled() || !self.config.accept || now < self.refuse_until {
+            return self.refuse(id, CONNECTION_REJECTED, out);
+        }
+        if let Some((up, session)) = self.established()
+            && session.graceful_restart.is_none()
+        {
+            // If the peer has lost the old one without a word, this finds out.
+            self.with(now, self.index(up), out, Connection::probe);
+            return self.refuse(id, CONNECTION_COLLISION, out);
+        }
+        // A peer dials one connection at a time: an older one without OPEN is dead, and one with
+        // OPEN is in better shape than this.
+        let older = self.connections.iter().position(|c| {
+            c.as_ref()
+                .is_some_and(|c| c.direction == Direction::Accepted && c.session().is_none())
+        });
+        if let Some(index) = older {
+            if self
+                .connection(index)
+                .is_some_and(|c| c.negotiated().is_some())
+            {
+                return self.refuse(id, CONNECTION_COLLISION, out);
+            }
+            self.end(now, index, CloseReason::Collision, Transport::Open, out);
+        }
+        match self.insert(Connection::accepted(id)) {
+            Some(index) => {
+                self.with(now, Some(index), out, Connection::connected);
+            }
+            None => self.refuse(id, CONNECTION_COLLISION, out),
+        }
+    }
+
+    fn message(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        kind: MessageKind,
+        body: &[u8],
+        out: &mut Vec<Output>,
+    ) {
+        let Some(index) = self.connected_index(id) else {
+            return;
+        };
+        self.counters.count_received(kind);
+        let progress = self.with(now, Some(index), out, |connection, cx| {
+            connection.message(cx, kind, body)
+        });
+        self.apply(now, index, progress, out);
+    }
+
+    fn apply(
+        &mut self,
+        now: Instant,
+        index: usize,
+        progress: Option<Result<Progress, CloseReason>>,
+        out: &mut Vec<Output>,
+    ) {
+        match progress {
+            None | Some(Ok(Progress::None)) => {}
+            Some(Ok(Progress::Opened(negotiated))) => self.opened(now, index, negotiated, out),
+            Some(Ok(Progress::Up(negotiated))) => self.up(now, index, negotiated, out),
+            Some(Err(reason)) => self.end(now, index, reason, Transport::Open, out),
+        }
+    }
+
+    /// OPEN has come on one connection: decide about the other (RFC 4271 §6.8).
+    fn opened(
+        &mut self,
+        now: Instant,
+        index: usize,
+        negotiated: Negotiated,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(new) = self.connection(index) else {
+            return;
+        };
+        let local = Party {
+            router_id: self.config.router_id,
+            asn: self.config.local_asn,
+        };
+        let remote = Party {
+            router_id: negotiated.remote_router_id,
+            asn: negotiated.remote_asn,
+        };
+        let other = 1 - index;
+        let verdict = self
+            .connection(other)
+            .map(|other| resolve(local, remote, new.direction, other.standing()));
+        let would_lose = winner(local, remote) != new.direction;
+        match verdict {
+            Some(Verdict::KeepOther) => {
+                return self.end(now, index, CloseReason::Collision, Transport::Open, out);
+            }
+            Some(Verdict::KeepNew) => self.supersede(now, other, out),
+            Some(Verdict::Undecided) | None => {}
+        }
+        let hold_back = verdict == Some(Verdict::Undecided) && would_lose;
+        self.with(now, Some(index), out, |connection, cx| {
+            connection.confirm(cx, negotiated, hold_back);
+        });
+    }
+
+    /// Ends a connection that a better one replaces.
+    fn supersede(&mut self, now: Instant, index: usize, out: &mut Vec<Output>) {
+        let Some(connection) = self.connection(index) else {
+            return;
+        };
+        if !connection.is_connected() {
+            return self.drop_dial(index, out);
+        }
+        if connection.session().is_some() {
+            // The peer has restarted: that is a lost connection, for which it keeps no state, and
+            // a NOTIFICATION would end graceful restart (RFC 4724 §4.2).
+            out.push(Output::Abort {
+                connection: connection.id,
+            });
+            let text = "the peer has opened a new connection".to_owned();
+            let reason = CloseReason::TransportLost(Some(text));
+            return self.end(now, index, reason, Transport::Gone, out);
+        }
+        self.end(now, index, CloseReason::Collision, Transport::Open, out);
+    }
+
+    fn up(
+        &mut self,
+        now: Instant,
+        index: usize,
+        negotiated: Arc<Negotiated>,
+        out: &mut Vec<Output>,
+    ) {
+        let other = 1 - index;
+        if let Some(connection) = self.connection(other) {
+            if connection.is_connected() {
+                self.end(now, other, CloseReason::Collision, Transport::Open, out);
+            } else {
+                self.drop_dial(other, out);
+            }
+        }
+        self.timers.stop(Timer::IdleHold);
+        self.counters.established += 1;
+        if let Some(error) = &mut self.last_error {
+            error.dialling = None;
+        }
+        if let Some(connection) = self.connection(index) {
+            out.push(Output::Up {
+                connection: connection.id,
+                negotiated,
+            });
+        }
+    }
+
+    fn end_all(&mut self, now: Instant, reason: &AdminReason, out: &mut Vec<Output>) {
+        for index in 0..self.connections.len() {
+            let reason = CloseReason::Admin(reason.clone());
+            self.end(now, index, reason, Transport::Open, out);
+        }
+    }
+
+    /// The one place where a connection ends: farewell, report, back-off.
+    fn end(
+        &mut self,
+        now: Instant,
+        index: usize,
+        reason: CloseReason,
+        transport: Transport,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(ended) = self.connections.get_mut(index).and_then(Option::take) else {
+            return;
+        };
+        if transport == Transport::Open {
+            self.farewell(&ended, &reason, out);
+        }
+        if ended.session().is_some() {
+            self.dial_from = self.dial_from_after(now);
+        }
+        let alone = match self.connection(1 - index) {
+            Some(other) => !other.is_connected(),
+            None => true,
+        };
+        if alone {
+            self.damp(now, &reason, ended.session().is_some(), out);
+        } else if let Some(other) = self.connections.get_mut(1 - index).and_then(Option::as_mut) {
+            other.release(now);
+        }
+        self.note(now, &reason, alone);
+        if ended.session().is_some() {
+            out.push(Output::Down {
+                connection: ended.id,
+                reason,
+            });
+        }
+    }
+
+    fn farewell(&mut self, ended: &Connection, reason: &CloseReason, out: &mut Vec<Output>) {
+        let connection = ended.id;
+        if !ended.is_connected() {
+            return out.push(Output::Abort { connection });
+        }
+        let restart = ended.session().and_then(|session| session.graceful_restart);
+        let hard = restart.is_some_and(|restart| restart.notification);
+        if let Some(notification) = reason.farewell(hard) {
+            self.send_notification(connection, &notification, out);
+        }
+        // A peer that reads nothing would never take what is queued.
+        out.push(if *reason == CloseReason::SendHoldTimerExpired {
+            Output::Abort { connection }
+        } else {
+            Output::Close { connection }
+        });
+    }
+
+    fn damp(&mut self, now: Instant, reason: &CloseReason, was_up: bool, out: &mut Vec<Output>) {
+        if !self.is_enabled() {
+            return;
+        }
+        let limits = self.config.timers.idle_hold;
+        let pause = match reason.damping(was_up) {
+            // ConnectRetry runs since the dial began.
+            Damping::None if matches!(reason, CloseReason::DialFailed(_)) => return,
+            Damping::None if self.timers.is_set(Timer::IdleHold) => return,
+            Damping::None => return self.dial_soon(now, DIAL_SPREAD),
+            Damping::Pause => self.config.timers.connect_retry,
+            Damping::Grow => self.backoff.grow(now, &limits),
+        };
+        for index in 0..self.connections.len() {
+            self.drop_dial(index, out);
+        }
+        self.timers.stop(Timer::ConnectRetry);
+        // What a caller did during a pause never shortens it.
+        let mut until = now + self.rng.jitter(pause);
+        if self.timers.is_set(Timer::IdleHold) {
+            until = until.max(self.timers.deadline(Timer::IdleHold));
+        }
+        self.timers.set(Timer::IdleHold, until);
+        let too_much = *reason == CloseReason::Admin(AdminReason::PrefixLimit);
+        self.refuse_until = if too_much {
+            until
+        } else {
+            now + limits.first.min(pause)
+        };
+    }
+
+    /// Remembers what an operator should see.
+    fn note(&mut self, now: Instant, reason: &CloseReason, alone: bool) {
+        match (reason, &mut self.last_error) {
+            // The loser of a collision is often just closed.
+            (CloseReason::TransportLost(_), _) if !alone => {}
+            (CloseReason::Admin(reason), _) if *reason != AdminReason::PrefixLimit => {}
+            (reason, _) if reason.is_collision() => {}
+            // A failed dial does not hide why the session before it ended.
+            (CloseReason::DialFailed(error), Some(last))
+                if !matches!(last.reason, CloseReason::DialFailed(_)) =>
+            {
+                last.dialling = Some((now, error.clone()));
+            }
+            (reason, last) => {
+                let config = Arc::clone(&self.config);
+                *last = Some(Box::new(LastError::new(now, reason.clone(), config)));
+            }
+        }
+    }
+
+    fn connect_retry(&mut self, now: Instant, ids: &mut ConnectionIds, out: &mut Vec<Output>) {
+        let stuck = self
+            .connections
+            .iter()
+            .position(|c| c.as_ref().is_some_and(|c| !c.is_connected()));
+        if let Some(index) = stuck {
+            let reason = CloseReason::DialFailed(DialError::TimedOut);
+            self.end(now, index, reason, Transport::Open, out);
+        }
+        if !self.may_dial() {
+            return;
+        }
+        let connection = ids.issue();
+        if self.insert(Connection::dialling(connection)).is_some() {
+            out.push(Output::Dial { connection });
+            let wait = self.rng.jitter(self.config.timers.connect_retry);
+            self.timers.set(Timer::ConnectRetry, now + wait);
+        }
+    }
+
+    /// Ends a dial that nobody waits for any more.
+    fn drop_dial(&mut self, index: usize, out: &mut Vec<Output>) {
+        if let Some(slot) = self.connections.get_mut(index)
+            && let Some(connection) = slot.take_if(|connection| !connection.is_connected())
+        {
+            out.push(Output::Abort {
+                connection: connection.id,
+            });
+        }
+    }
+
+    fn refuse(&mut self, id: ConnectionId, subcode: u8, out: &mut Vec<Output>) {
+        self.send_notification(id, &Notification::cease(subcode), out);
+        out.push(Output::Close { connection: id });
+    }
+
+    fn send_notification(
+        &mut self,
+        connection: ConnectionId,
+        notification: &Notification,
+        out: &mut Vec<Output>,
+    ) {
+        self.counters.count_sent(MessageKind::Notification, 1);
+        out.push(Output::Send {
+            connection,
+            bytes: notification.encode().into(),
+        });
+    }
+
+    /// Whether a dial may begin now.
+    fn may_dial(&self) -> bool {
+        let taken = |c: &Connection| c.direction == Direction::Dialled || c.negotiated().is_some();
+        self.is_enabled()
+            && self.config.dial != Dial::Passive
+            && !self.connections.iter().flatten().any(|c| taken(c))
+    }
+
+    fn has_dial(&self) -> bool {
+        self.connections.iter().flatten().any(|c| !c.is_connected())
+    }
+
+    fn dial_from_after(&self, now: Instant) -> Instant {
+        match self.config.dial {
+            Dial::Active | Dial::Passive => now,
+            Dial::After(wait) => now + wait,
+        }
+    }
+
+    /// Sets the next dial within `spread` of now, or of the time from which dialling is allowed.
+    fn dial_soon(&mut self, now: Instant, spread: Duration) {
+        let micros = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX);
+        let jitter = Duration::from_micros(self.rng.below(micros));
+        self.timers.stop(Timer::IdleHold);
+        self.timers
+            .set(Timer::ConnectRetry, now.max(self.dial_from) + jitter);
+    }
+
+    fn forget_errors(&mut self) {
+        self.backoff.reset();
+        self.timers.stop(Timer::IdleHold);
+        self.refuse_until = Instant::ZERO;
+    }
+
+    /// Restores what holds between events.
+    fn settle(&mut self, now: Instant) {
+        if !self.is_enabled() {
+            self.timers.stop(Timer::IdleHold);
+        }
+        if !self.may_dial() && !self.has_dial() {
+            self.timers.stop(Timer::ConnectRetry);
+        } else if !self.timers.is_set(Timer::IdleHold) && !self.timers.is_set(Timer::ConnectRetry) {
+            let wait = self.rng.jitter(self.config.timers.connect_retry);
+            self.timers
+                .set(Timer::ConnectRetry, (now + wait).max(self.dial_from));
+        }
+        let state = self.connections.iter().flatten().map(|c| c.state()).max();
+        let state = state.unwrap_or_else(|| {
+            let idle = !self.is_enabled() || self.timers.is_set(Timer::IdleHold);
+            if idle { State::Idle } else { State::Active }
+        });
+        if state != self.state {
+            self.counters.transitions += 1;
+            self.since = now;
+            self.state = state;
+        }
+    }
+
+    fn insert(&mut self, connection: Connection) -> Option<usize> {
+        let index = self.connections.iter().position(Option::is_none)?;
+        *self.connections.get_mut(index)? = Some(Box::new(connection));
+        Some(index)
+    }
+
+    fn connection(&self, index: usize) -> Option<&Connection> {
+        self.connections.get(index)?.as_deref()
+    }
+
+    fn index(&self, id: ConnectionId) -> Option<usize> {
+        self.connections
+            .iter()
+            .position(|c| c.as_ref().is_some_and(|c| c.id == id))
+    }
+
+    fn connected_index(&self, id: ConnectionId) -> Option<usize> {
+        self.index(id).filter(|index| {
+            self.connection(*index)
+                .is_some_and(Connection::is_connected)
+        })
+    }
+
+    fn established_index(&self, id: ConnectionId) -> Option<usize> {
+        self.index(id).filter(|index| {
+            self.connection(*index)
+                .is_some_and(|c| c.session().is_some())
+        })
+    }
+
+    /// Lets a connection act.
+    fn with<R>(
+        &mut self,
+        now: Instant,
+        index: Option<usize>,
+        out: &mut Vec<Output>,
+        act: impl FnOnce(&mut Connection, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let Self {
+            connections,
+            config,
+            rng,
+            counters,
+            ..
+        } = self;
+        let connection = connections.get_mut(index?)?.as_mut()?;
+        Some(act(
+            connection,
+            &mut Context {
+                now,
+                config,
+                rng,
+                counters,
+                out,
+            },
+        ))
+    }
+}

@@ -1,0 +1,312 @@
+//! Why a connection ended: who ended it, how, and what to do about it.
+//!
+//! A [`CloseReason`] is the one value that drives the back-off, tells the RIB whether routes may
+//! stay (graceful restart), and is shown to people; its words have a file of their own.
+
+use core::fmt;
+use std::sync::Arc;
+
+use super::config::PeerConfig;
+use super::event::{DialError, StopReason};
+use super::negotiate::{NegotiateError, Negotiated};
+use crate::time::Instant;
+use crate::wire::error::{HeaderError, OpenError, RouteRefreshError};
+use crate::wire::frame::MessageKind;
+use crate::wire::notification::Notification;
+
+/// Who ended a connection and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer broke the protocol or our terms; we told it.
+    SentNotification {
+        /// What we sent.
+        notification: Notification,
+        /// What made us send it.
+        fault: Fault,
+    },
+    /// The peer ended it and said why.
+    ReceivedNotification(Notification),
+    /// Nothing came for the hold time (4/0).
+    HoldTimerExpired,
+    /// The peer connected, or let us connect, and sent no OPEN in time (4/0).
+    NoOpen,
+    /// The peer took none of our bytes for the SendHold time (8/0, RFC 9687).
+    SendHoldTimerExpired,
+    /// Two connections at once; we closed this one (6/7).
+    Collision,
+    /// The TCP connection ended without a NOTIFICATION; the text is what the system said.
+    TransportLost(Option<String>),
+    /// No connection came about.
+    DialFailed(DialError),
+    /// An operator or the configuration ended it.
+    Admin(AdminReason),
+}
+
+/// A deliberate end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminReason {
+    /// Shut down, with the operator's text (6/2).
+    Shutdown(String),
+    /// No longer configured (6/3).
+    Deconfigured,
+    /// Reset by an operator (6/4).
+    Reset,
+    /// A setting that OPEN carries has changed (6/6).
+    ConfigurationChange,
+    /// More prefixes than allowed (6/1).
+    PrefixLimit,
+    /// This process restarts; nothing was said to the peer.
+    Restarting,
+}
+
+/// What the peer did wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A header.
+    #[error("{0}")]
+    Header(HeaderError),
+    /// An OPEN that is wrong in itself.
+    #[error("{0}")]
+    Open(OpenError),
+    /// An OPEN that is not for us.
+    #[error("{0}")]
+    Refused(NegotiateError),
+    /// A message that its state does not allow.
+    #[error("{0}")]
+    Fsm(FsmFault),
+    /// A ROUTE-REFRESH.
+    #[error("{0}")]
+    RouteRefresh(RouteRefreshError),
+    /// An UPDATE that only a reset answers.
+    #[error("the peer sent an UPDATE that can't be read")]
+    Update(Notification),
+}
+
+/// A message at a time when it must not come (RFC 4271 §6.6, RFC 6608).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the peer sent {kind} {phase}")]
+pub struct FsmFault {
+    /// The message.
+    pub kind: MessageKind,
+    /// When.
+    pub phase: FsmPhase,
+}
+
+/// The states that RFC 6608 has subcodes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FsmPhase {
+    /// Before our OPEN went out (DelayOpen): no subcode.
+    BeforeOpen,
+    /// 1
+    OpenSent,
+    /// 2
+    OpenConfirm,
+    /// 3
+    Established,
+}
+
+/// The last error of a peer, as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub reason: CloseReason,
+    /// Since then dialling fails, too: the latest failure.
+    pub dialling: Option<(Instant, DialError)>,
+    config: Arc<PeerConfig>,
+}
+
+/// What an end of a connection means for the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Damping {
+    /// Pause, and longer each time.
+    Grow,
+    /// Pause for one ConnectRetry.
+    Pause,
+    /// Go on as if nothing had happened.
+    None,
+}
+
+impl FsmFault {
+    /// What the peer is told: 5/1, 5/2, 5/3, with the type octet as data.
+    pub fn notification(&self) -> Notification {
+        let subcode = match self.phase {
+            FsmPhase::BeforeOpen => 0,
+            FsmPhase::OpenSent => 1,
+            FsmPhase::OpenConfirm => 2,
+            FsmPhase::Established => 3,
+        };
+        Notification::new(5, subcode, vec![self.kind.code()])
+    }
+}
+
+impl fmt::Display for FsmPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BeforeOpen => "before our OPEN",
+            Self::OpenSent => "in OpenSent, before its OPEN",
+            Self::OpenConfirm => "in OpenConfirm, before its KEEPALIVE",
+            Self::Established => "in Established",
+        })
+    }
+}
+
+impl Fault {
+    /// What the peer is told.
+    pub fn notification(&self) -> Notification {
+        match self {
+            Self::Header(error) => error.notification(),
+            Self::Open(error) => error.notification(),
+            Self::Refused(error) => error.notification(),
+            Self::Fsm(fault) => fault.notification(),
+            Self::RouteRefresh(error) => error.notification(),
+            Self::Update(notification) => notification.clone(),
+        }
+    }
+}
+
+impl AdminReason {
+    /// What the peer is told; nothing before a planned restart, so that it keeps our routes.
+    ///
+    /// With `hard`, those that must end graceful restart as well say so (RFC 8538 §4).
+    pub(super) fn notification(&self, hard: bool) -> Option<Notification> {
+        let plain = match self {
+            Self::Shutdown(text) => Notification::administrative_shutdown(text),
+            Self::Deconfigured => Notification::cease(3),
+            Self::Reset => Notification::cease(4),
+            Self::ConfigurationChange => Notification::cease(6),
+            Self::PrefixLimit => Notification::cease(1),
+            Self::Restarting => return None,
+        };
+        Some(if hard && self.is_hard() {
+            plain.into_hard_reset()
+        } else {
+            plain
+        })
+    }
+
+    /// Whether the routes go, whatever was agreed on graceful restart.
+    const fn is_hard(&self) -> bool {
+        match self {
+            Self::Shutdown(_) | Self::Deconfigured | Self::PrefixLimit => true,
+            Self::Reset | Self::ConfigurationChange | Self::Restarting => false,
+        }
+    }
+}
+
+impl From<StopReason> for AdminReason {
+    fn from(reason: StopReason) -> Self {
+        match reason {
+            StopReason::AdminShutdown(text) => Self::Shutdown(text),
+            StopReason::Deconfigured => Self::Deconfigured,
+            StopReason::Quiet => Self::Restarting,
+        }
+    }
+}
+
+impl CloseReason {
+    /// Whether the peer's routes may stay for a graceful restart (RFC 4724 §4.2, RFC 8538 §4).
+    ///
+    /// A lost connection keeps them if graceful restart was agreed on; a NOTIFICATION, in either
+    /// direction, only if both sides have the N bit and it is no Hard Reset. A collision is no
+    /// fault of anybody and counts as a lost connection.
+    pub fn allows_restart(&self, negotiated: &Negotiated) -> bool {
+        let Some(restart) = &negotiated.graceful_restart else {
+            return false;
+        };
+        match self {
+            Self::TransportLost(_) | Self::Collision | Self::DialFailed(_) => true,
+            Self::ReceivedNotification(n) if is_collision(n) => true,
+            Self::ReceivedNotification(n) => restart.notification && (n.code, n.subcode) != (6, 9),
+            Self::SentNotification { .. }
+            | Self::HoldTimerExpired
+            | Self::NoOpen
+            | Self::SendHoldTimerExpired => restart.notification,
+            Self::Admin(AdminReason::Restarting) => true,
+            Self::Admin(reason) => restart.notification && !reason.is_hard(),
+        }
+    }
+
+    /// What the peer is told, if anything; `hard` as in [`AdminReason::notification`].
+    pub(super) fn farewell(&self, hard: bool) -> Option<Notification> {
+        match self {
+            Self::SentNotification { notification, .. } => Some(notification.clone()),
+            Self::HoldTimerExpired | Self::NoOpen => Some(Notification::new(4, 0, Vec::new())),
+            Self::SendHoldTimerExpired => Some(Notification::new(8, 0, Vec::new())),
+            Self::Collision => Some(Notification::cease(CONNECTION_COLLISION)),
+            Self::Admin(reason) => reason.notification(hard),
+            Self::ReceivedNotification(_) | Self::TransportLost(_) | Self::DialFailed(_) => None,
+        }
+    }
+
+    /// Whether it says nothing about what is wrong with the peer.
+    pub(super) fn is_collision(&self) -> bool {
+        match self {
+            Self::Collision => true,
+            Self::ReceivedNotification(notification) => is_collision(notification),
+            Self::SentNotification { .. }
+            | Self::HoldTimerExpired
+            | Self::NoOpen
+            | Self::SendHoldTimerExpired
+            | Self::TransportLost(_)
+            | Self::DialFailed(_)
+            | Self::Admin(_) => false,
+        }
+    }
+
+    /// What it means for the next attempt; `was_up` if a session was established.
+    pub(super) fn damping(&self, was_up: bool) -> Damping {
+        match self {
+            Self::SentNotification { notification, .. } => {
+                if is_version_error(notification) {
+                    Damping::Pause
+                } else {
+                    Damping::Grow
+                }
+            }
+            Self::ReceivedNotification(n) if is_collision(n) => Damping::None,
+            // The versions may meet next time; §8.1.1 does not count it as oscillation.
+            Self::ReceivedNotification(n) if is_version_error(n) => Damping::Pause,
+            // A polite refusal; too many prefixes and lack of resources will not go away soon.
+            Self::ReceivedNotification(n) if n.code == 6 && !matches!(n.subcode, 1 | 8) => {
+                Damping::Pause
+            }
+            Self::ReceivedNotification(_)
+            | Self::HoldTimerExpired
+            | Self::NoOpen
+            | Self::SendHoldTimerExpired
+            | Self::Admin(AdminReason::PrefixLimit) => Damping::Grow,
+            Self::TransportLost(_) if was_up => Damping::Grow,
+            // Most often the peer does not know us yet.
+            Self::TransportLost(_) => Damping::Pause,
+            Self::Collision | Self::DialFailed(_) | Self::Admin(_) => Damping::None,
+        }
+    }
+}
+
+const CONNECTION_COLLISION: u8 = 7;
+
+fn is_collision(notification: &Notification) -> bool {
+    (notification.code, notification.subcode) == (6, CONNECTION_COLLISION)
+}
+
+fn is_version_error(notification: &Notification) -> bool {
+    (notification.code, notification.subcode) == (2, 1)
+}
+
+impl LastError {
+    pub(super) fn new(at: Instant, reason: CloseReason, config: Arc<PeerConfig>) -> Self {
+        Self {
+            at,
+            reason,
+            dialling: None,
+            config,
+        }
+    }
+
+    /// The configuration under which it happened.
+    pub fn config(&self) -> &PeerConfig {
+        &self.config
+    }
+}
