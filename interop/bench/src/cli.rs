@@ -18,6 +18,8 @@ dunlin-bench: measures dunlin and other BGP daemons in the same, interleaved run
     --peers N           storm: peers                   (default 300)
     --hold SECONDS      storm: hold time, 9 or 90      (default 9)
     --ibgp | --ebgp     storm: the peers' kind         (default --ebgp)
+    --routes N          storm: /26 blocks that each peer announces, at most 4 (default 0); everybody is to get
+                        all; with --ibgp the last peer is an eBGP one
     --observe SECONDS   storm: watch for flaps         (default 15)
     --timeout SECONDS   bound of one run               (default 120)
     --budget SECONDS    start no run after this        (default none)
@@ -138,6 +140,7 @@ fn run(mut words: Words) -> Result<Command> {
             peers: 300,
             hold_time: 9,
             ibgp: false,
+            routes: 0,
             observe: Duration::from_secs(15),
             timeout: Duration::from_secs(120),
         },
@@ -153,6 +156,7 @@ fn run(mut words: Words) -> Result<Command> {
             "--prefixes" => options.sizes.prefixes = words.number(&word)?,
             "--peers" => options.sizes.peers = words.number(&word)?,
             "--hold" => options.sizes.hold_time = words.number(&word)?,
+            "--routes" => options.sizes.routes = words.number(&word)?,
             "--ibgp" => options.sizes.ibgp = true,
             "--ebgp" => options.sizes.ibgp = false,
             "--observe" => options.sizes.observe = words.seconds(&word)?,
@@ -180,6 +184,9 @@ fn check_sizes(options: &RunOptions) -> Result<()> {
     }
     if !(1..=10_000).contains(&sizes.peers) {
         return wrong("--peers is from 1 to 10000");
+    }
+    if sizes.routes > 4 {
+        return wrong("--routes is at most 4");
     }
     if options.runs == 0 {
         return wrong("--runs is at least 1");

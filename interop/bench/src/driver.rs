@@ -125,6 +125,7 @@ fn about(options: &RunOptions, programs: &Programs) -> Value {
         "daemons": found,
         "prefixes": sizes.prefixes,
         "peers": sizes.peers,
+        "routes_each": sizes.routes,
         "hold_time": sizes.hold_time,
         "peers_are": if sizes.ibgp { "ibgp" } else { "ebgp" },
         "observe_s": sizes.observe.as_secs(),

@@ -2,6 +2,7 @@
 //!
 //! Each runs on a thread of its own that has entered the generator's namespace, and is bounded by a deadline.
 
+mod blocks;
 pub(crate) mod load;
 pub(crate) mod storm;
 
@@ -55,6 +56,8 @@ pub(crate) struct Sizes {
     pub(crate) hold_time: u16,
     /// Storm: the peers are of the daemon's own AS.
     pub(crate) ibgp: bool,
+    /// Storm: how many blocks each peer announces.
+    pub(crate) routes: usize,
     /// Storm: how long to watch for flaps.
     pub(crate) observe: Duration,
     /// Bound of one run.

@@ -2,8 +2,9 @@
 //!
 //! Passive: the daemon is up and listens, all peers dial at once; an attempt that takes 5 to 7 s is given up
 //! and made again, as routers do. Active: all peers listen and the clock starts with the daemon's process.
-//! The peers announce nothing: this is the cost of sessions, not of routes.
+//! Unless asked to announce blocks, the peers announce nothing: this is the cost of sessions, not of routes.
 
+use super::blocks::Blocks;
 use super::{Bound, Figures, Plan, megabytes};
 use crate::daemon::{Job, LOCAL_AS, Peer, Running};
 use crate::error::Result;
@@ -36,6 +37,13 @@ pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
         hold_time: sizes.hold_time,
         passive,
     };
+    let mut watch = Watch {
+        blocks: Blocks::new(&configs, sizes.routes),
+        peers: configs.clone(),
+        fresh: Vec::new(),
+        flapped: HashSet::new(),
+        reasons: BTreeMap::new(),
+    };
     let mut fleet = Fleet::new(configs, Instant::now())?;
     if !passive {
         fleet.listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 179))?;
@@ -50,7 +58,6 @@ pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
         start = Instant::now();
     }
     let bound = Bound::new(sizes.timeout + sizes.observe, &plan.stop);
-    let mut watch = Watch::default();
     while fleet.established() < sizes.peers {
         watch.poll(&mut fleet)?;
         bound.check(&mut daemon, || {
@@ -60,6 +67,13 @@ pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
     }
     let up = start.elapsed().as_secs_f64();
     let at_up = daemon.processes().cost().cpu;
+    let mut figures = vec![("all_up_s", up), ("up_cpu_s", at_up - before)];
+    if sizes.routes > 0 {
+        watch.await_routes(&mut fleet, &mut daemon, &bound)?;
+        figures.push(("all_routes_s", start.elapsed().as_secs_f64()));
+        figures.push(("routes_cpu_s", daemon.processes().cost().cpu - before));
+    }
+    let routed = daemon.processes().cost().cpu;
     let end = Instant::now() + sizes.observe;
     while Instant::now() < end {
         watch.poll(&mut fleet)?;
@@ -72,15 +86,14 @@ pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
         eprint!(" [{}]", watch.reasons());
     }
     let cost = daemon.processes().cost();
-    Ok(vec![
-        ("all_up_s", up),
-        ("up_cpu_s", at_up - before),
-        ("watch_cpu_s", cost.cpu - at_up),
+    figures.extend([
+        ("watch_cpu_s", cost.cpu - routed),
         ("flapped_peers", watch.flapped.len() as f64),
         ("down_at_end", (sizes.peers - fleet.established()) as f64),
         ("attempts", fleet.attempts() as f64),
         ("peak_rss_mb", megabytes(cost.peak_rss)),
-    ])
+    ]);
+    Ok(figures)
 }
 
 fn peer(plan: &Plan, index: usize, passive: bool) -> PeerConfig {
@@ -91,11 +104,14 @@ fn peer(plan: &Plan, index: usize, passive: bool) -> PeerConfig {
         attempt,
         retry: Duration::from_millis(500 + (index as u64 * 37) % 500),
     };
+    // With routes, the last of the iBGP peers is an eBGP one: somebody must get them.
+    let sizes = &plan.sizes;
+    let ibgp = sizes.ibgp && (sizes.routes == 0 || index + 1 < sizes.peers);
     PeerConfig {
         local: address.into(),
         remote: SocketAddr::new(DAEMON.into(), 179),
         id: address,
-        asn: match plan.sizes.ibgp {
+        asn: match ibgp {
             true => LOCAL_AS,
             false => FIRST_AS + u32::try_from(index).unwrap_or(0),
         },
@@ -111,36 +127,68 @@ fn peer(plan: &Plan, index: usize, passive: bool) -> PeerConfig {
 }
 
 /// What happened to the sessions.
-#[derive(Default)]
 struct Watch {
+    peers: Vec<PeerConfig>,
+    blocks: Blocks,
     fresh: Vec<usize>,
     flapped: HashSet<usize>,
     reasons: BTreeMap<String, usize>,
 }
 
 impl Watch {
-    fn poll(&mut self, fleet: &mut Fleet) -> Result<()> {
-        let Self {
-            fresh,
-            flapped,
-            reasons,
-        } = self;
-        let mut sink = |index: usize, event: Event<'_>| match event {
-            Event::Established => fresh.push(index),
+    fn note(&mut self, index: usize, event: Event<'_>) {
+        match event {
+            Event::Established => self.fresh.push(index),
+            Event::Message(frame) if frame.kind == wire::UPDATE => {
+                let see = |up, address, _| self.blocks.see(index, up, address);
+                if wire::prefixes(frame.body, see).is_err() {
+                    self.count("malformed UPDATE");
+                }
+            }
             Event::Message(_) => {}
             Event::Down {
                 established,
                 reason,
             } => {
                 if established {
-                    flapped.insert(index);
+                    self.flapped.insert(index);
+                    self.blocks.forget(index);
                 }
-                *reasons.entry(reason.to_owned()).or_default() += 1;
+                self.count(reason);
             }
-        };
-        fleet.poll(Duration::from_millis(10), &mut sink)?;
-        for index in self.fresh.drain(..) {
-            fleet.send(index, Arc::new(wire::end_of_rib()), &mut |_, _| {});
+        }
+    }
+
+    fn count(&mut self, reason: &str) {
+        *self.reasons.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    fn poll(&mut self, fleet: &mut Fleet) -> Result<()> {
+        let wait = Duration::from_millis(10);
+        fleet.poll(wait, &mut |index, event| self.note(index, event))?;
+        for index in std::mem::take(&mut self.fresh) {
+            let Some(peer) = self.peers.get(index) else {
+                continue;
+            };
+            let bytes = Arc::new(self.blocks.announcement(index, peer));
+            fleet.send(index, bytes, &mut |index, event| self.note(index, event));
+        }
+        Ok(())
+    }
+
+    /// Polls until everybody has all blocks.
+    fn await_routes(
+        &mut self,
+        fleet: &mut Fleet,
+        daemon: &mut Running,
+        bound: &Bound,
+    ) -> Result<()> {
+        while self.blocks.count() < self.blocks.expected() {
+            self.poll(fleet)?;
+            bound.check(daemon, || {
+                let (count, expected) = (self.blocks.count(), self.blocks.expected());
+                format!("{count} of {expected} routes arrived; {}", self.reasons())
+            })?;
         }
         Ok(())
     }
