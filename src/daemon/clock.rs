@@ -17,7 +17,9 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self {
+            start: std::time::Instant::now(),
+        }
     }
 
     /// The time now.
@@ -33,7 +35,9 @@ impl Clock {
 
     /// Seconds of the Unix epoch at `at`, by today's wall clock.
     pub fn unix_time(&self, at: Instant) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
         now.saturating_sub(self.now().since(at).as_secs())
     }
 

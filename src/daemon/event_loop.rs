@@ -67,7 +67,10 @@ impl From<Pending> for Event {
 pub(super) enum RunError {
     /// A listening address.
     #[error("cannot listen on {address}: {source}{}", advice(source))]
-    Listen { address: SocketAddr, source: io::Error },
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
     /// The control socket.
     #[error("{0}")]
     Control(io::Error),
@@ -75,11 +78,16 @@ pub(super) enum RunError {
     #[error("[control] group: there is no group named {0:?}")]
     Group(String),
     /// The kernel.
-    #[error("cannot talk to the kernel's routing tables: {0}; dunlin needs CAP_NET_ADMIN, or kernel-routes = false")]
+    #[error(
+        "cannot talk to the kernel's routing tables: {0}; dunlin needs CAP_NET_ADMIN, or kernel-routes = false"
+    )]
     Kernel(io::Error),
     /// Anything else of the system.
     #[error("{what}: {source}")]
-    System { what: &'static str, source: io::Error },
+    System {
+        what: &'static str,
+        source: io::Error,
+    },
 }
 
 fn advice(source: &io::Error) -> &'static str {
@@ -203,9 +211,10 @@ impl Daemon {
             speaker: speaker::Settings {
                 seed: Clock::seed(),
                 track_next_hops: config.routing.kernel_routes,
-                max_paths: usize::from(config.routing.max_paths),
+                forwarding: config.routing.kernel_routes,
+                max_paths: u16::from(config.routing.max_paths),
                 med: match config.routing.med {
-                    MedRule::PerAs => MedMode::PerNeighbourAs,
+                    MedRule::PerAs => MedMode::PerNeighbour,
                     MedRule::Always => MedMode::Always,
                 },
             },
@@ -234,9 +243,12 @@ impl Daemon {
     fn listen(&mut self) -> Result<(), RunError> {
         let port = self.node.speaker().plan().listen_port;
         let wanted = self.config.listen.clone().unwrap_or_else(|| {
-            [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
-                .map(|any| SocketAddr::new(any, port))
-                .to_vec()
+            [
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            ]
+            .map(|any| SocketAddr::new(any, port))
+            .to_vec()
         });
         self.listeners.retain(|address, _| wanted.contains(address));
         for address in wanted {
@@ -283,7 +295,11 @@ impl Daemon {
     fn take_transport(&mut self, now: Instant, event: transport::Event) {
         use transport::Event as T;
         match event {
-            T::Accepted { stream, remote, local } => {
+            T::Accepted {
+                stream,
+                remote,
+                local,
+            } => {
                 let (remote, local) = (canonical(remote), canonical(local));
                 let Some((connection, terms)) = self.node.accepted(now, remote.ip(), local.ip())
                 else {
@@ -298,16 +314,23 @@ impl Daemon {
                 }
             }
             T::Connected { connection, local } => {
-                self.node.handle(now, Input::Connected(connection, canonical(local).ip()));
+                self.node
+                    .handle(now, Input::Connected(connection, canonical(local).ip()));
             }
             T::DialFailed { connection, error } => {
                 self.transport.forget(connection);
                 self.node.handle(now, Input::DialFailed(connection, error));
             }
-            T::Received { connection, incoming: Incoming::Messages(bytes) } => {
+            T::Received {
+                connection,
+                incoming: Incoming::Messages(bytes),
+            } => {
                 self.node.handle(now, Input::Received(connection, &bytes));
             }
-            T::Received { connection, incoming: Incoming::Bad(error) } => {
+            T::Received {
+                connection,
+                incoming: Incoming::Bad(error),
+            } => {
                 self.node.handle(now, Input::BadHeader(connection, error));
             }
             T::Sent { connection, octets } => {
@@ -338,8 +361,14 @@ impl Daemon {
 
     fn carry_out(&mut self, output: speaker::Output) {
         match output {
-            speaker::Output::Dial { connection, remote, source, socket } => {
-                self.transport.dial(connection, endpoint(remote, source, socket));
+            speaker::Output::Dial {
+                connection,
+                remote,
+                source,
+                socket,
+            } => {
+                self.transport
+                    .dial(connection, endpoint(remote, source, socket));
             }
             speaker::Output::Send { connection, bytes } => self.transport.send(connection, bytes),
             speaker::Output::Close { connection } => self.transport.close(connection),
@@ -407,9 +436,14 @@ impl Daemon {
 
 impl Strangers {
     fn complain(&mut self, now: Instant, remote: SocketAddr, local: SocketAddr) {
-        let fresh = self.window.is_none_or(|since| now.since(since).as_secs() >= 10);
+        let fresh = self
+            .window
+            .is_none_or(|since| now.since(since).as_secs() >= 10);
         if fresh {
-            *self = Self { window: Some(now), lines: 0 };
+            *self = Self {
+                window: Some(now),
+                lines: 0,
+            };
         }
         self.lines += 1;
         if self.lines <= STRANGER_LINES {
@@ -421,21 +455,23 @@ impl Strangers {
 
 /// Settings that are read at the start only.
 fn needs_restart(old: &Config, new: &Config) -> Option<String> {
-    let comparable = |config: &Config| Config { listen: None, ..config.clone() };
+    let comparable = |config: &Config| Config {
+        listen: None,
+        ..config.clone()
+    };
     (comparable(old) != comparable(new)).then(|| {
         "this node's file has changes outside [bgp] that need a restart of dunlin".to_owned()
     })
 }
 
-fn endpoint(
-    remote: SocketAddr,
-    source: Option<IpAddr>,
-    terms: speaker::SocketTerms,
-) -> Endpoint {
+fn endpoint(remote: SocketAddr, source: Option<IpAddr>, terms: speaker::SocketTerms) -> Endpoint {
     Endpoint {
         remote,
         source,
-        options: SocketOptions { ttl: terms.ttl, user_timeout: terms.user_timeout },
+        options: SocketOptions {
+            ttl: terms.ttl,
+            user_timeout: terms.user_timeout,
+        },
         max_message: terms.max_message,
     }
 }

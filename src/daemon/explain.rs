@@ -7,19 +7,33 @@ use super::event_loop::Daemon;
 use crate::control::protocol::{Answer, Explanation, Path};
 use crate::net::Prefix;
 
-pub(super) fn explain(daemon: &Daemon, address: IpAddr) -> Answer {
-    let speaker = daemon.node.speaker();
-    let prefix = speaker.rib().longest_match(address);
+pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
+    let speaker = daemon.node.speaker_mut();
+    let prefix = speaker
+        .rib()
+        .longest_match(address)
+        .map(|route| route.prefix);
     let status = prefix.and_then(|prefix| speaker.route(prefix));
-    let block = covering(daemon.places.blocks.iter().map(|(block, _)| *block), address);
-    let node = daemon.places.blocks.iter().find(|(prefix, _)| Some(*prefix) == block);
+    let block = covering(
+        daemon.places.blocks.iter().map(|(block, _)| *block),
+        address,
+    );
+    let node = daemon
+        .places
+        .blocks
+        .iter()
+        .find(|(prefix, _)| Some(*prefix) == block);
     let row = prefix.and_then(|prefix| daemon.node.dataplane()?.row(prefix));
     let mut explanation = Explanation {
         address,
         prefix: prefix.map(|prefix| prefix.to_string()),
         node: node.map(|(_, name)| name.clone()),
         pool: covering(daemon.places.pools.iter().copied(), address).map(|pool| pool.to_string()),
-        paths: status.iter().flat_map(|status| &status.paths).map(path).collect(),
+        paths: status
+            .iter()
+            .flat_map(|status| &status.paths)
+            .map(path)
+            .collect(),
         wanted: row.as_ref().and_then(|row| row.wanted.clone()),
         installed: row.as_ref().and_then(|row| row.installed.clone()),
         problems: Vec::new(),
@@ -31,7 +45,9 @@ pub(super) fn explain(daemon: &Daemon, address: IpAddr) -> Answer {
 }
 
 fn covering(prefixes: impl Iterator<Item = Prefix>, address: IpAddr) -> Option<Prefix> {
-    prefixes.filter(|prefix| prefix.contains(address)).max_by_key(|prefix| prefix.len())
+    prefixes
+        .filter(|prefix| prefix.contains(address))
+        .max_by_key(|prefix| prefix.len())
 }
 
 fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<String> {
@@ -59,7 +75,9 @@ fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<
         && best.peer == "local"
         && node != me
     {
-        problems.push(format!("the block belongs to {node}, but this node announces it"));
+        problems.push(format!(
+            "the block belongs to {node}, but this node announces it"
+        ));
     }
     problems
 }
@@ -70,9 +88,15 @@ fn lines(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<Str
     match (&found.node, block) {
         (Some(node), Some(block)) => {
             let own = node == &daemon.node.speaker().plan().name;
-            let whose = if own { "this node".to_owned() } else { format!("node {node}") };
+            let whose = if own {
+                "this node".to_owned()
+            } else {
+                format!("node {node}")
+            };
             let pool = found.pool.as_deref().unwrap_or("no pool");
-            lines.push(format!("{address} is in block {block} of {whose} (pool {pool})"));
+            lines.push(format!(
+                "{address} is in block {block} of {whose} (pool {pool})"
+            ));
         }
         _ => match &found.pool {
             Some(pool) => lines.push(format!("{address} is in pool {pool}, in no node's block")),
@@ -88,15 +112,28 @@ fn lines(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<Str
             lines.push("kernel   not programmed (kernel-routes = false)".to_owned());
         }
         (Some(wanted), Some(installed)) if wanted == installed => {
-            lines.push(format!("kernel   {installed} (native: no encapsulation), as it ought to be"));
+            lines.push(format!(
+                "kernel   {installed} (native: no encapsulation), as it ought to be"
+            ));
         }
         (wanted, installed) => {
             let none = || "nothing".to_owned();
-            lines.push(format!("kernel   has {}", installed.clone().unwrap_or_else(none)));
-            lines.push(format!("         ought to have {}", wanted.clone().unwrap_or_else(none)));
+            lines.push(format!(
+                "kernel   has {}",
+                installed.clone().unwrap_or_else(none)
+            ));
+            lines.push(format!(
+                "         ought to have {}",
+                wanted.clone().unwrap_or_else(none)
+            ));
         }
     }
-    lines.extend(found.problems.iter().map(|problem| format!("problem  {problem}")));
+    lines.extend(
+        found
+            .problems
+            .iter()
+            .map(|problem| format!("problem  {problem}")),
+    );
     if found.problems.is_empty() {
         lines.push("nothing is wrong".to_owned());
     }
@@ -111,8 +148,21 @@ fn path_line(path: &Path) -> String {
     } else {
         "    "
     };
-    let hop = path.next_hop.map_or_else(|| "here".to_owned(), |hop| format!("via {hop}"));
-    let reason = path.reason.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
-    let as_path = if path.as_path.is_empty() { "empty".to_owned() } else { path.as_path.clone() };
-    format!("  {mark} {hop} from {}, AS path {as_path}{reason}", path.peer)
+    let hop = path
+        .next_hop
+        .map_or_else(|| "here".to_owned(), |hop| format!("via {hop}"));
+    let reason = path
+        .reason
+        .as_ref()
+        .map(|why| format!("; {why}"))
+        .unwrap_or_default();
+    let as_path = if path.as_path.is_empty() {
+        "empty".to_owned()
+    } else {
+        path.as_path.clone()
+    };
+    format!(
+        "  {mark} {hop} from {}, AS path {as_path}{reason}",
+        path.peer
+    )
 }

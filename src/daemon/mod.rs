@@ -34,7 +34,10 @@ pub fn run(path: &Path) -> ExitCode {
     for warning in &reading.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start the runtime: {error}")),
     };
@@ -82,7 +85,10 @@ fn refuse(lines: &[String]) -> ExitCode {
     for line in lines {
         let _nowhere_else = writeln!(err, "{line}");
     }
-    let _nowhere_else = writeln!(err, "dunlin: the configuration has errors; nothing was started");
+    let _nowhere_else = writeln!(
+        err,
+        "dunlin: the configuration has errors; nothing was started"
+    );
     Exit::BadConfiguration.into()
 }
 

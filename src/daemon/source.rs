@@ -38,7 +38,9 @@ pub struct BadReading {
 
 impl From<Problems> for BadReading {
     fn from(problems: Problems) -> Self {
-        Self { lines: lines_of(&problems) }
+        Self {
+            lines: lines_of(&problems),
+        }
     }
 }
 
@@ -49,7 +51,9 @@ impl From<Problems> for BadReading {
 pub fn read(path: &Path) -> Result<Reading, BadReading> {
     let configured = config::load(path, &host_name())?;
     let mut reading = read_cluster(configured.config)?;
-    reading.warnings.splice(0..0, lines_of(&configured.warnings));
+    reading
+        .warnings
+        .splice(0..0, lines_of(&configured.warnings));
     Ok(reading)
 }
 
@@ -58,7 +62,10 @@ pub fn read(path: &Path) -> Result<Reading, BadReading> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn read_cluster(config: Config) -> Result<Reading, BadReading> {
-    let Loaded { mut intent, warnings } = datastore::load(&config.datastore_path)?;
+    let Loaded {
+        mut intent,
+        warnings,
+    } = datastore::load(&config.datastore_path)?;
     let mut warnings = lines_of(&warnings);
     warnings.extend(config.overlay(&mut intent));
     let plan = topology::plan(&intent, &config.node.name).map_err(|error| BadReading {
@@ -71,8 +78,16 @@ pub fn read_cluster(config: Config) -> Result<Reading, BadReading> {
         .nodes
         .iter()
         .flat_map(|node| node.blocks.iter().map(|block| (*block, node.name.clone())));
-    let places = Places { blocks: blocks.collect(), pools: plan.pools.clone() };
-    Ok(Reading { config, plan, places, warnings })
+    let places = Places {
+        blocks: blocks.collect(),
+        pools: plan.pools.clone(),
+    };
+    Ok(Reading {
+        config,
+        plan,
+        places,
+        warnings,
+    })
 }
 
 /// The path of the cluster of a node file that may be broken, to watch it all the same.

@@ -72,7 +72,9 @@ impl Node {
     pub fn new(now: Instant, settings: Settings, plan: Plan) -> Self {
         Self {
             speaker: Speaker::new(now, settings.speaker, plan),
-            dataplane: settings.kernel_routes.then(|| Dataplane::new(dataplane::Settings::default())),
+            dataplane: settings
+                .kernel_routes
+                .then(|| Dataplane::new(dataplane::Settings::default())),
             started: now,
             converged: false,
         }
@@ -121,9 +123,11 @@ impl Node {
                     Tracked::Untrack(address) => dataplane.untrack(&NextHop::routed(address)),
                 }
             }
+            let mut resolutions = Vec::new();
             while let Some((hop, resolution)) = dataplane.poll_resolution() {
-                self.speaker.next_hop_resolved(hop.address, resolved(&resolution));
+                resolutions.push((hop.address, resolved(&resolution)));
             }
+            self.speaker.next_hops_resolved(&resolutions);
         }
         self.forward(now);
         self.speaker.flush(now);
@@ -144,7 +148,10 @@ impl Node {
         let settling = dataplane.filter(|_| !self.converged);
         let limit = settling.map(|_| self.started + CONVERGENCE_LIMIT);
         let repair = dataplane.and_then(Dataplane::next_timeout);
-        [self.speaker.next_timeout(), limit, repair].into_iter().flatten().min()
+        [self.speaker.next_timeout(), limit, repair]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Runs the timers that are due.
@@ -176,29 +183,38 @@ impl Node {
     }
 
     fn forward(&mut self, now: Instant) {
-        while let Some(change) = self.speaker.poll_forwarding() {
-            let Some(dataplane) = &mut self.dataplane else { continue };
-            let ForwardingChange { prefix, paths } = change;
-            if paths.is_empty() {
-                dataplane.unwant(now, prefix);
-            } else if paths.iter().any(|path| path.peer.is_local()) {
-                dataplane.want(now, prefix, Forwarding::Blackhole);
-            } else {
-                let hops = paths.iter().filter_map(|path| path.next_hop);
-                let hops = hops.map(|hop| NextHop::routed(hop.address)).collect();
-                dataplane.want(now, prefix, Forwarding::Via(hops));
+        while let Some((prefix, change)) = self.speaker.poll_forwarding() {
+            let Some(dataplane) = &mut self.dataplane else {
+                continue;
+            };
+            match change {
+                ForwardingChange::Withdrawn => dataplane.unwant(now, prefix),
+                ForwardingChange::Paths(paths) if paths.iter().any(|p| p.peer.is_local()) => {
+                    dataplane.want(now, prefix, Forwarding::Blackhole);
+                }
+                ForwardingChange::Paths(paths) => {
+                    let hops = paths.iter().filter_map(|path| path.next_hop);
+                    let hops = hops.map(|hop| NextHop::routed(hop.address)).collect();
+                    dataplane.want(now, prefix, Forwarding::Via(hops));
+                }
             }
         }
     }
 
     fn notice_convergence(&mut self, now: Instant) {
-        let Some(dataplane) = self.dataplane.as_mut().filter(|_| !self.converged) else { return };
+        let Some(dataplane) = self.dataplane.as_mut().filter(|_| !self.converged) else {
+            return;
+        };
         let (peers, up) = self.speaker.sessions();
         let all_heard = up == peers && self.speaker.heard_all();
         if all_heard || now.since(self.started) >= CONVERGENCE_LIMIT {
             self.converged = true;
             dataplane.converged();
-            tracing::info!(peers, up, "converged: routes of a former process that nobody confirmed go");
+            tracing::info!(
+                peers,
+                up,
+                "converged: routes of a former process that nobody confirmed go"
+            );
         }
     }
 }

@@ -5,6 +5,8 @@
 //! drain its outbox while others wait goes on alone, and joins again when it has caught up. Nothing
 //! here knows a socket: the driver says what went out ([`Exports::sent`]).
 
+mod regroup;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 

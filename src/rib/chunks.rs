@@ -111,6 +111,12 @@ impl SparseU32 {
         }
     }
 
+    /// All that was ever in a page that is there, zeros included.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let pages = self.pages.iter().flatten();
+        pages.flat_map(|page| page.iter().copied())
+    }
+
     /// Takes over what `other` has where this has 0.
     pub(crate) fn fill_from(&mut self, other: &Self) {
         if self.pages.len() < other.pages.len() {

@@ -71,6 +71,28 @@ pub enum Step {
     PathId,
 }
 
+impl core::fmt::Display for Step {
+    /// Why a path is not the best one, in words for people.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Rejected => "not accepted by the import policy",
+            Self::NextHop => "its next hop can't be reached",
+            Self::LongLivedStale => "it is long-lived stale",
+            Self::LocalPref => "lower local preference",
+            Self::Local => "this node originates the prefix itself",
+            Self::AsPath => "longer AS path",
+            Self::Origin => "worse origin",
+            Self::Med => "higher MED",
+            Self::Ebgp => "iBGP, and another path is eBGP",
+            Self::Metric => "its next hop is farther",
+            Self::Originator => "higher originator or router id",
+            Self::ClusterList => "longer cluster list",
+            Self::PeerAddress => "higher peer address",
+            Self::PathId => "higher path identifier",
+        })
+    }
+}
+
 /// What the decision process may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecisionConfig {

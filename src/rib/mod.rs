@@ -357,6 +357,11 @@ impl Rib {
         self.exports.add(&mut self.tables, peer, key);
     }
 
+    /// Moves a peer to another group, as its policy has changed: differences are sent.
+    pub fn change_export(&mut self, peer: PeerIndex, key: GroupKey) {
+        self.exports.regroup(&mut self.tables, peer, key);
+    }
+
     /// Stops sending a family to a peer. When no family is left its outbox counts as empty.
     pub fn remove_export(&mut self, peer: PeerIndex, family: Family) {
         self.exports.remove(&mut self.tables, peer, family);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::attributes::AttributesRef;
 use super::decision::{Facts, Step};
 use super::path::{Path, Paths};
+use super::peer::PeerIndex;
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
 use super::table::Table;
 use super::{GroupStatus, Rib};
@@ -29,6 +30,18 @@ impl<'a> Route<'a> {
 /// Where a walk in pages goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageCursor(DestinationId);
+
+impl PageCursor {
+    /// As a number, to be handed over a socket.
+    pub const fn to_number(self) -> u32 {
+        self.0
+    }
+
+    /// From such a number; any number is safe, a strange one gives strange pages.
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// A path and why it is not the best one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +138,11 @@ impl Rib {
             Family::Ipv4 => self.tables.v4.populated as usize,
             Family::Ipv6 => self.tables.v6.populated as usize,
         }
+    }
+
+    /// How many prefixes of a family a peer has from us; a walk over its record.
+    pub fn advertised(&self, peer: PeerIndex, family: Family) -> usize {
+        self.exports.advertised(peer, family)
     }
 
     /// The export groups.
