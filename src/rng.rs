@@ -26,7 +26,11 @@ impl Rng {
     /// A number below `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         // The bias of the remainder is below 2^-32 for every bound that jitter uses.
-        if bound == 0 { 0 } else { self.next_u64() % bound }
+        if bound == 0 {
+            0
+        } else {
+            self.next_u64() % bound
+        }
     }
 
     /// `full` shortened to a random 75-100 % of itself (RFC 4271 §10).

@@ -48,7 +48,11 @@ impl FromStr for Asn {
             }
             None => text.parse().map_err(|_| ParseAsnError)?,
         };
-        if number == 0 { Err(ParseAsnError) } else { Ok(Self(number)) }
+        if number == 0 {
+            Err(ParseAsnError)
+        } else {
+            Ok(Self(number))
+        }
     }
 }
 

@@ -36,7 +36,10 @@ impl Prefix4 {
     /// The prefix of `len` bits that holds `bits`; a length above 32 counts as 32.
     pub const fn new(bits: u32, len: u8) -> Self {
         let len = if len > 32 { 32 } else { len };
-        Self { bits: bits & Self::mask(len), len }
+        Self {
+            bits: bits & Self::mask(len),
+            len,
+        }
     }
 
     /// The network address as a number.
@@ -68,7 +71,10 @@ impl Prefix6 {
     /// The prefix of `len` bits that holds `bits`; a length above 128 counts as 128.
     pub const fn new(bits: u128, len: u8) -> Self {
         let len = if len > 128 { 128 } else { len };
-        Self { bits: bits & Self::mask(len), len }
+        Self {
+            bits: bits & Self::mask(len),
+            len,
+        }
     }
 
     /// The network address as a number.
@@ -92,7 +98,11 @@ impl Prefix6 {
     }
 
     const fn mask(len: u8) -> u128 {
-        if len == 0 { 0 } else { u128::MAX << (128 - len) }
+        if len == 0 {
+            0
+        } else {
+            u128::MAX << (128 - len)
+        }
     }
 }
 
@@ -234,7 +244,10 @@ mod tests {
     fn host_bits_are_masked_by_construction() {
         let p = Prefix::new("10.1.2.3".parse().unwrap(), 8);
         assert_eq!(p.to_string(), "10.0.0.0/8");
-        assert_eq!(Prefix::new("2001:db8::1".parse().unwrap(), 32).to_string(), "2001:db8::/32");
+        assert_eq!(
+            Prefix::new("2001:db8::1".parse().unwrap(), 32).to_string(),
+            "2001:db8::/32"
+        );
     }
 
     #[test]
@@ -242,7 +255,10 @@ mod tests {
         assert!("10.0.0.0/33".parse::<Prefix>().is_err());
         assert!("10.0.0.0".parse::<Prefix>().is_err());
         let network = "10.0.0.0/24".parse().unwrap();
-        assert_eq!("10.0.0.1/24".parse::<Prefix>(), Err(ParsePrefixError::HostBits { network }));
+        assert_eq!(
+            "10.0.0.1/24".parse::<Prefix>(),
+            Err(ParsePrefixError::HostBits { network })
+        );
         assert!("::/0".parse::<Prefix>().unwrap().is_default());
     }
 

@@ -1,5 +1,9 @@
 //! Path attributes as values.
 
+pub mod as_path;
+mod encode;
+pub mod table;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::net::{Asn, RouterId};
