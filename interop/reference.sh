@@ -13,6 +13,8 @@ dunlin_config() {
   local n=$1 given
   given=$(of "$n" neighbors)
   [ -n "$given" ] || set_node "$n" neighbors="peer $(of "$n" local) $(of "$n" remote) $(of "$n" remote-as)"
+  # As dunlin: a lost session's routes go at once.
+  set_node "$n" no-restart=yes
   bird_config "$n"
   set_node "$n" neighbors="$given"
 }

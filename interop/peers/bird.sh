@@ -22,8 +22,8 @@ bird_config() {
   {
     printf 'router id %s;\n' "$(of "$n" router-id)"
     printf 'log stderr all;\n'
-    printf 'debug protocols { states, events };\n'
-    printf 'protocol device { scan time 1; }\n'
+    printf 'debug protocols { states, events, packets };\n'
+    printf 'protocol device { scan time 10; }\n'
     for family in 4 6; do
       # BIRD reads `include` only at the start of a line.
       printf 'protocol static networks%s { ipv%s;\ninclude "%s/networks%s.conf";\n}\n' $family $family "$dir" $family
@@ -53,6 +53,7 @@ _bird_protocol() {
   printf '  connect delay time 1; connect retry time 1; error wait time 1, 2;\n'
   printf '  hold time %s;\n' "$(of "$n" hold 90)"
   [ -z "$(of "$n" passive)" ] || printf '  passive yes;\n'
+  [ -z "$(of "$n" no-restart)" ] || printf '  graceful restart off;\n'
   [ -z "$(of "$n" as2)" ] || printf '  enable as4 no;\n'
   for family in $(of "$n" families); do
     # Everything goes out, our neighbours' routes too: the reference for dunlin is a transit.
@@ -117,7 +118,7 @@ bird_enable() { _birdc "$1" enable "${2:-dut}"; }
 bird_refresh() { _birdc "$1" reload in "${2:-dut}"; }
 
 # BIRD keeps no count of refreshes: its event log says each.
-bird_refreshes() { grep -c 'Got ROUTE-REFRESH\|Got route refresh' "${DIR[$1]}/bird.log" || true; }
+bird_refreshes() { grep -c 'Got ROUTE-REFRESH' "${DIR[$1]}/bird.log" || true; }
 bird_updates() { _birdc "$1" show protocols all "${2:-dut}" | awk '/Import updates:/ { n += $3 } END { print n + 0 }'; }
 bird_hold() { _birdc "$1" show protocols all "${2:-dut}" | sed -n 's|.*Hold timer: *[0-9.]*/\([0-9]*\).*|\1|p' | grep . || echo 0; }
-bird_last_error() { _birdc "$1" show protocols all "${2:-dut}" | grep -E 'Last error|Message' || true; tail -n 40 "${DIR[$1]}/bird.log"; }
+bird_last_error() { _birdc "$1" show protocols all "${2:-dut}" | grep -E 'Last error|Message' || true; grep '<RMT>' "${DIR[$1]}/bird.log" || true; }

@@ -62,7 +62,7 @@ frr_route() {
   [[ $2 == *:* ]] && af=6
   _vtysh "$1" -c "show bgp ipv$af unicast $2 json" | jq -c '
     (.paths // [])[] | select(.bestpath.overall == true) | select(.peer.peerId != null) | {
-      as_path: .aspath.string,
+      as_path: (.aspath.string | if . == "Local" then "" else . end),
       next_hop: ([.nexthops[] | select(.scope != "link-local")][0].ip),
       communities: (.community.list // []),
       large: (.largeCommunity.list // []),
