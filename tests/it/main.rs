@@ -7,3 +7,4 @@ mod session_laws;
 mod session_pairs;
 mod session_stories;
 mod session_table;
+mod session_words;

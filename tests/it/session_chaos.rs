@@ -1,5 +1,6 @@
 //! Random inputs in random order, from drivers and peers of any quality: nothing panics, nothing
 //! wedges, nothing is said on a closed connection, and sessions come up one at a time.
+#![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
 
 use std::collections::BTreeMap;
 
@@ -110,6 +111,18 @@ impl World {
             .unwrap_or(ConnectionId(u64::MAX))
     }
 
+    fn dial_failed(&mut self, driver: &mut Driver, pick: u8) -> Vec<Output> {
+        let connection = self.pick(pick);
+        if self.alive.get(&connection) == Some(&true) {
+            return Vec::new();
+        }
+        self.alive.remove(&connection);
+        driver.give(Input::DialFailed {
+            connection,
+            error: DialError::Refused,
+        })
+    }
+
     fn carry_out(&mut self, out: &[Output]) -> Result<(), TestCaseError> {
         for output in out {
             match output {
@@ -149,16 +162,8 @@ impl World {
 fn perform(driver: &mut Driver, world: &mut World, step: &Step) -> Vec<Output> {
     match step {
         Step::Start => driver.give(Input::Start),
-        Step::Stop(pick) => driver.give(Input::Stop(match pick % 3 {
-            0 => StopReason::AdminShutdown("x".repeat(usize::from(*pick) * 2)),
-            1 => StopReason::Deconfigured,
-            _ => StopReason::Quiet,
-        })),
-        Step::Admin(pick) => driver.give(match pick % 3 {
-            0 => Input::Reset,
-            1 => Input::ConfigurationChange,
-            _ => Input::PrefixLimit,
-        }),
+        Step::Stop(pick) => driver.give(Input::Stop(stop_reason(*pick))),
+        Step::Admin(pick) => driver.give(order(*pick)),
         Step::Wait(micros) => {
             driver.now = driver.now + Duration::from_micros(u64::from(*micros));
             driver.run(Duration::ZERO)
@@ -231,6 +236,22 @@ fn perform(driver: &mut Driver, world: &mut World, step: &Step) -> Vec<Output> {
                 .reconfigure(driver.now, some_config(*pick), &mut driver.out);
             std::mem::take(&mut driver.out)
         }
+    }
+}
+
+fn stop_reason(pick: u8) -> StopReason {
+    match pick % 3 {
+        0 => StopReason::AdminShutdown("x".repeat(usize::from(pick) * 2)),
+        1 => StopReason::Deconfigured,
+        _ => StopReason::Quiet,
+    }
+}
+
+fn order(pick: u8) -> Input<'static> {
+    match pick % 3 {
+        0 => Input::Reset,
+        1 => Input::ConfigurationChange,
+        _ => Input::PrefixLimit,
     }
 }
 
