@@ -182,17 +182,7 @@ fn perform(driver: &mut Driver, world: &mut World, step: &Step) -> Vec<Output> {
             }
             driver.give(Input::Connected { connection })
         }
-        Step::DialFailed(pick) => {
-            let connection = world.pick(*pick);
-            if world.alive.get(&connection) == Some(&true) {
-                return Vec::new();
-            }
-            world.alive.remove(&connection);
-            driver.give(Input::DialFailed {
-                connection,
-                error: DialError::Refused,
-            })
-        }
+        Step::DialFailed(pick) => world.dial_failed(driver, *pick),
         Step::Closed(pick) => {
             let connection = world.pick(*pick);
             world.alive.remove(&connection);

@@ -1,7 +1,6 @@
 //! The words for each way to end, against a list that people have read.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test it session_words` rewrites it.
-#![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
 
 use std::fmt::Write as _;
 
@@ -15,9 +14,9 @@ use dunlin::wire::notification::Notification;
 
 use crate::session_harness::config;
 
-fn reasons() -> Vec<CloseReason> {
+fn faults() -> Vec<Fault> {
     let (expected, received) = (Asn(64513), Asn(64600));
-    let faults = [
+    vec![
         Fault::Header(HeaderError::Marker),
         Fault::Header(HeaderError::Length(5000)),
         Fault::Open(OpenError::Version(3)),
@@ -56,13 +55,18 @@ fn reasons() -> Vec<CloseReason> {
             phase: FsmPhase::Established,
         }),
         Fault::Update(Notification::new(3, 1, Vec::new())),
-    ];
-    let sent = faults
-        .into_iter()
-        .map(|fault| CloseReason::SentNotification {
-            notification: fault.notification(),
-            fault,
-        });
+    ]
+}
+
+fn sent() -> Vec<CloseReason> {
+    let ended = |fault: Fault| CloseReason::SentNotification {
+        notification: fault.notification(),
+        fault,
+    };
+    faults().into_iter().map(ended).collect()
+}
+
+fn received() -> Vec<CloseReason> {
     let codes = [
         (1, 1),
         (2, 1),
@@ -94,10 +98,11 @@ fn reasons() -> Vec<CloseReason> {
         Notification::administrative_shutdown("\u{1b}[31mred"),
         Notification::cease(3).into_hard_reset(),
     ];
-    let received = plain
-        .into_iter()
-        .chain(said)
-        .map(CloseReason::ReceivedNotification);
+    let all = plain.into_iter().chain(said);
+    all.map(CloseReason::ReceivedNotification).collect()
+}
+
+fn reasons() -> Vec<CloseReason> {
     let dialled = [
         DialError::Refused,
         DialError::Unreachable,
@@ -120,7 +125,8 @@ fn reasons() -> Vec<CloseReason> {
         CloseReason::Admin(AdminReason::Restarting),
     ];
     let dialled = dialled.into_iter().map(CloseReason::DialFailed);
-    sent.chain(received).chain(dialled).chain(rest).collect()
+    let told = sent().into_iter().chain(received());
+    told.chain(dialled).chain(rest).collect()
 }
 
 #[test]
