@@ -7,3 +7,7 @@ mod session_pairs;
 mod session_stories;
 mod session_table;
 mod session_words;
+mod wire_corpus;
+mod wire_fixtures;
+mod wire_laws;
+mod wire_text;
