@@ -1,1 +1,53 @@
-//! Under construction.
+//! What people type. It parses, asks the daemon over the control socket, and prints.
+//!
+//! Exit codes that scripts can use: 0 done, 1 it could not be done, 2 the command line is wrong,
+//! 3 no daemon answers, 4 no such peer or prefix, 5 the configuration has errors.
+
+mod args;
+mod ask;
+mod peer_table;
+mod route_table;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use args::{Args, Command, Output};
+
+/// Parses the process's arguments and does what they say.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.command {
+        Command::Run(ref run) => crate::daemon::run(&run.config),
+        Command::Check(ref check) => crate::daemon::check(&check.config, args.output),
+        Command::Lab(ref options) => crate::lab::run(options),
+        Command::LabInside(ref options) => crate::lab::run_inside(options),
+        Command::Version if !args.socket_is_given() => ask::print_version(args.output),
+        ref asked => ask::ask(asked, &args),
+    }
+}
+
+/// The exit codes beside 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It could not be done.
+    Failed = 1,
+    /// No daemon answers.
+    NoDaemon = 3,
+    /// No such peer or prefix.
+    NotFound = 4,
+    /// The configuration has errors.
+    BadConfiguration = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Failed => Self::from(1),
+            Exit::NoDaemon => Self::from(3),
+            Exit::NotFound => Self::from(4),
+            Exit::BadConfiguration => Self::from(5),
+        }
+    }
+}

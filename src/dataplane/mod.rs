@@ -1,1 +1,31 @@
-//! Under construction.
+//! Routes in the kernel: what is wanted against what is there, and the next hops between.
+//!
+//! ```text
+//!  want / unwant ─▶ Dataplane ─▶ Op        ─▶ netlink ─▶ kernel
+//!  next hops     ◀─ (pure)    ◀─ KernelInput ◀─         ◀─
+//! ```
+//!
+//! The core is a reconciliation, not a stream of commands: it holds what is wanted and what the
+//! kernel has, and asks for the difference. It is pure; `netlink` (feature `daemon`) moves the
+//! bytes and decides nothing. What always holds:
+//!
+//! - Only routes with our protocol number in our table are changed ([`Ownership`]).
+//! - Next hops are resolved over routes that are not ours, never over our own.
+//! - Nothing is written before the kernel was read once, and nothing is deleted before the caller
+//!   said `converged`: a restart leaves the routes of the former process in place.
+//! - At most `window` operations are outstanding.
+//! - Once faults stop, the kernel's routes of ours are the wanted ones.
+
+mod input;
+mod next_hop;
+mod ownership;
+mod route;
+
+pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
+pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
+pub use ownership::{Owner, Ownership};
+pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
+mod pending;
+#[cfg(feature = "daemon")]
+pub use pending::netlink;
+pub use pending::{Dataplane, Settings};

@@ -1,1 +1,40 @@
-//! Under construction.
+//! Where the cluster's intent comes from. In this version: a file, or a folder of them.
+//!
+//! ```text
+//! text ─▶ records, each with its place ─▶ Intent, or every problem at once
+//! ```
+//!
+//! [`read_cluster`] is that whole line, a pure function of texts. Only [`load`] reads files and
+//! only [`Watcher`] waits for them. Nothing here decides what a node does: that is `topology`.
+//! What always holds: an intent comes out only if no file had an error, so that a slip of the
+//! pen never withdraws a route; every problem names file, line and column.
+
+mod assemble;
+mod file;
+mod problem;
+mod records;
+pub(crate) mod scalar;
+mod schema;
+mod table;
+mod watch;
+
+pub use assemble::{Loaded, read_cluster};
+pub use file::load;
+pub use problem::{Place, Problem, Problems, Severity};
+pub use watch::Watcher;
+
+pub(crate) use file::read_text;
+pub(crate) use scalar::{Fault, one_of};
+pub(crate) use table::{Located, Schema, Source, TableReader};
+
+/// How far a source has got; nothing is withdrawn before the first `InSync`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncStatus {
+    /// Nothing was read yet.
+    #[default]
+    Waiting,
+    /// The source is being read; the last intent still stands.
+    Resyncing,
+    /// The intent is what the source says.
+    InSync,
+}

@@ -1,1 +1,324 @@
-//! Under construction.
+//! One BGP speaker: it introduces sessions, tables, policy and the plan to each other.
+//!
+//! It is pure: connections are ids, time is given, bytes go in and out. What the world has to do
+//! comes out of [`Speaker::poll`]; what is to be forwarded out of [`Speaker::poll_forwarding`].
+//!
+//! Life of an UPDATE: [`received`](Speaker::received) → the session's state machine → `ingest` (parse
+//! once, policy, Adj-RIB-In) → the RIB decides → cohorts note the change → [`flush`](Speaker::flush)
+//! encodes it once a cohort → the bytes leave through the connections that can take them.
+//!
+//! What always holds: no peer waits for another one; a peer's bytes never panic; every peer with a
+//! deadline is in `deadlines` exactly once.
+
+mod egress;
+mod ingest;
+mod peer;
+mod replan;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use crate::net::Prefix;
+use crate::policy::Surroundings;
+use crate::rib::{self, AttributesId, ForwardingChange, PeerIndex, Rib, RibConfig};
+use crate::session::{self, ConnectionId, ConnectionIds, DialError};
+use crate::time::Instant;
+use crate::topology::Plan;
+use crate::wire::error::HeaderError;
+use crate::wire::frame;
+
+pub use peer::AdminError;
+use peer::PeerEntry;
+pub use replan::Replanned;
+pub use status::{PathStatus, PeerStatus, RouteStatus};
+
+/// Settings of the node itself, the same for all plans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Seed of jitter and hashes.
+    pub seed: u64,
+    /// Whether next hops are resolved by the kernel; without it all count as reachable.
+    pub track_next_hops: bool,
+    /// Whether somebody takes the changes from [`Speaker::poll_forwarding`].
+    pub forwarding: bool,
+    /// At most so many paths are used at once.
+    pub max_paths: u16,
+    /// Between which paths MED is compared.
+    pub med: rib::MedMode,
+}
+
+/// What the world has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Open a TCP connection.
+    Dial {
+        /// Its id.
+        connection: ConnectionId,
+        /// The peer.
+        remote: SocketAddr,
+        /// The address to dial from.
+        source: Option<IpAddr>,
+        /// What the socket needs.
+        socket: SocketTerms,
+    },
+    /// Queue bytes on a connection.
+    Send {
+        /// Which.
+        connection: ConnectionId,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Close when the queue is empty.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// Close at once.
+    Abort {
+        /// Which.
+        connection: ConnectionId,
+    },
+}
+
+/// What a socket of a peer needs, as values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketTerms {
+    /// TTL or hop limit.
+    pub ttl: Option<u8>,
+    /// Give up if sent data stays unacknowledged for so long.
+    pub user_timeout: Option<core::time::Duration>,
+    /// Largest message that we accept.
+    pub max_message: usize,
+}
+
+/// The speaker.
+#[derive(Debug)]
+pub struct Speaker {
+    settings: Settings,
+    plan: Plan,
+    around: Surroundings,
+    /// By `PeerIndex` - 1; a gap is a peer that was removed.
+    peers: Vec<Option<Box<PeerEntry>>>,
+    names: BTreeMap<String, PeerIndex>,
+    connections: BTreeMap<ConnectionId, PeerIndex>,
+    ids: ConnectionIds,
+    deadlines: BTreeSet<(Instant, PeerIndex)>,
+    rib: Rib,
+    /// Own blocks in the table, with the attributes that they were entered with.
+    originated: BTreeMap<Prefix, AttributesId>,
+    outputs: VecDeque<Output>,
+    scratch: Vec<session::Output>,
+}
+
+impl Speaker {
+    /// A speaker that carries out `plan`; its peers start at `now`.
+    pub fn new(now: Instant, settings: Settings, plan: Plan) -> Self {
+        let config = RibConfig {
+            decision: rib::DecisionConfig {
+                med: settings.med,
+                max_paths: settings.max_paths,
+            },
+            track_next_hops: settings.track_next_hops,
+            forwarding: settings.forwarding,
+            hash_seed: settings.seed,
+        };
+        let rib = Rib::new(config, plan.asn, plan.router_id);
+        let mut speaker = Self {
+            settings,
+            around: Surroundings::default(),
+            plan: Plan {
+                peers: Vec::new(),
+                originate: Vec::new(),
+                ..plan.clone()
+            },
+            peers: Vec::new(),
+            names: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            ids: ConnectionIds::default(),
+            deadlines: BTreeSet::new(),
+            rib,
+            originated: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            scratch: Vec::new(),
+        };
+        speaker.replan(now, plan);
+        speaker
+    }
+
+    /// What to do next; call until it says nothing.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let sessions = self.deadlines.first().map(|(at, _)| *at);
+        [sessions, self.rib.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Runs the timers that are due. Hand over everything that was received before this call:
+    /// a hold timer must not fire for a KEEPALIVE that waits in our own queue.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((at, index)) = self.deadlines.first().copied() {
+            if at > now {
+                break;
+            }
+            self.with_session(now, index, |session, now, ids, out| {
+                session.handle_timeout(now, ids, out);
+            });
+        }
+    }
+
+    /// Somebody connected: the id to serve the connection under, or `None` to refuse it.
+    pub fn accepted(
+        &mut self,
+        now: Instant,
+        remote: IpAddr,
+        local: IpAddr,
+    ) -> Option<(ConnectionId, SocketTerms)> {
+        let index = self.peer_at(remote, local)?;
+        let connection = self.ids.issue();
+        self.connections.insert(connection, index);
+        let terms = {
+            let peer = self.peer_mut(index)?;
+            peer.locals.insert(connection, local);
+            peer.socket_terms()
+        };
+        self.input(now, index, session::Input::Accepted { connection });
+        Some((connection, terms))
+    }
+
+    /// A dial succeeded.
+    pub fn connected(&mut self, now: Instant, connection: ConnectionId, local: IpAddr) {
+        let Some(index) = self.connections.get(&connection).copied() else {
+            return;
+        };
+        if let Some(peer) = self.peer_mut(index) {
+            peer.locals.insert(connection, local);
+        }
+        self.input(now, index, session::Input::Connected { connection });
+    }
+
+    /// A dial failed.
+    pub fn dial_failed(&mut self, now: Instant, connection: ConnectionId, error: DialError) {
+        let Some(index) = self.connections.remove(&connection) else {
+            return;
+        };
+        self.input(now, index, session::Input::DialFailed { connection, error });
+    }
+
+    /// Whole messages arrived.
+    pub fn received(&mut self, now: Instant, connection: ConnectionId, messages: &[u8]) {
+        for (kind, body) in frame::messages(messages) {
+            let Some(index) = self.connections.get(&connection).copied() else {
+                return;
+            };
+            self.message(now, index, connection, kind, body);
+        }
+    }
+
+    /// A header made no sense.
+    pub fn bad_header(&mut self, now: Instant, connection: ConnectionId, error: HeaderError) {
+        let Some(index) = self.connections.get(&connection).copied() else {
+            return;
+        };
+        self.input(now, index, session::Input::BadHeader { connection, error });
+    }
+
+    /// Octets have left.
+    pub fn sent(&mut self, now: Instant, connection: ConnectionId, octets: usize) {
+        let Some(index) = self.connections.get(&connection).copied() else {
+            return;
+        };
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        peer.queued = peer.queued.saturating_sub(octets);
+        let blocked = peer.queued > 0;
+        // The session's own messages are part of what left; the RIB counts only its own.
+        let of_rib = octets.saturating_sub(peer.session_octets);
+        peer.session_octets -= octets - of_rib;
+        self.rib.sent(index, of_rib);
+        self.input(now, index, session::Input::Sent { connection });
+        if blocked {
+            self.input(now, index, session::Input::SendBlocked { connection });
+        }
+    }
+
+    /// The connection is gone.
+    pub fn closed(&mut self, now: Instant, connection: ConnectionId, error: Option<String>) {
+        let Some(index) = self.connections.remove(&connection) else {
+            return;
+        };
+        self.input(now, index, session::Input::Closed { connection, error });
+    }
+
+    /// The next hop that has become needed or unneeded.
+    pub fn poll_tracked(&mut self) -> Option<rib::Tracked> {
+        self.rib.poll_tracked()
+    }
+
+    /// The kernel's word on next hops; several at once cost one walk over the tables.
+    pub fn next_hops_resolved(&mut self, resolutions: &[(IpAddr, rib::Resolution)]) {
+        self.rib.set_resolution(resolutions);
+    }
+
+    /// The next prefix whose forwarding has changed.
+    pub fn poll_forwarding(&mut self) -> Option<(Prefix, ForwardingChange)> {
+        self.rib.poll_forwarding()
+    }
+
+    /// The tables, to look at.
+    pub fn rib(&self) -> &Rib {
+        &self.rib
+    }
+
+    /// The plan that is carried out.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Stops all sessions without a word, so that peers keep our routes while we restart.
+    pub fn stop(&mut self, now: Instant, reason: &session::StopReason) {
+        for index in self.indices() {
+            self.input(now, index, session::Input::Stop(reason.clone()));
+        }
+    }
+
+    /// The configured peer that a connection from `remote` to `local` belongs to.
+    fn peer_at(&self, remote: IpAddr, local: IpAddr) -> Option<PeerIndex> {
+        let mut fallback = None;
+        for index in self.names.values().copied() {
+            let planned = &self.peer(index)?.planned;
+            if planned.address != remote {
+                continue;
+            }
+            // Two sessions with one router differ by our own address.
+            if planned.source_address == Some(local) {
+                return Some(index);
+            }
+            fallback = fallback.or(Some(index));
+        }
+        fallback
+    }
+
+    fn peer(&self, index: PeerIndex) -> Option<&PeerEntry> {
+        self.peers.get(index.index().checked_sub(1)?)?.as_deref()
+    }
+
+    fn peer_mut(&mut self, index: PeerIndex) -> Option<&mut PeerEntry> {
+        self.peers
+            .get_mut(index.index().checked_sub(1)?)?
+            .as_deref_mut()
+    }
+
+    fn indices(&self) -> Vec<PeerIndex> {
+        self.names.values().copied().collect()
+    }
+}

@@ -1,1 +1,48 @@
-//! Under construction.
+//! What operators want, and what one node has to do about it.
+//!
+//! [`Intent`] is the whole cluster as the datastore told it: nodes, pools, peers, settings.
+//! [`plan`] derives from it what one node runs: its sessions, what it originates, and the facts
+//! that its policies need. [`diff`] compares two plans of one node and says which sessions can
+//! stay up.
+//!
+//! It is no parser (that is `datastore`) and knows nothing of the wire: it deals in names,
+//! addresses and numbers. What always holds:
+//!
+//! - `plan` is total and pure; the order of records in the intent does not matter;
+//! - for every mesh session in the plan of A for B there is the mirrored one in the plan of B
+//!   for A, and only one of the two ends dials at once;
+//! - peer names are unique within a plan and stable while other records come and go.
+//!
+//! ```
+//! use dunlin::topology::{Dial, Intent, Node, plan};
+//!
+//! let node = |name: &str, address: &str| Node {
+//!     ipv4_address: address.parse().ok(),
+//!     ..Node::named(name)
+//! };
+//! let intent = Intent {
+//!     nodes: vec![node("a", "10.0.0.1/24"), node("b", "10.0.0.2/24")],
+//!     ..Intent::default()
+//! };
+//! let plan = plan(&intent, "a").unwrap();
+//! assert_eq!(plan.peers[0].name, "b");
+//! assert_eq!(plan.peers[0].dial, Dial::Active);
+//! ```
+
+mod diff;
+mod intent;
+mod nearest;
+mod plan;
+mod selector;
+
+pub use diff::{Impact, PeerChange, PeerField, diff};
+pub use intent::{
+    BgpSettings, Families, Intent, Node, Peer, PeerAddress, PeerCapabilities, PeerRoutes,
+    PeerScope, PolicyKind, Pool, PoolMode, SessionSettings, SourceAddress, TtlRule,
+};
+pub use nearest::nearest;
+pub use plan::{
+    BGP_PORT, DEFAULT_CONNECT_RETRY, DEFAULT_HOLD_TIME, Dial, LATE_DIAL, OpenTerms, PeerKind, Plan,
+    PlanError, PlannedPeer, plan,
+};
+pub use selector::{Selector, SelectorError};

@@ -1,0 +1,126 @@
+//! The command line as data; its help is what a newcomer reads first.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Where the daemon serves its control socket unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/dunlin/dunlin.sock";
+/// Where the daemon looks for its configuration unless told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/dunlin/dunlin.toml";
+
+/// BGP route distribution for container nodes.
+///
+/// One process a node: it peers with the other nodes (or with routers), announces this node's pod
+/// blocks, and keeps the routes to everybody else's pods in the kernel.
+///
+/// New here? `dunlin lab` builds a whole cluster on this machine and shows it working.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Args {
+    /// Control socket of the daemon [default: /run/dunlin/dunlin.sock]
+    #[arg(long, short, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// How to print
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 it could not be done, 2 wrong command line, \
+3 no daemon answers, 4 no such peer or prefix, 5 the configuration has errors.";
+
+impl Args {
+    /// The control socket to ask.
+    pub fn socket(&self) -> &Path {
+        self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET))
+    }
+
+    pub(super) fn socket_is_given(&self) -> bool {
+        self.socket.is_some()
+    }
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Tables for people.
+    Table,
+    /// JSON for scripts.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon on this node
+    Run(ConfigFile),
+    /// Read the configuration and say everything that is wrong with it
+    Check(ConfigFile),
+    /// Build a cluster with pods on this machine, in network namespaces, and show it working
+    Lab(crate::lab::LabOptions),
+    /// Parts of the lab that run inside its namespaces.
+    #[command(name = crate::lab::INSIDE_COMMAND, hide = true)]
+    LabInside(crate::lab::InsideOptions),
+    /// This node at a glance: sessions, routes, and what is wrong
+    Status,
+    /// All peers, or everything about one
+    Peers {
+        /// A peer's name
+        name: Option<String>,
+    },
+    /// Orders for one peer: shut it down, enable, reset or refresh it
+    Peer {
+        /// The peer's name, as `dunlin peers` prints it
+        name: String,
+        /// What to do with it.
+        #[command(subcommand)]
+        order: PeerOrder,
+    },
+    /// The tables: every prefix with its paths, and why the best one won
+    Routes {
+        /// Only this prefix, or the best match of this address
+        prefix: Option<String>,
+    },
+    /// The kernel's routes beside what ought to be there
+    Fib,
+    /// Why packets to an address go where they go
+    Explain {
+        /// An address, such as a pod's
+        address: IpAddr,
+    },
+    /// Read the configuration again (as SIGHUP does)
+    Reload,
+    /// Print the version (of the daemon, if --socket is given)
+    Version,
+}
+
+/// Orders for one peer.
+#[derive(Debug, Subcommand)]
+pub enum PeerOrder {
+    /// Take the session down until `enable`
+    Shutdown {
+        /// What the peer is told (RFC 9003)
+        #[arg(long, short)]
+        message: Option<String>,
+    },
+    /// Undo a shutdown
+    Enable,
+    /// Bounce the session
+    Reset,
+    /// Ask for all of the peer's routes again, and send ours again
+    Refresh,
+}
+
+/// Where the configuration of this node is.
+#[derive(Debug, clap::Args)]
+pub struct ConfigFile {
+    /// This node's configuration file
+    #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+}

@@ -1,0 +1,219 @@
+//! One command, one or more requests, one print.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::args::{Args, Command, Output, PeerOrder};
+use super::{Exit, peer_table, route_table};
+use crate::control::client::{Client, ClientError};
+use crate::control::protocol::{Answer, Failure, Fib, Request, Routes, VERSION};
+use crate::net::Prefix;
+
+/// Prefixes asked for at a time: an answer of about a megabyte.
+const PAGE: usize = 2000;
+
+pub(super) fn ask(command: &Command, args: &Args) -> ExitCode {
+    match answer_of(command, args) {
+        Ok(code) => code,
+        Err(Problem::Client(error)) => {
+            complain(&error);
+            Exit::NoDaemon.into()
+        }
+        // A reader that has seen enough (`| head`) is no error.
+        Err(Problem::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(Problem::Print(error)) => {
+            complain(&error);
+            Exit::Failed.into()
+        }
+    }
+}
+
+/// Prints this program's own version.
+pub(super) fn print_version(output: Output) -> ExitCode {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let result = match output {
+        Output::Table => writeln!(io::stdout(), "dunlin {version}"),
+        Output::Json => print_json(&Answer::Version {
+            version,
+            protocol: VERSION,
+        }),
+    };
+    if result.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        Exit::Failed.into()
+    }
+}
+
+#[derive(Debug)]
+enum Problem {
+    Client(ClientError),
+    Print(io::Error),
+}
+
+impl From<ClientError> for Problem {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self::Print(error)
+    }
+}
+
+fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
+    let mut client = Client::connect(args.socket())?;
+    let request = match command {
+        Command::Routes { prefix } => return routes(&mut client, prefix.as_deref(), args.output),
+        Command::Fib => return fib(&mut client, args.output),
+        Command::Status => Request::Status,
+        Command::Peers { name } => Request::Peers { name: name.clone() },
+        Command::Peer { name, order } => peer_request(name.clone(), order),
+        Command::Explain { address } => Request::Explain { address: *address },
+        Command::Reload => Request::Reload,
+        Command::Version
+        | Command::Run(_)
+        | Command::Check(_)
+        | Command::Lab(_)
+        | Command::LabInside(_) => Request::Version,
+    };
+    let one = matches!(command, Command::Peers { name: Some(_) });
+    print(&client.ask(&request)?, args.output, one)
+}
+
+fn peer_request(name: String, order: &PeerOrder) -> Request {
+    match order {
+        PeerOrder::Shutdown { message } => Request::PeerShutdown {
+            name,
+            message: message.clone(),
+        },
+        PeerOrder::Enable => Request::PeerEnable { name },
+        PeerOrder::Reset => Request::PeerReset { name },
+        PeerOrder::Refresh => Request::PeerRefresh { name },
+    }
+}
+
+fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem> {
+    if let Answer::Failed { reason, message } = answer {
+        if output == Output::Json {
+            print_json(answer)?;
+        }
+        complain(message);
+        return Ok(exit_of(*reason));
+    }
+    if output == Output::Json {
+        print_json(answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = io::stdout().lock();
+    match answer {
+        Answer::Status(status) => peer_table::status(&mut out, status)?,
+        Answer::Peers { peers } if one => {
+            for peer in peers {
+                peer_table::peer(&mut out, peer)?;
+            }
+        }
+        Answer::Peers { peers } => peer_table::peers(&mut out, peers)?,
+        Answer::Explain(explanation) => {
+            for line in &explanation.lines {
+                writeln!(out, "{line}")?;
+            }
+        }
+        Answer::Reloaded { changes, warnings } => {
+            for warning in warnings {
+                writeln!(out, "warning: {warning}")?;
+            }
+            if changes.is_empty() {
+                writeln!(out, "nothing has changed")?;
+            }
+            for change in changes {
+                writeln!(out, "{change}")?;
+            }
+        }
+        Answer::Version { version, .. } => writeln!(out, "dunlin {version}")?,
+        Answer::Done { message } => writeln!(out, "{message}")?,
+        Answer::Routes(page) => route_table::routes(&mut out, page)?,
+        Answer::Fib(page) => route_table::fib(&mut out, page)?,
+        Answer::Failed { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn routes(client: &mut Client, prefix: Option<&str>, output: Output) -> Result<ExitCode, Problem> {
+    let mut whole = Routes {
+        routes: Vec::new(),
+        next: None,
+    };
+    let mut after: Option<String> = None;
+    loop {
+        let request = Request::Routes {
+            prefix: prefix.map(str::to_owned),
+            after: after.take(),
+            limit: PAGE,
+        };
+        match client.ask(&request)? {
+            Answer::Routes(page) => {
+                whole.routes.extend(page.routes);
+                after = page.next;
+            }
+            other => return print(&other, output, false),
+        }
+        if after.is_none() {
+            break;
+        }
+    }
+    // Pages come in the order of the tables, which is none.
+    whole
+        .routes
+        .sort_by_cached_key(|route| route.prefix.parse::<Prefix>().ok());
+    print(&Answer::Routes(whole), output, false)
+}
+
+fn fib(client: &mut Client, output: Output) -> Result<ExitCode, Problem> {
+    let mut whole = Fib {
+        routes: Vec::new(),
+        next: None,
+    };
+    let mut after: Option<String> = None;
+    loop {
+        let request = Request::Fib {
+            after: after.take(),
+            limit: PAGE,
+        };
+        match client.ask(&request)? {
+            Answer::Fib(page) => {
+                whole.routes.extend(page.routes);
+                after = page.next;
+            }
+            other => return print(&other, output, false),
+        }
+        if after.is_none() {
+            break;
+        }
+    }
+    print(&Answer::Fib(whole), output, false)
+}
+
+fn print_json(value: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)
+}
+
+fn exit_of(reason: Failure) -> ExitCode {
+    match reason {
+        Failure::NotFound => Exit::NotFound.into(),
+        Failure::BadConfiguration => Exit::BadConfiguration.into(),
+        Failure::BadRequest => Exit::Failed.into(),
+    }
+}
+
+fn complain(what: &dyn std::fmt::Display) {
+    let _nowhere_to_complain = writeln!(io::stderr(), "dunlin: {what}");
+}

@@ -1,0 +1,202 @@
+//! How the node and its peers look.
+
+use std::io::{self, Write};
+
+use super::table::{Table, ago, colour, utc};
+use crate::control::protocol::{Kernel, Messages, Peer, Status};
+
+const GREEN: u8 = 32;
+const RED: u8 = 31;
+
+pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
+    let Status {
+        node,
+        asn,
+        router_id,
+        version,
+        uptime,
+        ..
+    } = status;
+    writeln!(
+        out,
+        "{node}  AS {asn}  router id {router_id}  dunlin {version}  up {}",
+        ago(*uptime)
+    )?;
+    writeln!(
+        out,
+        "listening    {}",
+        none_if_empty(&status.listening.join(", "))
+    )?;
+    writeln!(
+        out,
+        "cluster      {} (read {} ago)",
+        status.datastore,
+        ago(status.datastore_read)
+    )?;
+    writeln!(
+        out,
+        "sessions     {} of {} Established",
+        status.established, status.peers
+    )?;
+    writeln!(
+        out,
+        "own blocks   {}",
+        none_if_empty(&status.originated.join(", "))
+    )?;
+    for table in &status.tables {
+        writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
+    }
+    if let Some(kernel) = &status.kernel {
+        let Kernel {
+            wanted,
+            installed,
+            written,
+            repaired,
+            ..
+        } = kernel;
+        writeln!(
+            out,
+            "kernel       {installed} of {wanted} routes in place ({written} writes, \
+             {repaired} repaired)"
+        )?;
+    } else {
+        writeln!(out, "kernel       not programmed (kernel-routes = false)")?;
+    }
+    if status.problems.is_empty() {
+        return writeln!(out, "{}", colour("no problems", GREEN));
+    }
+    for problem in &status.problems {
+        writeln!(out, "{} {problem}", colour("problem:", RED))?;
+    }
+    Ok(())
+}
+
+pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
+    if peers.is_empty() {
+        return writeln!(out, "no peers are configured");
+    }
+    let mut table = Table::new(&[
+        "PEER", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT",
+    ]);
+    for peer in peers {
+        let state = if peer.shutdown {
+            "Shutdown"
+        } else {
+            peer.state.as_str()
+        };
+        table.row(vec![
+            peer.name.clone(),
+            address(peer),
+            peer.asn
+                .map_or_else(|| "any".to_owned(), |asn| asn.to_string()),
+            state.to_owned(),
+            ago(peer.since),
+            peer.received.to_string(),
+            peer.accepted.to_string(),
+            peer.sent.to_string(),
+        ]);
+    }
+    table.print(out)?;
+    for peer in peers {
+        if let Some(problem) = &peer.problem {
+            writeln!(out, "{}: {problem}", peer.name)?;
+        }
+    }
+    Ok(())
+}
+
+fn address(peer: &Peer) -> String {
+    if peer.port == 179 {
+        peer.address.to_string()
+    } else {
+        std::net::SocketAddr::new(peer.address, peer.port).to_string()
+    }
+}
+
+pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
+    let asn = peer
+        .asn
+        .map_or_else(|| "any AS".to_owned(), |asn| format!("AS {asn}"));
+    writeln!(
+        out,
+        "{}  {}  {asn}  ({})",
+        peer.name,
+        address(peer),
+        peer.kind
+    )?;
+    writeln!(
+        out,
+        "  state        {} for {} (since {})",
+        peer.state,
+        ago(peer.since),
+        utc(peer.since_time)
+    )?;
+    if peer.shutdown {
+        writeln!(
+            out,
+            "  shut down by an operator; `dunlin peer {} enable` undoes it",
+            peer.name
+        )?;
+    }
+    if let Some(problem) = &peer.problem {
+        writeln!(out, "  problem      {problem}")?;
+    }
+    if let Some(error) = &peer.last_error {
+        writeln!(
+            out,
+            "  last error   {} ({} ago)",
+            error.message,
+            ago(error.ago)
+        )?;
+    }
+    if let (Some(local), Some(id)) = (&peer.local_address, &peer.router_id) {
+        writeln!(out, "  addresses    local {local}, peer's router id {id}")?;
+    }
+    if let Some(hold) = peer.hold_time {
+        let hold = if hold == 0 {
+            "off".to_owned()
+        } else {
+            format!("{hold}s")
+        };
+        writeln!(out, "  hold time    {hold}")?;
+    }
+    if !peer.families.is_empty() {
+        writeln!(out, "  families     {}", peer.families.join(", "))?;
+        writeln!(
+            out,
+            "  agreed       {}",
+            none_if_empty(&peer.capabilities.join(", "))
+        )?;
+    }
+    let (received, accepted, sent) = (peer.received, peer.accepted, peer.sent);
+    writeln!(
+        out,
+        "  prefixes     {received} received, {accepted} accepted, {sent} sent"
+    )?;
+    writeln!(out, "  messages in  {}", messages(&peer.messages_in))?;
+    writeln!(out, "  messages out {}", messages(&peer.messages_out))?;
+    writeln!(
+        out,
+        "  bad input    {} attributes discarded, {} UPDATEs treated as withdraw",
+        peer.discarded, peer.treated_as_withdraw
+    )?;
+    writeln!(out, "  Established  {} times", peer.established_count)
+}
+
+fn messages(messages: &Messages) -> String {
+    let Messages {
+        open,
+        update,
+        notification,
+        keepalive,
+        route_refresh,
+    } = messages;
+    format!(
+        "{open} OPEN, {update} UPDATE, {keepalive} KEEPALIVE, {notification} NOTIFICATION, \
+         {route_refresh} ROUTE-REFRESH"
+    )
+}
+
+fn none_if_empty(text: &str) -> &str {
+    if text.is_empty() { "none" } else { text }
+}

@@ -1,0 +1,84 @@
+//! How the tables and the kernel's routes look.
+
+use std::io::{self, Write};
+
+use super::table::Table;
+use crate::control::protocol::{Fib, Path, Routes};
+
+pub(super) fn routes(out: &mut impl Write, page: &Routes) -> io::Result<()> {
+    if page.routes.is_empty() {
+        return writeln!(out, "no routes");
+    }
+    let mut table = Table::new(&[
+        "", "PREFIX", "NEXT HOP", "PEER", "PREF", "MED", "AS PATH", "WHY NOT",
+    ]);
+    for route in &page.routes {
+        for (n, path) in route.paths.iter().enumerate() {
+            let prefix = if n == 0 {
+                route.prefix.clone()
+            } else {
+                String::new()
+            };
+            table.row(vec![
+                mark(path).to_owned(),
+                prefix,
+                path.next_hop
+                    .map_or_else(|| "-".to_owned(), |hop| hop.to_string()),
+                path.peer.clone(),
+                path.local_pref
+                    .map_or_else(|| "-".to_owned(), |pref| pref.to_string()),
+                path.med
+                    .map_or_else(|| "-".to_owned(), |med| med.to_string()),
+                as_path(path),
+                path.reason.clone().unwrap_or_default(),
+            ]);
+        }
+    }
+    table.print(out)
+}
+
+/// `*` is the best path, `=` is used beside it, nothing is not used.
+fn mark(path: &Path) -> &'static str {
+    match (path.best, path.multipath) {
+        (true, _) => "*",
+        (false, true) => "=",
+        (false, false) => " ",
+    }
+}
+
+fn as_path(path: &Path) -> String {
+    let origin = match path.origin.as_str() {
+        "igp" => "i",
+        "egp" => "e",
+        _ => "?",
+    };
+    if path.as_path.is_empty() {
+        origin.to_owned()
+    } else {
+        format!("{} {origin}", path.as_path)
+    }
+}
+
+pub(super) fn fib(out: &mut impl Write, page: &Fib) -> io::Result<()> {
+    if page.routes.is_empty() {
+        return writeln!(
+            out,
+            "no routes of ours are in the kernel, and none ought to be"
+        );
+    }
+    let mut table = Table::new(&["PREFIX", "STATE", "INSTALLED", "WANTED"]);
+    for route in &page.routes {
+        let wanted = if route.wanted == route.installed {
+            None
+        } else {
+            route.wanted.clone()
+        };
+        table.row(vec![
+            route.prefix.clone(),
+            route.state.clone(),
+            route.installed.clone().unwrap_or_else(|| "-".to_owned()),
+            wanted.unwrap_or_default(),
+        ]);
+    }
+    table.print(out)
+}

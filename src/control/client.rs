@@ -1,0 +1,81 @@
+//! The command line's end of the control socket: blocking, one request at a time.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::protocol::{Answer, Request};
+
+/// How long an answer may take; the daemon answers between two pieces of work.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody serves the socket.
+    #[error("no dunlin answers at {}: {source}{}", path.display(), advice(source))]
+    Connect {
+        /// The path that was tried.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the daemon went away in the middle of its answer: {0}")]
+    Broken(#[from] io::Error),
+    /// The answer makes no sense to this version.
+    #[error("the daemon's answer can't be read; is it of another version? ({0})")]
+    Strange(#[from] serde_json::Error),
+}
+
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "; is `dunlin run` running here? If its socket is elsewhere, name it with --socket"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; run this as root or as a member of the group in [control] group"
+        }
+        _other => "",
+    }
+}
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub struct Client {
+    lines: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the daemon that serves `path`.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`].
+    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        let connect = |source| ClientError::Connect {
+            path: path.to_owned(),
+            source,
+        };
+        let stream = UnixStream::connect(path).map_err(connect)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self {
+            lines: BufReader::new(stream),
+        })
+    }
+
+    /// Asks and waits for the answer.
+    ///
+    /// # Errors
+    /// If the daemon goes away or answers strangely.
+    pub fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.lines.get_mut().write_all(&line)?;
+        let mut answer = String::new();
+        if self.lines.read_line(&mut answer)? == 0 {
+            return Err(ClientError::Broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(serde_json::from_str(&answer)?)
+    }
+}

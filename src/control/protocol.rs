@@ -1,0 +1,370 @@
+//! Requests and answers of the control socket: the shapes that `--output json` prints.
+//!
+//! Mirrors of the core's types: the core knows no serde, so that a change inside does not change
+//! what scripts read. Times are seconds since the Unix epoch and seconds ago.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of these shapes; a client that meets another one says so.
+pub const VERSION: u32 = 1;
+
+/// One question or order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "command")]
+pub enum Request {
+    /// The node at a glance.
+    Status,
+    /// All peers, or one.
+    Peers {
+        /// Its name.
+        name: Option<String>,
+    },
+    /// Takes a peer down until it is enabled again.
+    PeerShutdown {
+        /// Its name.
+        name: String,
+        /// What the peer is told (RFC 9003).
+        message: Option<String>,
+    },
+    /// Undoes a shutdown.
+    PeerEnable {
+        /// Its name.
+        name: String,
+    },
+    /// Bounces the session.
+    PeerReset {
+        /// Its name.
+        name: String,
+    },
+    /// Asks the peer for its routes again and sends ours again.
+    PeerRefresh {
+        /// Its name.
+        name: String,
+    },
+    /// A page of the tables.
+    Routes {
+        /// Only this prefix, or the best match of this address.
+        prefix: Option<String>,
+        /// Goes on where the last page ended.
+        after: Option<String>,
+        /// At most so many prefixes.
+        limit: usize,
+    },
+    /// A page of what is in the kernel.
+    Fib {
+        /// Goes on behind this prefix.
+        after: Option<String>,
+        /// At most so many prefixes.
+        limit: usize,
+    },
+    /// Why packets to an address go where they go.
+    Explain {
+        /// The address.
+        address: IpAddr,
+    },
+    /// Reads the configuration again.
+    Reload,
+    /// The daemon's version.
+    Version,
+}
+
+/// What comes back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "answer")]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Peers`].
+    Peers {
+        /// The peers, by name.
+        peers: Vec<Peer>,
+    },
+    /// To [`Request::Routes`].
+    Routes(Routes),
+    /// To [`Request::Fib`].
+    Fib(Fib),
+    /// To [`Request::Explain`].
+    Explain(Box<Explanation>),
+    /// To [`Request::Reload`]: what changed, and what was said about the file.
+    Reloaded {
+        /// One line a change.
+        changes: Vec<String>,
+        /// One line a warning.
+        warnings: Vec<String>,
+    },
+    /// To [`Request::Version`].
+    Version {
+        /// Of the daemon.
+        version: String,
+        /// Of these shapes.
+        protocol: u32,
+    },
+    /// An order was carried out.
+    Done {
+        /// What was done, in words.
+        message: String,
+    },
+    /// It could not be done.
+    Failed {
+        /// A word for scripts.
+        reason: Failure,
+        /// A line for people.
+        message: String,
+    },
+}
+
+/// Why a request failed; each has an exit code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// No such peer or prefix.
+    NotFound,
+    /// The configuration has errors; the last good one stays in force.
+    BadConfiguration,
+    /// The request makes no sense.
+    BadRequest,
+}
+
+/// The node at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// Node name.
+    pub node: String,
+    /// AS number.
+    pub asn: u32,
+    /// BGP Identifier.
+    pub router_id: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime: u64,
+    /// Where it listens.
+    pub listening: Vec<String>,
+    /// `ok`, or one line a problem.
+    pub problems: Vec<String>,
+    /// Configured peers.
+    pub peers: usize,
+    /// Of these, Established.
+    pub established: usize,
+    /// Per family.
+    pub tables: Vec<Table>,
+    /// Kernel routes: wanted, in place, and what does not fit.
+    pub kernel: Option<Kernel>,
+    /// Own blocks that are announced.
+    pub originated: Vec<String>,
+    /// The configuration file of the cluster.
+    pub datastore: String,
+    /// Seconds since it was last read well.
+    pub datastore_read: u64,
+    /// What the last failed read said; the configuration before it is in force.
+    pub datastore_problems: Vec<String>,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Table {
+    /// `ipv4-unicast` or `ipv6-unicast`.
+    pub family: String,
+    /// Prefixes with at least one path.
+    pub prefixes: usize,
+}
+
+/// The kernel side at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Kernel {
+    /// Routes that ought to be there.
+    pub wanted: usize,
+    /// Routes that are.
+    pub installed: usize,
+    /// Route writes since start.
+    pub written: u64,
+    /// Routes put back after another program removed or changed them.
+    pub repaired: u64,
+    /// Prefixes at which a foreign route stands.
+    pub conflicts: Vec<String>,
+    /// Errors, one line each.
+    pub errors: Vec<String>,
+}
+
+/// One peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its AS; none if any is accepted.
+    pub asn: Option<u32>,
+    /// `mesh` or `explicit`.
+    pub kind: String,
+    /// The RFC 4271 state.
+    pub state: String,
+    /// Seconds in that state.
+    pub since: u64,
+    /// Unix time at which the state was entered.
+    pub since_time: u64,
+    /// What is wrong and what to do, if it is not Established.
+    pub problem: Option<String>,
+    /// The last real error, kept after it has healed.
+    pub last_error: Option<LastError>,
+    /// Whether an operator took it down.
+    pub shutdown: bool,
+    /// Prefixes received and accepted, both families.
+    pub received: usize,
+    /// Of these, accepted by the import policy.
+    pub accepted: usize,
+    /// Prefixes that the peer has from us.
+    pub sent: usize,
+    /// Negotiated hold time in seconds; 0 is off.
+    pub hold_time: Option<u16>,
+    /// The peer's BGP Identifier.
+    pub router_id: Option<String>,
+    /// Our address on the session.
+    pub local_address: Option<IpAddr>,
+    /// Negotiated families.
+    pub families: Vec<String>,
+    /// Negotiated capabilities, in words.
+    pub capabilities: Vec<String>,
+    /// Messages received, by kind.
+    pub messages_in: Messages,
+    /// Messages sent, by kind.
+    pub messages_out: Messages,
+    /// Attribute errors by treatment (RFC 7606).
+    pub discarded: u64,
+    /// UPDATEs that were treated as withdraws.
+    pub treated_as_withdraw: u64,
+    /// Times that it was Established.
+    pub established_count: u64,
+}
+
+/// Message counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Messages {
+    /// OPEN.
+    pub open: u64,
+    /// UPDATE.
+    pub update: u64,
+    /// NOTIFICATION.
+    pub notification: u64,
+    /// KEEPALIVE.
+    pub keepalive: u64,
+    /// ROUTE-REFRESH.
+    pub route_refresh: u64,
+}
+
+/// The last real error of a peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LastError {
+    /// What it was.
+    pub message: String,
+    /// Seconds ago.
+    pub ago: u64,
+}
+
+/// A page of the tables.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Routes {
+    /// The destinations; their order is the client's to make.
+    pub routes: Vec<Route>,
+    /// Ask again with this as `after`, if it is there.
+    pub next: Option<String>,
+}
+
+/// One destination.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Route {
+    /// The prefix.
+    pub prefix: String,
+    /// Its paths, the best first.
+    pub paths: Vec<Path>,
+}
+
+/// One path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Path {
+    /// From which peer; `local` for own blocks.
+    pub peer: String,
+    /// Whether it won.
+    pub best: bool,
+    /// Whether it is used beside the best (ECMP).
+    pub multipath: bool,
+    /// By which rule it lost or why it is not a candidate.
+    pub reason: Option<String>,
+    /// Next hop.
+    pub next_hop: Option<IpAddr>,
+    /// AS_PATH in words.
+    pub as_path: String,
+    /// ORIGIN.
+    pub origin: String,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// LOCAL_PREF.
+    pub local_pref: Option<u32>,
+    /// Communities, `65000:1`.
+    pub communities: Vec<String>,
+    /// Extended communities, hexadecimal.
+    pub extended_communities: Vec<String>,
+    /// Large communities, `65000:1:2`.
+    pub large_communities: Vec<String>,
+}
+
+/// A page of what is in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Fib {
+    /// The routes, by prefix.
+    pub routes: Vec<FibRoute>,
+    /// Ask again with this as `after`, if it is there.
+    pub next: Option<String>,
+}
+
+/// One kernel route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FibRoute {
+    /// The prefix.
+    pub prefix: String,
+    /// What ought to be there, in the words of `ip route`; none if nothing.
+    pub wanted: Option<String>,
+    /// What is there.
+    pub installed: Option<String>,
+    /// `installed`, `pending`, `conflict`, `unreachable` or an error.
+    pub state: String,
+}
+
+/// Why packets to an address go where they go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Explanation {
+    /// The address.
+    pub address: IpAddr,
+    /// The best match in the tables.
+    pub prefix: Option<String>,
+    /// The node whose block it is.
+    pub node: Option<String>,
+    /// The pool that it lies in.
+    pub pool: Option<String>,
+    /// All paths and by which rule each lost.
+    pub paths: Vec<Path>,
+    /// What ought to be in the kernel.
+    pub wanted: Option<String>,
+    /// What really is.
+    pub installed: Option<String>,
+    /// What is wrong; empty if nothing.
+    pub problems: Vec<String>,
+    /// All of it in a few lines.
+    pub lines: Vec<String>,
+}

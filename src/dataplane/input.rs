@@ -1,0 +1,108 @@
+//! What the dataplane is told by the kernel, and what it asks of it.
+//!
+//! The netlink adapter speaks these types, and so does the fake kernel of the tests. Two promises
+//! bind whoever produces the inputs: changes arrive in the order in which the kernel made them, and
+//! the echo of an operation of ours is *not* among the changes (its result says it all).
+
+use std::net::IpAddr;
+
+use super::route::{Errno, KernelRoute};
+
+/// Names one operation from [`Op`] to [`KernelInput::Done`]; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(pub u64);
+
+/// An operation for the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Op {
+    /// Comes back with the result.
+    pub id: OpId,
+    /// What is to be done.
+    pub action: Action,
+}
+
+/// The kinds of operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Create the route; refuse with EEXIST if any route has its key (`NLM_F_CREATE | NLM_F_EXCL`).
+    Add(KernelRoute),
+    /// Create it, or put it in the place of the route with its key (`NLM_F_CREATE | NLM_F_REPLACE`).
+    Replace(KernelRoute),
+    /// Delete the route with this key and protocol; its hops, if it has any, must match too.
+    Delete(KernelRoute),
+    /// Report every link, address and main-table route as [`KernelInput::Dumped`], then answer
+    /// with [`KernelInput::Done`]. Never asked for while another operation is outstanding.
+    Dump,
+}
+
+/// What the kernel says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelInput {
+    /// Somebody else, or the kernel itself, changed something.
+    Changed(Change),
+    /// One row of the dump that is running.
+    Dumped(Change),
+    /// An operation was carried out or refused.
+    Done {
+        /// Which one.
+        id: OpId,
+        /// The kernel's word on it. For a dump an error means that it is not complete.
+        result: Result<(), Errno>,
+    },
+    /// Changes were lost: what is known may be wrong until the next dump.
+    Overrun,
+}
+
+/// A change of the kernel's state, or a part of that state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A link appeared or changed.
+    Link(Link),
+    /// A link is gone.
+    LinkGone {
+        /// Its index.
+        index: u32,
+    },
+    /// An address of this host.
+    Address(Address),
+    /// An address is no longer there.
+    AddressGone(Address),
+    /// A route was added or changed.
+    Route {
+        /// The route, with all its hops.
+        route: KernelRoute,
+        /// It took the place of another one with the same key.
+        replaced: bool,
+    },
+    /// A route, or some hops of it (IPv6), was removed.
+    RouteGone(KernelRoute),
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its index; a link that is made anew has another one.
+    pub index: u32,
+    /// Its name.
+    pub name: Box<str>,
+    /// Somebody set it up.
+    pub up: bool,
+    /// It has a carrier.
+    pub lower_up: bool,
+}
+
+impl Link {
+    /// Whether packets can leave by it.
+    pub const fn usable(&self) -> bool {
+        self.up && self.lower_up
+    }
+}
+
+/// An address of this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The link that it is on.
+    pub interface: u32,
+    /// The address itself.
+    pub address: IpAddr,
+}

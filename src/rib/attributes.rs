@@ -1,0 +1,440 @@
+//! Interned path attributes: each distinct set is stored once and named by a number.
+//!
+//! A set is its canonical bytes plus the few fields that decisions look at, about 60 bytes beside
+//! the bytes, because a full table has more than a hundred thousand sets. It is not a struct of
+//! vectors; [`AttributesRef::decode`] gives that when somebody needs it. Sets are reference-counted:
+//! [`AttributeStore::intern`] gives the caller one reference, each path in the table holds one, and
+//! the set goes with the last.
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as TableEntry;
+use std::hash::BuildHasher as _;
+
+use super::chunks::Chunks;
+use super::next_hop::{NextHopId, NextHopTable};
+use super::raw_cache::RawCache;
+use crate::wire::attribute::community::{LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED};
+use crate::wire::attribute::{NextHop, Origin, PathAttributes};
+
+/// An interned set of attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttributesId(pub(crate) u32);
+
+/// What is worth knowing of a set without decoding it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AttributeFlags(u16);
+
+impl AttributeFlags {
+    /// Has the community NO_EXPORT (RFC 1997).
+    pub const NO_EXPORT: Self = Self(1);
+    /// Has the community NO_ADVERTISE (RFC 1997).
+    pub const NO_ADVERTISE: Self = Self(1 << 1);
+    /// Has the community NO_EXPORT_SUBCONFED (RFC 1997).
+    pub const NO_EXPORT_SUBCONFED: Self = Self(1 << 2);
+    /// Has the community LLGR_STALE (RFC 9494).
+    pub const LLGR_STALE: Self = Self(1 << 3);
+    const LOCAL_PREF: Self = Self(1 << 4);
+    const MED: Self = Self(1 << 5);
+    const ORIGINATOR: Self = Self(1 << 6);
+
+    /// Whether all of `other` is set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    const fn with(self, other: Self, on: bool) -> Self {
+        if on { Self(self.0 | other.0) } else { self }
+    }
+}
+
+/// The fields that the decision process reads, 32 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Hot {
+    local_pref: u32,
+    med: u32,
+    neighbour_as: u32,
+    originator_id: u32,
+    next_hop: NextHopId,
+    as_path_len: u16,
+    cluster_list_len: u16,
+    flags: AttributeFlags,
+    origin: Origin,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// `None` in a free entry.
+    canonical: Option<Box<[u8]>>,
+    hot: Hot,
+    /// References; in a free entry the next free one.
+    refs: u32,
+}
+
+impl Entry {
+    fn bytes(&self) -> &[u8] {
+        self.canonical.as_deref().unwrap_or_default()
+    }
+}
+
+const NO_FREE: u32 = u32::MAX;
+
+/// The store of interned sets.
+#[derive(Debug)]
+pub struct AttributeStore {
+    entries: Chunks<Entry>,
+    index: HashTable<u32>,
+    free: u32,
+    live: u32,
+    hasher: FixedState,
+    scratch: Vec<u8>,
+    next_hops: NextHopTable,
+    raw: RawCache,
+    canonical_bytes: usize,
+}
+
+impl AttributeStore {
+    /// An empty store. `seed` makes collisions unpredictable for whoever sends the attributes;
+    /// `track_next_hops` is [`NextHopTable::new`]'s.
+    pub fn new(seed: u64, track_next_hops: bool) -> Self {
+        Self {
+            entries: Chunks::default(),
+            index: HashTable::new(),
+            free: NO_FREE,
+            live: 0,
+            hasher: FixedState::with_seed(seed),
+            scratch: Vec::new(),
+            next_hops: NextHopTable::new(track_next_hops),
+            raw: RawCache::new(seed),
+            canonical_bytes: 0,
+        }
+    }
+
+    /// The number of the set, with one reference for the caller: [`release`](Self::release) it.
+    pub fn intern(&mut self, attributes: &PathAttributes) -> AttributesId {
+        let mut canonical = core::mem::take(&mut self.scratch);
+        canonical.clear();
+        attributes.encode_canonical(&mut canonical);
+        let id = self.intern_canonical(&canonical, attributes);
+        self.scratch = canonical;
+        id
+    }
+
+    fn intern_canonical(&mut self, canonical: &[u8], attributes: &PathAttributes) -> AttributesId {
+        let Self {
+            entries,
+            index,
+            hasher,
+            ..
+        } = self;
+        let hash = hasher.hash_one(canonical);
+        let equal = |&id: &u32| entries.get(id).is_some_and(|e| e.bytes() == canonical);
+        let rehash = |&id: &u32| hasher.hash_one(entries.get(id).map_or(&[][..], Entry::bytes));
+        let place = match index.entry(hash, equal, rehash) {
+            TableEntry::Occupied(found) => {
+                let id = *found.get();
+                if let Some(entry) = entries.get_mut(id) {
+                    entry.refs += 1;
+                }
+                return AttributesId(id);
+            }
+            TableEntry::Vacant(place) => place,
+        };
+        let hot = Hot::of(attributes, self.next_hops.acquire(attributes.next_hop));
+        let entry = Entry {
+            canonical: Some(canonical.into()),
+            hot,
+            refs: 1,
+        };
+        let id = match entries.get_mut(self.free) {
+            Some(free) => {
+                let id = self.free;
+                self.free = free.refs;
+                *free = entry;
+                id
+            }
+            None => entries.push(entry),
+        };
+        place.insert(id);
+        self.live += 1;
+        self.canonical_bytes += canonical.len();
+        AttributesId(id)
+    }
+
+    /// Takes another reference.
+    pub fn retain(&mut self, id: AttributesId) {
+        if let Some(entry) = self.entries.get_mut(id.0) {
+            entry.refs += 1;
+        }
+    }
+
+    /// Gives one reference back; the last one removes the set.
+    pub fn release(&mut self, id: AttributesId) {
+        let Some(entry) = self.entries.get_mut(id.0) else {
+            return;
+        };
+        debug_assert!(entry.canonical.is_some(), "released once too often");
+        entry.refs -= 1;
+        if entry.refs > 0 {
+            return;
+        }
+        let Some(canonical) = entry.canonical.take() else {
+            return;
+        };
+        entry.refs = self.free;
+        let next_hop = entry.hot.next_hop;
+        self.free = id.0;
+        self.live -= 1;
+        self.canonical_bytes -= canonical.len();
+        let hash = self.hasher.hash_one(&*canonical);
+        if let Ok(found) = self.index.find_entry(hash, |&other| other == id.0) {
+            found.remove();
+        }
+        self.next_hops.release(next_hop);
+    }
+
+    /// The set behind a number that is still referenced.
+    pub fn get(&self, id: AttributesId) -> Option<AttributesRef<'_>> {
+        let entry = self.entries.get(id.0)?;
+        entry
+            .canonical
+            .is_some()
+            .then_some(AttributesRef { entry, id })
+    }
+
+    /// The number of a block of attributes that was parsed before, with one reference for the
+    /// caller. `context` stands for all that parsing depends on beside the bytes (the kind of peer,
+    /// four-octet AS numbers), `next_hop` is that of MP_REACH_NLRI, which is not in `raw`.
+    pub fn lookup_raw(
+        &mut self,
+        context: u64,
+        raw: &[u8],
+        next_hop: Option<NextHop>,
+    ) -> Option<AttributesId> {
+        let id = self.raw.get(context, raw, next_hop)?;
+        self.retain(id);
+        Some(id)
+    }
+
+    /// Enters the outcome of parsing a block for [`lookup_raw`](Self::lookup_raw).
+    pub fn remember_raw(
+        &mut self,
+        context: u64,
+        raw: &[u8],
+        next_hop: Option<NextHop>,
+        id: AttributesId,
+    ) {
+        self.retain(id);
+        if let Some(evicted) = self.raw.put(context, raw, next_hop, id) {
+            self.release(evicted);
+        }
+    }
+
+    /// Empties the cache of raw blocks, and gives up its references.
+    pub fn forget_raw(&mut self) {
+        for id in self.raw.clear() {
+            self.release(id);
+        }
+    }
+
+    /// The next hops of all sets.
+    pub fn next_hops(&self) -> &NextHopTable {
+        &self.next_hops
+    }
+
+    pub(crate) fn next_hops_mut(&mut self) -> &mut NextHopTable {
+        &mut self.next_hops
+    }
+
+    /// How many sets are stored.
+    pub fn len(&self) -> usize {
+        self.live as usize
+    }
+
+    /// Whether nothing is stored.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Bytes allocated, the allocator's own overhead apart.
+    pub fn heap_bytes(&self) -> usize {
+        self.entries.heap_bytes() + self.canonical_bytes + self.index.allocation_size()
+    }
+}
+
+impl Hot {
+    fn of(attributes: &PathAttributes, next_hop: NextHopId) -> Self {
+        type F = AttributeFlags;
+        let has = |community| attributes.communities.contains(&community);
+        let flags = F::default()
+            .with(F::NO_EXPORT, has(NO_EXPORT))
+            .with(F::NO_ADVERTISE, has(NO_ADVERTISE))
+            .with(F::NO_EXPORT_SUBCONFED, has(NO_EXPORT_SUBCONFED))
+            .with(F::LLGR_STALE, has(LLGR_STALE))
+            .with(F::LOCAL_PREF, attributes.local_pref.is_some())
+            .with(F::MED, attributes.med.is_some())
+            .with(F::ORIGINATOR, attributes.originator_id.is_some());
+        let short = |len: usize| u16::try_from(len).unwrap_or(u16::MAX);
+        Self {
+            local_pref: attributes.local_pref.unwrap_or(0),
+            med: attributes.med.unwrap_or(0),
+            neighbour_as: attributes.as_path.neighbour_as().map_or(0, |asn| asn.0),
+            originator_id: attributes.originator_id.map_or(0, |id| id.0),
+            next_hop,
+            as_path_len: short(attributes.as_path.len()),
+            cluster_list_len: short(attributes.cluster_list.len()),
+            flags,
+            origin: attributes.origin,
+        }
+    }
+}
+
+/// A stored set: its hot fields at once, everything by decoding.
+#[derive(Debug, Clone, Copy)]
+pub struct AttributesRef<'a> {
+    entry: &'a Entry,
+    id: AttributesId,
+}
+
+impl AttributesRef<'_> {
+    /// Its number.
+    pub const fn id(self) -> AttributesId {
+        self.id
+    }
+
+    /// All of it.
+    pub fn decode(self) -> PathAttributes {
+        let decoded = PathAttributes::decode_canonical(self.entry.bytes());
+        debug_assert!(decoded.is_ok(), "the canonical form is our own");
+        decoded.unwrap_or_default()
+    }
+
+    /// Its flags.
+    pub const fn flags(self) -> AttributeFlags {
+        self.entry.hot.flags
+    }
+
+    /// LOCAL_PREF, if there.
+    pub fn local_pref(self) -> Option<u32> {
+        self.flags()
+            .contains(AttributeFlags::LOCAL_PREF)
+            .then_some(self.entry.hot.local_pref)
+    }
+
+    /// MULTI_EXIT_DISC, if there.
+    pub fn med(self) -> Option<u32> {
+        self.flags()
+            .contains(AttributeFlags::MED)
+            .then_some(self.entry.hot.med)
+    }
+
+    /// ORIGINATOR_ID, if there.
+    pub fn originator_id(self) -> Option<u32> {
+        self.flags()
+            .contains(AttributeFlags::ORIGINATOR)
+            .then_some(self.entry.hot.originator_id)
+    }
+
+    /// The AS that MED is compared within, 0 for a path from inside.
+    pub const fn neighbour_as(self) -> u32 {
+        self.entry.hot.neighbour_as
+    }
+
+    /// The length of AS_PATH as the decision process counts it.
+    pub const fn as_path_len(self) -> u16 {
+        self.entry.hot.as_path_len
+    }
+
+    /// The length of CLUSTER_LIST.
+    pub const fn cluster_list_len(self) -> u16 {
+        self.entry.hot.cluster_list_len
+    }
+
+    /// ORIGIN.
+    pub const fn origin(self) -> Origin {
+        self.entry.hot.origin
+    }
+
+    /// Its next hop in the store's table.
+    pub const fn next_hop(self) -> NextHopId {
+        self.entry.hot.next_hop
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::attribute::AsPath;
+
+    fn sample(med: u32) -> PathAttributes {
+        PathAttributes {
+            as_path: AsPath::sequence(vec![crate::net::Asn(65001)]),
+            med: Some(med),
+            next_hop: Some(NextHop::new("2001:db8::1".parse().unwrap())),
+            communities: vec![NO_EXPORT],
+            ..PathAttributes::default()
+        }
+    }
+
+    #[test]
+    fn a_set_is_stored_once_comes_back_whole_and_goes_with_its_last_reference() {
+        let mut store = AttributeStore::new(7, false);
+        let id = store.intern(&sample(1));
+        assert_eq!(store.intern(&sample(1)), id);
+        let other = store.intern(&sample(2));
+        assert_ne!(other, id);
+        assert_eq!(store.len(), 2);
+        let set = store.get(id).unwrap();
+        assert_eq!(set.decode(), sample(1));
+        assert_eq!(
+            (set.med(), set.local_pref(), set.as_path_len()),
+            (Some(1), None, 1)
+        );
+        assert!(set.flags().contains(AttributeFlags::NO_EXPORT));
+        store.release(id);
+        assert!(store.get(id).is_some());
+        store.release(id);
+        assert!(store.get(id).is_none());
+        assert_eq!(store.intern(&sample(3)), id, "numbers are used again");
+        store.release(other);
+        store.release(id);
+        assert!(store.is_empty());
+        assert_eq!(store.next_hops().iter().count(), 0);
+    }
+
+    #[test]
+    fn raw_blocks_are_found_by_all_that_parsing_depends_on() {
+        let mut store = AttributeStore::new(7, false);
+        let id = store.intern(&sample(1));
+        let hop = sample(1).next_hop;
+        store.remember_raw(1, b"block", hop, id);
+        assert_eq!(store.lookup_raw(1, b"block", hop), Some(id));
+        assert_eq!(store.lookup_raw(2, b"block", hop), None);
+        assert_eq!(store.lookup_raw(1, b"other", hop), None);
+        assert_eq!(store.lookup_raw(1, b"block", None), None);
+        store.release(id);
+        store.release(id);
+        assert_eq!(store.len(), 1, "the cache holds it");
+        store.forget_raw();
+        assert!(store.is_empty());
+    }
+
+    #[test]
+    fn the_cache_of_raw_blocks_is_bounded() {
+        let mut store = AttributeStore::new(7, false);
+        for n in 0..5000 {
+            let id = store.intern(&sample(n));
+            store.remember_raw(0, &n.to_be_bytes(), None, id);
+            store.release(id);
+        }
+        assert!(store.len() <= 1024, "{}", store.len());
+        store.remember_raw(0, &[0; 4000], None, AttributesId(0));
+        assert_eq!(store.lookup_raw(0, &[0; 4000], None), None);
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Hot>(), 28);
+        assert!(size_of::<Entry>() <= 48);
+    }
+}

@@ -1,0 +1,221 @@
+//! A growing array in chunks: growth never copies what is there, so a table of a million entries
+//! never needs twice its memory for a moment, and its tail costs one chunk at most.
+
+/// log2 of the elements of a chunk. 4096 entries of a table are about 100 KB.
+const SHIFT: u32 = 12;
+const CHUNK: usize = 1 << SHIFT;
+
+/// An array indexed by `u32`.
+#[derive(Debug)]
+pub(crate) struct Chunks<T> {
+    chunks: Vec<Vec<T>>,
+    len: u32,
+}
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<T> Chunks<T> {
+    pub(crate) const fn len(&self) -> u32 {
+        self.len
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        self.chunks
+            .get((index >> SHIFT) as usize)?
+            .get(index as usize & (CHUNK - 1))
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.chunks
+            .get_mut((index >> SHIFT) as usize)?
+            .get_mut(index as usize & (CHUNK - 1))
+    }
+
+    /// Appends and gives the index.
+    pub(crate) fn push(&mut self, value: T) -> u32 {
+        let index = self.len;
+        let chunk = (index >> SHIFT) as usize;
+        if chunk == self.chunks.len() {
+            // The first chunk grows by itself, so that a small table is small.
+            let room = if chunk == 0 { 0 } else { CHUNK };
+            self.chunks.push(Vec::with_capacity(room));
+        }
+        if let Some(chunk) = self.chunks.get_mut(chunk) {
+            chunk.push(value);
+            self.len += 1;
+        }
+        index
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        (0..self.len).zip(self.chunks.iter().flatten())
+    }
+
+    /// Bytes allocated.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.chunks
+            .iter()
+            .map(|chunk| chunk.capacity() * size_of::<T>())
+            .sum()
+    }
+}
+
+/// `u32`s by index, 0 unless set, in pages: a page of zeros takes no memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SparseU32 {
+    pages: Vec<Option<Box<[u32; PAGE]>>>,
+}
+
+/// 4 KiB.
+const PAGE: usize = 1024;
+
+impl SparseU32 {
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> u32 {
+        let page = self
+            .pages
+            .get(index as usize / PAGE)
+            .and_then(Option::as_ref);
+        page.and_then(|page| page.get(index as usize % PAGE))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, index: u32, value: u32) {
+        let number = index as usize / PAGE;
+        if number >= self.pages.len() {
+            if value == 0 {
+                return;
+            }
+            self.pages.resize(number + 1, None);
+        }
+        let Some(page) = self.pages.get_mut(number) else {
+            return;
+        };
+        if page.is_none() && value == 0 {
+            return;
+        }
+        let page = page.get_or_insert_with(|| Box::new([0; PAGE]));
+        if let Some(place) = page.get_mut(index as usize % PAGE) {
+            *place = value;
+        }
+    }
+
+    /// All that was ever in a page that is there, zeros included.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let pages = self.pages.iter().flatten();
+        pages.flat_map(|page| page.iter().copied())
+    }
+
+    /// Takes over what `other` has where this has 0.
+    pub(crate) fn fill_from(&mut self, other: &Self) {
+        if self.pages.len() < other.pages.len() {
+            self.pages.resize(other.pages.len(), None);
+        }
+        for (mine, theirs) in self.pages.iter_mut().zip(&other.pages) {
+            let Some(theirs) = theirs else { continue };
+            let Some(mine) = mine else {
+                *mine = Some(theirs.clone());
+                continue;
+            };
+            for (mine, theirs) in mine.iter_mut().zip(theirs.iter()) {
+                if *mine == 0 {
+                    *mine = *theirs;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.pages.capacity() * size_of::<Option<Box<[u32; PAGE]>>>()
+            + self.pages.iter().flatten().count() * size_of::<[u32; PAGE]>()
+    }
+}
+
+/// Ids that wait for something, first come first served, each once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct IdQueue {
+    queue: std::collections::VecDeque<u32>,
+    bits: Vec<u64>,
+}
+
+impl IdQueue {
+    /// Enters `id`; whether it was not there.
+    #[inline]
+    pub(crate) fn insert(&mut self, id: u32) -> bool {
+        let inserted = self.mark(id);
+        if inserted {
+            self.queue.push_back(id);
+        }
+        inserted
+    }
+
+    /// Enters `id` in front of all others; whether it was not there.
+    pub(crate) fn insert_front(&mut self, id: u32) -> bool {
+        let inserted = self.mark(id);
+        if inserted {
+            self.queue.push_front(id);
+        }
+        inserted
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        self.bits
+            .get(id as usize / 64)
+            .is_some_and(|word| word & (1 << (id % 64)) != 0)
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<u32> {
+        let id = self.queue.pop_front()?;
+        if let Some(word) = self.bits.get_mut(id as usize / 64) {
+            *word &= !(1 << (id % 64));
+        }
+        // A burst's memory does not outlive it.
+        if self.queue.is_empty() && self.queue.capacity() > 4096 {
+            self.queue = Default::default();
+        }
+        Some(id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.queue.iter().copied()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.queue.capacity() * 4 + self.bits.capacity() * 8
+    }
+
+    #[inline]
+    fn mark(&mut self, id: u32) -> bool {
+        let number = id as usize / 64;
+        if number >= self.bits.len() {
+            self.bits.resize(number + 1, 0);
+        }
+        let Some(word) = self.bits.get_mut(number) else {
+            return false;
+        };
+        let bit = 1 << (id % 64);
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+}

@@ -1,0 +1,216 @@
+//! What may be sent to whom, and how a set of attributes changes on the way out.
+//!
+//! Pure functions of the group's key, the source and the attributes; no state, no bytes. Policy is
+//! the speaker's: it implements [`ExportPolicy`] and calls [`permitted`] and [`rewrite`], which are
+//! the rules of the RFCs (4271 §5.1 and §9.1.3, 1997, 4456), for what it lets through.
+//!
+//! Both answers must depend on their arguments only. A change of policy is a new
+//! [`GroupKey::policy`], so a new group.
+
+use std::net::IpAddr;
+
+use super::attributes::{AttributeFlags, AttributesRef};
+use super::peer::{PeerFacts, PeerIndex, PeerKind};
+use crate::net::{Asn, Family, Prefix, RouterId};
+use crate::wire::attribute::{NextHop, PathAttributes, UnknownAttribute};
+
+/// Flag bits of an attribute (RFC 4271 §4.3).
+const FLAG_TRANSITIVE: u8 = 0x40;
+const FLAG_PARTIAL: u8 = 0x20;
+/// In the type of an extended community: not beyond the AS (RFC 4360 §3).
+const EXTENDED_INTERNAL: u8 = 0x40;
+/// LOCAL_PREF of a route that came without one.
+pub const DEFAULT_LOCAL_PREF: u32 = 100;
+
+/// What the members of a group are to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExportKind {
+    /// Peers in another AS.
+    Ebgp {
+        /// The AS that is put in front of AS_PATH.
+        local_as: Asn,
+        /// The peers' AS, for a policy that looks at it; `None` groups all eBGP peers together.
+        remote_as: Option<Asn>,
+    },
+    /// Peers in our AS; what iBGP taught us does not go there (RFC 4271 §9.2).
+    Ibgp,
+    /// Peers in our AS while we are a route reflector (RFC 4456).
+    Reflect {
+        /// Put in front of CLUSTER_LIST.
+        cluster_id: RouterId,
+        /// Whether these peers are our clients.
+        to_clients: bool,
+    },
+}
+
+/// Everything that the bytes for a peer depend on: peers of equal keys get equal bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GroupKey {
+    /// What the members are to us.
+    pub kind: ExportKind,
+    /// The family of the routes.
+    pub family: Family,
+    /// Whether AS numbers are sent in four octets (RFC 6793).
+    pub four_octet_as: bool,
+    /// The largest message, 4096 or 65535 (RFC 8654).
+    pub max_len: u16,
+    /// Whether path identifiers are sent (RFC 7911). Only the best path is sent, with identifier 1.
+    pub add_path: bool,
+    /// Our own address towards these peers: the next hop of what we originate and of next-hop-self.
+    pub own_next_hop: NextHop,
+    /// Whether iBGP peers get our address as the next hop of learnt routes, too.
+    pub next_hop_self: bool,
+    /// The subnet shared with eBGP peers: a source's own address in it stays the next hop (RFC 4271
+    /// §5.1.3, third party).
+    pub shared_subnet: Option<Prefix>,
+    /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
+    /// The export policy, by the speaker's number of it.
+    pub policy: u32,
+}
+
+/// A route that stands to be exported.
+#[derive(Debug, Clone, Copy)]
+pub struct ExportRoute<'a> {
+    /// Its prefix.
+    pub prefix: Prefix,
+    /// Who gave it to us.
+    pub peer: PeerIndex,
+    /// The facts of who gave it to us.
+    pub source: &'a PeerFacts,
+    /// Its attributes.
+    pub attributes: AttributesRef<'a>,
+}
+
+/// The speaker's export policy. The default is the RFCs' rules and nothing else.
+pub trait ExportPolicy {
+    /// Whether the route goes to the group at all. Asked once a route and group.
+    fn accept(&self, key: &GroupKey, route: &ExportRoute<'_>) -> bool {
+        permitted(key, route.source, route.attributes)
+    }
+
+    /// The attributes as the group gets them, `None` to send nothing. Asked once a set of
+    /// attributes, source and group in a batch, so it can't look at the prefix.
+    fn rewrite(
+        &self,
+        key: &GroupKey,
+        attributes: PathAttributes,
+        source: &PeerFacts,
+    ) -> Option<PathAttributes> {
+        rewrite(key, attributes, source)
+    }
+}
+
+/// The RFCs' rules alone.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StandardExport;
+
+impl ExportPolicy for StandardExport {}
+
+/// Whether the RFCs let a route of `source` with these attributes go to the group.
+///
+/// Well-known communities (RFC 1997), iBGP to iBGP (RFC 4271 §9.2), reflection (RFC 4456 §6). Split
+/// horizon is not here: it is per member, the cohort's.
+pub fn permitted(key: &GroupKey, source: &PeerFacts, attributes: AttributesRef<'_>) -> bool {
+    let flags = attributes.flags();
+    if flags.contains(AttributeFlags::NO_ADVERTISE) {
+        return false;
+    }
+    match key.kind {
+        // Outside a confederation the whole AS is the confederation, so both communities bind.
+        ExportKind::Ebgp { .. } => {
+            !flags.contains(AttributeFlags::NO_EXPORT)
+                && !flags.contains(AttributeFlags::NO_EXPORT_SUBCONFED)
+        }
+        ExportKind::Ibgp => match source.kind {
+            PeerKind::Local | PeerKind::Ebgp => true,
+            PeerKind::Ibgp | PeerKind::IbgpClient => false,
+        },
+        ExportKind::Reflect { to_clients, .. } => match source.kind {
+            PeerKind::Local | PeerKind::Ebgp | PeerKind::IbgpClient => true,
+            PeerKind::Ibgp => to_clients,
+        },
+    }
+}
+
+/// The attributes as the RFCs want them sent to the group; `None` if they can't be.
+pub fn rewrite(
+    key: &GroupKey,
+    mut attributes: PathAttributes,
+    source: &PeerFacts,
+) -> Option<PathAttributes> {
+    attributes.next_hop = Some(next_hop(key, attributes.next_hop, source)?);
+    if source.kind != PeerKind::Local {
+        attributes
+            .unknown
+            .retain(|a| a.flags & FLAG_TRANSITIVE != 0);
+        attributes.unknown.iter_mut().for_each(mark_partial);
+    }
+    match key.kind {
+        ExportKind::Ebgp { local_as, .. } => {
+            attributes.as_path.prepend(local_as);
+            attributes.local_pref = None;
+            attributes.originator_id = None;
+            attributes.cluster_list.clear();
+            // Sent where both sides agreed on it only, and nobody has (RFC 7311 §3.4.1).
+            attributes.aigp = None;
+            attributes
+                .extended_communities
+                .retain(|[kind, ..]| kind & EXTENDED_INTERNAL == 0);
+            // MED goes to the neighbouring AS only, not through it (RFC 4271 §5.1.4).
+            if source.kind != PeerKind::Local {
+                attributes.med = None;
+            }
+        }
+        ExportKind::Ibgp => {
+            attributes.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+        }
+        ExportKind::Reflect { cluster_id, .. } => {
+            attributes.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+            if matches!(source.kind, PeerKind::Ibgp | PeerKind::IbgpClient) {
+                attributes.originator_id.get_or_insert(source.router_id);
+                attributes.cluster_list.insert(0, cluster_id);
+            }
+        }
+    }
+    Some(attributes)
+}
+
+/// RFC 4271 §5.1.3: whose address the peer is to use.
+fn next_hop(key: &GroupKey, learnt: Option<NextHop>, source: &PeerFacts) -> Option<NextHop> {
+    let kept = learnt.filter(|hop| !hop.address.is_unspecified());
+    let keep = match (key.kind, source.kind) {
+        (_, PeerKind::Local) => true,
+        // Only the source's own address: split horizon keeps it from that very peer, so that no peer
+        // is ever told to send to itself.
+        (ExportKind::Ebgp { .. }, PeerKind::Ebgp) => kept.is_some_and(|hop| {
+            hop.address == source.address
+                && key
+                    .shared_subnet
+                    .is_some_and(|subnet| subnet.contains(hop.address))
+        }),
+        (ExportKind::Ebgp { .. }, PeerKind::Ibgp | PeerKind::IbgpClient) => false,
+        // Reflection must not touch the next hop (RFC 4456 §10).
+        (ExportKind::Reflect { .. }, PeerKind::Ibgp | PeerKind::IbgpClient) => true,
+        (ExportKind::Ibgp, _) | (ExportKind::Reflect { .. }, PeerKind::Ebgp) => !key.next_hop_self,
+    };
+    let mut hop = kept.filter(|_| keep).unwrap_or(key.own_next_hop);
+    // A link-local address means something on its own link only (RFC 2545 §2).
+    if hop != key.own_next_hop {
+        hop.link_local = None;
+    }
+    let carried = match (key.family, hop.address) {
+        (Family::Ipv4, IpAddr::V4(_)) | (Family::Ipv6, IpAddr::V6(_)) => true,
+        (Family::Ipv4, IpAddr::V6(_)) => key.extended_next_hop,
+        (Family::Ipv6, IpAddr::V4(_)) => false,
+    };
+    (carried && !hop.address.is_unspecified()).then_some(hop)
+}
+
+/// RFC 4271 §5: an unknown optional transitive attribute is passed on with the Partial bit.
+fn mark_partial(attribute: &mut UnknownAttribute) {
+    attribute.flags |= FLAG_PARTIAL;
+}
+
+#[cfg(test)]
+mod tests;

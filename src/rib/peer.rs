@@ -1,0 +1,130 @@
+//! What the RIB knows of a peer: a dense index and the few facts that decide between routes.
+//!
+//! It is not a session: no state machine, no transport, no capability. A peer is here as long as
+//! the speaker says so; its index may be given to another one after `Rib::remove_peer`.
+
+use std::net::IpAddr;
+
+use crate::net::{Asn, Family, RouterId};
+
+/// The speaker's dense index of a peer. [`LOCAL`](Self::LOCAL) is 0, so peers count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerIndex(pub u32);
+
+impl PeerIndex {
+    /// This speaker itself: the source of its own originations.
+    pub const LOCAL: Self = Self(0);
+
+    /// The place in a per-peer table.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Whether it stands for our own originations.
+    pub const fn is_local(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// How a peer relates to us; what the decision process and the sending rules ask of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PeerKind {
+    /// Our own originations.
+    Local,
+    /// In another AS.
+    Ebgp,
+    /// In our AS, not a client of ours.
+    Ibgp,
+    /// In our AS and a client of ours as a route reflector (RFC 4456).
+    IbgpClient,
+}
+
+/// Facts of a peer that routes are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerFacts {
+    /// How it relates to us.
+    pub kind: PeerKind,
+    /// Its AS; our own for [`PeerKind::Local`].
+    pub asn: Asn,
+    /// Its BGP Identifier.
+    pub router_id: RouterId,
+    /// The address of the session, the last tie breaker between peers.
+    pub address: IpAddr,
+}
+
+impl PeerFacts {
+    /// Whether it is in another AS.
+    pub const fn is_ebgp(&self) -> bool {
+        matches!(self.kind, PeerKind::Ebgp)
+    }
+}
+
+/// Path counts of one peer in one family, for prefix limits and for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerCounts {
+    /// Paths in the Adj-RIB-In.
+    pub received: u32,
+    /// Those of them that import policy accepted.
+    pub accepted: u32,
+    /// Those of them that are stale (kept over a restart of the peer).
+    pub stale: u32,
+}
+
+/// The per-peer table.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    rows: Vec<Option<Row>>,
+}
+
+#[derive(Debug)]
+struct Row {
+    facts: PeerFacts,
+    counts: [PeerCounts; 2],
+}
+
+impl Peers {
+    pub(crate) fn set(&mut self, peer: PeerIndex, facts: PeerFacts) {
+        if self.rows.len() <= peer.index() {
+            self.rows.resize_with(peer.index() + 1, || None);
+        }
+        if let Some(row) = self.rows.get_mut(peer.index()) {
+            match row {
+                Some(row) => row.facts = facts,
+                None => {
+                    *row = Some(Row {
+                        facts,
+                        counts: Default::default(),
+                    })
+                }
+            }
+        }
+    }
+
+    pub(crate) fn clear(&mut self, peer: PeerIndex) {
+        if let Some(row) = self.rows.get_mut(peer.index()) {
+            *row = None;
+        }
+    }
+
+    pub(crate) fn facts(&self, peer: PeerIndex) -> Option<&PeerFacts> {
+        self.rows.get(peer.index())?.as_ref().map(|row| &row.facts)
+    }
+
+    pub(crate) fn counts(&self, peer: PeerIndex, family: Family) -> PeerCounts {
+        let row = self.rows.get(peer.index()).and_then(Option::as_ref);
+        row.and_then(|row| row.counts.get(family.index()).copied())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn counts_mut(
+        &mut self,
+        peer: PeerIndex,
+        family: Family,
+    ) -> Option<&mut PeerCounts> {
+        self.rows
+            .get_mut(peer.index())?
+            .as_mut()?
+            .counts
+            .get_mut(family.index())
+    }
+}

@@ -1,0 +1,335 @@
+//! The routes of one family: what each change does to the destination it is about.
+//!
+//! Adj-RIB-In and Loc-RIB in one: a destination holds the paths of all peers, and the selected ones
+//! are marked. It tells what changed; whom to tell is [`Rib`](super::Rib)'s matter.
+
+use core::ops::Range;
+
+use super::attributes::{AttributeStore, AttributesId, AttributesRef};
+use super::chunks::IdQueue;
+use super::decision::{Decider, DecisionConfig, Facts, eligible};
+use super::next_hop::NextHopId;
+use super::path::{Path, Paths};
+use super::peer::{PeerCounts, PeerIndex, Peers};
+use super::prefix_map::{DestinationId, PrefixMap, TableKey};
+use crate::net::Family;
+
+/// What a change reads and counts beside the table.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) store: &'a mut AttributeStore,
+    pub(crate) peers: &'a mut Peers,
+    pub(crate) config: DecisionConfig,
+    pub(crate) family: Family,
+}
+
+impl Context<'_> {
+    const fn facts(&self) -> Facts<'_> {
+        Facts {
+            config: self.config,
+            store: self.store,
+            peers: self.peers,
+        }
+    }
+
+    fn count(&mut self, path: &Path, up: bool) {
+        let Some(counts) = self.peers.counts_mut(path.peer, self.family) else {
+            return;
+        };
+        let PeerCounts {
+            received,
+            accepted,
+            stale,
+        } = counts;
+        for (count, counted) in [
+            (received, true),
+            (accepted, path.accepted),
+            (stale, path.stale),
+        ] {
+            match (counted, up) {
+                (false, _) => {}
+                (true, true) => *count += 1,
+                (true, false) => *count = count.saturating_sub(1),
+            }
+        }
+    }
+}
+
+/// What became of a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) id: DestinationId,
+    /// The best path is another one, or has other attributes.
+    pub(crate) best: bool,
+    /// The selected paths are others.
+    pub(crate) selected: bool,
+    /// No path is left.
+    pub(crate) emptied: bool,
+}
+
+/// What is done in a walk over a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sweep<'a> {
+    /// Remove a peer's paths.
+    Remove(PeerIndex),
+    /// Remove a peer's stale paths.
+    RemoveStale(PeerIndex),
+    /// Mark a peer's paths as stale.
+    Stale(PeerIndex),
+    /// Mark a peer's stale paths as long-lived stale.
+    LongLivedStale(PeerIndex),
+    /// Decide again where a path has one of these next hops, which are sorted.
+    NextHops(&'a [NextHopId]),
+}
+
+/// One family's routes.
+#[derive(Debug)]
+pub(crate) struct Table<P> {
+    pub(crate) map: PrefixMap<P>,
+    /// Destinations whose selected paths the forwarding plane has to hear of.
+    pub(crate) forwarding: IdQueue,
+    decider: Decider,
+    /// The selected paths before a change.
+    before: Vec<(PeerIndex, AttributesId)>,
+    reorder: Vec<Path>,
+    /// Destinations with at least one path.
+    pub(crate) populated: u32,
+}
+
+impl<P: TableKey> Table<P> {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            map: PrefixMap::new(seed),
+            forwarding: IdQueue::default(),
+            decider: Decider::default(),
+            before: Vec::new(),
+            reorder: Vec::new(),
+            populated: 0,
+        }
+    }
+
+    /// Enters a path, in place of the one that the peer sent before under this prefix and identifier.
+    pub(crate) fn announce(&mut self, ctx: &mut Context<'_>, prefix: P, path: Path) -> Change {
+        let id = self.map.find_or_insert(prefix);
+        let unchanged = Change {
+            id,
+            best: false,
+            selected: false,
+            emptied: false,
+        };
+        let Some(destination) = self.map.get_mut(id) else {
+            return unchanged;
+        };
+        let paths = &mut destination.paths;
+        remember(&mut self.before, paths);
+        let same = |p: &&mut Path| p.peer == path.peer && p.path_id == path.path_id;
+        match paths.as_mut_slice().iter_mut().find(same) {
+            Some(old) => {
+                let was = *old;
+                *old = Path {
+                    selected: was.selected,
+                    ..path
+                };
+                ctx.count(&was, false);
+                ctx.count(&path, true);
+                let refreshed = was.attributes == path.attributes;
+                if refreshed && was.accepted == path.accepted && !was.long_lived_stale {
+                    return unchanged;
+                }
+                ctx.store.retain(path.attributes);
+                ctx.store.release(was.attributes);
+            }
+            None => {
+                if paths.as_slice().is_empty() {
+                    self.populated += 1;
+                }
+                ctx.store.retain(path.attributes);
+                ctx.count(&path, true);
+                paths.push(path);
+            }
+        }
+        self.decide(id, ctx.facts())
+    }
+
+    /// Removes the paths of a destination for which `goes` says so.
+    pub(crate) fn remove_paths(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: DestinationId,
+        goes: impl Fn(&Path) -> bool,
+    ) -> Option<Change> {
+        let paths = &mut self.map.get_mut(id)?.paths;
+        let first = paths.as_slice().iter().position(&goes)?;
+        remember(&mut self.before, paths);
+        let mut next = Some(first);
+        while let Some(place) = next {
+            if let Some(path) = paths.as_slice().get(place).copied() {
+                paths.remove(place);
+                ctx.count(&path, false);
+                ctx.store.release(path.attributes);
+            }
+            next = paths.as_slice().iter().position(&goes);
+        }
+        if paths.as_slice().is_empty() {
+            self.populated = self.populated.saturating_sub(1);
+        }
+        Some(self.decide(id, ctx.facts()))
+    }
+
+    /// Changes the paths of a destination for which `mark` gives true, and decides again.
+    fn mark_paths(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: DestinationId,
+        mark: impl Fn(&mut Path, &AttributeStore) -> bool,
+    ) -> Option<Change> {
+        let paths = &mut self.map.get_mut(id)?.paths;
+        remember(&mut self.before, paths);
+        let mut marked = false;
+        for path in paths.as_mut_slice() {
+            let was = *path;
+            if mark(path, ctx.store) {
+                marked = true;
+                ctx.count(&was, false);
+                ctx.count(path, true);
+            }
+        }
+        marked.then(|| self.decide(id, ctx.facts()))
+    }
+
+    /// Does to a range of destinations what a sweep says; what changed is appended.
+    pub(crate) fn sweep(
+        &mut self,
+        ctx: &mut Context<'_>,
+        range: Range<DestinationId>,
+        sweep: Sweep<'_>,
+        changes: &mut Vec<Change>,
+    ) {
+        for id in range {
+            changes.extend(match sweep {
+                Sweep::Remove(peer) => self.remove_paths(ctx, id, |path| path.peer == peer),
+                Sweep::RemoveStale(peer) => {
+                    self.remove_paths(ctx, id, |path| path.peer == peer && path.stale)
+                }
+                Sweep::Stale(peer) => self.mark_paths(ctx, id, |path, _| {
+                    path.stale |= path.peer == peer;
+                    path.peer == peer
+                }),
+                Sweep::LongLivedStale(peer) => self.mark_paths(ctx, id, |path, _| {
+                    let stale = path.peer == peer && path.stale;
+                    path.long_lived_stale |= stale;
+                    stale
+                }),
+                Sweep::NextHops(next_hops) => self.mark_paths(ctx, id, |path, store| {
+                    let hop = store.get(path.attributes).map(AttributesRef::next_hop);
+                    hop.is_some_and(|hop| next_hops.binary_search(&hop).is_ok())
+                }),
+            });
+        }
+    }
+
+    /// Decides a destination again, and compares with what `remember` kept.
+    fn decide(&mut self, id: DestinationId, facts: Facts<'_>) -> Change {
+        let Self {
+            map,
+            decider,
+            before,
+            reorder,
+            ..
+        } = self;
+        let mut change = Change {
+            id,
+            best: false,
+            selected: false,
+            emptied: false,
+        };
+        let Some(destination) = map.get_mut(id) else {
+            return change;
+        };
+        match &mut destination.paths {
+            Paths::Vacant { .. } | Paths::Empty { .. } => change.emptied = true,
+            // Nearly every destination has one path; there is nothing to compare it with.
+            Paths::One(path) => path.selected = eligible(path, facts),
+            Paths::Many(paths) => {
+                let selected = decider.select(paths, facts);
+                reorder.clear();
+                reorder.extend(selected.iter().filter_map(|&place| paths.get(place)));
+                let count = reorder.len();
+                let rest = paths
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, _)| !selected.contains(at));
+                reorder.extend(rest.map(|(_, path)| path));
+                for (at, path) in reorder.iter_mut().enumerate() {
+                    path.selected = at < count;
+                }
+                paths.copy_from_slice(reorder);
+            }
+        }
+        let paths = &destination.paths;
+        let mut now = paths.selected().map(|path| (path.peer, path.attributes));
+        change.best = before.first().copied() != now.next();
+        change.selected = change.best
+            || !paths
+                .selected()
+                .map(|p| (p.peer, p.attributes))
+                .eq(before.iter().copied());
+        change
+    }
+
+    /// A consumer has heard of a destination: if nothing is left of it, it may go.
+    pub(crate) fn unpin(&mut self, id: DestinationId) {
+        let Some(destination) = self.map.get_mut(id) else {
+            return;
+        };
+        if let Paths::Empty { pins } = &mut destination.paths {
+            *pins = pins.saturating_sub(1);
+            self.map.free_if_unused(id);
+        }
+    }
+
+    /// So many consumers have yet to hear that a destination is gone.
+    pub(crate) fn pin(&mut self, id: DestinationId, by: u32) {
+        let Some(destination) = self.map.get_mut(id) else {
+            return;
+        };
+        if let Paths::Empty { pins } = &mut destination.paths {
+            *pins += by;
+            self.map.free_if_unused(id);
+        }
+    }
+
+    /// The reasons of a decision, in the order of the paths.
+    pub(crate) fn explain(
+        &mut self,
+        id: DestinationId,
+        facts: Facts<'_>,
+    ) -> Vec<(Path, Option<super::decision::Step>)> {
+        let Some(destination) = self.map.get(id) else {
+            return Vec::new();
+        };
+        let paths = destination.paths.as_slice();
+        let reasons = self.decider.explain(paths, facts);
+        paths.iter().copied().zip(reasons).collect()
+    }
+}
+
+fn remember(before: &mut Vec<(PeerIndex, AttributesId)>, paths: &Paths) {
+    before.clear();
+    before.extend(paths.selected().map(|path| (path.peer, path.attributes)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::prefix_map::Destination;
+    use super::*;
+    use crate::net::{Prefix4, Prefix6};
+
+    #[test]
+    fn a_destination_with_one_path_is_small() {
+        assert_eq!(size_of::<Path>(), 16);
+        assert_eq!(size_of::<Paths>(), 16);
+        assert!(size_of::<Destination<Prefix4>>() <= 24);
+        assert!(size_of::<Destination<Prefix6>>() <= 40);
+    }
+}

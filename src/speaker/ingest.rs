@@ -1,0 +1,359 @@
+//! UPDATE in: parse once, judge, enter into the tables.
+//!
+//! The same attribute bytes of the same peer are found by hash and not parsed again. A fault costs
+//! what RFC 7606 says and no more; what ends the session goes back as the NOTIFICATION to send.
+
+use std::net::IpAddr;
+
+use super::Speaker;
+use super::peer::is_own_as;
+use crate::net::{Family, Prefix};
+use crate::policy::{self, PeerClass, PolicyKind};
+use crate::rib::{AttributesId, PageCursor, Path, PeerIndex};
+use crate::time::{Duration, Instant};
+use crate::topology;
+use crate::wire::attribute::PathAttributes;
+use crate::wire::notification::Notification;
+use crate::wire::update::{self, DecodeContext, Nlri, RawUpdate, Treatment, Update};
+
+/// GRACEFUL_SHUTDOWN (RFC 8326).
+const GRACEFUL_SHUTDOWN: u32 = 0xFFFF_0000;
+
+/// At most one UPDATE of a peer is logged in full in this time (RFC 7606 §8 wants them logged).
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why a whole set of attributes makes its routes ineligible, without any fault of the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Ineligible {
+    /// RFC 4271 §9.1.2.
+    #[error("our own AS is in the path (loop)")]
+    OwnAs,
+    /// RFC 4456 §8.
+    #[error("we are its originator (loop)")]
+    Originator,
+    /// RFC 4456 §8.
+    #[error("our cluster id is in its cluster list (loop)")]
+    Cluster,
+    /// RFC 4271 §6.3.
+    #[error("its next hop is our own address")]
+    OwnNextHop,
+}
+
+/// How a route's prefix is judged, copied out so that the tables can be written meanwhile.
+#[derive(Debug, Clone, Copy)]
+struct Judge {
+    kind: PolicyKind,
+    class: PeerClass,
+}
+
+impl Speaker {
+    /// Enters an UPDATE of `index` into the tables.
+    pub(super) fn ingest(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        body: &[u8],
+    ) -> Result<(), Notification> {
+        let raw = RawUpdate::split(body).map_err(|error| error.notification())?;
+        let Some(established) = self.peer(index).and_then(|peer| peer.established.as_ref()) else {
+            return Ok(());
+        };
+        let (context, key) = (established.context, established.context_key);
+        if !self.ingest_known(index, raw, &context, key)? {
+            self.ingest_new(now, index, raw, body, &context, key)?;
+        }
+        self.check_limit(now, index);
+        Ok(())
+    }
+
+    /// The short way, for attribute bytes that were parsed before; `false` if they were not.
+    fn ingest_known(
+        &mut self,
+        index: PeerIndex,
+        raw: RawUpdate<'_>,
+        context: &DecodeContext,
+        key: u64,
+    ) -> Result<bool, Notification> {
+        if raw.attributes.is_empty() || raw.nlri.is_empty() || !context.families[0] {
+            return Ok(false);
+        }
+        let Some(id) = self
+            .rib
+            .attributes_mut()
+            .lookup_raw(key, raw.attributes, None)
+        else {
+            return Ok(false);
+        };
+        let lists = update::nlri_checked(raw.withdrawn, Family::Ipv4, context.add_path[0])
+            .and_then(|withdrawn| {
+                update::nlri_checked(raw.nlri, Family::Ipv4, context.add_path[0])
+                    .map(|announced| (withdrawn, announced))
+            });
+        let result = match lists {
+            Ok((withdrawn, announced)) => {
+                self.withdraw(index, withdrawn);
+                self.announce(index, announced, id, true);
+                Ok(true)
+            }
+            Err(error) => Err(error.notification()),
+        };
+        self.rib.attributes_mut().release(id);
+        result
+    }
+
+    fn ingest_new(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        raw: RawUpdate<'_>,
+        body: &[u8],
+        context: &DecodeContext,
+        key: u64,
+    ) -> Result<(), Notification> {
+        let mut update = update::decode(raw, context).map_err(|error| error.notification())?;
+        self.count_faults(now, index, &update, body);
+        if let Some(family) = update.end_of_rib().and_then(|pair| pair.family()) {
+            self.end_of_rib(index, family);
+            return Ok(());
+        }
+        self.withdraw(index, update.withdrawn);
+        if let Some((_, nlri)) = update.mp_withdrawn {
+            self.withdraw(index, nlri);
+        }
+        let first_as_is_wrong = self.first_as_is_wrong(index, &update);
+        if update.treatment == Some(Treatment::Withdraw) || first_as_is_wrong {
+            if let Some(peer) = self.peer_mut(index) {
+                peer.treated_as_withdraw += 1;
+            }
+            self.withdraw(index, update.announced);
+            if let Some(mp) = update.mp_announced {
+                self.withdraw(index, mp.nlri);
+            }
+            return Ok(());
+        }
+        if context.ebgp && update.attributes.communities.contains(&GRACEFUL_SHUTDOWN) {
+            // RFC 8326 §4.2: the last choice, as long as there is another one.
+            update.attributes.local_pref = Some(0);
+        }
+        if let Some(mp) = update.mp_announced.filter(|mp| !mp.nlri.is_ignored()) {
+            let next_hop = Some(mp.next_hop);
+            let attributes = PathAttributes {
+                next_hop,
+                ..update.attributes.clone()
+            };
+            let eligible = self.eligible(index, &attributes).is_ok();
+            let id = self.rib.attributes_mut().intern(&attributes);
+            self.announce(index, mp.nlri, id, eligible);
+            self.rib.attributes_mut().release(id);
+        }
+        if !update.announced.is_empty() && !update.announced.is_ignored() {
+            let eligible = self.eligible(index, &update.attributes).is_ok();
+            let id = self.rib.attributes_mut().intern(&update.attributes);
+            self.announce(index, update.announced, id, eligible);
+            let plain = update.mp_announced.is_none() && update.mp_withdrawn.is_none();
+            if plain && eligible && update.faults.is_empty() {
+                self.rib
+                    .attributes_mut()
+                    .remember_raw(key, raw.attributes, None, id);
+            }
+            self.rib.attributes_mut().release(id);
+        }
+        Ok(())
+    }
+
+    /// RFC 4271 §6.3, softened by RFC 7606 §7.2: a path of an eBGP peer begins with its AS.
+    fn first_as_is_wrong(&self, index: PeerIndex, update: &Update<'_>) -> bool {
+        let announces = !update.announced.is_empty() || update.mp_announced.is_some();
+        let Some(peer) = self.peer(index).filter(|peer| announces && peer.is_ebgp()) else {
+            return false;
+        };
+        update.attributes.as_path.first_as() != Some(peer.planned.remote_asn)
+    }
+
+    /// Whether routes with these attributes may be used at all.
+    pub(super) fn eligible(
+        &self,
+        index: PeerIndex,
+        attributes: &PathAttributes,
+    ) -> Result<(), Ineligible> {
+        let Some(peer) = self.peer(index) else {
+            return Ok(());
+        };
+        let path = &attributes.as_path;
+        let own = |asn| is_own_as(&self.plan, &peer.planned, asn);
+        if path
+            .segments
+            .iter()
+            .flat_map(|segment| &segment.asns)
+            .any(|asn| own(*asn))
+        {
+            return Err(Ineligible::OwnAs);
+        }
+        if attributes.originator_id == Some(self.plan.router_id) {
+            return Err(Ineligible::Originator);
+        }
+        if attributes.cluster_list.contains(&self.plan.router_id) {
+            return Err(Ineligible::Cluster);
+        }
+        let next_hop = attributes.next_hop.map(|hop| hop.address);
+        if next_hop.is_some_and(|address| self.is_own_address(index, address)) {
+            return Err(Ineligible::OwnNextHop);
+        }
+        Ok(())
+    }
+
+    fn is_own_address(&self, index: PeerIndex, address: IpAddr) -> bool {
+        let local = self
+            .peer(index)
+            .and_then(|peer| peer.established.as_ref()?.local);
+        local == Some(address) || self.around.own_addresses.contains(&address)
+    }
+
+    fn announce(&mut self, index: PeerIndex, nlri: Nlri<'_>, id: AttributesId, eligible: bool) {
+        let Some(judge) = self.judge(index) else {
+            return;
+        };
+        let Self { rib, around, .. } = self;
+        for (path_id, prefix) in nlri.iter() {
+            let accepted = eligible && judge.accepts(around, prefix);
+            rib.announce(index, prefix, path_id, id, accepted);
+        }
+    }
+
+    fn withdraw(&mut self, index: PeerIndex, nlri: Nlri<'_>) {
+        if nlri.is_ignored() {
+            return;
+        }
+        for (path_id, prefix) in nlri.iter() {
+            self.rib.withdraw(index, prefix, path_id);
+        }
+    }
+
+    fn judge(&self, index: PeerIndex) -> Option<Judge> {
+        let peer = self.peer(index)?;
+        Some(Judge {
+            kind: policy_kind(peer.planned.policy.import),
+            class: peer.class(),
+        })
+    }
+
+    /// Judges all paths of a peer again, after its policy or our surroundings have changed.
+    pub(super) fn judge_again(&mut self, index: PeerIndex) {
+        let Some(judge) = self.judge(index) else {
+            return;
+        };
+        for family in Family::ALL {
+            let mut cursor = None;
+            loop {
+                let (again, next) = self.page_to_judge(index, judge, family, cursor);
+                for (prefix, path, accepted) in again {
+                    let Path {
+                        path_id,
+                        attributes,
+                        ..
+                    } = path;
+                    self.rib
+                        .announce(index, prefix, path_id, attributes, accepted);
+                }
+                cursor = next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The paths of one page whose judgement has changed.
+    fn page_to_judge(
+        &self,
+        index: PeerIndex,
+        judge: Judge,
+        family: Family,
+        from: Option<PageCursor>,
+    ) -> (Vec<(Prefix, Path, bool)>, Option<PageCursor>) {
+        let (page, next) = self.rib.page(family, from, 4096);
+        let mut again = Vec::new();
+        for route in page {
+            for path in route.paths.iter().filter(|path| path.peer == index) {
+                let attributes = self.rib.path_attributes(path).map(|found| found.decode());
+                let eligible = attributes.is_some_and(|a| self.eligible(index, &a).is_ok());
+                let accepted = eligible && judge.accepts(&self.around, route.prefix);
+                if accepted != path.accepted {
+                    again.push((route.prefix, *path, accepted));
+                }
+            }
+        }
+        (again, next)
+    }
+
+    fn end_of_rib(&mut self, index: PeerIndex, family: Family) {
+        if let Some(peer) = self.peer_mut(index) {
+            tracing::debug!(peer = %peer.planned.name, %family, "End-of-RIB");
+            if let Some(established) = &mut peer.established {
+                established.end_of_rib[family.index()] = true;
+            }
+        }
+    }
+
+    fn count_faults(&mut self, now: Instant, index: PeerIndex, update: &Update<'_>, body: &[u8]) {
+        let Some(fault) = update.faults.first() else {
+            return;
+        };
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        let discards = update
+            .faults
+            .iter()
+            .filter(|f| f.treatment == Treatment::Discard)
+            .count();
+        peer.discarded += u64::try_from(discards).unwrap_or(u64::MAX);
+        let due = peer
+            .last_complaint
+            .is_none_or(|last| now - last >= COMPLAINT_INTERVAL);
+        if due {
+            peer.last_complaint = Some(now);
+            let treatment = update.treatment.unwrap_or(Treatment::Discard);
+            tracing::warn!(peer = %peer.planned.name, %fault, %treatment,
+                faults = update.faults.len(), update = %Hex(body), "bad path attributes");
+        }
+    }
+
+    fn check_limit(&mut self, now: Instant, index: PeerIndex) {
+        let Some(peer) = self.peer(index) else { return };
+        let Some(limit) = peer.planned.policy.max_prefixes else {
+            return;
+        };
+        let over = |family| self.rib.counts(index, family).received > limit;
+        if Family::ALL.into_iter().any(over) {
+            self.input(now, index, crate::session::Input::PrefixLimit);
+        }
+    }
+}
+
+impl Judge {
+    fn accepts(self, around: &policy::Surroundings, prefix: Prefix) -> bool {
+        policy::import(self.kind, self.class, around, prefix).is_ok()
+    }
+}
+
+/// The plan's switch as the policy's.
+pub(super) const fn policy_kind(kind: topology::PolicyKind) -> PolicyKind {
+    match kind {
+        topology::PolicyKind::Safe => PolicyKind::Safe,
+        topology::PolicyKind::AcceptAll => PolicyKind::AcceptAll,
+        topology::PolicyKind::None => PolicyKind::RejectAll,
+    }
+}
+
+/// Bytes as hexadecimal in a log line, at most one normal message of them.
+struct Hex<'a>(&'a [u8]);
+
+impl core::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for byte in self.0.iter().take(4096) {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,485 @@
+//! One configured peer as the speaker holds it, and the way in and out of its state machine.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::{Output, SocketTerms, Speaker};
+use crate::net::{Asn, Family, RouterId};
+use crate::policy::PeerClass;
+use crate::rib::{PeerFacts, PeerIndex, PeerKind};
+use crate::session::{
+    self, CloseReason, ConnectionId, ConnectionIds, Dial, HoldTime, Negotiated, Offer, PeerConfig,
+    StopReason,
+};
+use crate::time::Instant;
+use crate::topology::{self, Plan, PlannedPeer, TtlRule};
+use crate::wire::frame::{MAX_EXTENDED_LEN, MAX_LEN, MessageKind};
+use crate::wire::route_refresh::RouteRefresh;
+use crate::wire::update::DecodeContext;
+
+/// A peer: its plan, its state machine, and what its session has agreed on.
+#[derive(Debug)]
+pub(super) struct PeerEntry {
+    pub(super) planned: PlannedPeer,
+    pub(super) session: session::Peer,
+    /// Our address on each connection that is open.
+    pub(super) locals: BTreeMap<ConnectionId, IpAddr>,
+    pub(super) established: Option<Established>,
+    pub(super) deadline: Option<Instant>,
+    /// Octets handed to the transport of the current connection that have not left.
+    pub(super) queued: usize,
+    /// Of these, messages of the state machine itself.
+    pub(super) session_octets: usize,
+    pub(super) discarded: u64,
+    pub(super) treated_as_withdraw: u64,
+    /// When bad input was last logged in full.
+    pub(super) last_complaint: Option<Instant>,
+    /// Whether an operator took it down.
+    pub(super) shutdown: bool,
+}
+
+/// What is known only while the session is up.
+#[derive(Debug)]
+pub(super) struct Established {
+    pub(super) connection: ConnectionId,
+    pub(super) negotiated: Arc<Negotiated>,
+    pub(super) local: Option<IpAddr>,
+    pub(super) context: DecodeContext,
+    /// Stands for `context` and the peer's kind in the cache of parsed attribute blocks.
+    pub(super) context_key: u64,
+    /// End-of-RIB has come, by family.
+    pub(super) end_of_rib: [bool; 2],
+}
+
+/// Why an order for a peer can't be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    /// No peer has that name.
+    #[error("no peer is named {name:?}{}", nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+    NoSuchPeer {
+        /// The name.
+        name: String,
+        /// The most similar one.
+        nearest: Option<String>,
+    },
+    /// It needs a session.
+    #[error("{name} is not Established, so there is nothing to refresh")]
+    NotEstablished {
+        /// The name.
+        name: String,
+    },
+}
+
+impl PeerEntry {
+    pub(super) fn new(planned: PlannedPeer, plan: &Plan, seed: u64) -> Self {
+        let session = session::Peer::new(session_config(&planned, plan), seed);
+        Self {
+            planned,
+            session,
+            locals: BTreeMap::new(),
+            established: None,
+            deadline: None,
+            queued: 0,
+            session_octets: 0,
+            discarded: 0,
+            treated_as_withdraw: 0,
+            last_complaint: None,
+            shutdown: false,
+        }
+    }
+
+    pub(super) fn is_ebgp(&self) -> bool {
+        self.planned.remote_asn != self.planned.local_asn
+    }
+
+    pub(super) fn class(&self) -> PeerClass {
+        match self.planned.kind {
+            topology::PeerKind::Mesh => PeerClass::Mesh,
+            topology::PeerKind::Explicit if self.is_ebgp() => PeerClass::External,
+            topology::PeerKind::Explicit => PeerClass::Internal,
+        }
+    }
+
+    pub(super) fn socket_terms(&self) -> SocketTerms {
+        let ttl = match self.planned.ttl {
+            TtlRule::Any => None,
+            TtlRule::Multihop(ttl) => Some(ttl),
+            TtlRule::Security(_) => Some(255),
+        };
+        let hold = self.planned.open.hold_time;
+        SocketTerms {
+            ttl,
+            user_timeout: (hold > 0).then(|| Duration::from_secs(u64::from(hold))),
+            max_message: if self.planned.open.extended_messages {
+                MAX_EXTENDED_LEN
+            } else {
+                MAX_LEN
+            },
+        }
+    }
+
+    pub(super) fn facts(&self) -> PeerFacts {
+        let router_id = self
+            .established
+            .as_ref()
+            .map_or(RouterId(0), |established| {
+                established.negotiated.remote_router_id
+            });
+        PeerFacts {
+            kind: if self.is_ebgp() {
+                PeerKind::Ebgp
+            } else {
+                PeerKind::Ibgp
+            },
+            asn: self.planned.remote_asn,
+            router_id,
+            address: self.planned.address,
+        }
+    }
+}
+
+/// What the state machine needs to know of a planned peer.
+pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan) -> PeerConfig {
+    let open = &planned.open;
+    let mut config = PeerConfig::new(
+        planned.address,
+        planned.local_asn,
+        Some(planned.remote_asn),
+        plan.router_id,
+    );
+    config.port = planned.port;
+    config.dial = match planned.dial {
+        topology::Dial::Active => Dial::Active,
+        topology::Dial::Passive => Dial::Passive,
+        topology::Dial::After(wait) => Dial::After(wait),
+    };
+    // 1 and 2 are refused when the configuration is read.
+    config.timers.hold_time = HoldTime::from_secs(open.hold_time).unwrap_or(HoldTime::Disabled);
+    config.timers.connect_retry = planned.connect_retry;
+    config.offer = Offer {
+        families: Family::ALL.map(|family| open.families.contains(family)),
+        four_octet_as: open.four_octet_as,
+        extended_messages: open.extended_messages,
+        extended_next_hop: open.families.ipv4 && planned.address.is_ipv6(),
+        ..config.offer
+    };
+    config
+}
+
+/// Which AS a two-octet speaker shows is the codec's business; here only whether it is ours.
+pub(super) fn is_own_as(plan: &Plan, planned: &PlannedPeer, asn: Asn) -> bool {
+    asn == plan.asn || asn == planned.local_asn
+}
+
+impl Speaker {
+    /// Takes a peer down until it is enabled.
+    ///
+    /// # Errors
+    /// If there is no such peer.
+    pub fn shutdown_peer(
+        &mut self,
+        now: Instant,
+        name: &str,
+        text: String,
+    ) -> Result<(), AdminError> {
+        let index = self.find(name)?;
+        if let Some(peer) = self.peer_mut(index) {
+            peer.shutdown = true;
+        }
+        self.input(
+            now,
+            index,
+            session::Input::Stop(StopReason::AdminShutdown(text)),
+        );
+        Ok(())
+    }
+
+    /// Undoes a shutdown.
+    ///
+    /// # Errors
+    /// If there is no such peer.
+    pub fn enable_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
+        let index = self.find(name)?;
+        if let Some(peer) = self.peer_mut(index) {
+            peer.shutdown = false;
+        }
+        self.input(now, index, session::Input::Start);
+        Ok(())
+    }
+
+    /// Bounces a session.
+    ///
+    /// # Errors
+    /// If there is no such peer.
+    pub fn reset_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
+        let index = self.find(name)?;
+        self.input(now, index, session::Input::Reset);
+        Ok(())
+    }
+
+    /// Asks for all routes of a peer again and sends ours again.
+    ///
+    /// # Errors
+    /// If there is no such peer or no session.
+    pub fn refresh_peer(&mut self, name: &str) -> Result<(), AdminError> {
+        let index = self.find(name)?;
+        let not_established = || AdminError::NotEstablished {
+            name: name.to_owned(),
+        };
+        let established = self.peer(index).and_then(|peer| peer.established.as_ref());
+        let established = established.ok_or_else(not_established)?;
+        let (connection, negotiated) =
+            (established.connection, Arc::clone(&established.negotiated));
+        for family in Family::ALL {
+            if !negotiated.families[family.index()] {
+                continue;
+            }
+            if negotiated.route_refresh {
+                let request = RouteRefresh {
+                    family: family.afi_safi(),
+                    subtype: RouteRefresh::REQUEST,
+                };
+                self.send_session(index, connection, request.encode().into());
+                if let Some(peer) = self.peer_mut(index) {
+                    peer.session.count_sent(MessageKind::RouteRefresh, 1);
+                }
+            }
+            self.rib.refresh(index, family, negotiated.enhanced_refresh);
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<PeerIndex, AdminError> {
+        self.names
+            .get(name)
+            .copied()
+            .ok_or_else(|| AdminError::NoSuchPeer {
+                name: name.to_owned(),
+                nearest: topology::nearest(name, self.names.keys().map(String::as_str))
+                    .map(str::to_owned),
+            })
+    }
+
+    pub(super) fn input(&mut self, now: Instant, index: PeerIndex, input: session::Input<'_>) {
+        self.with_session(now, index, |session, now, _ids, out| {
+            session.handle(now, input, out);
+        });
+    }
+
+    /// Lets `step` work on a peer's state machine, then does what it wants done and keeps its
+    /// deadline.
+    pub(super) fn with_session(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        step: impl FnOnce(&mut session::Peer, Instant, &mut ConnectionIds, &mut Vec<session::Output>),
+    ) {
+        let mut out = core::mem::take(&mut self.scratch);
+        let slot = index
+            .index()
+            .checked_sub(1)
+            .and_then(|at| self.peers.get_mut(at));
+        if let Some(Some(peer)) = slot {
+            step(&mut peer.session, now, &mut self.ids, &mut out);
+        }
+        self.carry_out(index, &mut out);
+        self.scratch = out;
+        self.keep_deadline(index);
+    }
+
+    /// One message through the state machine; an UPDATE that it lets pass goes to the tables.
+    pub(super) fn message(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        connection: ConnectionId,
+        kind: MessageKind,
+        body: &[u8],
+    ) {
+        let mut out = core::mem::take(&mut self.scratch);
+        let slot = index
+            .index()
+            .checked_sub(1)
+            .and_then(|at| self.peers.get_mut(at));
+        if let Some(Some(peer)) = slot {
+            let input = session::Input::Message {
+                connection,
+                kind,
+                body,
+            };
+            peer.session.handle(now, input, &mut out);
+        }
+        let update = matches!(out.as_slice(), [session::Output::Update { .. }]);
+        if update {
+            // The usual case by far.
+            out.clear();
+        } else {
+            self.carry_out(index, &mut out);
+        }
+        self.scratch = out;
+        if update && let Err(notification) = self.ingest(now, index, body) {
+            self.input(
+                now,
+                index,
+                session::Input::UpdateFailed {
+                    connection,
+                    notification,
+                },
+            );
+        }
+        self.keep_deadline(index);
+    }
+
+    fn carry_out(&mut self, index: PeerIndex, out: &mut Vec<session::Output>) {
+        for output in out.drain(..) {
+            match output {
+                session::Output::Dial { connection } => self.dial(index, connection),
+                session::Output::Send { connection, bytes } => {
+                    self.send_session(index, connection, bytes);
+                }
+                session::Output::Close { connection } => {
+                    self.forget(index, connection);
+                    self.outputs.push_back(Output::Close { connection });
+                }
+                session::Output::Abort { connection } => {
+                    self.forget(index, connection);
+                    self.outputs.push_back(Output::Abort { connection });
+                }
+                session::Output::Up {
+                    connection,
+                    negotiated,
+                } => {
+                    self.up(index, connection, negotiated);
+                }
+                // Only the answer to a message, which `message` deals with.
+                session::Output::Update { .. } => {}
+                session::Output::RouteRefresh {
+                    connection: _,
+                    message,
+                } => {
+                    self.refresh_asked(index, message);
+                }
+                session::Output::Down {
+                    connection: _,
+                    reason,
+                } => self.down(index, &reason),
+            }
+        }
+    }
+
+    fn dial(&mut self, index: PeerIndex, connection: ConnectionId) {
+        let Some(peer) = self.peer(index) else { return };
+        let output = Output::Dial {
+            connection,
+            remote: SocketAddr::new(peer.planned.address, peer.planned.port),
+            source: peer.planned.source_address,
+            socket: peer.socket_terms(),
+        };
+        self.connections.insert(connection, index);
+        self.outputs.push_back(output);
+    }
+
+    fn send_session(&mut self, index: PeerIndex, connection: ConnectionId, bytes: bytes::Bytes) {
+        if let Some(peer) = self.peer_mut(index) {
+            let current = peer
+                .established
+                .as_ref()
+                .map(|established| established.connection);
+            if current.is_none_or(|current| current == connection) {
+                peer.queued += bytes.len();
+                peer.session_octets += bytes.len();
+            }
+        }
+        self.outputs.push_back(Output::Send { connection, bytes });
+    }
+
+    fn forget(&mut self, index: PeerIndex, connection: ConnectionId) {
+        self.connections.remove(&connection);
+        if let Some(peer) = self.peer_mut(index) {
+            peer.locals.remove(&connection);
+        }
+    }
+
+    fn up(&mut self, index: PeerIndex, connection: ConnectionId, negotiated: Arc<Negotiated>) {
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        let context = DecodeContext {
+            four_octet_as: negotiated.four_octet_as,
+            ebgp: peer.is_ebgp(),
+            add_path: negotiated.add_path.map(|both| both.receive),
+            families: negotiated.families,
+            extended_next_hop: negotiated.extended_next_hop,
+            permit_as_sets: false,
+        };
+        let local = peer.locals.get(&connection).copied();
+        peer.queued = 0;
+        peer.session_octets = 0;
+        peer.established = Some(Established {
+            connection,
+            local,
+            context,
+            // Loop checks and policy look at the peer, so blocks are shared within a peer only.
+            context_key: u64::from(index.0),
+            end_of_rib: [false; 2],
+            negotiated,
+        });
+        let facts = peer.facts();
+        tracing::info!(peer = %peer.planned.name, address = %peer.planned.address, "session is up");
+        self.rib.set_peer(index, facts);
+        self.begin_export(index);
+    }
+
+    fn down(&mut self, index: PeerIndex, reason: &CloseReason) {
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        tracing::warn!(peer = %peer.planned.name, address = %peer.planned.address, %reason,
+            "session is down");
+        peer.established = None;
+        peer.queued = 0;
+        peer.session_octets = 0;
+        for family in Family::ALL {
+            self.rib.remove_export(index, family);
+            self.rib.flush(index, family);
+        }
+    }
+
+    fn refresh_asked(&mut self, index: PeerIndex, message: RouteRefresh) {
+        let Some(family) = message.family.family() else {
+            return;
+        };
+        let established = self.peer(index).and_then(|peer| peer.established.as_ref());
+        let Some(framed) = established.map(|up| up.negotiated.enhanced_refresh) else {
+            return;
+        };
+        match message.subtype {
+            RouteRefresh::REQUEST => self.rib.refresh(index, family, framed),
+            // What the peer does not repeat before the end is gone (RFC 7313 §4).
+            RouteRefresh::BEGIN => self.rib.mark_stale(index, family),
+            RouteRefresh::END => self.rib.sweep_stale(index, family),
+            _other => {}
+        }
+    }
+
+    pub(super) fn keep_deadline(&mut self, index: PeerIndex) {
+        let slot = index
+            .index()
+            .checked_sub(1)
+            .and_then(|at| self.peers.get_mut(at));
+        let Some(Some(peer)) = slot else { return };
+        let wanted = peer.session.next_timeout().map(|(at, _)| at);
+        if wanted == peer.deadline {
+            return;
+        }
+        if let Some(old) = peer.deadline.take() {
+            self.deadlines.remove(&(old, index));
+        }
+        peer.deadline = wanted;
+        if let Some(at) = wanted {
+            self.deadlines.insert((at, index));
+        }
+    }
+}

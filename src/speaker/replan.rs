@@ -1,0 +1,195 @@
+//! From the old plan to the new one, touching only what differs.
+//!
+//! A session is bounced only if its OPEN carries what has changed; a changed policy is applied to
+//! the paths that are there, and sends only differences.
+
+use super::Speaker;
+use super::peer::{PeerEntry, session_config};
+use crate::net::Family;
+use crate::policy::Surroundings;
+use crate::rib::{PeerFacts, PeerIndex, PeerKind};
+use crate::session::{Input, StopReason};
+use crate::time::Instant;
+use crate::topology::{self, Impact, PeerChange, PeerField, Plan, PlannedPeer};
+use crate::wire::attribute::PathAttributes;
+
+/// What a new plan has changed, one line a change.
+pub type Replanned = Vec<String>;
+
+impl Speaker {
+    /// Carries out `plan` in place of the one before.
+    pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
+        let changes = topology::diff(&self.plan, &plan);
+        self.around = surroundings(&plan);
+        let old = core::mem::replace(&mut self.plan, plan);
+        let mut said = Vec::new();
+        self.set_local_facts();
+        self.reoriginate(&mut said);
+        for change in changes {
+            match change {
+                PeerChange::Add(planned) => {
+                    said.push(format!("peer {} added", planned.name));
+                    self.add_peer(now, planned);
+                }
+                PeerChange::Remove(name) => {
+                    self.remove_peer(now, &name);
+                    said.push(format!("peer {name} removed"));
+                }
+                PeerChange::Change { peer, fields } => {
+                    said.push(self.change_peer(now, peer, &fields));
+                }
+            }
+        }
+        if old.router_id != self.plan.router_id {
+            said.push(format!("router id is now {}", self.plan.router_id));
+        }
+        said
+    }
+
+    fn set_local_facts(&mut self) {
+        let address = self.plan.ipv4.map(|net| net.ip().into());
+        let address = address.or(self.plan.ipv6.map(|net| net.ip().into()));
+        self.rib.set_peer(
+            PeerIndex::LOCAL,
+            PeerFacts {
+                kind: PeerKind::Local,
+                asn: self.plan.asn,
+                router_id: self.plan.router_id,
+                address: address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
+            },
+        );
+    }
+
+    /// Own blocks: new ones into the table, former ones out of it.
+    fn reoriginate(&mut self, said: &mut Replanned) {
+        let wanted: std::collections::BTreeSet<_> = self.plan.originate.iter().copied().collect();
+        let gone: Vec<_> = self
+            .originated
+            .keys()
+            .filter(|prefix| !wanted.contains(prefix))
+            .copied()
+            .collect();
+        for prefix in gone {
+            if let Some(id) = self.originated.remove(&prefix) {
+                self.rib.withdraw(PeerIndex::LOCAL, prefix, 0);
+                self.rib.attributes_mut().release(id);
+                said.push(format!("block {prefix} is no longer announced"));
+            }
+        }
+        for prefix in wanted {
+            if !self.originated.contains_key(&prefix) {
+                // Origin IGP, an empty path, and no next hop: each group puts our address there.
+                let id = self.rib.attributes_mut().intern(&PathAttributes::default());
+                self.rib.announce(PeerIndex::LOCAL, prefix, 0, id, true);
+                self.originated.insert(prefix, id);
+                said.push(format!("block {prefix} is announced"));
+            }
+        }
+    }
+
+    fn add_peer(&mut self, now: Instant, planned: PlannedPeer) {
+        let place = self
+            .peers
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.peers.len());
+        let Ok(number) = u32::try_from(place + 1) else {
+            return;
+        };
+        let index = PeerIndex(number);
+        // Every peer jitters by itself: a cluster that starts at once must not stay in step.
+        let seed = self.settings.seed ^ (u64::from(number) << 32);
+        let name = planned.name.clone();
+        let entry = Box::new(PeerEntry::new(planned, &self.plan, seed));
+        if place == self.peers.len() {
+            self.peers.push(Some(entry));
+        } else if let Some(slot) = self.peers.get_mut(place) {
+            *slot = Some(entry);
+        }
+        self.names.insert(name, index);
+        if let Some(facts) = self.peer(index).map(PeerEntry::facts) {
+            self.rib.set_peer(index, facts);
+        }
+        self.input(now, index, Input::Start);
+    }
+
+    fn remove_peer(&mut self, now: Instant, name: &str) {
+        let Some(index) = self.names.get(name).copied() else {
+            return;
+        };
+        self.input(now, index, Input::Stop(StopReason::Deconfigured));
+        self.names.remove(name);
+        self.connections.retain(|_, peer| *peer != index);
+        for family in Family::ALL {
+            self.rib.remove_export(index, family);
+        }
+        self.rib.remove_peer(index);
+        let slot = index
+            .index()
+            .checked_sub(1)
+            .and_then(|at| self.peers.get_mut(at));
+        if let Some(slot) = slot
+            && let Some(entry) = slot.take()
+            && let Some(deadline) = entry.deadline
+        {
+            self.deadlines.remove(&(deadline, index));
+        }
+    }
+
+    fn change_peer(&mut self, now: Instant, planned: PlannedPeer, fields: &[PeerField]) -> String {
+        let name = planned.name.clone();
+        let names: Vec<String> = fields.iter().map(ToString::to_string).collect();
+        let bounces = fields.iter().any(|field| field.impact() == Impact::Bounce);
+        let how = if bounces {
+            "session starts anew"
+        } else {
+            "session stays"
+        };
+        let said = format!("peer {name} changed ({}): {how}", names.join(", "));
+        let Some(index) = self.names.get(&name).copied() else {
+            return said;
+        };
+        let config = session_config(&planned, &self.plan);
+        let Some(peer) = self.peer_mut(index) else {
+            return said;
+        };
+        peer.planned = planned;
+        self.with_session(now, index, |session, now, _ids, out| {
+            let _whether_it_bounced = session.reconfigure(now, config, out);
+        });
+        if fields.iter().any(|field| is_import(*field)) {
+            self.judge_again(index);
+        }
+        if fields.iter().any(|field| is_export(*field)) {
+            self.change_export(index);
+        }
+        said
+    }
+}
+
+fn surroundings(plan: &Plan) -> Surroundings {
+    let addresses = [
+        plan.ipv4.map(|net| net.ip().into()),
+        plan.ipv6.map(|net| net.ip().into()),
+    ];
+    Surroundings {
+        pools: plan.pools.clone(),
+        own_blocks: plan.own_blocks.clone(),
+        own_addresses: addresses.into_iter().flatten().collect(),
+        mesh: plan.mesh,
+    }
+}
+
+const fn is_import(field: PeerField) -> bool {
+    matches!(
+        field,
+        PeerField::Import | PeerField::PolicyFacts | PeerField::Kind
+    )
+}
+
+const fn is_export(field: PeerField) -> bool {
+    matches!(
+        field,
+        PeerField::Export | PeerField::NextHopSelf | PeerField::PolicyFacts | PeerField::Kind
+    )
+}

@@ -1,0 +1,213 @@
+//! Read-only snapshots for people: peers and routes as the speaker sees them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Speaker;
+use super::peer::PeerEntry;
+use crate::net::{Family, Prefix};
+use crate::policy::{self, Rejection};
+use crate::rib::{ExplainedPath, PeerIndex, Step};
+use crate::session::{Counters, LastError, Negotiated, State};
+use crate::time::Instant;
+use crate::topology::PlannedPeer;
+use crate::wire::attribute::PathAttributes;
+
+/// A peer at one moment.
+#[derive(Debug, Clone)]
+pub struct PeerStatus {
+    /// What is planned for it.
+    pub planned: PlannedPeer,
+    /// Its state.
+    pub state: State,
+    /// Since when.
+    pub since: Instant,
+    /// What is wrong and what to do, if it is not up.
+    pub problem: Option<String>,
+    /// The last real error.
+    pub last_error: Option<LastError>,
+    /// Whether an operator took it down.
+    pub shutdown: bool,
+    /// What the session agreed on.
+    pub negotiated: Option<Arc<Negotiated>>,
+    /// Our address on the session.
+    pub local: Option<IpAddr>,
+    /// Paths received and accepted, both families.
+    pub received: usize,
+    /// Of these, accepted.
+    pub accepted: usize,
+    /// Prefixes that the peer has from us.
+    pub sent: usize,
+    /// Messages.
+    pub counters: Counters,
+    /// Attributes discarded.
+    pub discarded: u64,
+    /// UPDATEs treated as withdraw.
+    pub treated_as_withdraw: u64,
+}
+
+/// A destination at one moment.
+#[derive(Debug, Clone)]
+pub struct RouteStatus {
+    /// Its prefix.
+    pub prefix: Prefix,
+    /// Its paths, the best first.
+    pub paths: Vec<PathStatus>,
+}
+
+/// A path at one moment.
+#[derive(Debug, Clone)]
+pub struct PathStatus {
+    /// The name of the peer, or `local`.
+    pub peer: String,
+    /// It won.
+    pub best: bool,
+    /// It is used beside the best.
+    pub multipath: bool,
+    /// Why it is not the best.
+    pub reason: Option<String>,
+    /// Its attributes.
+    pub attributes: PathAttributes,
+}
+
+impl Speaker {
+    /// All peers, by name.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        let entries = self
+            .names
+            .values()
+            .filter_map(|index| Some((*index, self.peer(*index)?)));
+        entries
+            .map(|(index, entry)| self.status_of(index, entry))
+            .collect()
+    }
+
+    /// One peer.
+    pub fn peer_named(&self, name: &str) -> Option<PeerStatus> {
+        let index = self.names.get(name).copied()?;
+        Some(self.status_of(index, self.peer(index)?))
+    }
+
+    /// How many peers there are, and how many of them are up.
+    pub fn sessions(&self) -> (usize, usize) {
+        let entries = || self.peers.iter().flatten();
+        (
+            entries().count(),
+            entries().filter(|peer| peer.established.is_some()).count(),
+        )
+    }
+
+    /// Whether every peer that is up has sent all it has (End-of-RIB in each family).
+    pub fn heard_all(&self) -> bool {
+        let established = self
+            .peers
+            .iter()
+            .flatten()
+            .filter_map(|peer| peer.established.as_ref());
+        established.into_iter().all(|up| {
+            up.negotiated
+                .families
+                .iter()
+                .zip(up.end_of_rib)
+                .all(|(wanted, heard)| !wanted || heard)
+        })
+    }
+
+    fn status_of(&self, index: PeerIndex, entry: &PeerEntry) -> PeerStatus {
+        let session = &entry.session;
+        let count = |of: fn(crate::rib::PeerCounts) -> u32| {
+            let both = Family::ALL.map(|family| of(self.rib.counts(index, family)) as usize);
+            both.iter().sum()
+        };
+        let up = entry.established.as_ref();
+        let error = session.last_error();
+        PeerStatus {
+            planned: entry.planned.clone(),
+            state: session.state(),
+            since: session.since(),
+            problem: if up.is_some() {
+                None
+            } else {
+                Some(problem(entry, error))
+            },
+            last_error: error.cloned(),
+            shutdown: entry.shutdown,
+            negotiated: up.map(|up| Arc::clone(&up.negotiated)),
+            local: up.and_then(|up| up.local),
+            received: count(|counts| counts.received),
+            accepted: count(|counts| counts.accepted),
+            sent: Family::ALL
+                .map(|family| self.rib.advertised(index, family))
+                .iter()
+                .sum(),
+            counters: *session.counters(),
+            discarded: entry.discarded,
+            treated_as_withdraw: entry.treated_as_withdraw,
+        }
+    }
+
+    /// A destination with all its paths and why each lost.
+    pub fn route(&mut self, prefix: Prefix) -> Option<RouteStatus> {
+        let explained = self.rib.explain(prefix);
+        let paths = explained
+            .iter()
+            .map(|found| self.path_status(prefix, found))
+            .collect();
+        (!explained.is_empty()).then_some(RouteStatus { prefix, paths })
+    }
+
+    fn path_status(&self, prefix: Prefix, found: &ExplainedPath) -> PathStatus {
+        let ExplainedPath { path, lost_at } = found;
+        let attributes = self.rib.path_attributes(path);
+        let attributes = attributes.map(|found| found.decode()).unwrap_or_default();
+        let best = lost_at.is_none();
+        let reason = match lost_at {
+            None => None,
+            Some(Step::Rejected) => Some(self.rejection(path.peer, prefix, &attributes)),
+            Some(step) => Some(step.to_string()),
+        };
+        PathStatus {
+            peer: match self.peer(path.peer) {
+                Some(entry) => entry.planned.name.clone(),
+                None => "local".to_owned(),
+            },
+            best,
+            multipath: path.selected && !best,
+            reason,
+            attributes,
+        }
+    }
+
+    /// Why policy did not take a path.
+    fn rejection(&self, index: PeerIndex, prefix: Prefix, attributes: &PathAttributes) -> String {
+        if let Err(why) = self.eligible(index, attributes) {
+            return why.to_string();
+        }
+        let judged = self.peer(index).map(|entry| {
+            let kind = super::ingest::policy_kind(entry.planned.policy.import);
+            policy::import(kind, entry.class(), &self.around, prefix)
+        });
+        match judged {
+            Some(Err(why)) => format!("not accepted: {why}"),
+            Some(Ok(())) | None => format!("not accepted: {}", Rejection::Switch),
+        }
+    }
+}
+
+/// One line on why a peer is not up: the state machine's own words if it has an error.
+fn problem(entry: &PeerEntry, error: Option<&LastError>) -> String {
+    let address = entry.planned.address;
+    if entry.shutdown {
+        return format!(
+            "shut down here; `dunlin peer {} enable` undoes it",
+            entry.planned.name
+        );
+    }
+    match error {
+        Some(error) => error.to_string(),
+        None if matches!(entry.planned.dial, crate::topology::Dial::Passive) => {
+            format!("waiting for {address} to connect (this side is passive)")
+        }
+        None => format!("connecting to {address}"),
+    }
+}

@@ -1,0 +1,339 @@
+//! The whole cluster as the operators want it: the answer of a datastore, the question of `plan`.
+//!
+//! Plain data with the defaults of a data centre. Nothing here is checked against anything else;
+//! that two nodes don't share an address is for whoever assembles it to say, because only they
+//! know the file and line.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+
+use super::Selector;
+use crate::net::{Asn, Family, Prefix, RouterId};
+
+/// The cluster, as wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Intent {
+    /// What applies to every node unless a record says otherwise.
+    pub bgp: BgpSettings,
+    /// Where pod blocks may lie.
+    pub pools: Vec<Pool>,
+    /// The members of the cluster.
+    pub nodes: Vec<Node>,
+    /// Sessions besides the mesh.
+    pub peers: Vec<Peer>,
+}
+
+/// Cluster-wide settings (Calico's BGPConfiguration "default").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BgpSettings {
+    /// The AS of every node that names no other.
+    pub as_number: Asn,
+    /// Whether every node peers with every other.
+    pub node_to_node_mesh_enabled: bool,
+    /// The port that nodes listen on, and that they dial at other nodes.
+    pub listen_port: u16,
+    /// Timers of the mesh, and of peers that say nothing else.
+    pub session: SessionSettings,
+}
+
+impl Default for BgpSettings {
+    fn default() -> Self {
+        Self {
+            as_number: Asn(64512),
+            node_to_node_mesh_enabled: true,
+            listen_port: 179,
+            session: SessionSettings::default(),
+        }
+    }
+}
+
+/// Timers that a peer, or else the cluster, may set; `None` falls through to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SessionSettings {
+    /// The hold time to offer, in seconds: 0 or at least 3 (RFC 4271 §4.2). Default 90.
+    pub hold_time: Option<u16>,
+    /// Seconds between KEEPALIVEs. Default: a third of the hold time in use.
+    pub keepalive_time: Option<u16>,
+    /// The time between two tries to connect. Default 5 s.
+    pub connect_retry_time: Option<Duration>,
+    /// The restart time to offer with graceful restart (RFC 4724 §3), at most 4095 s.
+    pub max_restart_time: Option<u16>,
+}
+
+/// A range of pod addresses (Calico's IPPool).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// What people call it.
+    pub name: String,
+    /// The range.
+    pub cidr: Prefix,
+    /// When to wrap packets in IP-in-IP. Kept; this version routes without encapsulation.
+    pub ipip_mode: PoolMode,
+    /// When to wrap packets in VXLAN. Kept; this version routes without encapsulation.
+    pub vxlan_mode: PoolMode,
+    /// Whether traffic that leaves the pools is masqueraded. Kept.
+    pub nat_outgoing: bool,
+    /// No new blocks come from it; the blocks that there are stay routed.
+    pub disabled: bool,
+}
+
+/// When a pool's traffic is encapsulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PoolMode {
+    /// Never: plain routing.
+    #[default]
+    Never,
+    /// Between all nodes.
+    Always,
+    /// Between nodes on different subnets.
+    CrossSubnet,
+}
+
+/// A member of the cluster (Calico's Node with its confirmed blocks).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Node {
+    /// Its name, the key that everything else refers to.
+    pub name: String,
+    /// Its address and mask.
+    pub ipv4_address: Option<Ipv4Network>,
+    /// Its address and mask.
+    pub ipv6_address: Option<Ipv6Network>,
+    /// Its AS where it differs from the cluster's.
+    pub as_number: Option<Asn>,
+    /// Its BGP Identifier where it is not derived from the address.
+    pub router_id: Option<RouterId>,
+    /// Its port where it differs from the cluster's.
+    pub listen_port: Option<u16>,
+    /// The cluster id of a route reflector. Kept; this version does not reflect.
+    pub route_reflector_cluster_id: Option<RouterId>,
+    /// What selectors look at.
+    pub labels: BTreeMap<String, String>,
+    /// The pod blocks that live on it.
+    pub blocks: Vec<Prefix>,
+}
+
+/// A session besides the mesh (Calico's BGPPeer, and what it lacks).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// The nodes that have it.
+    pub scope: PeerScope,
+    /// The other end.
+    pub peer_ip: PeerAddress,
+    /// The AS of the other end.
+    pub as_number: Asn,
+    /// The AS that we claim to be, where it is not the node's own.
+    pub local_as_number: Option<Asn>,
+    /// Wait for the other end to connect.
+    pub passive: bool,
+    /// The address that we connect from.
+    pub source_address: SourceAddress,
+    /// How far away the other end may be.
+    pub ttl: TtlRule,
+    /// Timers.
+    pub session: SessionSettings,
+    /// What the OPEN offers besides timers.
+    pub capabilities: PeerCapabilities,
+    /// Which routes come and go.
+    pub routes: PeerRoutes,
+}
+
+/// What the OPEN to a peer offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCapabilities {
+    /// The address families; `None` is those that the node has an address of.
+    pub families: Option<Families>,
+    /// Offer AS numbers of four octets (RFC 6793).
+    pub four_octet_as: bool,
+    /// Offer messages of up to 65,535 octets (RFC 8654).
+    pub extended_messages: bool,
+}
+
+impl Default for PeerCapabilities {
+    fn default() -> Self {
+        Self {
+            families: None,
+            four_octet_as: true,
+            extended_messages: true,
+        }
+    }
+}
+
+/// Which routes come from a peer and go to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PeerRoutes {
+    /// What is accepted.
+    pub import: PolicyKind,
+    /// What is sent.
+    pub export: PolicyKind,
+    /// Send our own address as the next hop of everything.
+    pub next_hop_self: bool,
+    /// More prefixes than these, in one family, end the session.
+    pub max_prefixes: Option<u32>,
+}
+
+/// The nodes that a peer applies to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerScope {
+    /// Every node.
+    All,
+    /// The node of this name.
+    Node(String),
+    /// Nodes whose labels match.
+    Selector(Selector),
+}
+
+/// The other end of a peering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port; `None` is 179, or the listen port where the address is a node's.
+    pub port: Option<u16>,
+}
+
+/// The address that we connect from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SourceAddress {
+    /// The node's address of the peer's family ("UseNodeIP").
+    #[default]
+    UseNodeIp,
+    /// What the kernel's routes choose ("None").
+    Kernel,
+    /// This one.
+    Address(IpAddr),
+}
+
+/// How far away the other end may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TtlRule {
+    /// Anywhere: the kernel's own TTL.
+    #[default]
+    Any,
+    /// Packets leave with this TTL.
+    Multihop(u8),
+    /// Packets from more than this many hops away are dropped (RFC 5082).
+    Security(u8),
+}
+
+/// Which routes pass; the rules themselves are `policy`'s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PolicyKind {
+    /// What can't harm: pool prefixes from the mesh, own blocks to the outside.
+    #[default]
+    Safe,
+    /// Everything.
+    AcceptAll,
+    /// Nothing.
+    None,
+}
+
+/// A set of address families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Families {
+    /// IPv4 unicast.
+    pub ipv4: bool,
+    /// IPv6 unicast.
+    pub ipv6: bool,
+}
+
+impl Families {
+    /// Both.
+    pub const BOTH: Self = Self {
+        ipv4: true,
+        ipv6: true,
+    };
+
+    /// Just `family`.
+    pub const fn only(family: Family) -> Self {
+        match family {
+            Family::Ipv4 => Self {
+                ipv4: true,
+                ipv6: false,
+            },
+            Family::Ipv6 => Self {
+                ipv4: false,
+                ipv6: true,
+            },
+        }
+    }
+
+    /// Whether `family` is among them.
+    pub const fn contains(self, family: Family) -> bool {
+        match family {
+            Family::Ipv4 => self.ipv4,
+            Family::Ipv6 => self.ipv6,
+        }
+    }
+
+    /// Those in the set, IPv4 first.
+    pub fn iter(self) -> impl Iterator<Item = Family> {
+        Family::ALL
+            .into_iter()
+            .filter(move |family| self.contains(*family))
+    }
+}
+
+impl PeerScope {
+    /// Whether a node has the peer.
+    pub fn applies_to(&self, node: &Node) -> bool {
+        match self {
+            Self::All => true,
+            Self::Node(name) => *name == node.name,
+            Self::Selector(selector) => selector.matches(&node.labels),
+        }
+    }
+}
+
+impl Node {
+    /// A node of that name with nothing else known.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Its address of a family.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::Ipv4 => self.ipv4_address.map(|network| network.ip().into()),
+            Family::Ipv6 => self.ipv6_address.map(|network| network.ip().into()),
+        }
+    }
+
+    /// Its BGP Identifier: the configured one, or its IPv4 address, or a hash of its name.
+    pub fn identifier(&self) -> RouterId {
+        match (self.router_id, self.ipv4_address) {
+            (Some(configured), _) => configured,
+            (None, Some(network)) => network.ip().into(),
+            (None, None) => RouterId::from_name(&self.name),
+        }
+    }
+}
+
+impl Peer {
+    /// A peer of all nodes with every default.
+    pub fn new(name: impl Into<String>, address: IpAddr, as_number: Asn) -> Self {
+        Self {
+            name: name.into(),
+            scope: PeerScope::All,
+            peer_ip: PeerAddress {
+                address,
+                port: None,
+            },
+            as_number,
+            local_as_number: None,
+            passive: false,
+            source_address: SourceAddress::default(),
+            ttl: TtlRule::default(),
+            session: SessionSettings::default(),
+            capabilities: PeerCapabilities::default(),
+            routes: PeerRoutes::default(),
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! From the cluster's intent to what one node runs.
+//!
+//! The mesh has one session per address family that both nodes have an address of, and each
+//! carries its own family only: an IPv6 route needs an IPv6 next hop, which the session's own
+//! addresses give on both ends, and it is what Calico's nodes speak, so mixed clusters work. The
+//! IPv4 session has the other node's name (`node-b`), the IPv6 one has `node-b/v6`. The name
+//! depends on nothing but node and family, so no session is renamed because another came; and a
+//! slash can't be in a node's name, so no name is taken twice.
+//!
+//! The end with the lower address dials. The other waits [`LATE_DIAL`] and then dials too, so
+//! that a firewall open in one direction only does not keep the session down.
+//!
+//! A peer that is configured for a node at the address of another node replaces the mesh session
+//! with it: two sessions between the same two addresses would fight in collision detection.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+
+use super::intent::{
+    BgpSettings, Families, Intent, Node, Peer, PeerRoutes, SessionSettings, SourceAddress, TtlRule,
+};
+use crate::net::{Asn, Family, Prefix, RouterId};
+
+/// How long the end that should be dialled waits before it dials by itself.
+pub const LATE_DIAL: Duration = Duration::from_secs(30);
+/// The hold time where nothing is configured (RFC 4271 §10 suggests it).
+pub const DEFAULT_HOLD_TIME: u16 = 90;
+/// The time between two tries to connect where nothing is configured.
+pub const DEFAULT_CONNECT_RETRY: Duration = Duration::from_secs(5);
+/// The port that is assigned to BGP.
+pub const BGP_PORT: u16 = 179;
+
+/// What one node runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The node.
+    pub name: String,
+    /// Its AS.
+    pub asn: Asn,
+    /// Its BGP Identifier.
+    pub router_id: RouterId,
+    /// Its address with mask; the next hop of the IPv4 routes that it originates.
+    pub ipv4: Option<Ipv4Network>,
+    /// Its address with mask; the next hop of the IPv6 routes that it originates.
+    pub ipv6: Option<Ipv6Network>,
+    /// The port that it listens on.
+    pub listen_port: u16,
+    /// Whether the cluster is a full mesh; false is a fabric (or reflectors) that carries pools.
+    pub mesh: bool,
+    /// Its sessions, sorted by name.
+    pub peers: Vec<PlannedPeer>,
+    /// What it announces as its own, sorted.
+    pub originate: Vec<Prefix>,
+    /// The pod blocks that live on it, sorted.
+    pub own_blocks: Vec<Prefix>,
+    /// The cluster's pools, disabled ones too, sorted.
+    pub pools: Vec<Prefix>,
+}
+
+/// One session of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedPeer {
+    /// Unique within the plan.
+    pub name: String,
+    /// Where it comes from.
+    pub kind: PeerKind,
+    /// The other end.
+    pub address: IpAddr,
+    /// The port to dial.
+    pub port: u16,
+    /// The AS that the other end must claim.
+    pub remote_asn: Asn,
+    /// The AS that we claim.
+    pub local_asn: Asn,
+    /// The address to connect from; `None` leaves it to the kernel.
+    pub source_address: Option<IpAddr>,
+    /// How far away the other end may be.
+    pub ttl: TtlRule,
+    /// Who dials.
+    pub dial: Dial,
+    /// The time between two tries to connect.
+    pub connect_retry: Duration,
+    /// What the OPEN says, and the timer that hangs on it.
+    pub open: OpenTerms,
+    /// Which routes come and go.
+    pub policy: PeerRoutes,
+}
+
+/// Where a session comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PeerKind {
+    /// The node-to-node mesh.
+    Mesh,
+    /// A record of its own.
+    Explicit,
+}
+
+/// Who dials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dial {
+    /// We do, at once.
+    Active,
+    /// Never we.
+    Passive,
+    /// We do, if the other end has not after this time.
+    After(Duration),
+}
+
+/// What our OPEN offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTerms {
+    /// Seconds; 0 is no timer.
+    pub hold_time: u16,
+    /// Seconds between KEEPALIVEs; `None` is a third of the negotiated hold time. Not on the wire.
+    /// Where the other end negotiates less, the session takes a third of that if it is shorter.
+    pub keepalive_time: Option<u16>,
+    /// The families offered; at least one.
+    pub families: Families,
+    /// Whether AS numbers of four octets are offered (RFC 6793).
+    pub four_octet_as: bool,
+    /// Whether extended messages are offered (RFC 8654).
+    pub extended_messages: bool,
+    /// The restart time of graceful restart (RFC 4724), if wanted.
+    pub restart_time: Option<u16>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The intent has no such node.
+    #[error("no node is named {name:?}{}", did_you_mean(nearest.as_deref()))]
+    UnknownNode {
+        /// Who was asked for.
+        name: String,
+        /// The most similar name that there is.
+        nearest: Option<String>,
+    },
+    /// Two nodes of one name.
+    #[error("two nodes are named {name:?}")]
+    TwoNodesWithOneName {
+        /// The name.
+        name: String,
+    },
+    /// Two sessions of this node would have one name.
+    #[error("two peers of node {node:?} are named {name:?}")]
+    TwoPeersWithOneName {
+        /// The node.
+        node: String,
+        /// The name.
+        name: String,
+    },
+    /// Two records make this node peer with the same end twice.
+    #[error("peers {first:?} and {second:?} of node {node:?} are both at {address} port {port}")]
+    TwoPeersAtOneAddress {
+        /// The node.
+        node: String,
+        /// One name.
+        first: String,
+        /// The other name.
+        second: String,
+        /// The shared address.
+        address: IpAddr,
+        /// The shared port.
+        port: u16,
+    },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest
+        .map(|name| format!("; did you mean {name:?}?"))
+        .unwrap_or_default()
+}
+
+/// What the node `me` has to run for `intent` to come true.
+pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
+    let node = find(intent, me)?;
+    let asn = node.as_number.unwrap_or(intent.bgp.as_number);
+    let mut peers: Vec<PlannedPeer> = intent
+        .peers
+        .iter()
+        .filter(|peer| peer.scope.applies_to(node) && !is_own(peer.peer_ip.address, node))
+        .map(|peer| explicit(intent, node, peer))
+        .collect();
+    if intent.bgp.node_to_node_mesh_enabled {
+        let taken: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.address).collect();
+        let mesh = mesh(intent, node);
+        peers.extend(mesh.filter(|peer| !taken.contains(&peer.address)));
+    }
+    peers.sort_by(|a, b| a.name.cmp(&b.name));
+    refuse_duplicates(node, &peers)?;
+    let own_blocks = sorted(node.blocks.iter().copied());
+    Ok(Plan {
+        name: node.name.clone(),
+        asn,
+        router_id: node.identifier(),
+        ipv4: node.ipv4_address,
+        ipv6: node.ipv6_address,
+        listen_port: listen_port(&intent.bgp, node),
+        mesh: intent.bgp.node_to_node_mesh_enabled,
+        peers,
+        originate: own_blocks.clone(),
+        own_blocks,
+        pools: sorted(intent.pools.iter().map(|pool| pool.cidr)),
+    })
+}
+
+fn find<'a>(intent: &'a Intent, me: &str) -> Result<&'a Node, PlanError> {
+    let mut named = BTreeMap::new();
+    for node in &intent.nodes {
+        if named.insert(node.name.as_str(), node).is_some() {
+            return Err(PlanError::TwoNodesWithOneName {
+                name: node.name.clone(),
+            });
+        }
+    }
+    named
+        .get(me)
+        .copied()
+        .ok_or_else(|| PlanError::UnknownNode {
+            name: me.to_owned(),
+            nearest: super::nearest(me, named.keys().copied()).map(str::to_owned),
+        })
+}
+
+fn is_own(address: IpAddr, node: &Node) -> bool {
+    Family::ALL
+        .iter()
+        .any(|family| node.address(*family) == Some(address))
+}
+
+fn mesh(intent: &Intent, me: &Node) -> impl Iterator<Item = PlannedPeer> {
+    let others = intent.nodes.iter().filter(|other| other.name != me.name);
+    others.flat_map(move |other| {
+        Family::ALL.into_iter().filter_map(move |family| {
+            let (mine, theirs) = (me.address(family)?, other.address(family)?);
+            // Two nodes at one address can't reach each other; assembly has reported them.
+            (mine != theirs).then(|| PlannedPeer {
+                name: match family {
+                    Family::Ipv4 => other.name.clone(),
+                    Family::Ipv6 => format!("{}/v6", other.name),
+                },
+                kind: PeerKind::Mesh,
+                address: theirs,
+                port: listen_port(&intent.bgp, other),
+                remote_asn: other.as_number.unwrap_or(intent.bgp.as_number),
+                local_asn: me.as_number.unwrap_or(intent.bgp.as_number),
+                source_address: Some(mine),
+                ttl: TtlRule::Any,
+                dial: if mine < theirs {
+                    Dial::Active
+                } else {
+                    Dial::After(LATE_DIAL)
+                },
+                connect_retry: connect_retry(&intent.bgp.session, &intent.bgp.session),
+                open: OpenTerms {
+                    four_octet_as: true,
+                    extended_messages: true,
+                    ..terms(
+                        &intent.bgp.session,
+                        &intent.bgp.session,
+                        Families::only(family),
+                    )
+                },
+                policy: PeerRoutes::default(),
+            })
+        })
+    })
+}
+
+fn explicit(intent: &Intent, me: &Node, peer: &Peer) -> PlannedPeer {
+    let address = peer.peer_ip.address;
+    let family = if address.is_ipv4() {
+        Family::Ipv4
+    } else {
+        Family::Ipv6
+    };
+    let families = peer.capabilities.families.unwrap_or_else(|| {
+        // Without an address of a family there is no next hop to send and no use for routes.
+        let mut usable = Families::only(family);
+        usable.ipv4 |= me.ipv4_address.is_some();
+        usable.ipv6 |= me.ipv6_address.is_some();
+        usable
+    });
+    PlannedPeer {
+        name: peer.name.clone(),
+        kind: PeerKind::Explicit,
+        address,
+        port: peer
+            .peer_ip
+            .port
+            .unwrap_or_else(|| port_of(intent, address)),
+        remote_asn: peer.as_number,
+        local_asn: peer
+            .local_as_number
+            .or(me.as_number)
+            .unwrap_or(intent.bgp.as_number),
+        source_address: match peer.source_address {
+            SourceAddress::UseNodeIp => me.address(family),
+            SourceAddress::Kernel => None,
+            SourceAddress::Address(source) => Some(source),
+        },
+        ttl: peer.ttl,
+        dial: if peer.passive {
+            Dial::Passive
+        } else {
+            Dial::Active
+        },
+        connect_retry: connect_retry(&peer.session, &intent.bgp.session),
+        open: OpenTerms {
+            four_octet_as: peer.capabilities.four_octet_as,
+            extended_messages: peer.capabilities.extended_messages,
+            ..terms(&peer.session, &intent.bgp.session, families)
+        },
+        policy: peer.routes.clone(),
+    }
+}
+
+fn terms(own: &SessionSettings, cluster: &SessionSettings, families: Families) -> OpenTerms {
+    OpenTerms {
+        hold_time: own
+            .hold_time
+            .or(cluster.hold_time)
+            .unwrap_or(DEFAULT_HOLD_TIME),
+        // The cluster's belongs to the cluster's hold time; a shorter one would run out first.
+        keepalive_time: match own.hold_time {
+            Some(_) => own.keepalive_time,
+            None => own.keepalive_time.or(cluster.keepalive_time),
+        },
+        families,
+        four_octet_as: true,
+        extended_messages: true,
+        restart_time: own.max_restart_time.or(cluster.max_restart_time),
+    }
+}
+
+fn connect_retry(own: &SessionSettings, cluster: &SessionSettings) -> Duration {
+    own.connect_retry_time
+        .or(cluster.connect_retry_time)
+        .unwrap_or(DEFAULT_CONNECT_RETRY)
+}
+
+fn listen_port(bgp: &BgpSettings, node: &Node) -> u16 {
+    node.listen_port.unwrap_or(bgp.listen_port)
+}
+
+/// The port of an address that came without one: a node's own, if it is a node's.
+fn port_of(intent: &Intent, address: IpAddr) -> u16 {
+    let node = intent
+        .nodes
+        .iter()
+        .filter(|node| is_own(address, node))
+        .min_by_key(|n| &n.name);
+    node.map_or(BGP_PORT, |node| listen_port(&intent.bgp, node))
+}
+
+fn sorted(prefixes: impl Iterator<Item = Prefix>) -> Vec<Prefix> {
+    prefixes.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn refuse_duplicates(node: &Node, peers: &[PlannedPeer]) -> Result<(), PlanError> {
+    let mut names = BTreeSet::new();
+    let mut ends = BTreeMap::new();
+    for peer in peers {
+        if !names.insert(&peer.name) {
+            let (node, name) = (node.name.clone(), peer.name.clone());
+            return Err(PlanError::TwoPeersWithOneName { node, name });
+        }
+        if let Some(first) = ends.insert((peer.address, peer.port), &peer.name) {
+            return Err(PlanError::TwoPeersAtOneAddress {
+                node: node.name.clone(),
+                first: first.clone(),
+                second: peer.name.clone(),
+                address: peer.address,
+                port: peer.port,
+            });
+        }
+    }
+    Ok(())
+}
