@@ -1,2 +1,4 @@
 //! Integration tests: one binary, one module a subject.
 #![expect(missing_docs, reason = "tests document themselves by name")]
+
+mod lab_plumbing;
