@@ -337,7 +337,7 @@ impl<'a> Cluster<'a> {
             .collect();
         let sum = |family| {
             pods.iter().fold(Count::default(), |sum, pod| {
-                sum + prober.from_pod(family, *pod)
+                sum + prober.reached_by(family, *pod)
             })
         };
         (0..self.plan.families.len()).map(sum).collect()

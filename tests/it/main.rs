@@ -1,4 +1,5 @@
 //! Integration tests: one binary, one module a subject.
 #![expect(missing_docs, reason = "tests document themselves by name")]
 
+mod lab_daemons;
 mod lab_plumbing;
