@@ -2,6 +2,7 @@
 //!
 //! Static routes stand in for the daemons: what is under test is everything but routing. Each test
 //! has an instance name of its own, so that they run side by side.
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
