@@ -5,8 +5,6 @@
 //! drain its outbox while others wait goes on alone, and joins again when it has caught up. Nothing
 //! here knows a socket: the driver says what went out ([`Exports::sent`]).
 
-mod regroup;
-
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -205,6 +203,39 @@ impl Exports {
         self.wake(own);
     }
 
+    /// Puts a peer into another group without a new session: the record of what it was sent goes
+    /// with it, so that what the new group's policy refuses is withdrawn.
+    pub(crate) fn change(&mut self, tables: &mut Tables, peer: PeerIndex, key: GroupKey) {
+        let family = key.family;
+        let Some(index) = self.cohort_of(peer, family) else {
+            self.add(tables, peer, key);
+            return;
+        };
+        let unchanged = self
+            .cohort(index)
+            .and_then(|cohort| self.groups.get(cohort.group)?.as_ref());
+        if unchanged.is_some_and(|group| group.key == key) {
+            return;
+        }
+        let alone = self
+            .cohort(index)
+            .is_some_and(|cohort| cohort.members.len() == 1);
+        let own = if alone {
+            index
+        } else {
+            self.split(tables, index, family, |m| m == peer)
+        };
+        let Some(mut cohort) = self.take_out(own, family) else {
+            return;
+        };
+        cohort.group = self.group(key);
+        cohort.ready = false;
+        cohort.restart(false);
+        let own = self.insert(cohort, family);
+        self.set_cohort(peer, family, Some(own));
+        self.wake(own);
+    }
+
     /// A destination's best path changed.
     #[inline]
     pub(crate) fn mark(&mut self, family: Family, id: DestinationId) {
@@ -383,15 +414,13 @@ impl Exports {
             .filter(|&queued| queued >= HIGH_WATER)
             .count();
         let hungry = levels.filter(|&queued| queued < LOW_WATER).count();
-        if blocked > 0 && hungry == 0 {
-            return false;
-        }
         let held = self.held.iter().position(|&(held, _)| held == index);
-        if blocked == 0 {
+        if blocked == 0 || hungry == 0 {
+            // Nobody waits for anybody: all can take some, or none can.
             if let Some(place) = held {
                 self.held.swap_remove(place);
             }
-            return true;
+            return blocked == 0;
         }
         let Some((place, &(_, since))) = held.and_then(|p| Some((p, self.held.get(p)?))) else {
             self.held.push((index, now));
@@ -610,6 +639,17 @@ impl Exports {
                     .collect(),
             })
             .collect()
+    }
+
+    /// How many prefixes of a family a peer has from us.
+    pub(crate) fn advertised(&self, peer: PeerIndex, family: Family) -> usize {
+        let cohort = self
+            .cohort_of(peer, family)
+            .and_then(|index| self.cohort(index));
+        // The record's own source never got its route (split horizon).
+        let own = peer.0 + 1;
+        let received = |sent: &u32| *sent != 0 && *sent != own;
+        cohort.map_or(0, |cohort| cohort.sent.iter().filter(received).count())
     }
 
     /// How many sets of attributes were encoded so far.

@@ -107,21 +107,18 @@ impl Cohort {
 
     /// Walks the whole table again.
     pub(crate) fn restart(&mut self, framed: bool) {
-        let purpose = match self.walk {
-            // The initial table is still on its way, and its End-of-RIB is still owed.
-            Walk::Active {
-                purpose: Purpose::Initial,
-                ..
-            }
-            | Walk::Tail {
-                purpose: Purpose::Initial,
-                ..
-            } => Purpose::Initial,
-            Walk::Active { .. } | Walk::Tail { .. } | Walk::Done => {
-                self.begin_due = framed;
-                Purpose::Refresh { framed }
-            }
+        let running = match self.walk {
+            Walk::Active { purpose, .. } | Walk::Tail { purpose, .. } => Some(purpose),
+            Walk::Done => None,
         };
+        let purpose = match running {
+            // The initial table is still on its way, and its End-of-RIB is still owed.
+            Some(Purpose::Initial) => Purpose::Initial,
+            // An end is owed for the begin that may have been sent; a second begin is legal (RFC 7313).
+            Some(Purpose::Refresh { framed: true }) => Purpose::Refresh { framed: true },
+            Some(Purpose::Refresh { framed: false }) | None => Purpose::Refresh { framed },
+        };
+        self.begin_due = purpose == (Purpose::Refresh { framed: true });
         self.walk = Walk::Active { cursor: 0, purpose };
     }
 

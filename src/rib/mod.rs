@@ -357,9 +357,10 @@ impl Rib {
         self.exports.add(&mut self.tables, peer, key);
     }
 
-    /// Moves a peer to another group, as its policy has changed: differences are sent.
+    /// Sends a family to a peer under another key without a new session, as when export policy has
+    /// changed: what is refused now is withdrawn, all else is sent again.
     pub fn change_export(&mut self, peer: PeerIndex, key: GroupKey) {
-        self.exports.regroup(&mut self.tables, peer, key);
+        self.exports.change(&mut self.tables, peer, key);
     }
 
     /// Stops sending a family to a peer. When no family is left its outbox counts as empty.
@@ -391,7 +392,8 @@ impl Rib {
         self.exports.next_timeout()
     }
 
-    /// So many bytes of what was delivered to a peer have gone out.
+    /// So many bytes of what was delivered to a peer have gone out. Bytes of a session that is over
+    /// are not to be reported: its outbox counts as empty since its exports were removed.
     pub fn sent(&mut self, peer: PeerIndex, bytes: usize) {
         self.exports.sent(peer, bytes);
     }

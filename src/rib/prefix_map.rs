@@ -28,7 +28,6 @@ pub(crate) trait TableKey: Copy + Eq + Into<Prefix> {
     fn len(self) -> u8;
     /// The prefix of `len` bits around an address, if it is of this family.
     fn around(address: IpAddr, len: u8) -> Option<Self>;
-    fn from_prefix(prefix: Prefix) -> Option<Self>;
 }
 
 impl TableKey for Prefix4 {
@@ -49,13 +48,6 @@ impl TableKey for Prefix4 {
             IpAddr::V6(_) => None,
         }
     }
-
-    fn from_prefix(prefix: Prefix) -> Option<Self> {
-        match prefix {
-            Prefix::V4(prefix) => Some(prefix),
-            Prefix::V6(_) => None,
-        }
-    }
 }
 
 impl TableKey for Prefix6 {
@@ -74,13 +66,6 @@ impl TableKey for Prefix6 {
         match address {
             IpAddr::V6(address) => Some(Self::new(address.to_bits(), len)),
             IpAddr::V4(_) => None,
-        }
-    }
-
-    fn from_prefix(prefix: Prefix) -> Option<Self> {
-        match prefix {
-            Prefix::V6(prefix) => Some(prefix),
-            Prefix::V4(_) => None,
         }
     }
 }
@@ -212,11 +197,6 @@ impl<P: TableKey> PrefixMap<P> {
     /// One above the highest number in use.
     pub(crate) const fn end(&self) -> DestinationId {
         self.destinations.len()
-    }
-
-    /// How many prefixes there are, those with no path left but pins included.
-    pub(crate) fn len(&self) -> usize {
-        self.index.len()
     }
 
     /// The destinations around an address, the most specific first.

@@ -363,25 +363,7 @@ impl NegotiateError {
 
 /// A capability as OPEN would carry it: RFC 5492 §5 wants to see what is missing.
 fn capability_bytes(capability: &Capability) -> Vec<u8> {
-    match capability {
-        Capability::Multiprotocol(family) => {
-            let [high, low] = family.afi.to_be_bytes();
-            vec![1, 4, high, low, 0, family.safi]
-        }
-        Capability::RouteRefresh => vec![2, 0],
-        Capability::ExtendedNextHop(_) => vec![5, 6, 0, 1, 0, 1, 0, 2],
-        Capability::ExtendedMessage => vec![6, 0],
-        Capability::GracefulRestart { .. } => vec![64, 2, 0, 0],
-        Capability::FourOctetAs(asn) => {
-            let [a, b, c, d] = asn.0.to_be_bytes();
-            vec![65, 4, a, b, c, d]
-        }
-        // Never required: `missing_capability` names none of these.
-        Capability::Role(_)
-        | Capability::AddPath(_)
-        | Capability::EnhancedRouteRefresh
-        | Capability::LongLivedGracefulRestart(_)
-        | Capability::Fqdn { .. }
-        | Capability::Unknown { .. } => Vec::new(),
-    }
+    let mut bytes = Vec::new();
+    capability.encode(&mut bytes);
+    bytes
 }

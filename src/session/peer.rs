@@ -1,31 +1,28 @@
 //! One configured neighbour: when to dial, how long to back off, which connection to keep.
 //!
-//! It owns up to two [`Connection`]s and shows their most advanced state as its own. After each
-//! event [`Peer::settle`] restores what must hold: who may dial and has nothing going has a deadline
-//! for the next dial. Timer arithmetic of a connection and the legality of messages are not here.
+//! It owns up to two [`Connection`]s and shows their most advanced state as its own. Here is who may
+//! speak to it and how a connection ends; `pairing` has two connections at once, `policy` the dials
+//! and pauses. Timer arithmetic of a connection and the legality of messages are not here.
+
+mod pairing;
+mod policy;
 
 use std::sync::Arc;
 
 use super::backoff::Backoff;
-use super::collision::{Direction, Party, Verdict, resolve, winner};
 use super::config::{Dial, PeerConfig};
 use super::connection::{Connection, Context, Progress, faulty};
 use super::counters::Counters;
 use super::event::{ConnectionId, ConnectionIds, DialError, Input, Output, StopReason};
 use super::negotiate::{Negotiated, unmet};
-use super::reason::{AdminReason, CloseReason, Damping, Fault, LastError};
+use super::reason::{AdminReason, CloseReason, Fault, LastError};
 use super::timer::{Timer, Timers};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::frame::MessageKind;
 use crate::wire::notification::Notification;
 
-/// The first dials of a thousand peers that start together are spread over this.
-const DIAL_SPREAD: Duration = Duration::from_millis(100);
-
-/// Cease subcodes (RFC 4486).
-const CONNECTION_REJECTED: u8 = 5;
-const CONNECTION_COLLISION: u8 = 7;
+use self::policy::DIAL_SPREAD;
 
 /// The states of RFC 4271 §8.2.2, least advanced first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -344,8 +341,9 @@ impl Peer {
         error: DialError,
         out: &mut Vec<Output>,
     ) {
-        // ConnectRetry runs since the dial began: it is what spaces dials.
-        if let Some(index) = self.index(id) {
+        if let Some(index) = self.index(id)
+            && self.connected_index(id).is_none()
+        {
             self.end(
                 now,
                 index,
@@ -371,43 +369,6 @@ impl Peer {
             CloseReason::DialFailed(DialError::Other(error))
         };
         self.end(now, index, reason, Transport::Gone, out);
-    }
-
-    fn accepted(&mut self, now: Instant, id: ConnectionId, out: &mut Vec<Output>) {
-        if self.index(id).is_some() {
-            return;
-        }
-        if !self.is_enabled() || !self.config.accept || now < self.refuse_until {
-            return self.refuse(id, CONNECTION_REJECTED, out);
-        }
-        if let Some((up, session)) = self.established()
-            && session.graceful_restart.is_none()
-        {
-            // If the peer has lost the old one without a word, this finds out.
-            self.with(now, self.index(up), out, Connection::probe);
-            return self.refuse(id, CONNECTION_COLLISION, out);
-        }
-        // A peer dials one connection at a time: an older one without OPEN is dead, and one with
-        // OPEN is in better shape than this.
-        let older = self.connections.iter().position(|c| {
-            c.as_ref()
-                .is_some_and(|c| c.direction == Direction::Accepted && c.session().is_none())
-        });
-        if let Some(index) = older {
-            if self
-                .connection(index)
-                .is_some_and(|c| c.negotiated().is_some())
-            {
-                return self.refuse(id, CONNECTION_COLLISION, out);
-            }
-            self.end(now, index, CloseReason::Collision, Transport::Open, out);
-        }
-        match self.insert(Connection::accepted(id)) {
-            Some(index) => {
-                self.with(now, Some(index), out, Connection::connected);
-            }
-            None => self.refuse(id, CONNECTION_COLLISION, out),
-        }
     }
 
     fn message(
@@ -440,92 +401,6 @@ impl Peer {
             Some(Ok(Progress::Opened(negotiated))) => self.opened(now, index, negotiated, out),
             Some(Ok(Progress::Up(negotiated))) => self.up(now, index, negotiated, out),
             Some(Err(reason)) => self.end(now, index, reason, Transport::Open, out),
-        }
-    }
-
-    /// OPEN has come on one connection: decide about the other (RFC 4271 §6.8).
-    fn opened(
-        &mut self,
-        now: Instant,
-        index: usize,
-        negotiated: Negotiated,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(new) = self.connection(index) else {
-            return;
-        };
-        let local = Party {
-            router_id: self.config.router_id,
-            asn: self.config.local_asn,
-        };
-        let remote = Party {
-            router_id: negotiated.remote_router_id,
-            asn: negotiated.remote_asn,
-        };
-        let other = 1 - index;
-        let verdict = self
-            .connection(other)
-            .map(|other| resolve(local, remote, new.direction, other.standing()));
-        let would_lose = winner(local, remote) != new.direction;
-        match verdict {
-            Some(Verdict::KeepOther) => {
-                return self.end(now, index, CloseReason::Collision, Transport::Open, out);
-            }
-            Some(Verdict::KeepNew) => self.supersede(now, other, out),
-            Some(Verdict::Undecided) | None => {}
-        }
-        let hold_back = verdict == Some(Verdict::Undecided) && would_lose;
-        self.with(now, Some(index), out, |connection, cx| {
-            connection.confirm(cx, negotiated, hold_back);
-        });
-    }
-
-    /// Ends a connection that a better one replaces.
-    fn supersede(&mut self, now: Instant, index: usize, out: &mut Vec<Output>) {
-        let Some(connection) = self.connection(index) else {
-            return;
-        };
-        if !connection.is_connected() {
-            return self.drop_dial(index, out);
-        }
-        if connection.session().is_some() {
-            // The peer has restarted: that is a lost connection, for which it keeps no state, and
-            // a NOTIFICATION would end graceful restart (RFC 4724 §4.2).
-            out.push(Output::Abort {
-                connection: connection.id,
-            });
-            let text = "the peer has opened a new connection".to_owned();
-            let reason = CloseReason::TransportLost(Some(text));
-            return self.end(now, index, reason, Transport::Gone, out);
-        }
-        self.end(now, index, CloseReason::Collision, Transport::Open, out);
-    }
-
-    fn up(
-        &mut self,
-        now: Instant,
-        index: usize,
-        negotiated: Arc<Negotiated>,
-        out: &mut Vec<Output>,
-    ) {
-        let other = 1 - index;
-        if let Some(connection) = self.connection(other) {
-            if connection.is_connected() {
-                self.end(now, other, CloseReason::Collision, Transport::Open, out);
-            } else {
-                self.drop_dial(other, out);
-            }
-        }
-        self.timers.stop(Timer::IdleHold);
-        self.counters.established += 1;
-        if let Some(error) = &mut self.last_error {
-            error.dialling = None;
-        }
-        if let Some(connection) = self.connection(index) {
-            out.push(Output::Up {
-                connection: connection.id,
-                negotiated,
-            });
         }
     }
 
@@ -590,93 +465,6 @@ impl Peer {
         });
     }
 
-    fn damp(&mut self, now: Instant, reason: &CloseReason, was_up: bool, out: &mut Vec<Output>) {
-        if !self.is_enabled() {
-            return;
-        }
-        let limits = self.config.timers.idle_hold;
-        let pause = match reason.damping(was_up) {
-            // ConnectRetry runs since the dial began.
-            Damping::None if matches!(reason, CloseReason::DialFailed(_)) => return,
-            Damping::None if self.timers.is_set(Timer::IdleHold) => return,
-            Damping::None => return self.dial_soon(now, DIAL_SPREAD),
-            Damping::Pause => self.config.timers.connect_retry,
-            Damping::Grow => self.backoff.grow(now, &limits),
-        };
-        for index in 0..self.connections.len() {
-            self.drop_dial(index, out);
-        }
-        self.timers.stop(Timer::ConnectRetry);
-        // What a caller did during a pause never shortens it.
-        let mut until = now + self.rng.jitter(pause);
-        if self.timers.is_set(Timer::IdleHold) {
-            until = until.max(self.timers.deadline(Timer::IdleHold));
-        }
-        self.timers.set(Timer::IdleHold, until);
-        let too_much = *reason == CloseReason::Admin(AdminReason::PrefixLimit);
-        self.refuse_until = if too_much {
-            until
-        } else {
-            now + limits.first.min(pause)
-        };
-    }
-
-    /// Remembers what an operator should see.
-    fn note(&mut self, now: Instant, reason: &CloseReason, alone: bool) {
-        match (reason, &mut self.last_error) {
-            // The loser of a collision is often just closed.
-            (CloseReason::TransportLost(_), _) if !alone => {}
-            (CloseReason::Admin(reason), _) if *reason != AdminReason::PrefixLimit => {}
-            (reason, _) if reason.is_collision() => {}
-            // A failed dial does not hide why the session before it ended.
-            (CloseReason::DialFailed(error), Some(last))
-                if !matches!(last.reason, CloseReason::DialFailed(_)) =>
-            {
-                last.dialling = Some((now, error.clone()));
-            }
-            (reason, last) => {
-                let config = Arc::clone(&self.config);
-                *last = Some(Box::new(LastError::new(now, reason.clone(), config)));
-            }
-        }
-    }
-
-    fn connect_retry(&mut self, now: Instant, ids: &mut ConnectionIds, out: &mut Vec<Output>) {
-        let stuck = self
-            .connections
-            .iter()
-            .position(|c| c.as_ref().is_some_and(|c| !c.is_connected()));
-        if let Some(index) = stuck {
-            let reason = CloseReason::DialFailed(DialError::TimedOut);
-            self.end(now, index, reason, Transport::Open, out);
-        }
-        if !self.may_dial() {
-            return;
-        }
-        let connection = ids.issue();
-        if self.insert(Connection::dialling(connection)).is_some() {
-            out.push(Output::Dial { connection });
-            let wait = self.rng.jitter(self.config.timers.connect_retry);
-            self.timers.set(Timer::ConnectRetry, now + wait);
-        }
-    }
-
-    /// Ends a dial that nobody waits for any more.
-    fn drop_dial(&mut self, index: usize, out: &mut Vec<Output>) {
-        if let Some(slot) = self.connections.get_mut(index)
-            && let Some(connection) = slot.take_if(|connection| !connection.is_connected())
-        {
-            out.push(Output::Abort {
-                connection: connection.id,
-            });
-        }
-    }
-
-    fn refuse(&mut self, id: ConnectionId, subcode: u8, out: &mut Vec<Output>) {
-        self.send_notification(id, &Notification::cease(subcode), out);
-        out.push(Output::Close { connection: id });
-    }
-
     fn send_notification(
         &mut self,
         connection: ConnectionId,
@@ -688,64 +476,6 @@ impl Peer {
             connection,
             bytes: notification.encode().into(),
         });
-    }
-
-    /// Whether a dial may begin now.
-    fn may_dial(&self) -> bool {
-        let taken = |c: &Connection| c.direction == Direction::Dialled || c.negotiated().is_some();
-        self.is_enabled()
-            && self.config.dial != Dial::Passive
-            && !self.connections.iter().flatten().any(|c| taken(c))
-    }
-
-    fn has_dial(&self) -> bool {
-        self.connections.iter().flatten().any(|c| !c.is_connected())
-    }
-
-    fn dial_from_after(&self, now: Instant) -> Instant {
-        match self.config.dial {
-            Dial::Active | Dial::Passive => now,
-            Dial::After(wait) => now + wait,
-        }
-    }
-
-    /// Sets the next dial within `spread` of now, or of the time from which dialling is allowed.
-    fn dial_soon(&mut self, now: Instant, spread: Duration) {
-        let micros = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX);
-        let jitter = Duration::from_micros(self.rng.below(micros));
-        self.timers.stop(Timer::IdleHold);
-        self.timers
-            .set(Timer::ConnectRetry, now.max(self.dial_from) + jitter);
-    }
-
-    fn forget_errors(&mut self) {
-        self.backoff.reset();
-        self.timers.stop(Timer::IdleHold);
-        self.refuse_until = Instant::ZERO;
-    }
-
-    /// Restores what holds between events.
-    fn settle(&mut self, now: Instant) {
-        if !self.is_enabled() {
-            self.timers.stop(Timer::IdleHold);
-        }
-        if !self.may_dial() && !self.has_dial() {
-            self.timers.stop(Timer::ConnectRetry);
-        } else if !self.timers.is_set(Timer::IdleHold) && !self.timers.is_set(Timer::ConnectRetry) {
-            let wait = self.rng.jitter(self.config.timers.connect_retry);
-            self.timers
-                .set(Timer::ConnectRetry, (now + wait).max(self.dial_from));
-        }
-        let state = self.connections.iter().flatten().map(|c| c.state()).max();
-        let state = state.unwrap_or_else(|| {
-            let idle = !self.is_enabled() || self.timers.is_set(Timer::IdleHold);
-            if idle { State::Idle } else { State::Active }
-        });
-        if state != self.state {
-            self.counters.transitions += 1;
-            self.since = now;
-            self.state = state;
-        }
     }
 
     fn insert(&mut self, connection: Connection) -> Option<usize> {

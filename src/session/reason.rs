@@ -12,7 +12,7 @@ use super::negotiate::{NegotiateError, Negotiated};
 use crate::time::Instant;
 use crate::wire::error::{HeaderError, OpenError, RouteRefreshError};
 use crate::wire::frame::MessageKind;
-use crate::wire::notification::Notification;
+use crate::wire::notification::{self, Notification};
 
 /// Who ended a connection and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,10 +173,12 @@ impl AdminReason {
     pub(super) fn notification(&self, hard: bool) -> Option<Notification> {
         let plain = match self {
             Self::Shutdown(text) => Notification::administrative_shutdown(text),
-            Self::Deconfigured => Notification::cease(3),
-            Self::Reset => Notification::cease(4),
-            Self::ConfigurationChange => Notification::cease(6),
-            Self::PrefixLimit => Notification::cease(1),
+            Self::Deconfigured => Notification::cease(notification::PEER_DECONFIGURED),
+            Self::Reset => Notification::cease(notification::ADMINISTRATIVE_RESET),
+            Self::ConfigurationChange => {
+                Notification::cease(notification::OTHER_CONFIGURATION_CHANGE)
+            }
+            Self::PrefixLimit => Notification::cease(notification::MAX_PREFIXES),
             Self::Restarting => return None,
         };
         Some(if hard && self.is_hard() {
@@ -218,7 +220,7 @@ impl CloseReason {
         match self {
             Self::TransportLost(_) | Self::Collision | Self::DialFailed(_) => true,
             Self::ReceivedNotification(n) if is_collision(n) => true,
-            Self::ReceivedNotification(n) => restart.notification && (n.code, n.subcode) != (6, 9),
+            Self::ReceivedNotification(n) => restart.notification && !n.is_hard_reset(),
             Self::SentNotification { .. }
             | Self::HoldTimerExpired
             | Self::NoOpen
@@ -234,7 +236,7 @@ impl CloseReason {
             Self::SentNotification { notification, .. } => Some(notification.clone()),
             Self::HoldTimerExpired | Self::NoOpen => Some(Notification::new(4, 0, Vec::new())),
             Self::SendHoldTimerExpired => Some(Notification::new(8, 0, Vec::new())),
-            Self::Collision => Some(Notification::cease(CONNECTION_COLLISION)),
+            Self::Collision => Some(Notification::cease(notification::COLLISION_RESOLUTION)),
             Self::Admin(reason) => reason.notification(hard),
             Self::ReceivedNotification(_) | Self::TransportLost(_) | Self::DialFailed(_) => None,
         }
@@ -269,9 +271,7 @@ impl CloseReason {
             // The versions may meet next time; §8.1.1 does not count it as oscillation.
             Self::ReceivedNotification(n) if is_version_error(n) => Damping::Pause,
             // A polite refusal; too many prefixes and lack of resources will not go away soon.
-            Self::ReceivedNotification(n) if n.code == 6 && !matches!(n.subcode, 1 | 8) => {
-                Damping::Pause
-            }
+            Self::ReceivedNotification(n) if is_polite(n) => Damping::Pause,
             Self::ReceivedNotification(_)
             | Self::HoldTimerExpired
             | Self::NoOpen
@@ -285,10 +285,13 @@ impl CloseReason {
     }
 }
 
-const CONNECTION_COLLISION: u8 = 7;
+fn is_collision(said: &Notification) -> bool {
+    (said.code, said.subcode) == (notification::CEASE, notification::COLLISION_RESOLUTION)
+}
 
-fn is_collision(notification: &Notification) -> bool {
-    (notification.code, notification.subcode) == (6, CONNECTION_COLLISION)
+fn is_polite(said: &Notification) -> bool {
+    let lasting = [notification::MAX_PREFIXES, notification::OUT_OF_RESOURCES];
+    said.code == notification::CEASE && !lasting.contains(&said.subcode)
 }
 
 fn is_version_error(notification: &Notification) -> bool {

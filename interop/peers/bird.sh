@@ -1,0 +1,124 @@
+# shellcheck shell=bash
+# BIRD 2, Debian's bird2. The verbs are described in peers/README.md.
+
+bird_root() { :; }
+bird_available() { [ -x /usr/sbin/bird ]; }
+bird_hint() { echo "apt-get install --no-install-recommends bird2"; }
+bird_version() { bird --version 2>&1 | sed 's/BIRD version //'; }
+
+# _bird_neighbors NODE - "name local remote remote-as" a line; a plain node has the one, called dut.
+_bird_neighbors() {
+  local n=$1
+  if [ -n "$(of "$n" neighbors)" ]; then
+    of "$n" neighbors
+  else
+    printf 'dut %s %s %s\n' "$(of "$n" local)" "$(of "$n" remote)" "$(of "$n" remote-as)"
+  fi
+}
+
+bird_config() {
+  local n=$1 dir=${DIR[$1]} name local remote as family
+  _bird_networks "$n"
+  {
+    printf 'router id %s;\n' "$(of "$n" router-id)"
+    printf 'log stderr all;\n'
+    printf 'debug protocols { states, events, packets };\n'
+    printf 'protocol device { scan time 10; }\n'
+    for family in 4 6; do
+      # BIRD reads `include` only at the start of a line.
+      printf 'protocol static networks%s { ipv%s;\ninclude "%s/networks%s.conf";\n}\n' $family $family "$dir" $family
+    done
+    [ -z "$(of "$n" table)" ] || printf 'protocol static bulk { ipv4;\ninclude "%s";\n}\n' "$(of "$n" table)"
+    _bird_export_filter "$n"
+    while read -r name local remote as; do
+      _bird_protocol "$n" "$name" "$local" "$remote" "$as"
+    done < <(_bird_neighbors "$n")
+  } > "$dir/bird.conf"
+}
+
+_bird_export_filter() {
+  local n=$1 c
+  printf 'filter outward {\n'
+  for c in $(of "$n" communities); do printf '  bgp_community.add((%s));\n' "${c/:/,}"; done
+  for c in $(of "$n" large); do printf '  bgp_large_community.add((%s));\n' "${c//:/,}"; done
+  for c in $(of "$n" ext); do printf '  bgp_ext_community.add((%s));\n' "${c//:/,}"; done
+  [ -z "$(of "$n" prepend)" ] || printf '  bgp_path.prepend(%s);\n' "$(of "$n" prepend)"
+  printf '  accept;\n}\n'
+}
+
+_bird_protocol() {
+  local n=$1 name=$2 local=$3 remote=$4 as=$5 family
+  printf 'protocol bgp %s {\n' "$name"
+  printf '  local %s as %s;\n  neighbor %s as %s;\n' "$local" "$(of "$n" as)" "$remote" "$as"
+  printf '  connect delay time 1; connect retry time 1; error wait time 1, 2;\n'
+  printf '  hold time %s;\n' "$(of "$n" hold 90)"
+  [ -z "$(of "$n" passive)" ] || printf '  passive yes;\n'
+  [ -z "$(of "$n" no-restart)" ] || printf '  graceful restart off;\n'
+  [ -z "$(of "$n" as2)" ] || printf '  enable as4 no;\n'
+  for family in $(of "$n" families); do
+    # Everything goes out, our neighbours' routes too: the reference for dunlin is a transit.
+    printf '  ipv%s { import all; export filter outward;' "$family"
+    [ "$(of "$n" as)" = "$as" ] && [ -n "$(of "$n" next-hop-self)" ] && printf ' next hop self;'
+    printf ' };\n'
+  done
+  printf '}\n'
+}
+
+_bird_networks() {
+  local n=$1 p four six
+  four=${DIR[$n]}/networks4.conf six=${DIR[$n]}/networks6.conf
+  : > "$four"; : > "$six"
+  for p in $(of "$n" networks); do
+    case $p in *:*) printf 'route %s blackhole;\n' "$p" >> "$six" ;; *) printf 'route %s blackhole;\n' "$p" >> "$four" ;; esac
+  done
+}
+
+bird_start() { spawn "$1" bird.log "$("${KIND[$1]}_root")" /usr/sbin/bird -f -c "${DIR[$1]}/bird.conf" -s "${DIR[$1]}/bird.ctl"; }
+
+_birdc() { local n=$1; shift; inside "$n" /usr/sbin/birdc -s "${DIR[$n]}/bird.ctl" "$@"; }
+
+bird_ready() { _birdc "$1" show status | grep -q 'up and running'; }
+
+bird_state() { _birdc "$1" show protocols "${2:-dut}" | awk '$2 == "BGP" { print ($6 == "" ? "Idle" : $6) }'; }
+
+# BIRD 2 says BGP.as_path, BIRD 3 bgp_path.
+bird_route() {
+  local text
+  text=$(_birdc "$1" show route "$2" primary all)
+  grep -qE '^[[:space:]]*(BGP\.|bgp_)?(as_)?path:|BGP.origin' <<< "$text" || return 0
+  awk '
+    function tuple(s) { gsub(/, */, ":", s); gsub(/[()]/, "", s); return s }
+    {
+      key = $1; sub(/:$/, "", key); sub(/^(BGP\.|bgp_)/, "", key)
+      value = $0; sub(/^[^:]*:[ \t]*/, "", value)
+    }
+    key == "as_path" || key == "path" { path = value }
+    key == "next_hop" { split(value, hop, " "); next_hop = hop[1] }
+    key == "local_pref" { pref = value }
+    key == "community" { std = tuple(value) }
+    key == "large_community" { large = tuple(value) }
+    key == "ext_community" { ext = tuple(value) }
+    END { printf "%s\n%s\n%s\n%s\n%s\n%s\n", path, next_hop, std, large, ext, pref }' <<< "$text" |
+    jq -cRn '[inputs] | { as_path: .[0], next_hop: .[1], communities: (.[2] / " " | map(select(. != ""))),
+      large: (.[3] / " " | map(select(. != ""))), ext: (.[4] / " " | map(select(. != ""))), local_pref: .[5] }'
+}
+
+bird_count() { _birdc "$1" show route table "master$2" protocol "${3:-dut}" count | sed -n 's/^\([0-9]*\) of.*/\1/p'; }
+
+bird_announce() { set_node "$1" networks="$(of "$1" networks) $2"; _bird_networks "$1"; _birdc "$1" configure; }
+
+bird_withdraw() {
+  set_node "$1" networks="$(of "$1" networks | tr ' ' '\n' | grep -vxF "$2" | tr '\n' ' ')"
+  _bird_networks "$1"
+  _birdc "$1" configure
+}
+
+bird_shutdown() { _birdc "$1" disable "${3:-dut}" "\"$2\""; }
+bird_enable() { _birdc "$1" enable "${2:-dut}"; }
+bird_refresh() { _birdc "$1" reload in "${2:-dut}"; }
+
+# BIRD keeps no count of refreshes: its event log says each.
+bird_refreshes() { grep -c 'Got ROUTE-REFRESH' "${DIR[$1]}/bird.log" || true; }
+bird_updates() { _birdc "$1" show protocols all "${2:-dut}" | awk '/Import updates:/ { n += $3 } END { print n + 0 }'; }
+bird_hold() { _birdc "$1" show protocols all "${2:-dut}" | sed -n 's|.*Hold timer: *[0-9.]*/\([0-9]*\).*|\1|p' | grep . || echo 0; }
+bird_last_error() { _birdc "$1" show protocols all "${2:-dut}" | grep -E 'Last error|Message' || true; grep '<RMT>' "${DIR[$1]}/bird.log" || true; }

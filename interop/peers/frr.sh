@@ -1,0 +1,95 @@
+# shellcheck shell=bash
+# FRR, Debian's frr: zebra and bgpd, no watchfrr. The verbs are described in peers/README.md.
+
+frr_root() { :; }
+frr_available() { [ -x /usr/lib/frr/bgpd ] && [ -x /usr/bin/vtysh ]; }
+frr_hint() { echo "apt-get install --no-install-recommends frr"; }
+frr_version() { /usr/lib/frr/bgpd --version | sed -n 's/^bgpd version //p'; }
+
+frr_config() {
+  local n=$1 remote family p
+  remote=$(of "$n" remote)
+  {
+    printf 'hostname %s\nlog stdout informational\n' "$n"
+    printf 'debug bgp neighbor-events\n'
+    printf 'router bgp %s\n' "$(of "$n" as)"
+    printf ' bgp router-id %s\n' "$(of "$n" router-id)"
+    printf ' no bgp ebgp-requires-policy\n no bgp network import-check\n no bgp default ipv4-unicast\n'
+    printf ' bgp log-neighbor-changes\n'
+    printf ' neighbor %s remote-as %s\n' "$remote" "$(of "$n" remote-as)"
+    printf ' neighbor %s timers %s %s\n' "$remote" "$(($(of "$n" hold 90) / 3))" "$(of "$n" hold 90)"
+    printf ' neighbor %s timers connect 1\n' "$remote"
+    # Without it a connection that fails is tried again only after BGP's advertisement interval.
+    printf ' neighbor %s advertisement-interval 0\n' "$remote"
+    [ -z "$(of "$n" passive)" ] || printf ' neighbor %s passive\n' "$remote"
+    # FRR has no switch for the 4-octet AS capability alone: an old speaker sends no capability at all.
+    [ -z "$(of "$n" as2)" ] || printf ' neighbor %s dont-capability-negotiate\n' "$remote"
+    for family in 4 6; do
+      printf ' address-family ipv%s unicast\n' "$family"
+      for p in $(of "$n" networks); do _of_family "$family" "$p" && printf '  network %s\n' "$p"; done
+      [ "$family" = 6 ] || [ -z "$(of "$n" table)" ] || sed -n 's/^route \(.*\) blackhole;/  network \1/p' "$(of "$n" table)"
+      case " $(of "$n" families) " in *" $family "*)
+        printf '  neighbor %s activate\n' "$remote"
+        [ -z "$(of "$n" prepend)" ] || printf '  neighbor %s route-map outward out\n' "$remote"
+        ;;
+      esac
+      printf ' exit-address-family\n'
+    done
+    printf 'exit\n'
+    [ -z "$(of "$n" prepend)" ] || printf 'route-map outward permit 10\n set as-path prepend %s\nexit\n' "$(of "$n" prepend)"
+  } > "${DIR[$n]}/bgpd.conf"
+}
+
+# _of_family AF PREFIX
+_of_family() { case $1$2 in 4*:*) return 1 ;; 4* | 6*:*) return 0 ;; *) return 1 ;; esac; }
+
+frr_start() {
+  # shellcheck disable=SC2016  # expanded inside
+  spawn "$1" frr.log "$("${KIND[$1]}_root")" sh -c '
+    /usr/lib/frr/zebra -d -i /run/frr/zebra.pid
+    [ ! -x /usr/lib/frr/mgmtd ] || /usr/lib/frr/mgmtd -d -i /run/frr/mgmtd.pid
+    exec /usr/lib/frr/bgpd --log stdout -f "$1/bgpd.conf" -i /run/frr/bgpd.pid' sh "${DIR[$1]}"
+}
+
+_vtysh() { local n=$1; shift; inside "$n" /usr/bin/vtysh "$@" 2>/dev/null; }
+_frr_neighbor() { _vtysh "$1" -c "show bgp neighbors $(of "$1" remote) json" | jq -c --arg a "$(of "$1" remote)" ".[\$a] | $2"; }
+
+frr_ready() { _vtysh "$1" -c 'show bgp neighbors json' | jq -e 'length > 0'; }
+frr_state() { _frr_neighbor "$1" .bgpState | tr -d '"'; }
+
+frr_route() {
+  local af=4
+  [[ $2 == *:* ]] && af=6
+  _vtysh "$1" -c "show bgp ipv$af unicast $2 json" | jq -c '
+    (.paths // [])[] | select(.bestpath.overall == true) | select(.peer.peerId != null) | {
+      as_path: (.aspath.string | if . == "Local" then "" else . end),
+      next_hop: ([.nexthops[] | select(.scope != "link-local")][0].ip),
+      communities: (.community.list // []),
+      large: (.largeCommunity.list // []),
+      ext: ((.extendedCommunity.string // "") | ascii_downcase / " " | map(select(. != ""))),
+      local_pref: ((.locPrf // .localPref // "") | tostring) }'
+}
+
+frr_count() {
+  _frr_neighbor "$1" ".addressFamilyInfo.ipv${2}Unicast.acceptedPrefixCounter // 0"
+}
+
+_frr_configure() {
+  local n=$1 af=4 line=$2
+  [[ $3 == *:* ]] && af=6
+  _vtysh "$n" -c 'configure terminal' -c "router bgp $(of "$n" as)" -c "address-family ipv$af unicast" -c "$line $3"
+}
+frr_announce() { _frr_configure "$1" network "$2"; }
+frr_withdraw() { _frr_configure "$1" "no network" "$2"; }
+
+frr_shutdown() {
+  _vtysh "$1" -c 'configure terminal' -c "router bgp $(of "$1" as)" -c "neighbor $(of "$1" remote) shutdown message $2"
+}
+frr_enable() {
+  _vtysh "$1" -c 'configure terminal' -c "router bgp $(of "$1" as)" -c "no neighbor $(of "$1" remote) shutdown"
+}
+frr_refresh() { _vtysh "$1" -c "clear bgp $(of "$1" remote) soft in"; }
+frr_refreshes() { _frr_neighbor "$1" .messageStats.routeRefreshRecv; }
+frr_updates() { _frr_neighbor "$1" .messageStats.updatesRecv; }
+frr_hold() { _frr_neighbor "$1" '(.bgpTimerHoldTimeMsecs // 0) / 1000'; }
+frr_last_error() { _frr_neighbor "$1" .; tail -n 40 "${DIR[$1]}/frr.log"; }
