@@ -3,6 +3,10 @@
 
 mod config_golden;
 mod config_watch;
+mod lab_daemons;
+mod lab_plumbing;
+mod topology_laws;
+
 mod rib_cohorts;
 mod rib_decision;
 mod rib_model;
@@ -19,4 +23,5 @@ mod topology_laws;
 mod wire_corpus;
 mod wire_fixtures;
 mod wire_laws;
+mod wire_fixtures;
 mod wire_text;
