@@ -1,6 +1,8 @@
 //! Integration tests: one binary, one module a subject.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod wire_corpus;
 mod wire_fixtures;
 mod wire_laws;
 mod wire_text;
+mod wire_tshark;
