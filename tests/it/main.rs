@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module a subject.
 #![expect(missing_docs, reason = "tests document themselves by name")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config_golden;
 mod config_watch;
@@ -25,3 +26,4 @@ mod wire_fixtures;
 mod wire_laws;
 mod wire_fixtures;
 mod wire_text;
+mod wire_tshark;

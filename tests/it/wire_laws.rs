@@ -2,6 +2,7 @@
 //! garbled is an error of a known kind, and how bytes arrive does not matter.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use dunlin::net::{AfiSafi, Asn, Family, Prefix, RouterId};
@@ -24,7 +25,10 @@ use proptest::option;
 use proptest::prelude::*;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::wire_text::{PLAIN, fixtures, outcome};
+use crate::wire_text::{Fixture, PLAIN, fixtures, outcome};
+
+/// Read once: the generated cases draw from them again and again.
+static FIXTURES: LazyLock<Vec<Fixture>> = LazyLock::new(fixtures);
 
 /// Takes everything that our own encoder can write.
 const OPEN_MINDED: DecodeContext = DecodeContext {
@@ -384,8 +388,7 @@ proptest! {
 
     #[test]
     fn garbled_fixtures_do_not_panic(which: prop::sample::Index, flips in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut: prop::sample::Index, ctx in context()) {
-        let all = fixtures();
-        let fixture = which.get(&all);
+        let fixture = which.get(&FIXTURES);
         let mut body = fixture.bytes[19..].to_vec();
         if body.is_empty() {
             return Ok(());
@@ -400,7 +403,7 @@ proptest! {
 
     #[test]
     fn streams_are_framed_alike_however_they_arrive(order in vec(any::<prop::sample::Index>(), 1..12), cuts in vec(1..200_usize, 1..40)) {
-        let all: Vec<_> = fixtures().into_iter().filter(|f| !f.is_bad() && f.max == MAX_LEN).collect();
+        let all: Vec<_> = FIXTURES.iter().filter(|f| !f.is_bad() && f.max == MAX_LEN).collect();
         let stream: Vec<u8> = order.iter().flat_map(|i| i.get(&all).bytes.clone()).collect();
         prop_assert_eq!(delivered(&stream, cuts.iter().copied().cycle()), stream);
     }
@@ -489,7 +492,7 @@ fn every_fixture_arrives_whole_when_it_is_cut_anywhere() {
 
 #[test]
 fn every_cut_of_a_good_message_needs_more_octets() {
-    for fixture in fixtures().iter().filter(|f| !f.is_bad()) {
+    for fixture in FIXTURES.iter().filter(|f| !f.is_bad()) {
         for at in 0..fixture.bytes.len() {
             let step = frame::next(&fixture.bytes[..at], fixture.max);
             let Ok(Step::NeedMore(missing)) = step else {
@@ -502,7 +505,7 @@ fn every_cut_of_a_good_message_needs_more_octets() {
 
 #[test]
 fn every_cut_body_is_decoded_or_refused_with_a_notification() {
-    for fixture in fixtures().iter().filter(|f| f.bytes.len() < 600) {
+    for fixture in FIXTURES.iter().filter(|f| f.bytes.len() < 600) {
         for at in 19..fixture.bytes.len() {
             check_outcome(
                 &message(fixture.bytes[18], &fixture.bytes[19..at]),
