@@ -9,10 +9,13 @@ use dunlin::rib::{
     ExportKind, ExportPolicy, ExportRoute, GroupKey, HIGH_WATER, PATIENCE, PeerFacts, PeerIndex,
     PeerKind, RibConfig, StandardExport, export,
 };
+use dunlin::time::Instant;
 use dunlin::wire::attribute::PathAttributes;
+use dunlin::wire::frame;
+use dunlin::wire::update::{DecodeContext, RawUpdate, decode};
 use proptest::prelude::*;
 
-use crate::rib_support::{CLUSTER, Net, OUR_AS, attributes, key, prefix, rib};
+use crate::rib_support::{CLUSTER, Net, OUR_AS, attributes, facts, key, prefix, rib};
 
 /// Refuses some prefixes and some attributes.
 struct Picky;
@@ -475,4 +478,51 @@ fn bytes_of_a_session_that_ended_are_not_delivered_to_the_next() {
     net.settle(&StandardExport);
     assert_eq!(net.rib.queued(PeerIndex(2)), 0);
     assert_eq!(net.receivers[&PeerIndex(3)].table.len(), 1);
+}
+
+#[test]
+fn a_peer_with_path_identifiers_gets_one_with_each_route_and_each_withdrawal() {
+    let mut rib = rib(RibConfig::default());
+    rib.set_peer(PeerIndex(1), facts(1, PeerKind::Ebgp));
+    let kind = ExportKind::Ebgp {
+        local_as: OUR_AS,
+        remote_as: None,
+    };
+    rib.add_export(
+        PeerIndex(2),
+        GroupKey {
+            add_path: true,
+            ..key(Family::Ipv4, kind)
+        },
+    );
+    let prefix = prefix(1);
+    let id = rib.intern(&attributes(&[65001], 1, prefix));
+    let ctx = DecodeContext {
+        four_octet_as: true,
+        ebgp: true,
+        add_path: [true; 2],
+        families: [true; 2],
+        extended_next_hop: false,
+        permit_as_sets: false,
+    };
+    for announced in [true, false] {
+        if announced {
+            rib.announce(PeerIndex(1), prefix, 7, id, true);
+        } else {
+            rib.withdraw(PeerIndex(1), prefix, 7);
+        }
+        let delivery = rib.poll_send(Instant::ZERO, &StandardExport).unwrap();
+        let (_, body) = frame::messages(&delivery.bytes).next().unwrap();
+        let update = decode(RawUpdate::split(body).unwrap(), &ctx).unwrap();
+        let list = if announced {
+            update.announced
+        } else {
+            update.withdrawn
+        };
+        assert_eq!(
+            list.iter().collect::<Vec<_>>(),
+            [(1, prefix)],
+            "ours, not the source's"
+        );
+    }
 }
