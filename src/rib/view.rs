@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use super::attributes::AttributesRef;
 use super::decision::{Facts, Step};
 use super::path::{Path, Paths};
-use super::peer::PeerIndex;
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
 use super::table::Table;
 use super::{GroupStatus, Rib};
+use super::peer::PeerIndex;
 use crate::net::{Family, Prefix};
 
 /// A prefix and its paths, the selected ones first.
@@ -138,6 +138,15 @@ impl Rib {
             Family::Ipv4 => self.tables.v4.populated as usize,
             Family::Ipv6 => self.tables.v6.populated as usize,
         }
+    }
+
+    /// How many prefixes have no path any more but have yet to be withdrawn from somebody.
+    pub fn lingering(&self, family: Family) -> usize {
+        let used = match family {
+            Family::Ipv4 => self.tables.v4.map.len(),
+            Family::Ipv6 => self.tables.v6.map.len(),
+        };
+        used.saturating_sub(self.prefixes(family))
     }
 
     /// How many prefixes of a family a peer has from us; a walk over its record.

@@ -1,4 +1,5 @@
 //! The RIB against a model that is a plain map, under random operations.
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -323,6 +324,7 @@ proptest! {
         test.resolve();
         test.check();
         prop_assert!(test.rib.attributes().is_empty());
+        prop_assert!(Family::ALL.iter().all(|&family| test.rib.lingering(family) == 0));
         prop_assert!(test.tracked.is_empty());
     }
 }
