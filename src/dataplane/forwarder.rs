@@ -287,7 +287,8 @@ impl Dataplane {
             }
         }
         let path = self.paths.insert(forwarding);
-        self.retarget(path);
+        let shape = self.shape(path);
+        self.reconciler.define_target(path, shape.as_ref());
         path
     }
 
@@ -295,7 +296,7 @@ impl Dataplane {
         let Some(forwarding) = self.paths.release(path) else {
             return;
         };
-        self.reconciler.set_target(path, None);
+        self.reconciler.define_target(path, None);
         if let Forwarding::Via(next_hops) = &forwarding {
             for next_hop in next_hops {
                 self.view.untrack(next_hop);
@@ -304,13 +305,16 @@ impl Dataplane {
     }
 
     fn retarget(&mut self, path: PathId) {
-        let shape = match self.paths.get(path) {
-            None => None,
-            Some(Forwarding::Blackhole) => Some(Shape::blackhole()),
-            Some(Forwarding::Via(next_hops)) => self.unicast(next_hops),
-        };
-        self.reconciler
-            .set_target(path, shape.map(Arc::new).as_ref());
+        let shape = self.shape(path);
+        self.reconciler.set_target(path, shape.as_ref());
+    }
+
+    fn shape(&self, path: PathId) -> Option<Arc<Shape>> {
+        match self.paths.get(path)? {
+            Forwarding::Blackhole => Some(Shape::blackhole()),
+            Forwarding::Via(next_hops) => self.unicast(next_hops),
+        }
+        .map(Arc::new)
     }
 
     fn unicast(&self, next_hops: &[NextHop]) -> Option<Shape> {

@@ -19,6 +19,8 @@
 mod foreign;
 mod forwarder;
 mod input;
+#[cfg(feature = "daemon")]
+pub mod netlink;
 mod next_hop;
 mod ownership;
 mod reconciler;

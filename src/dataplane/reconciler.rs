@@ -140,16 +140,26 @@ impl Reconciler {
 
     /// Says what a path means for the kernel now: none if nothing of it is reachable.
     pub fn set_target(&mut self, path: PathId, shape: Option<&Arc<Shape>>) {
+        self.any_target_moved |= self.put_target(path, shape, true);
+    }
+
+    /// The same for a path that no prefix is wanted with: new, or no longer used.
+    pub fn define_target(&mut self, path: PathId, shape: Option<&Arc<Shape>>) {
+        self.put_target(path, shape, false);
+    }
+
+    fn put_target(&mut self, path: PathId, shape: Option<&Arc<Shape>>, moved: bool) -> bool {
         let shape = shape.map(|shape| self.shapes.intern(shape));
         let place = path.0 as usize;
         if self.targets.len() <= place {
             self.targets.resize(place + 1, Target::default());
         }
-        if let Some(target) = self.targets.get_mut(place)
-            && target.shape != shape
-        {
-            *target = Target { shape, moved: true };
-            self.any_target_moved = true;
+        match self.targets.get_mut(place) {
+            Some(target) if target.shape != shape => {
+                *target = Target { shape, moved };
+                moved
+            }
+            Some(_) | None => false,
         }
     }
 
@@ -702,8 +712,11 @@ impl Reconciler {
             }
             // ENOMEM, EAGAIN and EINTR beside it: nothing is wrong with this route.
             Errno::ENOBUFS | Errno(12 | 11 | 4) => self.sync.pause(self.now + EXHAUSTED_PAUSE),
-            Errno::EEXIST if add => self.sync.request(self.now),
             _ => {
+                if add && errno == Errno::EEXIST {
+                    // Somebody's, and nobody told us: read whose.
+                    self.sync.request(self.now);
+                }
                 if self.troubles.refused(self.now, prefix, errno) {
                     self.report(Report::Refused { prefix, errno });
                 }

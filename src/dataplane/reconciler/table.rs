@@ -157,10 +157,6 @@ impl Table {
             .map(|(prefix, entry)| (Prefix::V6(*prefix), *entry));
         v4.chain(v6)
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
-    }
 }
 
 /// Shapes by number: equal shapes have one number. Freed by [`Shapes::keep`], not by counting.
