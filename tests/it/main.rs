@@ -1,13 +1,11 @@
 //! Integration tests: one binary, one module a subject.
-#![expect(missing_docs, reason = "tests document themselves by name")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod rib_cohorts;
 mod rib_decision;
 mod rib_model;
 mod rib_size;
 mod rib_support;
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod wire_corpus;
 mod wire_fixtures;
 mod wire_laws;
