@@ -7,6 +7,7 @@ mod config_watch;
 mod lab_daemons;
 mod lab_plumbing;
 mod topology_laws;
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod rib_cohorts;
 mod rib_decision;

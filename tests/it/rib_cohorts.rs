@@ -1,6 +1,5 @@
 //! Update groups: whatever happens and however slowly somebody reads, everybody ends with the table
 //! that policy gives them, was told of nothing they did not have, and costs one encoding together.
-#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::collections::BTreeMap;
 

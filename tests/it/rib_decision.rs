@@ -1,5 +1,4 @@
 //! Laws of the decision process, over random sets of paths.
-#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use dunlin::net::{Asn, Prefix};
 use dunlin::rib::{DecisionConfig, MedMode, PeerIndex, PeerKind, Resolution, Rib, RibConfig, Step};

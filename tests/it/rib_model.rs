@@ -1,5 +1,4 @@
 //! The RIB against a model that is a plain map, under random operations.
-#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
