@@ -199,6 +199,11 @@ impl Dataplane {
         self.reconciler.target(prefix)
     }
 
+    /// All prefixes that are wanted or in the kernel by our doing; in no order.
+    pub fn prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.reconciler.prefixes()
+    }
+
     /// How many prefixes are in which state: one pass over the table.
     pub fn counts(&self) -> Counts {
         self.reconciler.counts()

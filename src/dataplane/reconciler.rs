@@ -443,6 +443,11 @@ impl Reconciler {
         counts
     }
 
+    /// All prefixes with an entry, in no order.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.table.iter().map(|(prefix, _)| prefix)
+    }
+
     /// The prefixes that do not do well, in order.
     pub fn troubled(&self) -> impl Iterator<Item = (Prefix, RouteState)> + '_ {
         self.troubles

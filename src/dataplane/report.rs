@@ -92,6 +92,27 @@ pub enum RouteState {
     },
 }
 
+impl fmt::Display for RouteState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Installed => f.write_str("installed"),
+            Self::Pending => f.write_str("pending"),
+            Self::Unresolved => f.write_str("unreachable: no next hop of it can be reached"),
+            Self::Stale => f.write_str("stale: left by a former process"),
+            Self::Conflict { protocol } => {
+                write!(f, "conflict: a route of protocol {protocol} stands there")
+            }
+            Self::Refused { errno, .. } => write!(f, "refused by the kernel: {errno}"),
+            Self::Fought { strikes, .. } => {
+                write!(
+                    f,
+                    "fought: another program removed it {strikes} times of late"
+                )
+            }
+        }
+    }
+}
+
 /// How many prefixes are in which state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {

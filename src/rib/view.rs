@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use super::attributes::AttributesRef;
 use super::decision::{Facts, Step};
 use super::path::{Path, Paths};
+use super::peer::PeerIndex;
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
 use super::table::Table;
 use super::{GroupStatus, Rib};
-use super::peer::PeerIndex;
 use crate::net::{Family, Prefix};
 
 /// A prefix and its paths, the selected ones first.

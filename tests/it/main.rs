@@ -1,14 +1,10 @@
 //! Integration tests: one binary, one module a subject.
-#![expect(missing_docs, reason = "tests document themselves by name")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config_golden;
 mod config_watch;
 mod lab_daemons;
 mod lab_plumbing;
-mod topology_laws;
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod rib_cohorts;
 mod rib_decision;
 mod rib_model;
@@ -25,6 +21,5 @@ mod topology_laws;
 mod wire_corpus;
 mod wire_fixtures;
 mod wire_laws;
-mod wire_fixtures;
 mod wire_text;
 mod wire_tshark;
