@@ -65,12 +65,8 @@ pub enum Command {
     /// Build a cluster with pods on this machine, in network namespaces, and show it working
     Lab(crate::lab::LabOptions),
     /// Parts of the lab that run inside its namespaces.
-    #[command(name = "lab-pod", hide = true)]
-    LabInside {
-        /// Passed through.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    #[command(name = crate::lab::INSIDE_COMMAND, hide = true)]
+    LabInside(crate::lab::InsideOptions),
     /// This node at a glance: sessions, routes, and what is wrong
     Status,
     /// All peers, or everything about one

@@ -9,6 +9,7 @@ use super::args::{Args, Command, Output, PeerOrder};
 use super::{Exit, peer_table, route_table};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Answer, Failure, Fib, Request, Routes, VERSION};
+use crate::net::Prefix;
 
 /// Prefixes asked for at a time: an answer of about a megabyte.
 const PAGE: usize = 2000;
@@ -80,7 +81,7 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
         | Command::Run(_)
         | Command::Check(_)
         | Command::Lab(_)
-        | Command::LabInside { .. } => Request::Version,
+        | Command::LabInside(_) => Request::Version,
     };
     let one = matches!(command, Command::Peers { name: Some(_) });
     print(&client.ask(&request)?, args.output, one)
@@ -145,60 +146,58 @@ fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem
 }
 
 fn routes(client: &mut Client, prefix: Option<&str>, output: Output) -> Result<ExitCode, Problem> {
-    let mut after = None;
     let mut whole = Routes {
         routes: Vec::new(),
         next: None,
     };
+    let mut after: Option<String> = None;
     loop {
-        let prefix = prefix.map(str::to_owned);
-        let page = match client.ask(&Request::Routes {
-            prefix,
-            after,
+        let request = Request::Routes {
+            prefix: prefix.map(str::to_owned),
+            after: after.take(),
             limit: PAGE,
-        })? {
-            Answer::Routes(page) => page,
-            other => return print(&other, output, false),
         };
-        after.clone_from(&page.next);
-        match output {
-            Output::Table => route_table::routes(&mut io::stdout().lock(), &page)?,
-            Output::Json => whole.routes.extend(page.routes),
+        match client.ask(&request)? {
+            Answer::Routes(page) => {
+                whole.routes.extend(page.routes);
+                after = page.next;
+            }
+            other => return print(&other, output, false),
         }
         if after.is_none() {
             break;
         }
     }
-    if output == Output::Json {
-        print_json(&Answer::Routes(whole))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    // Pages come in the order of the tables, which is none.
+    whole
+        .routes
+        .sort_by_cached_key(|route| route.prefix.parse::<Prefix>().ok());
+    print(&Answer::Routes(whole), output, false)
 }
 
 fn fib(client: &mut Client, output: Output) -> Result<ExitCode, Problem> {
-    let mut after = None;
     let mut whole = Fib {
         routes: Vec::new(),
         next: None,
     };
+    let mut after: Option<String> = None;
     loop {
-        let page = match client.ask(&Request::Fib { after, limit: PAGE })? {
-            Answer::Fib(page) => page,
-            other => return print(&other, output, false),
+        let request = Request::Fib {
+            after: after.take(),
+            limit: PAGE,
         };
-        after.clone_from(&page.next);
-        match output {
-            Output::Table => route_table::fib(&mut io::stdout().lock(), &page)?,
-            Output::Json => whole.routes.extend(page.routes),
+        match client.ask(&request)? {
+            Answer::Fib(page) => {
+                whole.routes.extend(page.routes);
+                after = page.next;
+            }
+            other => return print(&other, output, false),
         }
         if after.is_none() {
             break;
         }
     }
-    if output == Output::Json {
-        print_json(&Answer::Fib(whole))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    print(&Answer::Fib(whole), output, false)
 }
 
 fn print_json(value: &impl Serialize) -> io::Result<()> {

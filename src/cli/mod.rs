@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::{Args, Command};
+pub use args::{Args, Command, Output};
 
 /// Parses the process's arguments and does what they say.
 pub fn main() -> ExitCode {
@@ -21,8 +21,8 @@ pub fn main() -> ExitCode {
     match args.command {
         Command::Run(ref run) => crate::daemon::run(&run.config),
         Command::Check(ref check) => crate::daemon::check(&check.config, args.output),
-        Command::Lab(lab) => crate::lab::run(lab),
-        Command::LabInside { ref arguments } => crate::lab::run_inside(arguments),
+        Command::Lab(ref options) => crate::lab::run(options),
+        Command::LabInside(ref options) => crate::lab::run_inside(options),
         Command::Version if !args.socket_is_given() => ask::print_version(args.output),
         ref asked => ask::ask(asked, &args),
     }

@@ -44,12 +44,7 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         none_if_empty(&status.originated.join(", "))
     )?;
     for table in &status.tables {
-        let (destinations, paths) = (table.destinations, table.paths);
-        writeln!(
-            out,
-            "{:<12} {destinations} prefixes, {paths} paths",
-            table.family
-        )?;
+        writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
     if let Some(kernel) = &status.kernel {
         let Kernel {

@@ -47,7 +47,7 @@ pub enum Request {
     Routes {
         /// Only this prefix, or the best match of this address.
         prefix: Option<String>,
-        /// Goes on behind this prefix.
+        /// Goes on where the last page ended.
         after: Option<String>,
         /// At most so many prefixes.
         limit: usize,
@@ -149,7 +149,7 @@ pub struct Status {
     pub peers: usize,
     /// Of these, Established.
     pub established: usize,
-    /// Per family: destinations, paths.
+    /// Per family.
     pub tables: Vec<Table>,
     /// Kernel routes: wanted, in place, and what does not fit.
     pub kernel: Option<Kernel>,
@@ -170,9 +170,7 @@ pub struct Table {
     /// `ipv4-unicast` or `ipv6-unicast`.
     pub family: String,
     /// Prefixes with at least one path.
-    pub destinations: usize,
-    /// Paths.
-    pub paths: usize,
+    pub prefixes: usize,
 }
 
 /// The kernel side at a glance.
@@ -277,7 +275,7 @@ pub struct LastError {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Routes {
-    /// The destinations, by prefix.
+    /// The destinations; their order is the client's to make.
     pub routes: Vec<Route>,
     /// Ask again with this as `after`, if it is there.
     pub next: Option<String>,

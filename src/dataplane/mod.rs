@@ -25,3 +25,7 @@ pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
 pub use ownership::{Owner, Ownership};
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
+mod pending;
+#[cfg(feature = "daemon")]
+pub use pending::netlink;
+pub use pending::{Dataplane, Settings};

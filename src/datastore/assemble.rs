@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::problem::{Place, Problems};
-use super::records::{Record, Records};
+use super::records::{Record, Records, keepalive_too_long};
 use super::table::Source;
 use crate::net::{Family, Prefix, Prefix4, Prefix6, RouterId};
-use crate::topology::{BGP_PORT, Intent, Node, Peer, PeerScope, nearest};
+use crate::topology::{BGP_PORT, DEFAULT_HOLD_TIME, Intent, Node, Peer, PeerScope, nearest};
 
 /// An intent, and what is odd about its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,29 +141,38 @@ fn check_nodes(records: &Records, problems: &mut Problems) {
         if let Some(id) = node.value.router_id {
             ids.claim(id, "router id", (name, node.at("router-id")), problems);
         }
-        let alone = node.value.ipv4_address.is_none() && node.value.ipv6_address.is_none();
-        if alone && mesh && !records.incomplete {
+        let addressed = keys.iter().any(|(_, key)| node.mentions(key));
+        if mesh && !addressed {
             let message = format!("node {name} has no address, so no mesh session reaches it");
             problems.warning(node.at("name"), message);
         }
     }
-    // Identifiers that come from addresses can only collide with configured ones.
-    for node in records
-        .nodes
-        .iter()
-        .filter(|node| node.value.router_id.is_none())
-    {
-        let Some(network) = node.value.ipv4_address else {
-            continue;
-        };
-        if let Some((owner, at)) = ids.0.get(&network.ip().into()) {
+    // Equal addresses have been reported; so an identifier from an address can only be one that
+    // somebody configured, while one from a name can be anybody's.
+    let derived = || {
+        records
+            .nodes
+            .iter()
+            .filter(|node| node.value.router_id.is_none())
+    };
+    for node in derived().filter(|node| node.value.ipv4_address.is_some()) {
+        let (id, name) = (node.value.identifier(), &node.value.name);
+        if let Some((owner, at)) = ids.0.get(&id) {
             let message = format!(
-                "router id {} of {owner} is what node {} has from its address; give one another",
-                network.ip(),
-                node.value.name
+                "router id {id} of {owner} is what node {name} has from its address; give one \
+                 another"
             );
             problems.error(at, message);
         }
+    }
+    for node in derived().filter(|node| node.value.ipv4_address.is_some()) {
+        let owner = (node.value.name.as_str(), node.at("ipv4-address"));
+        ids.0.entry(node.value.identifier()).or_insert(owner);
+    }
+    for node in derived().filter(|node| node.value.ipv4_address.is_none()) {
+        let owner = (node.value.name.as_str(), node.at("name"));
+        let what = "this name has no router id of its own (set \"router-id\"):";
+        ids.claim(node.value.identifier(), what, owner, problems);
     }
 }
 
@@ -177,7 +186,7 @@ fn check_blocks(records: &Records, problems: &mut Problems) {
                 owner: &node.value.name,
                 place,
             });
-            if !records.incomplete && !pools.iter().any(|pool| pool.covers(*block)) {
+            if !records.pools_missing && !pools.iter().any(|pool| pool.covers(*block)) {
                 let near = pools.iter().filter(|pool| pool.family() == block.family());
                 let list: Vec<String> = near.map(ToString::to_string).collect();
                 let hint = if list.is_empty() {
@@ -254,11 +263,28 @@ fn check_peers(records: &Records, problems: &mut Problems) {
             let message = format!("peer {name} has the name of a node; the mesh needs it");
             problems.error(peer.at("name"), message);
         }
-        if !records.incomplete {
+        check_keepalive(records, peer, problems);
+        if !records.nodes_missing {
             check_scope(peer, &nodes, problems);
         }
     }
     check_ends(records, &nodes, problems);
+}
+
+/// A keepalive time of a peer's own may be too long for the hold time that it inherits.
+fn check_keepalive(records: &Records, peer: &Record<Peer>, problems: &mut Problems) {
+    let session = &peer.value.session;
+    let (Some(keepalive), None) = (session.keepalive_time, session.hold_time) else {
+        return;
+    };
+    let cluster = records
+        .bgp
+        .as_ref()
+        .and_then(|bgp| bgp.value.session.hold_time);
+    let hold = cluster.unwrap_or(DEFAULT_HOLD_TIME);
+    if let Some(message) = keepalive_too_long(keepalive, hold) {
+        problems.error(peer.at("keepalive-time"), message);
+    }
 }
 
 fn check_scope(peer: &Record<Peer>, nodes: &BTreeMap<&str, &Node>, problems: &mut Problems) {

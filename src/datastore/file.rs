@@ -49,8 +49,7 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
         }
     }
     if problems.has_errors() {
-        // The rest is checked all the same, so that one look shows it all. What a missing file
-        // might have held can't be told from what is wrong, so only its own errors count.
+        // What an unreadable file holds is missed by the others; to judge them would mislead.
         return Err(problems.sorted());
     }
     match read_cluster(&files) {

@@ -14,6 +14,7 @@ mod file;
 mod problem;
 mod records;
 pub(crate) mod scalar;
+mod schema;
 mod table;
 mod watch;
 

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use super::problem::{Place, Problems};
 use super::scalar::{self, one_of};
-use super::table::{Located, Schema, Source, TableReader};
+use super::schema::{BGP, FAMILIES, FILE, MODES, NODE, PEER, POLICIES, POOL};
+use super::table::{Located, Source, TableReader};
 use crate::net::{Asn, Prefix};
 use crate::topology::{
     BgpSettings, DEFAULT_HOLD_TIME, Families, Node, Peer, PeerAddress, PeerCapabilities,
-    PeerRoutes, PeerScope, PolicyKind, Pool, PoolMode, SessionSettings, SourceAddress, TtlRule,
+    PeerRoutes, PeerScope, Pool, PoolMode, SessionSettings, SourceAddress, TtlRule,
 };
 
 /// What the files hold, in their order, each table by itself.
@@ -21,8 +22,10 @@ pub(crate) struct Records {
     pub(crate) pools: Vec<Record<Pool>>,
     pub(crate) nodes: Vec<Record<Node>>,
     pub(crate) peers: Vec<Record<Peer>>,
-    /// Some table could not be read: what refers to it can't be judged.
-    pub(crate) incomplete: bool,
+    /// Some pool could not be read: whether a block lies in one can't be judged.
+    pub(crate) pools_missing: bool,
+    /// Some node could not be read: whether a name is one can't be judged.
+    pub(crate) nodes_missing: bool,
 }
 
 /// A record and the places of its values.
@@ -40,165 +43,27 @@ impl<T> Record<T> {
     pub(crate) fn at(&self, key: &str) -> &Place {
         self.values.get(key).unwrap_or(&self.place)
     }
+
+    /// Whether the table has a value for the key, though it may be wrong.
+    pub(crate) fn mentions(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
 }
-
-const FILE: Schema = Schema {
-    label: "the cluster file",
-    keys: &["bgp", "ip-pool", "node", "bgp-peer"],
-    unsupported: &["bgp-filter"],
-    ignored: &[],
-};
-
-const SESSION_KEYS: [&str; 4] = [
-    "hold-time",
-    "keepalive-time",
-    "connect-retry-time",
-    "max-restart-time",
-];
-
-const BGP: Schema = Schema {
-    label: "[bgp]",
-    keys: &[
-        "as-number",
-        "node-to-node-mesh-enabled",
-        "listen-port",
-        SESSION_KEYS[0],
-        SESSION_KEYS[1],
-        SESSION_KEYS[2],
-        SESSION_KEYS[3],
-    ],
-    unsupported: &[
-        "service-cluster-ips",
-        "service-external-ips",
-        "service-load-balancer-ips",
-        "service-load-balancer-aggregation",
-        "communities",
-        "prefix-advertisements",
-        "node-mesh-password",
-        "node-mesh-max-restart-time",
-        "bind-mode",
-        "local-workload-peering-ipv4",
-        "local-workload-peering-ipv6",
-        "program-cluster-routes",
-        "ipv4-normal-route-priority",
-        "ipv6-normal-route-priority",
-    ],
-    ignored: &["log-severity-screen", "ignored-interfaces"],
-};
-
-const POOL: Schema = Schema {
-    label: "[[ip-pool]]",
-    keys: &[
-        "name",
-        "cidr",
-        "ipip-mode",
-        "vxlan-mode",
-        "nat-outgoing",
-        "disabled",
-    ],
-    unsupported: &["disable-bgp-export", "encapsulation"],
-    // They steer the allocation of blocks, which is not dunlin's.
-    ignored: &[
-        "block-size",
-        "node-selector",
-        "namespace-selector",
-        "allowed-uses",
-        "assignment-mode",
-    ],
-};
-
-const NODE: Schema = Schema {
-    label: "[[node]]",
-    keys: &[
-        "name",
-        "ipv4-address",
-        "ipv6-address",
-        "as-number",
-        "router-id",
-        "listen-port",
-        "route-reflector-cluster-id",
-        "labels",
-        "blocks",
-    ],
-    unsupported: &[],
-    ignored: &[],
-};
-
-const PEER: Schema = Schema {
-    label: "[[bgp-peer]]",
-    keys: &[
-        "name",
-        "node",
-        "node-selector",
-        "peer-ip",
-        "as-number",
-        "local-as-number",
-        "passive",
-        "source-address",
-        "multihop",
-        "ttl-security",
-        "families",
-        "four-octet-as",
-        "extended-messages",
-        "import",
-        "export",
-        "next-hop-self",
-        "max-prefixes",
-        SESSION_KEYS[0],
-        SESSION_KEYS[1],
-        SESSION_KEYS[2],
-        SESSION_KEYS[3],
-    ],
-    unsupported: &[
-        "peer-selector",
-        "keep-original-next-hop",
-        "next-hop-mode",
-        "password",
-        "num-allowed-local-as-numbers",
-        "reachable-by",
-        "filters",
-        "local-workload-selector",
-        "reverse-peering",
-    ],
-    ignored: &[],
-};
-
-const MODES: &[(&str, PoolMode)] = &[
-    ("Never", PoolMode::Never),
-    ("Always", PoolMode::Always),
-    ("CrossSubnet", PoolMode::CrossSubnet),
-];
-const POLICIES: &[(&str, PolicyKind)] = &[
-    ("safe", PolicyKind::Safe),
-    ("accept-all", PolicyKind::AcceptAll),
-    ("none", PolicyKind::None),
-];
-const FAMILIES: &[(&str, Families)] = &[
-    (
-        "ipv4",
-        Families {
-            ipv4: true,
-            ipv6: false,
-        },
-    ),
-    (
-        "ipv6",
-        Families {
-            ipv4: false,
-            ipv6: true,
-        },
-    ),
-];
 
 impl Records {
     /// Reads one file into what the others gave.
     pub(crate) fn read(&mut self, source: &Source<'_>, problems: &mut Problems) {
         let mut found = Problems::default();
-        if let Some(table) = source.parse(&mut found) {
-            let root = TableReader::new(source, &FILE, source.whole(), &table, &mut found);
+        let table = source.parse(&mut found);
+        let root = table
+            .as_ref()
+            .map(|table| TableReader::new(source, &FILE, source.whole(), table, &mut found));
+        // A misspelled [[node]] is a key that the file does not have.
+        self.pools_missing |= found.has_errors();
+        self.nodes_missing |= found.has_errors();
+        if let Some(root) = root {
             self.read_root(&root, &mut found);
         }
-        self.incomplete |= found.has_errors();
         problems.append(found);
     }
 
@@ -218,13 +83,21 @@ impl Records {
                 }
             }
         }
-        for table in root.tables("ip-pool", &POOL, problems) {
-            self.pools.extend(read_pool(&table, problems));
+        let tables = root.tables("ip-pool", &POOL, problems);
+        self.pools_missing |= !tables.complete;
+        for table in tables.readers {
+            let pool = read_pool(&table, problems);
+            self.pools_missing |= pool.is_none();
+            self.pools.extend(pool);
         }
-        for table in root.tables("node", &NODE, problems) {
-            self.nodes.extend(read_node(&table, problems));
+        let tables = root.tables("node", &NODE, problems);
+        self.nodes_missing |= !tables.complete;
+        for table in tables.readers {
+            let node = read_node(&table, problems);
+            self.nodes_missing |= node.is_none();
+            self.nodes.extend(node);
         }
-        for table in root.tables("bgp-peer", &PEER, problems) {
+        for table in root.tables("bgp-peer", &PEER, problems).readers {
             self.peers.extend(read_peer(&table, problems));
         }
     }
@@ -254,6 +127,12 @@ impl Places {
 }
 
 fn read_bgp(table: &TableReader<'_>, problems: &mut Problems) -> BgpSettings {
+    let session = read_session(table, problems);
+    if let (Some(keepalive), None) = (session.keepalive_time, session.hold_time)
+        && let Some(message) = keepalive_too_long(keepalive, DEFAULT_HOLD_TIME)
+    {
+        problems.error(&table.key_place("keepalive-time"), message);
+    }
     let defaults = BgpSettings::default();
     let mesh = table.read("node-to-node-mesh-enabled", scalar::boolean, problems);
     BgpSettings {
@@ -262,7 +141,7 @@ fn read_bgp(table: &TableReader<'_>, problems: &mut Problems) -> BgpSettings {
         node_to_node_mesh_enabled: plain(mesh).unwrap_or(defaults.node_to_node_mesh_enabled),
         listen_port: plain(table.read("listen-port", scalar::port, problems))
             .unwrap_or(defaults.listen_port),
-        session: read_session(table, problems),
+        session,
     }
 }
 
@@ -275,17 +154,10 @@ fn read_session(table: &TableReader<'_>, problems: &mut Problems) -> SessionSett
     let keepalive = table.read("keepalive-time", scalar::keepalive_time, problems);
     let connect = table.read("connect-retry-time", scalar::connect_retry_time, problems);
     let restart = table.read("max-restart-time", scalar::restart_time, problems);
-    if let Some(keepalive) = &keepalive {
-        let hold = hold.as_ref().map_or(DEFAULT_HOLD_TIME, |hold| hold.value);
-        if hold > 0 && keepalive.value >= hold {
-            let message = format!(
-                "\"keepalive-time\" of {} s with a hold time of {hold} s: the other end would \
-                 give up before each KEEPALIVE; expected less, best {} s",
-                keepalive.value,
-                hold / 3
-            );
-            problems.error(&keepalive.place, message);
-        }
+    if let (Some(hold), Some(keepalive)) = (&hold, &keepalive)
+        && let Some(message) = keepalive_too_long(keepalive.value, hold.value)
+    {
+        problems.error(&keepalive.place, message);
     }
     if let Some(restart) = &restart {
         let message = "\"max-restart-time\" has no effect in this version, which has no graceful \
@@ -298,6 +170,18 @@ fn read_session(table: &TableReader<'_>, problems: &mut Problems) -> SessionSett
         connect_retry_time: plain(connect),
         max_restart_time: plain(restart),
     }
+}
+
+/// What to say of a keepalive time that the hold time does not leave room for.
+pub(crate) fn keepalive_too_long(keepalive: u16, hold: u16) -> Option<String> {
+    let message = || {
+        let third = hold / 3;
+        format!(
+            "\"keepalive-time\" of {keepalive} s with a hold time of {hold} s: the other end \
+             would give up before each KEEPALIVE; expected less, best {third} s"
+        )
+    };
+    (hold > 0 && keepalive >= hold).then(message)
 }
 
 fn read_pool(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<Pool>> {
@@ -385,6 +269,15 @@ fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
         labels,
         blocks,
     };
+    for key in ["ipv4-address", "ipv6-address"]
+        .into_iter()
+        .filter(|key| table.has(key))
+    {
+        places
+            .values
+            .entry(key)
+            .or_insert_with(|| table.key_place(key));
+    }
     Some(places.record(table, node, block_places))
 }
 
@@ -398,6 +291,11 @@ fn read_peer(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
     let source = table.read("source-address", scalar::source_address, problems);
     let ttl = read_ttl(table, problems);
     let session = read_session(table, problems);
+    if table.has("keepalive-time") {
+        places
+            .values
+            .insert("keepalive-time", table.key_place("keepalive-time"));
+    }
     let capabilities = read_capabilities(table, problems);
     let routes = read_routes(table, problems);
     let name = places.note("name", table.require("name", scalar::name, problems));
@@ -483,6 +381,7 @@ fn read_ttl(table: &TableReader<'_>, problems: &mut Problems) -> TtlRule {
 
 fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCapabilities {
     let defaults = PeerCapabilities::default();
+    let before = problems.len();
     let list = table.read_list("families", one_of(FAMILIES), problems);
     let families = list.map(|list| {
         list.iter().fold(
@@ -496,12 +395,12 @@ fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCa
             },
         )
     });
-    if families
-        == Some(Families {
-            ipv4: false,
-            ipv6: false,
-        })
-    {
+    let none = Families {
+        ipv4: false,
+        ipv6: false,
+    };
+    // Elements that could not be read have been noted already.
+    if families == Some(none) && problems.len() == before {
         let message = "\"families\" has none; a session needs \"ipv4\", \"ipv6\" or both";
         problems.error(&table.key_place("families"), message);
     }

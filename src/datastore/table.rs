@@ -49,6 +49,13 @@ pub(crate) struct TableReader<'a> {
     values: BTreeMap<String, (Place, &'a Spanned<DeValue<'a>>)>,
 }
 
+/// The tables of an array.
+pub(crate) struct Tables<'a> {
+    pub(crate) readers: Vec<TableReader<'a>>,
+    /// Whether nothing but tables was there.
+    pub(crate) complete: bool,
+}
+
 impl<T> Located<T> {
     /// Another value at the same place.
     pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Located<U> {
@@ -120,7 +127,10 @@ impl<'a> TableReader<'a> {
         problems: &mut Problems,
     ) -> Self {
         let mut values = BTreeMap::new();
-        for (key, value) in table {
+        // The table is sorted by key; what stands first in the file is the first of duplicates.
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
             let at = source.place(&key.span());
             let written: &str = key.get_ref();
             let word = kebab(written);
@@ -230,7 +240,7 @@ impl<'a> TableReader<'a> {
         key: &'static str,
         schema: &'static Schema,
         problems: &mut Problems,
-    ) -> Option<TableReader<'a>> {
+    ) -> Option<Self> {
         let (_, value) = self.values.get(key)?;
         let place = self.source.place(&value.span());
         if let DeValue::Table(table) = value.get_ref() {
@@ -250,15 +260,19 @@ impl<'a> TableReader<'a> {
         None
     }
 
-    /// The tables of an array such as `[[node]]`.
+    /// The tables of an array such as `[[node]]`; what is no table is noted.
     pub(crate) fn tables(
         &self,
         key: &'static str,
         schema: &'static Schema,
         problems: &mut Problems,
-    ) -> Vec<TableReader<'a>> {
+    ) -> Tables<'a> {
+        let mut tables = Tables {
+            readers: Vec::new(),
+            complete: true,
+        };
         let Some((_, value)) = self.values.get(key) else {
-            return Vec::new();
+            return tables;
         };
         let label = schema.label;
         let DeValue::Array(items) = value.get_ref() else {
@@ -271,25 +285,22 @@ impl<'a> TableReader<'a> {
                 &place,
                 format!("expected {label}, found {}{hint}", found(value)),
             );
-            return Vec::new();
+            return Tables {
+                complete: false,
+                ..tables
+            };
         };
-        let mut readers = Vec::new();
         for item in items.iter() {
             let place = self.source.place(&item.span());
-            match item.get_ref() {
-                DeValue::Table(table) => {
-                    readers.push(TableReader::new(
-                        self.source,
-                        schema,
-                        place,
-                        table,
-                        problems,
-                    ));
-                }
-                _ => problems.error(&place, format!("expected {label}, found {}", found(item))),
+            if let DeValue::Table(table) = item.get_ref() {
+                let reader = TableReader::new(self.source, schema, place, table, problems);
+                tables.readers.push(reader);
+            } else {
+                problems.error(&place, format!("expected {label}, found {}", found(item)));
+                tables.complete = false;
             }
         }
-        readers
+        tables
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Watcher {
     inotify: AsyncFd<Inotify>,
     watched: BTreeMap<PathBuf, WatchDescriptor>,
     seen: Fingerprint,
+    /// Events were taken out, and nobody has looked since.
+    woken: bool,
     buffer: Vec<u8>,
 }
 
@@ -54,6 +56,7 @@ impl Watcher {
             inotify: register(Inotify::init()?)?,
             watched: BTreeMap::new(),
             seen: Vec::new(),
+            woken: false,
             buffer: vec![0; BUFFER],
             path,
         };
@@ -71,6 +74,7 @@ impl Watcher {
             // First the watches, then the look: what happens in between wakes us again.
             self.watch()?;
             let now = fingerprint(&self.path);
+            self.woken = false;
             if now != self.seen {
                 self.seen = now;
                 return Ok(());
@@ -80,7 +84,9 @@ impl Watcher {
 
     /// Waits for the first event, and then for the quiet after the last.
     async fn settle(&mut self) -> io::Result<()> {
-        while !self.events().await? {}
+        while !self.woken {
+            self.events().await?;
+        }
         let end = Instant::now() + AT_MOST;
         while Instant::now() < end {
             match timeout(QUIET, timeout_at(end, self.events())).await {
@@ -93,8 +99,8 @@ impl Watcher {
         Ok(())
     }
 
-    /// Takes the events that there are, and says whether one of them matters.
-    async fn events(&mut self) -> io::Result<bool> {
+    /// Takes the events that there are, and notes whether one of them matters.
+    async fn events(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.inotify.readable_mut().await?;
             let folders: BTreeMap<&WatchDescriptor, &Path> = self
@@ -112,7 +118,10 @@ impl Watcher {
             });
             match read {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(result) => return result,
+                Ok(result) => {
+                    self.woken |= result?;
+                    return Ok(());
+                }
                 Err(_would_block) => {}
             }
         }
@@ -243,5 +252,41 @@ fn collect(path: &Path, folders: &mut BTreeSet<PathBuf>) {
     folders.extend(at.parent().map(Path::to_owned));
     if at.is_dir() {
         folders.insert(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_of_a_file_are_not_its_changes() {
+        let folder = std::env::temp_dir().join(format!("dunlin-watch-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("cluster.toml");
+        fs::write(&path, "[bgp]").unwrap();
+        let before = fingerprint(&path);
+        fs::write(folder.join("other.toml"), "[bgp]").unwrap();
+        let with_neighbour = fingerprint(&path);
+        fs::write(&path, "# another size").unwrap();
+        let after = fingerprint(&path);
+        let watched = folders(&path);
+        fs::remove_dir_all(&folder).unwrap();
+
+        assert_eq!(before, with_neighbour);
+        assert_ne!(before, after);
+        assert!(watched.contains(&folder));
+        assert_eq!(fingerprint(&path), [], "gone is a state, too");
+    }
+
+    #[test]
+    fn links_in_a_circle_end() {
+        let folder = std::env::temp_dir().join(format!("dunlin-circle-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink("b", folder.join("a")).unwrap();
+        std::os::unix::fs::symlink("a", folder.join("b")).unwrap();
+        let watched = folders(&folder.join("a"));
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(watched, [folder].into());
     }
 }

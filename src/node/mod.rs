@@ -1,1 +1,229 @@
-//! Under construction.
+//! One node: its speaker and its dataplane behind one face. Pure; the daemon runs one of it.
+//!
+//! The speaker says what is forwarded and which next hops it needs; the dataplane says which of them
+//! can be reached and what the kernel has to do. [`Node::settle`] carries the words between them
+//! until neither has anything new.
+//!
+//! What always holds: without a kernel (`kernel_routes = false`) nothing is asked of one and every
+//! next hop counts as reachable. Routes that a former process left are deleted only after every peer
+//! that is up has sent all it has, and at the latest [`CONVERGENCE_LIMIT`] after the start.
+
+use std::net::IpAddr;
+
+use crate::dataplane::{self, Dataplane, Forwarding, KernelInput, NextHop, Op};
+use crate::rib::{ForwardingChange, Tracked};
+use crate::session::{ConnectionId, DialError, StopReason};
+use crate::speaker::{self, Replanned, SocketTerms, Speaker};
+use crate::time::{Duration, Instant};
+use crate::topology::Plan;
+use crate::wire::error::HeaderError;
+
+/// How long routes of a former process may wait for peers that are not up.
+pub const CONVERGENCE_LIMIT: Duration = Duration::from_secs(30);
+
+/// What is the same for all plans.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The speaker's.
+    pub speaker: speaker::Settings,
+    /// Whether routes are installed.
+    pub kernel_routes: bool,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A dial succeeded.
+    Connected(ConnectionId, IpAddr),
+    /// A dial failed.
+    DialFailed(ConnectionId, DialError),
+    /// Whole messages arrived.
+    Received(ConnectionId, &'a [u8]),
+    /// A header made no sense.
+    BadHeader(ConnectionId, HeaderError),
+    /// Octets have left.
+    Sent(ConnectionId, usize),
+    /// A connection is gone.
+    Closed(ConnectionId, Option<String>),
+    /// The kernel said something.
+    Kernel(KernelInput),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// By the transport.
+    Transport(speaker::Output),
+    /// By the kernel.
+    Kernel(Op),
+}
+
+/// The node.
+#[derive(Debug)]
+pub struct Node {
+    speaker: Speaker,
+    dataplane: Option<Dataplane>,
+    started: Instant,
+    converged: bool,
+}
+
+impl Node {
+    /// A node that carries out `plan` from `now` on.
+    pub fn new(now: Instant, settings: Settings, plan: Plan) -> Self {
+        Self {
+            speaker: Speaker::new(now, settings.speaker, plan),
+            dataplane: settings
+                .kernel_routes
+                .then(|| Dataplane::new(dataplane::Settings::default())),
+            started: now,
+            converged: false,
+        }
+    }
+
+    /// Something has happened. Call [`settle`](Self::settle) after the last of several inputs.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        let speaker = &mut self.speaker;
+        match input {
+            Input::Connected(connection, local) => speaker.connected(now, connection, local),
+            Input::DialFailed(connection, error) => speaker.dial_failed(now, connection, error),
+            Input::Received(connection, messages) => speaker.received(now, connection, messages),
+            Input::BadHeader(connection, error) => speaker.bad_header(now, connection, error),
+            Input::Sent(connection, octets) => speaker.sent(now, connection, octets),
+            Input::Closed(connection, error) => speaker.closed(now, connection, error),
+            Input::Kernel(input) => {
+                if let Some(dataplane) = &mut self.dataplane {
+                    dataplane.handle(now, input);
+                }
+            }
+        }
+    }
+
+    /// Somebody connected: what to serve the connection with, or `None` to refuse it.
+    pub fn accepted(
+        &mut self,
+        now: Instant,
+        remote: IpAddr,
+        local: IpAddr,
+    ) -> Option<(ConnectionId, SocketTerms)> {
+        self.speaker.accepted(now, remote, local)
+    }
+
+    /// A new plan.
+    pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
+        self.speaker.replan(now, plan)
+    }
+
+    /// Carries changes between the speaker and the dataplane, and makes bytes for whoever can take
+    /// them.
+    pub fn settle(&mut self, now: Instant) {
+        if let Some(dataplane) = &mut self.dataplane {
+            while let Some(tracked) = self.speaker.poll_tracked() {
+                match tracked {
+                    Tracked::Track(address) => dataplane.track(&NextHop::routed(address)),
+                    Tracked::Untrack(address) => dataplane.untrack(&NextHop::routed(address)),
+                }
+            }
+            let mut resolutions = Vec::new();
+            while let Some((hop, resolution)) = dataplane.poll_resolution() {
+                resolutions.push((hop.address, resolved(&resolution)));
+            }
+            self.speaker.next_hops_resolved(&resolutions);
+        }
+        self.forward(now);
+        self.speaker.flush(now);
+        self.notice_convergence(now);
+    }
+
+    /// What to do next; call until it says nothing.
+    pub fn poll(&mut self, now: Instant) -> Option<Output> {
+        if let Some(output) = self.speaker.poll() {
+            return Some(Output::Transport(output));
+        }
+        self.dataplane.as_mut()?.poll(now).map(Output::Kernel)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let dataplane = self.dataplane.as_ref();
+        let settling = dataplane.filter(|_| !self.converged);
+        let limit = settling.map(|_| self.started + CONVERGENCE_LIMIT);
+        let repair = dataplane.and_then(Dataplane::next_timeout);
+        [self.speaker.next_timeout(), limit, repair]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Runs the timers that are due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.speaker.handle_timeout(now);
+        if let Some(dataplane) = &mut self.dataplane {
+            dataplane.handle_timeout(now);
+        }
+    }
+
+    /// Ends all sessions; routes stay where they are.
+    pub fn stop(&mut self, now: Instant, reason: &StopReason) {
+        self.speaker.stop(now, reason);
+    }
+
+    /// The speaker, to look at.
+    pub fn speaker(&self) -> &Speaker {
+        &self.speaker
+    }
+
+    /// The speaker, for an operator's orders.
+    pub fn speaker_mut(&mut self) -> &mut Speaker {
+        &mut self.speaker
+    }
+
+    /// The dataplane, to look at.
+    pub fn dataplane(&self) -> Option<&Dataplane> {
+        self.dataplane.as_ref()
+    }
+
+    fn forward(&mut self, now: Instant) {
+        while let Some((prefix, change)) = self.speaker.poll_forwarding() {
+            let Some(dataplane) = &mut self.dataplane else {
+                continue;
+            };
+            match change {
+                ForwardingChange::Withdrawn => dataplane.unwant(now, prefix),
+                ForwardingChange::Paths(paths) if paths.iter().any(|p| p.peer.is_local()) => {
+                    dataplane.want(now, prefix, Forwarding::Blackhole);
+                }
+                ForwardingChange::Paths(paths) => {
+                    let hops = paths.iter().filter_map(|path| path.next_hop);
+                    let hops = hops.map(|hop| NextHop::routed(hop.address)).collect();
+                    dataplane.want(now, prefix, Forwarding::Via(hops));
+                }
+            }
+        }
+    }
+
+    fn notice_convergence(&mut self, now: Instant) {
+        let Some(dataplane) = self.dataplane.as_mut().filter(|_| !self.converged) else {
+            return;
+        };
+        let (peers, up) = self.speaker.sessions();
+        let all_heard = up == peers && self.speaker.heard_all();
+        if all_heard || now.since(self.started) >= CONVERGENCE_LIMIT {
+            self.converged = true;
+            dataplane.converged();
+            tracing::info!(
+                peers,
+                up,
+                "converged: routes of a former process that nobody confirmed go"
+            );
+        }
+    }
+}
+
+fn resolved(resolution: &dataplane::Resolution) -> crate::rib::Resolution {
+    match resolution {
+        dataplane::Resolution::Unreachable(_) => crate::rib::Resolution::Unreachable,
+        dataplane::Resolution::Reachable { metric, .. } => {
+            crate::rib::Resolution::Reachable { metric: *metric }
+        }
+    }
+}

@@ -14,15 +14,8 @@ use std::hash::BuildHasher as _;
 use super::chunks::Chunks;
 use super::next_hop::{NextHopId, NextHopTable};
 use super::raw_cache::RawCache;
+use crate::wire::attribute::community::{LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED};
 use crate::wire::attribute::{NextHop, Origin, PathAttributes};
-
-/// Well-known communities (RFC 1997).
-const NO_EXPORT: u32 = 0xFFFF_FF01;
-const NO_ADVERTISE: u32 = 0xFFFF_FF02;
-const NO_EXPORT_SUBCONFED: u32 = 0xFFFF_FF03;
-
-/// LLGR_STALE (RFC 9494 §4.1).
-const LLGR_STALE: u32 = 0xFFFF_0006;
 
 /// An interned set of attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,7 +121,12 @@ impl AttributeStore {
     }
 
     fn intern_canonical(&mut self, canonical: &[u8], attributes: &PathAttributes) -> AttributesId {
-        let Self { entries, index, hasher, .. } = self;
+        let Self {
+            entries,
+            index,
+            hasher,
+            ..
+        } = self;
         let hash = hasher.hash_one(canonical);
         let equal = |&id: &u32| entries.get(id).is_some_and(|e| e.bytes() == canonical);
         let rehash = |&id: &u32| hasher.hash_one(entries.get(id).map_or(&[][..], Entry::bytes));
@@ -143,7 +141,11 @@ impl AttributeStore {
             TableEntry::Vacant(place) => place,
         };
         let hot = Hot::of(attributes, self.next_hops.acquire(attributes.next_hop));
-        let entry = Entry { canonical: Some(canonical.into()), hot, refs: 1 };
+        let entry = Entry {
+            canonical: Some(canonical.into()),
+            hot,
+            refs: 1,
+        };
         let id = match entries.get_mut(self.free) {
             Some(free) => {
                 let id = self.free;
@@ -168,13 +170,17 @@ impl AttributeStore {
 
     /// Gives one reference back; the last one removes the set.
     pub fn release(&mut self, id: AttributesId) {
-        let Some(entry) = self.entries.get_mut(id.0) else { return };
+        let Some(entry) = self.entries.get_mut(id.0) else {
+            return;
+        };
         debug_assert!(entry.canonical.is_some(), "released once too often");
         entry.refs -= 1;
         if entry.refs > 0 {
             return;
         }
-        let Some(canonical) = entry.canonical.take() else { return };
+        let Some(canonical) = entry.canonical.take() else {
+            return;
+        };
         entry.refs = self.free;
         let next_hop = entry.hot.next_hop;
         self.free = id.0;
@@ -190,7 +196,10 @@ impl AttributeStore {
     /// The set behind a number that is still referenced.
     pub fn get(&self, id: AttributesId) -> Option<AttributesRef<'_>> {
         let entry = self.entries.get(id.0)?;
-        entry.canonical.is_some().then_some(AttributesRef { entry, id })
+        entry
+            .canonical
+            .is_some()
+            .then_some(AttributesRef { entry, id })
     }
 
     /// The number of a block of attributes that was parsed before, with one reference for the
@@ -307,17 +316,23 @@ impl AttributesRef<'_> {
 
     /// LOCAL_PREF, if there.
     pub fn local_pref(self) -> Option<u32> {
-        self.flags().contains(AttributeFlags::LOCAL_PREF).then_some(self.entry.hot.local_pref)
+        self.flags()
+            .contains(AttributeFlags::LOCAL_PREF)
+            .then_some(self.entry.hot.local_pref)
     }
 
     /// MULTI_EXIT_DISC, if there.
     pub fn med(self) -> Option<u32> {
-        self.flags().contains(AttributeFlags::MED).then_some(self.entry.hot.med)
+        self.flags()
+            .contains(AttributeFlags::MED)
+            .then_some(self.entry.hot.med)
     }
 
     /// ORIGINATOR_ID, if there.
     pub fn originator_id(self) -> Option<u32> {
-        self.flags().contains(AttributeFlags::ORIGINATOR).then_some(self.entry.hot.originator_id)
+        self.flags()
+            .contains(AttributeFlags::ORIGINATOR)
+            .then_some(self.entry.hot.originator_id)
     }
 
     /// The AS that MED is compared within, 0 for a path from inside.
@@ -343,5 +358,83 @@ impl AttributesRef<'_> {
     /// Its next hop in the store's table.
     pub const fn next_hop(self) -> NextHopId {
         self.entry.hot.next_hop
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::attribute::AsPath;
+
+    fn sample(med: u32) -> PathAttributes {
+        PathAttributes {
+            as_path: AsPath::sequence(vec![crate::net::Asn(65001)]),
+            med: Some(med),
+            next_hop: Some(NextHop::new("2001:db8::1".parse().unwrap())),
+            communities: vec![NO_EXPORT],
+            ..PathAttributes::default()
+        }
+    }
+
+    #[test]
+    fn a_set_is_stored_once_comes_back_whole_and_goes_with_its_last_reference() {
+        let mut store = AttributeStore::new(7, false);
+        let id = store.intern(&sample(1));
+        assert_eq!(store.intern(&sample(1)), id);
+        let other = store.intern(&sample(2));
+        assert_ne!(other, id);
+        assert_eq!(store.len(), 2);
+        let set = store.get(id).unwrap();
+        assert_eq!(set.decode(), sample(1));
+        assert_eq!(
+            (set.med(), set.local_pref(), set.as_path_len()),
+            (Some(1), None, 1)
+        );
+        assert!(set.flags().contains(AttributeFlags::NO_EXPORT));
+        store.release(id);
+        assert!(store.get(id).is_some());
+        store.release(id);
+        assert!(store.get(id).is_none());
+        assert_eq!(store.intern(&sample(3)), id, "numbers are used again");
+        store.release(other);
+        store.release(id);
+        assert!(store.is_empty());
+        assert_eq!(store.next_hops().iter().count(), 0);
+    }
+
+    #[test]
+    fn raw_blocks_are_found_by_all_that_parsing_depends_on() {
+        let mut store = AttributeStore::new(7, false);
+        let id = store.intern(&sample(1));
+        let hop = sample(1).next_hop;
+        store.remember_raw(1, b"block", hop, id);
+        assert_eq!(store.lookup_raw(1, b"block", hop), Some(id));
+        assert_eq!(store.lookup_raw(2, b"block", hop), None);
+        assert_eq!(store.lookup_raw(1, b"other", hop), None);
+        assert_eq!(store.lookup_raw(1, b"block", None), None);
+        store.release(id);
+        store.release(id);
+        assert_eq!(store.len(), 1, "the cache holds it");
+        store.forget_raw();
+        assert!(store.is_empty());
+    }
+
+    #[test]
+    fn the_cache_of_raw_blocks_is_bounded() {
+        let mut store = AttributeStore::new(7, false);
+        for n in 0..5000 {
+            let id = store.intern(&sample(n));
+            store.remember_raw(0, &n.to_be_bytes(), None, id);
+            store.release(id);
+        }
+        assert!(store.len() <= 1024, "{}", store.len());
+        store.remember_raw(0, &[0; 4000], None, AttributesId(0));
+        assert_eq!(store.lookup_raw(0, &[0; 4000], None), None);
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Hot>(), 28);
+        assert!(size_of::<Entry>() <= 48);
     }
 }

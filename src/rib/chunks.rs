@@ -14,7 +14,10 @@ pub(crate) struct Chunks<T> {
 
 impl<T> Default for Chunks<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), len: 0 }
+        Self {
+            chunks: Vec::new(),
+            len: 0,
+        }
     }
 }
 
@@ -25,12 +28,16 @@ impl<T> Chunks<T> {
 
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.chunks.get((index >> SHIFT) as usize)?.get(index as usize & (CHUNK - 1))
+        self.chunks
+            .get((index >> SHIFT) as usize)?
+            .get(index as usize & (CHUNK - 1))
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.chunks.get_mut((index >> SHIFT) as usize)?.get_mut(index as usize & (CHUNK - 1))
+        self.chunks
+            .get_mut((index >> SHIFT) as usize)?
+            .get_mut(index as usize & (CHUNK - 1))
     }
 
     /// Appends and gives the index.
@@ -55,7 +62,10 @@ impl<T> Chunks<T> {
 
     /// Bytes allocated.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<T>()).sum()
+        self.chunks
+            .iter()
+            .map(|chunk| chunk.capacity() * size_of::<T>())
+            .sum()
     }
 }
 
@@ -71,8 +81,13 @@ const PAGE: usize = 1024;
 impl SparseU32 {
     #[inline]
     pub(crate) fn get(&self, index: u32) -> u32 {
-        let page = self.pages.get(index as usize / PAGE).and_then(Option::as_ref);
-        page.and_then(|page| page.get(index as usize % PAGE)).copied().unwrap_or(0)
+        let page = self
+            .pages
+            .get(index as usize / PAGE)
+            .and_then(Option::as_ref);
+        page.and_then(|page| page.get(index as usize % PAGE))
+            .copied()
+            .unwrap_or(0)
     }
 
     #[inline]
@@ -84,13 +99,40 @@ impl SparseU32 {
             }
             self.pages.resize(number + 1, None);
         }
-        let Some(page) = self.pages.get_mut(number) else { return };
+        let Some(page) = self.pages.get_mut(number) else {
+            return;
+        };
         if page.is_none() && value == 0 {
             return;
         }
         let page = page.get_or_insert_with(|| Box::new([0; PAGE]));
         if let Some(place) = page.get_mut(index as usize % PAGE) {
             *place = value;
+        }
+    }
+
+    /// All that was ever in a page that is there, zeros included.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let pages = self.pages.iter().flatten();
+        pages.flat_map(|page| page.iter().copied())
+    }
+
+    /// Takes over what `other` has where this has 0.
+    pub(crate) fn fill_from(&mut self, other: &Self) {
+        if self.pages.len() < other.pages.len() {
+            self.pages.resize(other.pages.len(), None);
+        }
+        for (mine, theirs) in self.pages.iter_mut().zip(&other.pages) {
+            let Some(theirs) = theirs else { continue };
+            let Some(mine) = mine else {
+                *mine = Some(theirs.clone());
+                continue;
+            };
+            for (mine, theirs) in mine.iter_mut().zip(theirs.iter()) {
+                if *mine == 0 {
+                    *mine = *theirs;
+                }
+            }
         }
     }
 
@@ -129,7 +171,9 @@ impl IdQueue {
 
     #[inline]
     pub(crate) fn contains(&self, id: u32) -> bool {
-        self.bits.get(id as usize / 64).is_some_and(|word| word & (1 << (id % 64)) != 0)
+        self.bits
+            .get(id as usize / 64)
+            .is_some_and(|word| word & (1 << (id % 64)) != 0)
     }
 
     pub(crate) fn pop(&mut self) -> Option<u32> {
@@ -166,7 +210,9 @@ impl IdQueue {
         if number >= self.bits.len() {
             self.bits.resize(number + 1, 0);
         }
-        let Some(word) = self.bits.get_mut(number) else { return false };
+        let Some(word) = self.bits.get_mut(number) else {
+            return false;
+        };
         let bit = 1 << (id % 64);
         let new = *word & bit == 0;
         *word |= bit;

@@ -71,6 +71,28 @@ pub enum Step {
     PathId,
 }
 
+impl core::fmt::Display for Step {
+    /// Why a path is not the best one, in words for people.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Rejected => "not accepted by the import policy",
+            Self::NextHop => "its next hop can't be reached",
+            Self::LongLivedStale => "it is long-lived stale",
+            Self::LocalPref => "lower local preference",
+            Self::Local => "this node originates the prefix itself",
+            Self::AsPath => "longer AS path",
+            Self::Origin => "worse origin",
+            Self::Med => "higher MED",
+            Self::Ebgp => "iBGP, and another path is eBGP",
+            Self::Metric => "its next hop is farther",
+            Self::Originator => "higher originator or router id",
+            Self::ClusterList => "longer cluster list",
+            Self::PeerAddress => "higher peer address",
+            Self::PathId => "higher path identifier",
+        })
+    }
+}
+
 /// What the decision process may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecisionConfig {
@@ -82,7 +104,10 @@ pub struct DecisionConfig {
 
 impl Default for DecisionConfig {
     fn default() -> Self {
-        Self { med: MedMode::default(), max_paths: 1 }
+        Self {
+            med: MedMode::default(),
+            max_paths: 1,
+        }
     }
 }
 
@@ -110,8 +135,13 @@ struct Candidate {
     path_id: u32,
 }
 
-const BEFORE_MED: [Step; 5] =
-    [Step::LongLivedStale, Step::LocalPref, Step::Local, Step::AsPath, Step::Origin];
+const BEFORE_MED: [Step; 5] = [
+    Step::LongLivedStale,
+    Step::LocalPref,
+    Step::Local,
+    Step::AsPath,
+    Step::Origin,
+];
 const AFTER_MED: [Step; 2] = [Step::Ebgp, Step::Metric];
 const TIE: [Step; 2] = [Step::Originator, Step::ClusterList];
 
@@ -179,7 +209,11 @@ pub(crate) fn eligible(path: &Path, facts: Facts<'_>) -> bool {
     path.accepted
         && facts.store.get(path.attributes).is_some_and(|attributes| {
             path.peer.is_local()
-                || facts.store.next_hops().metric(attributes.next_hop()).is_some()
+                || facts
+                    .store
+                    .next_hops()
+                    .metric(attributes.next_hop())
+                    .is_some()
         })
 }
 
@@ -227,7 +261,9 @@ fn keep_lowest<K: Ord>(
     if alive.len() < 2 {
         return;
     }
-    let Some(lowest) = alive.iter().map(&key).min() else { return };
+    let Some(lowest) = alive.iter().map(&key).min() else {
+        return;
+    };
     alive.retain(|candidate| {
         let keep = key(candidate) == lowest;
         if !keep {
@@ -238,12 +274,11 @@ fn keep_lowest<K: Ord>(
 }
 
 /// RFC 4271 §9.1.2.2 c: a path goes if another one *of the same neighbour AS* has a lower MED.
-fn keep_lowest_med(
-    alive: &mut Vec<Candidate>,
-    mode: MedMode,
-    lost: &mut impl FnMut(usize, Step),
-) {
-    if alive.windows(2).all(|pair| matches!(pair, [a, b] if a.med == b.med)) {
+fn keep_lowest_med(alive: &mut Vec<Candidate>, mode: MedMode, lost: &mut impl FnMut(usize, Step)) {
+    if alive
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a.med == b.med))
+    {
         return;
     }
     match mode {

@@ -17,6 +17,8 @@ use crate::wire::attribute::{NextHop, PathAttributes, UnknownAttribute};
 /// Flag bits of an attribute (RFC 4271 §4.3).
 const FLAG_TRANSITIVE: u8 = 0x40;
 const FLAG_PARTIAL: u8 = 0x20;
+/// In the type of an extended community: not beyond the AS (RFC 4360 §3).
+const EXTENDED_INTERNAL: u8 = 0x40;
 /// LOCAL_PREF of a route that came without one.
 pub const DEFAULT_LOCAL_PREF: u32 = 100;
 
@@ -139,7 +141,9 @@ pub fn rewrite(
 ) -> Option<PathAttributes> {
     attributes.next_hop = Some(next_hop(key, attributes.next_hop, source)?);
     if source.kind != PeerKind::Local {
-        attributes.unknown.retain(|a| a.flags & FLAG_TRANSITIVE != 0);
+        attributes
+            .unknown
+            .retain(|a| a.flags & FLAG_TRANSITIVE != 0);
         attributes.unknown.iter_mut().for_each(mark_partial);
     }
     match key.kind {
@@ -148,6 +152,11 @@ pub fn rewrite(
             attributes.local_pref = None;
             attributes.originator_id = None;
             attributes.cluster_list.clear();
+            // Sent where both sides agreed on it only, and nobody has (RFC 7311 §3.4.1).
+            attributes.aigp = None;
+            attributes
+                .extended_communities
+                .retain(|[kind, ..]| kind & EXTENDED_INTERNAL == 0);
             // MED goes to the neighbouring AS only, not through it (RFC 4271 §5.1.4).
             if source.kind != PeerKind::Local {
                 attributes.med = None;
@@ -176,7 +185,9 @@ fn next_hop(key: &GroupKey, learnt: Option<NextHop>, source: &PeerFacts) -> Opti
         // is ever told to send to itself.
         (ExportKind::Ebgp { .. }, PeerKind::Ebgp) => kept.is_some_and(|hop| {
             hop.address == source.address
-                && key.shared_subnet.is_some_and(|subnet| subnet.contains(hop.address))
+                && key
+                    .shared_subnet
+                    .is_some_and(|subnet| subnet.contains(hop.address))
         }),
         (ExportKind::Ebgp { .. }, PeerKind::Ibgp | PeerKind::IbgpClient) => false,
         // Reflection must not touch the next hop (RFC 4456 §10).
@@ -200,3 +211,6 @@ fn next_hop(key: &GroupKey, learnt: Option<NextHop>, source: &PeerFacts) -> Opti
 fn mark_partial(attribute: &mut UnknownAttribute) {
     attribute.flags |= FLAG_PARTIAL;
 }
+
+#[cfg(test)]
+mod tests;

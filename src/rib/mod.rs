@@ -1,14 +1,458 @@
 //! Routes: what came in, what is best, who is to be told.
 //!
-//! Under construction.
+//! [`Rib`] holds the Adj-RIB-Ins, the Loc-RIB and the Adj-RIB-Outs of both families. It knows
+//! neither sessions nor sockets nor time of its own, and does no policy: the speaker tells it which
+//! paths import policy accepted, and lends it an [`ExportPolicy`](export::ExportPolicy) when messages
+//! are built.
+//!
+//! In: [`Rib::announce`], [`Rib::withdraw`] and their kin. Out, both pulled: [`Rib::poll_send`] for
+//! peers, [`Rib::poll_forwarding`] for the forwarding plane. What always holds:
+//!
+//! - The best path depends on the set of paths only, never on their order of arrival.
+//! - A consumer hears of a destination once however often it changed in between, and last of its
+//!   last state.
+//! - Memory is bounded by the tables and by [`HIGH_WATER`] a member.
 
+mod adj_rib_out;
 pub mod attributes;
+mod batch;
 mod chunks;
+mod cohort;
+pub mod decision;
 pub mod export;
 pub mod next_hop;
 pub mod path;
 pub mod peer;
-mod raw_cache;
-pub mod decision;
 mod prefix_map;
+mod raw_cache;
 mod table;
+mod view;
+
+use std::net::IpAddr;
+
+pub use adj_rib_out::{Delivery, GroupStatus, HIGH_WATER, LOW_WATER, PATIENCE, Recipients};
+pub use attributes::{AttributeFlags, AttributeStore, AttributesId, AttributesRef};
+pub use decision::{DecisionConfig, MedMode, Step};
+pub use export::{ExportKind, ExportPolicy, ExportRoute, GroupKey, StandardExport};
+pub use next_hop::{NextHopId, NextHopTable, Resolution, Tracked};
+pub use path::Path;
+pub use peer::{PeerCounts, PeerFacts, PeerIndex, PeerKind};
+pub use view::{ExplainedPath, Memory, PageCursor, Route};
+
+use crate::net::{Asn, Family, Prefix, RouterId};
+use crate::time::Instant;
+use crate::wire::attribute::{NextHop, PathAttributes};
+use adj_rib_out::{Exports, Tables};
+use peer::Peers;
+use prefix_map::{DestinationId, TableKey};
+use table::{Change, Context, Sweep, Table};
+
+/// How a [`Rib`] works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RibConfig {
+    /// The decision process.
+    pub decision: DecisionConfig,
+    /// Next hops have to be resolved before they count ([`Rib::set_resolution`]); otherwise all do.
+    pub track_next_hops: bool,
+    /// Somebody calls [`Rib::poll_forwarding`]; otherwise nothing is kept for it.
+    pub forwarding: bool,
+    /// Makes hash collisions unpredictable for peers.
+    pub hash_seed: u64,
+}
+
+/// What the forwarding plane is to do about a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForwardingChange {
+    /// These are the paths now, best first.
+    Paths(Vec<ForwardingPath>),
+    /// No path is left.
+    Withdrawn,
+}
+
+/// One way to a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForwardingPath {
+    /// Where to; `None` for what we originate.
+    pub next_hop: Option<NextHop>,
+    /// Who said so: a link-local next hop is on the link to this peer.
+    pub peer: PeerIndex,
+}
+
+/// The routes of both families.
+#[derive(Debug)]
+pub struct Rib {
+    config: RibConfig,
+    store: AttributeStore,
+    peers: Peers,
+    tables: Tables,
+    exports: Exports,
+    /// Whose turn it is in `poll_forwarding`.
+    forwarding_family: Family,
+}
+
+/// Destinations of a sweep between two looks at what changed: bounds what has to be kept of it.
+const SWEEP: usize = 4096;
+
+impl Rib {
+    /// An empty RIB. `asn` and `router_id` are our own, of our own originations.
+    pub fn new(config: RibConfig, asn: Asn, router_id: RouterId) -> Self {
+        let mut peers = Peers::default();
+        let address = IpAddr::from([0; 4]);
+        let local = PeerFacts {
+            kind: PeerKind::Local,
+            asn,
+            router_id,
+            address,
+        };
+        peers.set(PeerIndex::LOCAL, local);
+        Self {
+            config,
+            store: AttributeStore::new(config.hash_seed, config.track_next_hops),
+            peers,
+            tables: Tables {
+                v4: Table::new(config.hash_seed),
+                v6: Table::new(config.hash_seed),
+            },
+            exports: Exports::default(),
+            forwarding_family: Family::Ipv4,
+        }
+    }
+
+    /// Enters a peer or changes its facts; before its first route. Facts of a peer that has routes
+    /// are changed by removing it first.
+    pub fn set_peer(&mut self, peer: PeerIndex, facts: PeerFacts) {
+        self.peers.set(peer, facts);
+    }
+
+    /// The facts of a peer.
+    pub fn peer(&self, peer: PeerIndex) -> Option<&PeerFacts> {
+        self.peers.facts(peer)
+    }
+
+    /// How many paths a peer has, at once.
+    pub fn counts(&self, peer: PeerIndex, family: Family) -> PeerCounts {
+        self.peers.counts(peer, family)
+    }
+
+    /// The store of attributes.
+    pub const fn attributes(&self) -> &AttributeStore {
+        &self.store
+    }
+
+    /// The store of attributes, to intern with and to look up raw blocks in.
+    pub const fn attributes_mut(&mut self) -> &mut AttributeStore {
+        &mut self.store
+    }
+
+    /// Interns attributes: [`AttributeStore::intern`].
+    pub fn intern(&mut self, attributes: &PathAttributes) -> AttributesId {
+        self.store.intern(attributes)
+    }
+
+    /// Gives a reference back: [`AttributeStore::release`].
+    pub fn release(&mut self, attributes: AttributesId) {
+        self.store.release(attributes);
+    }
+
+    /// A peer announced a route, in place of what it said of the prefix (and identifier) before.
+    ///
+    /// `accepted` is import policy's answer; a refused route is remembered and never chosen. The
+    /// table takes its own reference to the attributes. Gives whether the best path changed.
+    pub fn announce(
+        &mut self,
+        peer: PeerIndex,
+        prefix: Prefix,
+        path_id: u32,
+        attributes: AttributesId,
+        accepted: bool,
+    ) -> bool {
+        let path = Path {
+            peer,
+            attributes,
+            path_id,
+            accepted,
+            stale: false,
+            long_lived_stale: false,
+            selected: false,
+        };
+        if self.peers.facts(peer).is_none() {
+            debug_assert!(false, "a route of a peer that nobody entered");
+            return false;
+        }
+        let Self {
+            config,
+            store,
+            peers,
+            tables,
+            ..
+        } = self;
+        let family = prefix.family();
+        let mut ctx = Context {
+            store,
+            peers,
+            config: config.decision,
+            family,
+        };
+        let change = match prefix {
+            Prefix::V4(prefix) => tables.v4.announce(&mut ctx, prefix, path),
+            Prefix::V6(prefix) => tables.v6.announce(&mut ctx, prefix, path),
+        };
+        self.changed(family, change);
+        change.best
+    }
+
+    /// A peer withdrew a route; nothing happens if it had none. Gives whether the best path changed.
+    pub fn withdraw(&mut self, peer: PeerIndex, prefix: Prefix, path_id: u32) -> bool {
+        let Self {
+            config,
+            store,
+            peers,
+            tables,
+            ..
+        } = self;
+        let family = prefix.family();
+        let mut ctx = Context {
+            store,
+            peers,
+            config: config.decision,
+            family,
+        };
+        let change = match prefix {
+            Prefix::V4(prefix) => withdraw(&mut tables.v4, &mut ctx, prefix, (peer, path_id)),
+            Prefix::V6(prefix) => withdraw(&mut tables.v6, &mut ctx, prefix, (peer, path_id)),
+        };
+        let Some(change) = change else { return false };
+        self.changed(family, change);
+        change.best
+    }
+
+    /// Removes all routes of a peer and the peer itself; a walk over the tables it has routes in.
+    /// Its exports are stopped, too.
+    pub fn remove_peer(&mut self, peer: PeerIndex) {
+        for family in Family::ALL {
+            self.remove_export(peer, family);
+            self.flush(peer, family);
+        }
+        if !peer.is_local() {
+            self.peers.clear(peer);
+        }
+    }
+
+    /// Removes all routes of a peer in a family.
+    pub fn flush(&mut self, peer: PeerIndex, family: Family) {
+        if self.counts(peer, family).received > 0 {
+            self.sweep(family, Sweep::Remove(peer));
+        }
+    }
+
+    /// Marks all routes of a peer as stale: they stay in use until they come again or are swept
+    /// (RFC 4724 §4.2).
+    pub fn mark_stale(&mut self, peer: PeerIndex, family: Family) {
+        self.sweep(family, Sweep::Stale(peer));
+    }
+
+    /// Marks the stale routes of a peer as long-lived stale: used only if nothing else is there (RFC
+    /// 9494 §4.2).
+    pub fn mark_long_lived_stale(&mut self, peer: PeerIndex, family: Family) {
+        self.sweep(family, Sweep::LongLivedStale(peer));
+    }
+
+    /// Removes the routes of a peer that are still stale.
+    pub fn sweep_stale(&mut self, peer: PeerIndex, family: Family) {
+        if self.counts(peer, family).stale > 0 {
+            self.sweep(family, Sweep::RemoveStale(peer));
+        }
+    }
+
+    fn sweep(&mut self, family: Family, sweep: Sweep<'_>) {
+        let end = match family {
+            Family::Ipv4 => self.tables.v4.map.end(),
+            Family::Ipv6 => self.tables.v6.map.end(),
+        };
+        let mut changes = Vec::new();
+        for start in (0..end).step_by(SWEEP) {
+            let Self {
+                config,
+                store,
+                peers,
+                tables,
+                ..
+            } = self;
+            let mut ctx = Context {
+                store,
+                peers,
+                config: config.decision,
+                family,
+            };
+            let range = start..end.min(start.saturating_add(SWEEP as u32));
+            match family {
+                Family::Ipv4 => tables.v4.sweep(&mut ctx, range, sweep, &mut changes),
+                Family::Ipv6 => tables.v6.sweep(&mut ctx, range, sweep, &mut changes),
+            }
+            for change in changes.drain(..) {
+                self.changed(family, change);
+            }
+        }
+    }
+
+    /// Tells what is known of a next hop's address. If that changes anything, one walk over the
+    /// tables decides again wherever a path uses it; so several are better told at once.
+    pub fn set_resolution(&mut self, resolutions: &[(IpAddr, Resolution)]) {
+        let table = self.store.next_hops_mut();
+        let changed = resolutions
+            .iter()
+            .flat_map(|&(at, now)| table.set_resolution(at, now));
+        let mut changed: Vec<_> = changed.collect();
+        changed.sort_unstable();
+        if !changed.is_empty() {
+            for family in Family::ALL {
+                self.sweep(family, Sweep::NextHops(&changed));
+            }
+        }
+    }
+
+    /// The next address that has to be resolved, or no longer.
+    pub fn poll_tracked(&mut self) -> Option<Tracked> {
+        self.store.next_hops_mut().poll_tracked()
+    }
+
+    /// Tells everybody whom a change concerns.
+    fn changed(&mut self, family: Family, change: Change) {
+        if change.best {
+            self.exports.mark(family, change.id);
+        }
+        let forwarding = change.selected && self.config.forwarding;
+        let Self {
+            tables, exports, ..
+        } = self;
+        match family {
+            Family::Ipv4 => note(&mut tables.v4, exports, (family, change, forwarding)),
+            Family::Ipv6 => note(&mut tables.v6, exports, (family, change, forwarding)),
+        }
+    }
+
+    /// The next prefix whose paths changed, with the paths as they are now.
+    pub fn poll_forwarding(&mut self) -> Option<(Prefix, ForwardingChange)> {
+        for _ in Family::ALL {
+            let family = self.forwarding_family;
+            let store = &self.store;
+            let next = match family {
+                Family::Ipv4 => forward(&mut self.tables.v4, store),
+                Family::Ipv6 => forward(&mut self.tables.v6, store),
+            };
+            if next.is_some() {
+                return next;
+            }
+            self.forwarding_family = match family {
+                Family::Ipv4 => Family::Ipv6,
+                Family::Ipv6 => Family::Ipv4,
+            };
+        }
+        None
+    }
+
+    /// Starts sending a family to a peer: the table, End-of-RIB, then changes. `key.family` says
+    /// which. The peer's outbox is to be empty.
+    pub fn add_export(&mut self, peer: PeerIndex, key: GroupKey) {
+        self.exports.add(&mut self.tables, peer, key);
+    }
+
+    /// Sends a family to a peer under another key without a new session, as when export policy has
+    /// changed: what is refused now is withdrawn, all else is sent again.
+    pub fn change_export(&mut self, peer: PeerIndex, key: GroupKey) {
+        self.exports.change(&mut self.tables, peer, key);
+    }
+
+    /// Stops sending a family to a peer. When no family is left its outbox counts as empty.
+    pub fn remove_export(&mut self, peer: PeerIndex, family: Family) {
+        self.exports.remove(&mut self.tables, peer, family);
+    }
+
+    /// Sends all routes of a family to one peer again (RFC 2918); `framed` between begin and end
+    /// markers, if both sides have enhanced refresh (RFC 7313).
+    pub fn refresh(&mut self, peer: PeerIndex, family: Family, framed: bool) {
+        self.exports.refresh(&mut self.tables, peer, family, framed);
+    }
+
+    /// The next bytes for peers; to be called until it gives `None`, after everything that may have
+    /// brought some: changes, new exports, [`sent`](Self::sent), [`next_timeout`](Self::next_timeout).
+    pub fn poll_send(&mut self, now: Instant, export: &dyn ExportPolicy) -> Option<Delivery> {
+        let Self {
+            exports,
+            tables,
+            store,
+            peers,
+            ..
+        } = self;
+        exports.poll(now, tables, (store, peers), export)
+    }
+
+    /// When [`poll_send`](Self::poll_send) is to be called though nothing happened.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.exports.next_timeout()
+    }
+
+    /// So many bytes of what was delivered to a peer have gone out. Bytes of a session that is over
+    /// are not to be reported: its outbox counts as empty since its exports were removed.
+    pub fn sent(&mut self, peer: PeerIndex, bytes: usize) {
+        self.exports.sent(peer, bytes);
+    }
+
+    /// How many delivered bytes of a peer have not gone out yet.
+    pub fn queued(&self, peer: PeerIndex) -> usize {
+        self.exports.queued(peer)
+    }
+}
+
+fn withdraw<P: TableKey>(
+    table: &mut Table<P>,
+    ctx: &mut Context<'_>,
+    prefix: P,
+    (peer, path_id): (PeerIndex, u32),
+) -> Option<Change> {
+    let id = table.map.find(prefix)?;
+    table.remove_paths(ctx, id, |path| path.peer == peer && path.path_id == path_id)
+}
+
+/// Enters a change for the forwarding plane, and pins a destination that is gone until all know.
+fn note<P: TableKey>(
+    table: &mut Table<P>,
+    exports: &Exports,
+    (family, change, forwarding): (Family, Change, bool),
+) {
+    let Change { id, emptied, .. } = change;
+    if forwarding {
+        table.forwarding.insert(id);
+    }
+    if emptied {
+        let waiting = exports.waiting_for(family, id) + u32::from(table.forwarding.contains(id));
+        table.pin(id, waiting);
+    }
+}
+
+fn forward<P: TableKey>(
+    table: &mut Table<P>,
+    store: &AttributeStore,
+) -> Option<(Prefix, ForwardingChange)> {
+    let id: DestinationId = table.forwarding.pop()?;
+    let destination = table.map.get(id)?;
+    let next_hop = |path: &Path| {
+        let attributes = store.get(path.attributes)?;
+        store.next_hops().get(attributes.next_hop())
+    };
+    let paths = destination.paths.selected();
+    let paths: Vec<_> = paths
+        .map(|path| ForwardingPath {
+            next_hop: next_hop(path),
+            peer: path.peer,
+        })
+        .collect();
+    let prefix = destination.prefix.into();
+    table.unpin(id);
+    let change = if paths.is_empty() {
+        ForwardingChange::Withdrawn
+    } else {
+        ForwardingChange::Paths(paths)
+    };
+    Some((prefix, change))
+}

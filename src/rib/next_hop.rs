@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use crate::wire::attribute::NextHop;
 
 /// A next hop in the table. 0 is "none": what we originate ourselves without one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextHopId(pub(crate) u32);
 
 impl NextHopId {
@@ -81,7 +81,9 @@ impl NextHopTable {
 
     /// Takes a reference to the next hop, entering it if it is new.
     pub(crate) fn acquire(&mut self, next_hop: Option<NextHop>) -> NextHopId {
-        let Some(next_hop) = next_hop else { return NextHopId::NONE };
+        let Some(next_hop) = next_hop else {
+            return NextHopId::NONE;
+        };
         if let Some(&id) = self.ids.get(&next_hop) {
             if let Some(entry) = self.entry_mut(id) {
                 entry.refs += 1;
@@ -89,7 +91,11 @@ impl NextHopTable {
             return NextHopId(id);
         }
         let resolution = self.first_resolution(next_hop.address);
-        let entry = Some(Entry { next_hop, refs: 1, resolution });
+        let entry = Some(Entry {
+            next_hop,
+            refs: 1,
+            resolution,
+        });
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -111,7 +117,9 @@ impl NextHopTable {
 
     /// Gives one reference back.
     pub(crate) fn release(&mut self, id: NextHopId) {
-        let Some(place) = self.entries.get_mut(id.0 as usize) else { return };
+        let Some(place) = self.entries.get_mut(id.0 as usize) else {
+            return;
+        };
         let Some(entry) = place else { return };
         entry.refs -= 1;
         if entry.refs > 0 {
@@ -155,9 +163,15 @@ impl NextHopTable {
         if !self.is_tracked(address) {
             return Vec::new();
         }
-        let Self { addresses, entries, .. } = self;
+        let Self {
+            addresses, entries, ..
+        } = self;
         let mut changed = Vec::new();
-        for &id in addresses.get(&address).map(Vec::as_slice).unwrap_or_default() {
+        for &id in addresses
+            .get(&address)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+        {
             if let Some(Some(entry)) = entries.get_mut(id as usize)
                 && entry.resolution != now
             {
@@ -175,7 +189,10 @@ impl NextHopTable {
 
     /// The addresses in use and what is known of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (NextHop, Resolution)> + '_ {
-        self.entries.iter().flatten().map(|entry| (entry.next_hop, entry.resolution))
+        self.entries
+            .iter()
+            .flatten()
+            .map(|entry| (entry.next_hop, entry.resolution))
     }
 
     fn entry(&self, id: u32) -> Option<&Entry> {
@@ -196,7 +213,10 @@ impl NextHopTable {
             return Resolution::Reachable { metric: 0 };
         }
         let sibling = self.addresses.get(&address).and_then(|ids| ids.first());
-        sibling.and_then(|&id| self.entry(id)).map(|e| e.resolution).unwrap_or_default()
+        sibling
+            .and_then(|&id| self.entry(id))
+            .map(|e| e.resolution)
+            .unwrap_or_default()
     }
 }
 
@@ -205,7 +225,10 @@ mod tests {
     use super::*;
 
     fn hop(text: &str) -> Option<NextHop> {
-        Some(NextHop { address: text.parse().unwrap(), link_local: None })
+        Some(NextHop {
+            address: text.parse().unwrap(),
+            link_local: None,
+        })
     }
 
     #[test]
@@ -216,8 +239,14 @@ mod tests {
         let address = "10.0.0.1".parse().unwrap();
         assert_eq!(table.poll_tracked(), Some(Tracked::Track(address)));
         assert_eq!(table.metric(id), None);
-        assert_eq!(table.set_resolution(address, Resolution::Reachable { metric: 7 }), [id]);
-        assert_eq!(table.set_resolution(address, Resolution::Reachable { metric: 7 }), []);
+        assert_eq!(
+            table.set_resolution(address, Resolution::Reachable { metric: 7 }),
+            [id]
+        );
+        assert_eq!(
+            table.set_resolution(address, Resolution::Reachable { metric: 7 }),
+            []
+        );
         assert_eq!(table.metric(id), Some(7));
         table.release(id);
         assert_eq!(table.poll_tracked(), None);
@@ -231,10 +260,16 @@ mod tests {
         let address: IpAddr = "2001:db8::1".parse().unwrap();
         let a = table.acquire(hop("2001:db8::1"));
         table.set_resolution(address, Resolution::Reachable { metric: 3 });
-        let b = table.acquire(Some(NextHop { address, link_local: "fe80::1".parse().ok() }));
+        let b = table.acquire(Some(NextHop {
+            address,
+            link_local: "fe80::1".parse().ok(),
+        }));
         assert_ne!(a, b);
         assert_eq!(table.metric(b), Some(3));
-        assert_eq!(table.set_resolution(address, Resolution::Unreachable).len(), 2);
+        assert_eq!(
+            table.set_resolution(address, Resolution::Unreachable).len(),
+            2
+        );
     }
 
     #[test]

@@ -35,6 +35,10 @@ pub(crate) enum Paths {
     /// One path.
     One(Path),
     /// Several, the selected ones in front.
+    #[expect(
+        clippy::box_collection,
+        reason = "a Vec would make every single path 8 bytes larger"
+    )]
     Many(Box<Vec<Path>>),
 }
 

@@ -90,7 +90,12 @@ impl Peers {
         if let Some(row) = self.rows.get_mut(peer.index()) {
             match row {
                 Some(row) => row.facts = facts,
-                None => *row = Some(Row { facts, counts: Default::default() }),
+                None => {
+                    *row = Some(Row {
+                        facts,
+                        counts: Default::default(),
+                    })
+                }
             }
         }
     }
@@ -107,7 +112,8 @@ impl Peers {
 
     pub(crate) fn counts(&self, peer: PeerIndex, family: Family) -> PeerCounts {
         let row = self.rows.get(peer.index()).and_then(Option::as_ref);
-        row.and_then(|row| row.counts.get(family.index()).copied()).unwrap_or_default()
+        row.and_then(|row| row.counts.get(family.index()).copied())
+            .unwrap_or_default()
     }
 
     pub(crate) fn counts_mut(
@@ -115,6 +121,10 @@ impl Peers {
         peer: PeerIndex,
         family: Family,
     ) -> Option<&mut PeerCounts> {
-        self.rows.get_mut(peer.index())?.as_mut()?.counts.get_mut(family.index())
+        self.rows
+            .get_mut(peer.index())?
+            .as_mut()?
+            .counts
+            .get_mut(family.index())
     }
 }

@@ -28,7 +28,6 @@ pub(crate) trait TableKey: Copy + Eq + Into<Prefix> {
     fn len(self) -> u8;
     /// The prefix of `len` bits around an address, if it is of this family.
     fn around(address: IpAddr, len: u8) -> Option<Self>;
-    fn from_prefix(prefix: Prefix) -> Option<Self>;
 }
 
 impl TableKey for Prefix4 {
@@ -49,13 +48,6 @@ impl TableKey for Prefix4 {
             IpAddr::V6(_) => None,
         }
     }
-
-    fn from_prefix(prefix: Prefix) -> Option<Self> {
-        match prefix {
-            Prefix::V4(prefix) => Some(prefix),
-            Prefix::V6(_) => None,
-        }
-    }
 }
 
 impl TableKey for Prefix6 {
@@ -74,13 +66,6 @@ impl TableKey for Prefix6 {
         match address {
             IpAddr::V6(address) => Some(Self::new(address.to_bits(), len)),
             IpAddr::V4(_) => None,
-        }
-    }
-
-    fn from_prefix(prefix: Prefix) -> Option<Self> {
-        match prefix {
-            Prefix::V6(prefix) => Some(prefix),
-            Prefix::V4(_) => None,
         }
     }
 }
@@ -117,21 +102,32 @@ impl<P: TableKey> PrefixMap<P> {
     /// The destination of a prefix, if it has one.
     pub(crate) fn find(&self, prefix: P) -> Option<DestinationId> {
         let hash = prefix.hash(&self.hasher);
-        let same = |&id: &u32| self.destinations.get(id).is_some_and(|d| d.prefix == prefix);
+        let same = |&id: &u32| {
+            self.destinations
+                .get(id)
+                .is_some_and(|d| d.prefix == prefix)
+        };
         self.index.find(hash, same).copied()
     }
 
     /// The destination of a prefix, made if need be, with no paths and no pins.
     pub(crate) fn find_or_insert(&mut self, prefix: P) -> DestinationId {
         let hash = prefix.hash(&self.hasher);
-        let same = |&id: &u32| self.destinations.get(id).is_some_and(|d| d.prefix == prefix);
+        let same = |&id: &u32| {
+            self.destinations
+                .get(id)
+                .is_some_and(|d| d.prefix == prefix)
+        };
         if let Some(&id) = self.index.find(hash, same) {
             return id;
         }
         if self.index.len() == self.index.capacity() {
             self.grow();
         }
-        let destination = Destination { prefix, paths: Paths::Empty { pins: 0 } };
+        let destination = Destination {
+            prefix,
+            paths: Paths::Empty { pins: 0 },
+        };
         let id = match self.destinations.get_mut(self.free) {
             Some(place) => {
                 let id = self.free;
@@ -143,7 +139,12 @@ impl<P: TableKey> PrefixMap<P> {
             }
             None => self.destinations.push(destination),
         };
-        let Self { index, destinations, hasher, .. } = self;
+        let Self {
+            index,
+            destinations,
+            hasher,
+            ..
+        } = self;
         index.insert_unique(hash, id, |&id| {
             destinations.get(id).map_or(0, |d| d.prefix.hash(hasher))
         });
@@ -167,7 +168,9 @@ impl<P: TableKey> PrefixMap<P> {
 
     /// Frees a destination that has neither paths nor pins; otherwise nothing happens.
     pub(crate) fn free_if_unused(&mut self, id: DestinationId) {
-        let Some(destination) = self.destinations.get_mut(id) else { return };
+        let Some(destination) = self.destinations.get_mut(id) else {
+            return;
+        };
         if !matches!(destination.paths, Paths::Empty { pins: 0 }) {
             return;
         }
@@ -196,11 +199,6 @@ impl<P: TableKey> PrefixMap<P> {
         self.destinations.len()
     }
 
-    /// How many prefixes there are, those with no path left but pins included.
-    pub(crate) fn len(&self) -> usize {
-        self.index.len()
-    }
-
     /// The destinations around an address, the most specific first.
     pub(crate) fn around(&self, address: IpAddr) -> impl Iterator<Item = DestinationId> + '_ {
         let lengths = (0..=P::MAX_LEN).rev();
@@ -215,7 +213,11 @@ impl<P: TableKey> PrefixMap<P> {
 
     fn count(&mut self, prefix: P, up: bool) {
         if let Some(count) = self.lengths.get_mut(usize::from(prefix.len())) {
-            *count = if up { *count + 1 } else { count.saturating_sub(1) };
+            *count = if up {
+                *count + 1
+            } else {
+                count.saturating_sub(1)
+            };
         }
     }
 }

@@ -32,7 +32,10 @@ pub(crate) struct RawCache {
 
 impl RawCache {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { places: Vec::new(), hasher: FixedState::with_seed(seed ^ 0x5A5A) }
+        Self {
+            places: Vec::new(),
+            hasher: FixedState::with_seed(seed ^ 0x5A5A),
+        }
     }
 
     pub(crate) fn get(
@@ -41,7 +44,10 @@ impl RawCache {
         raw: &[u8],
         next_hop: Option<NextHop>,
     ) -> Option<AttributesId> {
-        let place = self.places.get(self.place_of(context, raw, next_hop))?.as_ref()?;
+        let place = self
+            .places
+            .get(self.place_of(context, raw, next_hop))?
+            .as_ref()?;
         let same = place.context == context && place.next_hop == next_hop && *place.raw == *raw;
         same.then_some(place.id)
     }
@@ -62,12 +68,21 @@ impl RawCache {
         }
         let place_of = self.place_of(context, raw, next_hop);
         let place = self.places.get_mut(place_of)?;
-        let new = Box::new(Place { context, next_hop, raw: raw.into(), id });
+        let new = Box::new(Place {
+            context,
+            next_hop,
+            raw: raw.into(),
+            id,
+        });
         place.replace(new).map(|old| old.id)
     }
 
     pub(crate) fn clear(&mut self) -> Vec<AttributesId> {
-        core::mem::take(&mut self.places).into_iter().flatten().map(|place| place.id).collect()
+        core::mem::take(&mut self.places)
+            .into_iter()
+            .flatten()
+            .map(|place| place.id)
+            .collect()
     }
 
     fn place_of(&self, context: u64, raw: &[u8], next_hop: Option<NextHop>) -> usize {

@@ -3,9 +3,12 @@
 //! Adj-RIB-In and Loc-RIB in one: a destination holds the paths of all peers, and the selected ones
 //! are marked. It tells what changed; whom to tell is [`Rib`](super::Rib)'s matter.
 
-use super::attributes::{AttributeStore, AttributesId};
+use core::ops::Range;
+
+use super::attributes::{AttributeStore, AttributesId, AttributesRef};
 use super::chunks::IdQueue;
 use super::decision::{Decider, DecisionConfig, Facts, eligible};
+use super::next_hop::NextHopId;
 use super::path::{Path, Paths};
 use super::peer::{PeerCounts, PeerIndex, Peers};
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
@@ -22,15 +25,27 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     const fn facts(&self) -> Facts<'_> {
-        Facts { config: self.config, store: self.store, peers: self.peers }
+        Facts {
+            config: self.config,
+            store: self.store,
+            peers: self.peers,
+        }
     }
 
     fn count(&mut self, path: &Path, up: bool) {
-        let Some(counts) = self.peers.counts_mut(path.peer, self.family) else { return };
-        let PeerCounts { received, accepted, stale } = counts;
-        for (count, counted) in
-            [(received, true), (accepted, path.accepted), (stale, path.stale)]
-        {
+        let Some(counts) = self.peers.counts_mut(path.peer, self.family) else {
+            return;
+        };
+        let PeerCounts {
+            received,
+            accepted,
+            stale,
+        } = counts;
+        for (count, counted) in [
+            (received, true),
+            (accepted, path.accepted),
+            (stale, path.stale),
+        ] {
             match (counted, up) {
                 (false, _) => {}
                 (true, true) => *count += 1,
@@ -50,6 +65,21 @@ pub(crate) struct Change {
     pub(crate) selected: bool,
     /// No path is left.
     pub(crate) emptied: bool,
+}
+
+/// What is done in a walk over a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sweep<'a> {
+    /// Remove a peer's paths.
+    Remove(PeerIndex),
+    /// Remove a peer's stale paths.
+    RemoveStale(PeerIndex),
+    /// Mark a peer's paths as stale.
+    Stale(PeerIndex),
+    /// Mark a peer's stale paths as long-lived stale.
+    LongLivedStale(PeerIndex),
+    /// Decide again where a path has one of these next hops, which are sorted.
+    NextHops(&'a [NextHopId]),
 }
 
 /// One family's routes.
@@ -81,15 +111,25 @@ impl<P: TableKey> Table<P> {
     /// Enters a path, in place of the one that the peer sent before under this prefix and identifier.
     pub(crate) fn announce(&mut self, ctx: &mut Context<'_>, prefix: P, path: Path) -> Change {
         let id = self.map.find_or_insert(prefix);
-        let unchanged = Change { id, best: false, selected: false, emptied: false };
-        let Some(destination) = self.map.get_mut(id) else { return unchanged };
+        let unchanged = Change {
+            id,
+            best: false,
+            selected: false,
+            emptied: false,
+        };
+        let Some(destination) = self.map.get_mut(id) else {
+            return unchanged;
+        };
         let paths = &mut destination.paths;
         remember(&mut self.before, paths);
         let same = |p: &&mut Path| p.peer == path.peer && p.path_id == path.path_id;
         match paths.as_mut_slice().iter_mut().find(same) {
             Some(old) => {
                 let was = *old;
-                *old = Path { selected: was.selected, ..path };
+                *old = Path {
+                    selected: was.selected,
+                    ..path
+                };
                 ctx.count(&was, false);
                 ctx.count(&path, true);
                 let refreshed = was.attributes == path.attributes;
@@ -137,18 +177,18 @@ impl<P: TableKey> Table<P> {
     }
 
     /// Changes the paths of a destination for which `mark` gives true, and decides again.
-    pub(crate) fn mark_paths(
+    fn mark_paths(
         &mut self,
         ctx: &mut Context<'_>,
         id: DestinationId,
-        mut mark: impl FnMut(&mut Path) -> bool,
+        mark: impl Fn(&mut Path, &AttributeStore) -> bool,
     ) -> Option<Change> {
         let paths = &mut self.map.get_mut(id)?.paths;
         remember(&mut self.before, paths);
         let mut marked = false;
         for path in paths.as_mut_slice() {
             let was = *path;
-            if mark(path) {
+            if mark(path, ctx.store) {
                 marked = true;
                 ctx.count(&was, false);
                 ctx.count(path, true);
@@ -157,11 +197,55 @@ impl<P: TableKey> Table<P> {
         marked.then(|| self.decide(id, ctx.facts()))
     }
 
+    /// Does to a range of destinations what a sweep says; what changed is appended.
+    pub(crate) fn sweep(
+        &mut self,
+        ctx: &mut Context<'_>,
+        range: Range<DestinationId>,
+        sweep: Sweep<'_>,
+        changes: &mut Vec<Change>,
+    ) {
+        for id in range {
+            changes.extend(match sweep {
+                Sweep::Remove(peer) => self.remove_paths(ctx, id, |path| path.peer == peer),
+                Sweep::RemoveStale(peer) => {
+                    self.remove_paths(ctx, id, |path| path.peer == peer && path.stale)
+                }
+                Sweep::Stale(peer) => self.mark_paths(ctx, id, |path, _| {
+                    path.stale |= path.peer == peer;
+                    path.peer == peer
+                }),
+                Sweep::LongLivedStale(peer) => self.mark_paths(ctx, id, |path, _| {
+                    let stale = path.peer == peer && path.stale;
+                    path.long_lived_stale |= stale;
+                    stale
+                }),
+                Sweep::NextHops(next_hops) => self.mark_paths(ctx, id, |path, store| {
+                    let hop = store.get(path.attributes).map(AttributesRef::next_hop);
+                    hop.is_some_and(|hop| next_hops.binary_search(&hop).is_ok())
+                }),
+            });
+        }
+    }
+
     /// Decides a destination again, and compares with what `remember` kept.
     fn decide(&mut self, id: DestinationId, facts: Facts<'_>) -> Change {
-        let Self { map, decider, before, reorder, .. } = self;
-        let mut change = Change { id, best: false, selected: false, emptied: false };
-        let Some(destination) = map.get_mut(id) else { return change };
+        let Self {
+            map,
+            decider,
+            before,
+            reorder,
+            ..
+        } = self;
+        let mut change = Change {
+            id,
+            best: false,
+            selected: false,
+            emptied: false,
+        };
+        let Some(destination) = map.get_mut(id) else {
+            return change;
+        };
         match &mut destination.paths {
             Paths::Vacant { .. } | Paths::Empty { .. } => change.emptied = true,
             // Nearly every destination has one path; there is nothing to compare it with.
@@ -171,7 +255,10 @@ impl<P: TableKey> Table<P> {
                 reorder.clear();
                 reorder.extend(selected.iter().filter_map(|&place| paths.get(place)));
                 let count = reorder.len();
-                let rest = paths.iter().enumerate().filter(|(at, _)| !selected.contains(at));
+                let rest = paths
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, _)| !selected.contains(at));
                 reorder.extend(rest.map(|(_, path)| path));
                 for (at, path) in reorder.iter_mut().enumerate() {
                     path.selected = at < count;
@@ -183,13 +270,18 @@ impl<P: TableKey> Table<P> {
         let mut now = paths.selected().map(|path| (path.peer, path.attributes));
         change.best = before.first().copied() != now.next();
         change.selected = change.best
-            || !paths.selected().map(|p| (p.peer, p.attributes)).eq(before.iter().copied());
+            || !paths
+                .selected()
+                .map(|p| (p.peer, p.attributes))
+                .eq(before.iter().copied());
         change
     }
 
     /// A consumer has heard of a destination: if nothing is left of it, it may go.
     pub(crate) fn unpin(&mut self, id: DestinationId) {
-        let Some(destination) = self.map.get_mut(id) else { return };
+        let Some(destination) = self.map.get_mut(id) else {
+            return;
+        };
         if let Paths::Empty { pins } = &mut destination.paths {
             *pins = pins.saturating_sub(1);
             self.map.free_if_unused(id);
@@ -198,7 +290,9 @@ impl<P: TableKey> Table<P> {
 
     /// So many consumers have yet to hear that a destination is gone.
     pub(crate) fn pin(&mut self, id: DestinationId, by: u32) {
-        let Some(destination) = self.map.get_mut(id) else { return };
+        let Some(destination) = self.map.get_mut(id) else {
+            return;
+        };
         if let Paths::Empty { pins } = &mut destination.paths {
             *pins += by;
             self.map.free_if_unused(id);
@@ -211,7 +305,9 @@ impl<P: TableKey> Table<P> {
         id: DestinationId,
         facts: Facts<'_>,
     ) -> Vec<(Path, Option<super::decision::Step>)> {
-        let Some(destination) = self.map.get(id) else { return Vec::new() };
+        let Some(destination) = self.map.get(id) else {
+            return Vec::new();
+        };
         let paths = destination.paths.as_slice();
         let reasons = self.decider.explain(paths, facts);
         paths.iter().copied().zip(reasons).collect()

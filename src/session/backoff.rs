@@ -39,7 +39,9 @@ impl Backoff {
         if now.since(self.resumed) >= limits.forget_after {
             self.errors = 0;
         }
-        let factor = 1_u32.checked_shl(u32::from(self.errors)).unwrap_or(u32::MAX);
+        let factor = 1_u32
+            .checked_shl(u32::from(self.errors))
+            .unwrap_or(u32::MAX);
         let pause = limits.first.saturating_mul(factor).min(limits.most);
         self.errors = self.errors.saturating_add(1);
         self.resumed = now + pause;

@@ -65,7 +65,11 @@ pub enum Verdict {
 /// The connection that outlives a collision between equals.
 pub fn winner(local: Party, remote: Party) -> Direction {
     // Two ends that are equal in both would be one speaker; `negotiate` refuses that before.
-    if local > remote { Direction::Dialled } else { Direction::Accepted }
+    if local > remote {
+        Direction::Dialled
+    } else {
+        Direction::Accepted
+    }
 }
 
 /// The verdict of the table above.

@@ -218,7 +218,11 @@ impl PeerConfig {
     pub fn open_difference(&self, other: &Self) -> Option<&'static str> {
         let restart = |config: &Self| {
             config.offer.graceful_restart.map(|restart| {
-                (restart.time, restart.notification, restart.families.map(|f| f.is_some()))
+                (
+                    restart.time,
+                    restart.notification,
+                    restart.families.map(|f| f.is_some()),
+                )
             })
         };
         let (a, b) = (&self.offer, &other.offer);
@@ -229,15 +233,27 @@ impl PeerConfig {
             ("families", a.families != b.families),
             ("four-octet-as", a.four_octet_as != b.four_octet_as),
             ("route-refresh", a.route_refresh != b.route_refresh),
-            ("enhanced-route-refresh", a.enhanced_refresh != b.enhanced_refresh),
-            ("extended-messages", a.extended_messages != b.extended_messages),
-            ("extended-next-hop", a.extended_next_hop != b.extended_next_hop),
+            (
+                "enhanced-route-refresh",
+                a.enhanced_refresh != b.enhanced_refresh,
+            ),
+            (
+                "extended-messages",
+                a.extended_messages != b.extended_messages,
+            ),
+            (
+                "extended-next-hop",
+                a.extended_next_hop != b.extended_next_hop,
+            ),
             ("graceful-restart", restart(self) != restart(other)),
             ("add-path", a.add_path != b.add_path),
             ("role", a.role != b.role),
             ("fqdn", a.fqdn != b.fqdn),
         ];
-        differences.into_iter().find(|(_, differs)| *differs).map(|(name, _)| name)
+        differences
+            .into_iter()
+            .find(|(_, differs)| *differs)
+            .map(|(name, _)| name)
     }
 }
 
@@ -272,7 +288,8 @@ impl HoldTime {
 
     /// A third of it, at least a second (RFC 4271 §4.4).
     pub fn keepalive(self) -> Option<Duration> {
-        self.duration().map(|hold| (hold / 3).max(Duration::from_secs(1)))
+        self.duration()
+            .map(|hold| (hold / 3).max(Duration::from_secs(1)))
     }
 }
 
@@ -291,7 +308,10 @@ impl TimerConfig {
         let hold = hold.duration()?;
         let default = Duration::from_secs(8 * 60).max(hold * 2);
         // Not longer than the hold time would make it fire on a peer that is merely slow.
-        Some(self.send_hold.map_or(default, |set| set.max(hold + Duration::from_secs(1))))
+        Some(
+            self.send_hold
+                .map_or(default, |set| set.max(hold + Duration::from_secs(1))),
+        )
     }
 }
 
@@ -311,7 +331,10 @@ impl Default for TimerConfig {
 impl Offer {
     /// The defaults with these families.
     pub const fn of_families(families: [bool; 2]) -> Self {
-        let none = AddPath { send: false, receive: false };
+        let none = AddPath {
+            send: false,
+            receive: false,
+        };
         Self {
             families,
             four_octet_as: true,
@@ -333,13 +356,21 @@ impl Offer {
 
     /// The Add-Path directions of `family`.
     pub(super) fn add_path(&self, family: Family) -> AddPath {
-        self.add_path.get(family.index()).copied().unwrap_or_default()
+        self.add_path
+            .get(family.index())
+            .copied()
+            .unwrap_or_default()
     }
 
     fn capabilities(&self, local_asn: Asn, remote_asn: Option<Asn>) -> Vec<Capability> {
-        let offered = || Family::ALL.into_iter().filter(|family| self.offers(*family));
-        let mut all: Vec<_> =
-            offered().map(|family| Capability::Multiprotocol(family.afi_safi())).collect();
+        let offered = || {
+            Family::ALL
+                .into_iter()
+                .filter(|family| self.offers(*family))
+        };
+        let mut all: Vec<_> = offered()
+            .map(|family| Capability::Multiprotocol(family.afi_safi()))
+            .collect();
         let mut offer = |on: bool, capability: Capability| {
             if on {
                 all.push(capability);
@@ -348,7 +379,10 @@ impl Offer {
         offer(self.route_refresh, Capability::RouteRefresh);
         offer(self.enhanced_refresh, Capability::EnhancedRouteRefresh);
         let next_hop = vec![(Family::Ipv4.afi_safi(), super::negotiate::AFI_IPV6)];
-        offer(self.extended_next_hop, Capability::ExtendedNextHop(next_hop));
+        offer(
+            self.extended_next_hop,
+            Capability::ExtendedNextHop(next_hop),
+        );
         offer(self.extended_messages, Capability::ExtendedMessage);
         // Roles mean nothing within an AS (RFC 9234 §4.1).
         if let Some(role) = self.role {

@@ -32,8 +32,10 @@
 mod backoff;
 pub mod collision;
 mod config;
-
+mod connection;
+mod counters;
 mod event;
+mod explain;
 pub mod negotiate;
 mod peer;
 mod reason;
@@ -41,11 +43,13 @@ mod timer;
 
 pub use backoff::IdleHoldLimits;
 pub use config::{
-    AddPath, Dial, Fqdn, GracefulRestart, HoldTime, HoldTimeError, Offer, PeerConfig, Required,
-    Role, TimerConfig,
+    AddPath, Dial, Fqdn, GracefulRestart, HoldSeconds, HoldTime, HoldTimeError, Offer, PeerConfig,
+    Required, Role, TimerConfig,
 };
+pub use counters::Counters;
 pub use event::{ConnectionId, ConnectionIds, DialError, Input, Output, StopReason};
+pub use explain::Explanation;
 pub use negotiate::{Negotiated, PeerRestart};
-pub use peer::{AdminState, Counters, Peer, Reconfigured, State};
-pub use reason::{AdminReason, CloseReason, Fault, FsmFault, LastError};
+pub use peer::{AdminState, Peer, Reconfigured, State};
+pub use reason::{AdminReason, CloseReason, Fault, FsmFault, FsmPhase, LastError};
 pub use timer::Timer;

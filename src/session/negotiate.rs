@@ -122,11 +122,12 @@ pub fn negotiate(
         return Err(NegotiateError::MissingCapability(missing));
     }
     let offered = theirs.families();
-    let families = Family::ALL.map(|family| {
-        config.offer.offers(family) && offered.contains(&family.afi_safi())
-    });
+    let families = Family::ALL
+        .map(|family| config.offer.offers(family) && offered.contains(&family.afi_safi()));
     if !families.contains(&true) {
-        let wanted = Family::ALL.into_iter().find(|family| config.offer.offers(*family));
+        let wanted = Family::ALL
+            .into_iter()
+            .find(|family| config.offer.offers(*family));
         return Err(NegotiateError::NoCommonFamily(wanted));
     }
     let remote_role = if ibgp { None } else { role(theirs, config)? };
@@ -153,6 +154,34 @@ pub fn negotiate(
 
 pub(super) const AFI_IPV6: u16 = 2;
 
+/// The setting of `config` that an agreement does not meet, by its name for users.
+pub(super) fn unmet(session: &Negotiated, config: &PeerConfig) -> Option<&'static str> {
+    let required = &config.required;
+    let theirs = Open {
+        my_as: session.remote_asn.to_two_octets(),
+        hold_time: session.hold_time.as_secs(),
+        router_id: session.remote_router_id,
+        capabilities: session.peer_capabilities.clone(),
+    };
+    if config
+        .remote_asn
+        .is_some_and(|expected| expected != session.remote_asn)
+    {
+        return Some("remote-as");
+    }
+    let hold = session.hold_time.duration();
+    if let (Some(least), Some(hold)) = (required.min_hold_time, hold)
+        && hold < least
+    {
+        return Some("min-hold-time");
+    }
+    if missing_capability(&theirs, config).is_some() {
+        return Some("required-capabilities");
+    }
+    let role_missing = required.role && !session.ibgp && session.remote_role.is_none();
+    role_missing.then_some("role")
+}
+
 fn remote_asn(theirs: &Open, config: &PeerConfig) -> Result<Asn, NegotiateError> {
     // A two-octet speaker does not know capability 65, so it sees AS_TRANS for a wide number.
     let (received, expected) = if config.offer.four_octet_as {
@@ -170,17 +199,23 @@ fn remote_asn(theirs: &Open, config: &PeerConfig) -> Result<Asn, NegotiateError>
 }
 
 fn hold_time(theirs: u16, config: &PeerConfig) -> Result<HoldTime, NegotiateError> {
-    let least = config.required.min_hold_time.map_or(0, |least| least.as_secs());
+    let least = config
+        .required
+        .min_hold_time
+        .map_or(0, |least| least.as_secs());
     // Zero means "for ever" and is longer than any minimum.
     if theirs != 0 && u64::from(theirs) < least.max(3) {
-        return Err(NegotiateError::HoldTimeTooShort { received: theirs, least: least.max(3) });
+        return Err(NegotiateError::HoldTimeTooShort {
+            received: theirs,
+            least: least.max(3),
+        });
     }
     let ours = config.timers.hold_time;
     Ok(HoldTime::from_secs(theirs.min(ours.as_secs())).unwrap_or(HoldTime::Disabled))
 }
 
 /// The first capability that is required and not there.
-pub(super) fn missing_capability(theirs: &Open, config: &PeerConfig) -> Option<Capability> {
+fn missing_capability(theirs: &Open, config: &PeerConfig) -> Option<Capability> {
     let required = &config.required;
     let families = theirs.families();
     let family = Family::ALL
@@ -190,7 +225,11 @@ pub(super) fn missing_capability(theirs: &Open, config: &PeerConfig) -> Option<C
         .find(|(wanted, there, _)| *wanted && !there)
         .map(|(_, _, family)| Capability::Multiprotocol(family.afi_safi()));
     let lacks = |wanted: bool, there: bool, capability: Capability| {
-        if wanted && !there { Some(capability) } else { None }
+        if wanted && !there {
+            Some(capability)
+        } else {
+            None
+        }
     };
     let next_hop = vec![(AfiSafi::IPV4_UNICAST, AFI_IPV6)];
     let restart = Capability::GracefulRestart {
@@ -205,18 +244,34 @@ pub(super) fn missing_capability(theirs: &Open, config: &PeerConfig) -> Option<C
             lacks(required.four_octet_as, theirs.four_octet_as(), four)
         })
         .or_else(|| {
-            lacks(required.route_refresh, theirs.route_refresh(), Capability::RouteRefresh)
+            lacks(
+                required.route_refresh,
+                theirs.route_refresh(),
+                Capability::RouteRefresh,
+            )
         })
         .or_else(|| {
             let there = theirs.extended_message();
-            lacks(required.extended_messages, there, Capability::ExtendedMessage)
+            lacks(
+                required.extended_messages,
+                there,
+                Capability::ExtendedMessage,
+            )
         })
         .or_else(|| {
             let there = theirs.extended_next_hop(AfiSafi::IPV4_UNICAST, AFI_IPV6);
-            lacks(required.extended_next_hop, there, Capability::ExtendedNextHop(next_hop))
+            lacks(
+                required.extended_next_hop,
+                there,
+                Capability::ExtendedNextHop(next_hop),
+            )
         })
         .or_else(|| {
-            lacks(required.graceful_restart, theirs.graceful_restart().is_some(), restart)
+            lacks(
+                required.graceful_restart,
+                theirs.graceful_restart().is_some(),
+                restart,
+            )
         })
 }
 
@@ -226,7 +281,10 @@ fn role(theirs: &Open, config: &PeerConfig) -> Result<Option<Role>, NegotiateErr
     match (config.offer.role, code) {
         (_, None) if config.required.role => Err(NegotiateError::RoleMissing),
         (Some(ours), Some(_)) if remote != Some(ours.counterpart()) => {
-            Err(NegotiateError::RoleMismatch { ours, theirs: remote })
+            Err(NegotiateError::RoleMismatch {
+                ours,
+                theirs: remote,
+            })
         }
         (Some(_) | None, Some(_) | None) => Ok(remote),
     }
@@ -236,14 +294,20 @@ fn add_path(family: Family, theirs: &Open, config: &PeerConfig) -> AddPath {
     let ours = config.offer.add_path(family);
     let mode = theirs.add_path(family.afi_safi());
     // 1: the peer can receive, 2: it can send, 3: both; anything else is ignored (RFC 7911 §4).
-    AddPath { send: ours.send && matches!(mode, 1 | 3), receive: ours.receive && matches!(mode, 2 | 3) }
+    AddPath {
+        send: ours.send && matches!(mode, 1 | 3),
+        receive: ours.receive && matches!(mode, 2 | 3),
+    }
 }
 
 fn graceful_restart(theirs: &Open, config: &PeerConfig) -> Option<PeerRestart> {
     let ours = config.offer.graceful_restart?;
     let peer = theirs.graceful_restart()?;
     let kept = |family: Family| {
-        let tuple = peer.families.iter().find(|(afi_safi, _)| *afi_safi == family.afi_safi());
+        let tuple = peer
+            .families
+            .iter()
+            .find(|(afi_safi, _)| *afi_safi == family.afi_safi());
         tuple.map(|(_, kept)| *kept)
     };
     Some(PeerRestart {
@@ -283,7 +347,14 @@ impl NegotiateError {
             }
             Self::NoCommonFamily(family) => {
                 let capability = family.map(|family| Capability::Multiprotocol(family.afi_safi()));
-                Notification::new(2, 7, capability.as_ref().map(capability_bytes).unwrap_or_default())
+                Notification::new(
+                    2,
+                    7,
+                    capability
+                        .as_ref()
+                        .map(capability_bytes)
+                        .unwrap_or_default(),
+                )
             }
             Self::RoleMismatch { .. } | Self::RoleMissing => Notification::new(2, 11, Vec::new()),
         }
@@ -292,25 +363,7 @@ impl NegotiateError {
 
 /// A capability as OPEN would carry it: RFC 5492 §5 wants to see what is missing.
 fn capability_bytes(capability: &Capability) -> Vec<u8> {
-    match capability {
-        Capability::Multiprotocol(family) => {
-            let [high, low] = family.afi.to_be_bytes();
-            vec![1, 4, high, low, 0, family.safi]
-        }
-        Capability::RouteRefresh => vec![2, 0],
-        Capability::ExtendedNextHop(_) => vec![5, 6, 0, 1, 0, 1, 0, 2],
-        Capability::ExtendedMessage => vec![6, 0],
-        Capability::GracefulRestart { .. } => vec![64, 2, 0, 0],
-        Capability::FourOctetAs(asn) => {
-            let [a, b, c, d] = asn.0.to_be_bytes();
-            vec![65, 4, a, b, c, d]
-        }
-        // Never required: `missing_capability` names none of these.
-        Capability::Role(_)
-        | Capability::AddPath(_)
-        | Capability::EnhancedRouteRefresh
-        | Capability::LongLivedGracefulRestart(_)
-        | Capability::Fqdn { .. }
-        | Capability::Unknown { .. } => Vec::new(),
-    }
+    let mut bytes = Vec::new();
+    capability.encode(&mut bytes);
+    bytes
 }

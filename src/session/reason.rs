@@ -1,19 +1,18 @@
 //! Why a connection ended: who ended it, how, and what to do about it.
 //!
 //! A [`CloseReason`] is the one value that drives the back-off, tells the RIB whether routes may
-//! stay (graceful restart), and is shown to people. Its words are complete on their own: what is
-//! wrong, then what to do.
+//! stay (graceful restart), and is shown to people; its words have a file of their own.
 
 use core::fmt;
 use std::sync::Arc;
 
 use super::config::PeerConfig;
-use super::event::DialError;
+use super::event::{DialError, StopReason};
 use super::negotiate::{NegotiateError, Negotiated};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::error::{HeaderError, OpenError, RouteRefreshError};
 use crate::wire::frame::MessageKind;
-use crate::wire::notification::Notification;
+use crate::wire::notification::{self, Notification};
 
 /// Who ended a connection and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +28,11 @@ pub enum CloseReason {
     ReceivedNotification(Notification),
     /// Nothing came for the hold time (4/0).
     HoldTimerExpired,
+    /// The peer connected, or let us connect, and sent no OPEN in time (4/0).
+    NoOpen,
     /// The peer took none of our bytes for the SendHold time (8/0, RFC 9687).
     SendHoldTimerExpired,
-    /// Two connections at once; this one was not kept (6/7), by our decision or the peer's.
+    /// Two connections at once; we closed this one (6/7).
     Collision,
     /// The TCP connection ended without a NOTIFICATION; the text is what the system said.
     TransportLost(Option<String>),
@@ -78,7 +79,7 @@ pub enum Fault {
     RouteRefresh(RouteRefreshError),
     /// An UPDATE that only a reset answers.
     #[error("the peer sent an UPDATE that can't be read")]
-    Update,
+    Update(Notification),
 }
 
 /// A message at a time when it must not come (RFC 4271 §6.6, RFC 6608).
@@ -152,22 +153,163 @@ impl fmt::Display for FsmPhase {
 }
 
 impl Fault {
-    /// What the peer is told; `None` where the finder of the fault supplies it.
-    pub fn notification(&self) -> Option<Notification> {
+    /// What the peer is told.
+    pub fn notification(&self) -> Notification {
         match self {
-            Self::Header(error) => Some(error.notification()),
-            Self::Open(error) => Some(error.notification()),
-            Self::Refused(error) => Some(error.notification()),
-            Self::Fsm(fault) => Some(fault.notification()),
-            Self::RouteRefresh(error) => Some(error.notification()),
-            Self::Update => None,
+            Self::Header(error) => error.notification(),
+            Self::Open(error) => error.notification(),
+            Self::Refused(error) => error.notification(),
+            Self::Fsm(fault) => fault.notification(),
+            Self::RouteRefresh(error) => error.notification(),
+            Self::Update(notification) => notification.clone(),
+        }
+    }
+}
+
+impl AdminReason {
+    /// What the peer is told; nothing before a planned restart, so that it keeps our routes.
+    ///
+    /// With `hard`, those that must end graceful restart as well say so (RFC 8538 §4).
+    pub(super) fn notification(&self, hard: bool) -> Option<Notification> {
+        let plain = match self {
+            Self::Shutdown(text) => Notification::administrative_shutdown(text),
+            Self::Deconfigured => Notification::cease(notification::PEER_DECONFIGURED),
+            Self::Reset => Notification::cease(notification::ADMINISTRATIVE_RESET),
+            Self::ConfigurationChange => {
+                Notification::cease(notification::OTHER_CONFIGURATION_CHANGE)
+            }
+            Self::PrefixLimit => Notification::cease(notification::MAX_PREFIXES),
+            Self::Restarting => return None,
+        };
+        Some(if hard && self.is_hard() {
+            plain.into_hard_reset()
+        } else {
+            plain
+        })
+    }
+
+    /// Whether the routes go, whatever was agreed on graceful restart.
+    const fn is_hard(&self) -> bool {
+        match self {
+            Self::Shutdown(_) | Self::Deconfigured | Self::PrefixLimit => true,
+            Self::Reset | Self::ConfigurationChange | Self::Restarting => false,
+        }
+    }
+}
+
+impl From<StopReason> for AdminReason {
+    fn from(reason: StopReason) -> Self {
+        match reason {
+            StopReason::AdminShutdown(text) => Self::Shutdown(text),
+            StopReason::Deconfigured => Self::Deconfigured,
+            StopReason::Quiet => Self::Restarting,
         }
     }
 }
 
 impl CloseReason {
     /// Whether the peer's routes may stay for a graceful restart (RFC 4724 §4.2, RFC 8538 §4).
+    ///
+    /// A lost connection keeps them if graceful restart was agreed on; a NOTIFICATION, in either
+    /// direction, only if both sides have the N bit and it is no Hard Reset. A collision is no
+    /// fault of anybody and counts as a lost connection.
     pub fn allows_restart(&self, negotiated: &Negotiated) -> bool {
-        todo!()
+        let Some(restart) = &negotiated.graceful_restart else {
+            return false;
+        };
+        match self {
+            Self::TransportLost(_) | Self::Collision | Self::DialFailed(_) => true,
+            Self::ReceivedNotification(n) if is_collision(n) => true,
+            Self::ReceivedNotification(n) => restart.notification && !n.is_hard_reset(),
+            Self::SentNotification { .. }
+            | Self::HoldTimerExpired
+            | Self::NoOpen
+            | Self::SendHoldTimerExpired => restart.notification,
+            Self::Admin(AdminReason::Restarting) => true,
+            Self::Admin(reason) => restart.notification && !reason.is_hard(),
+        }
+    }
+
+    /// What the peer is told, if anything; `hard` as in [`AdminReason::notification`].
+    pub(super) fn farewell(&self, hard: bool) -> Option<Notification> {
+        match self {
+            Self::SentNotification { notification, .. } => Some(notification.clone()),
+            Self::HoldTimerExpired | Self::NoOpen => Some(Notification::new(4, 0, Vec::new())),
+            Self::SendHoldTimerExpired => Some(Notification::new(8, 0, Vec::new())),
+            Self::Collision => Some(Notification::cease(notification::COLLISION_RESOLUTION)),
+            Self::Admin(reason) => reason.notification(hard),
+            Self::ReceivedNotification(_) | Self::TransportLost(_) | Self::DialFailed(_) => None,
+        }
+    }
+
+    /// Whether it says nothing about what is wrong with the peer.
+    pub(super) fn is_collision(&self) -> bool {
+        match self {
+            Self::Collision => true,
+            Self::ReceivedNotification(notification) => is_collision(notification),
+            Self::SentNotification { .. }
+            | Self::HoldTimerExpired
+            | Self::NoOpen
+            | Self::SendHoldTimerExpired
+            | Self::TransportLost(_)
+            | Self::DialFailed(_)
+            | Self::Admin(_) => false,
+        }
+    }
+
+    /// What it means for the next attempt; `was_up` if a session was established.
+    pub(super) fn damping(&self, was_up: bool) -> Damping {
+        match self {
+            Self::SentNotification { notification, .. } => {
+                if is_version_error(notification) {
+                    Damping::Pause
+                } else {
+                    Damping::Grow
+                }
+            }
+            Self::ReceivedNotification(n) if is_collision(n) => Damping::None,
+            // The versions may meet next time; §8.1.1 does not count it as oscillation.
+            Self::ReceivedNotification(n) if is_version_error(n) => Damping::Pause,
+            // A polite refusal; too many prefixes and lack of resources will not go away soon.
+            Self::ReceivedNotification(n) if is_polite(n) => Damping::Pause,
+            Self::ReceivedNotification(_)
+            | Self::HoldTimerExpired
+            | Self::NoOpen
+            | Self::SendHoldTimerExpired
+            | Self::Admin(AdminReason::PrefixLimit) => Damping::Grow,
+            Self::TransportLost(_) if was_up => Damping::Grow,
+            // Most often the peer does not know us yet.
+            Self::TransportLost(_) => Damping::Pause,
+            Self::Collision | Self::DialFailed(_) | Self::Admin(_) => Damping::None,
+        }
+    }
+}
+
+fn is_collision(said: &Notification) -> bool {
+    (said.code, said.subcode) == (notification::CEASE, notification::COLLISION_RESOLUTION)
+}
+
+fn is_polite(said: &Notification) -> bool {
+    let lasting = [notification::MAX_PREFIXES, notification::OUT_OF_RESOURCES];
+    said.code == notification::CEASE && !lasting.contains(&said.subcode)
+}
+
+fn is_version_error(notification: &Notification) -> bool {
+    (notification.code, notification.subcode) == (2, 1)
+}
+
+impl LastError {
+    pub(super) fn new(at: Instant, reason: CloseReason, config: Arc<PeerConfig>) -> Self {
+        Self {
+            at,
+            reason,
+            dialling: None,
+            config,
+        }
+    }
+
+    /// The configuration under which it happened.
+    pub fn config(&self) -> &PeerConfig {
+        &self.config
     }
 }

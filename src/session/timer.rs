@@ -92,7 +92,8 @@ impl Timers {
             .min()
     }
 
-    fn deadline(&self, timer: Timer) -> Instant {
+    /// When it is due; the end of time if it is unset.
+    pub(super) fn deadline(&self, timer: Timer) -> Instant {
         self.0.get(timer as usize).copied().unwrap_or(NEVER)
     }
 }

@@ -10,12 +10,11 @@ use super::peer::PeerEntry;
 use super::{Output, Speaker};
 use crate::net::{Family, Prefix};
 use crate::policy::{self, PeerClass, PolicyKind};
-use crate::rib::{
-    self, ExportKind, ExportPolicy, ExportRoute, GroupKey, PeerIndex, Recipients,
-};
+use crate::rib::export;
+use crate::rib::{ExportKind, ExportPolicy, ExportRoute, GroupKey, PeerIndex};
 use crate::time::Instant;
 use crate::wire::attribute::NextHop;
-use crate::wire::frame::{MAX_EXTENDED_LEN, MAX_LEN};
+use crate::wire::frame::{self, MAX_EXTENDED_LEN, MAX_LEN, MessageKind};
 
 /// The export policy of all groups: the RFCs' rules, then the switch of the peer.
 #[derive(Debug, Clone, Copy)]
@@ -25,43 +24,71 @@ impl ExportPolicy for Rules {
     fn accept(&self, key: &GroupKey, route: &ExportRoute<'_>) -> bool {
         let (kind, class) = unpack(key.policy);
         policy::export(kind, class, route.peer.is_local()).is_ok()
-            && rib::permitted(key, route.source, route.attributes)
+            && export::permitted(key, route.source, route.attributes)
     }
 }
 
-const KINDS: [PolicyKind; 3] = [PolicyKind::Safe, PolicyKind::AcceptAll, PolicyKind::RejectAll];
+const KINDS: [PolicyKind; 3] = [
+    PolicyKind::Safe,
+    PolicyKind::AcceptAll,
+    PolicyKind::RejectAll,
+];
 const CLASSES: [PeerClass; 3] = [PeerClass::Mesh, PeerClass::Internal, PeerClass::External];
 
 /// A policy is two small enums; its number in a group's key is their places.
 fn pack(kind: PolicyKind, class: PeerClass) -> u32 {
-    let kind = KINDS.into_iter().zip(0..).find(|(k, _)| *k == kind).map_or(0, |(_, n)| n);
-    let class = CLASSES.into_iter().zip(0..).find(|(c, _)| *c == class).map_or(0, |(_, n)| n);
+    let kind = KINDS
+        .into_iter()
+        .zip(0..)
+        .find(|(k, _)| *k == kind)
+        .map_or(0, |(_, n)| n);
+    let class = CLASSES
+        .into_iter()
+        .zip(0..)
+        .find(|(c, _)| *c == class)
+        .map_or(0, |(_, n)| n);
     kind * 3 + class
 }
 
 fn unpack(policy: u32) -> (PolicyKind, PeerClass) {
     let at = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-    let kind = KINDS.get(at(policy / 3)).copied().unwrap_or(PolicyKind::RejectAll);
-    let class = CLASSES.get(at(policy % 3)).copied().unwrap_or(PeerClass::External);
+    let kind = KINDS
+        .get(at(policy / 3))
+        .copied()
+        .unwrap_or(PolicyKind::RejectAll);
+    let class = CLASSES
+        .get(at(policy % 3))
+        .copied()
+        .unwrap_or(PeerClass::External);
     (kind, class)
 }
 
 impl Speaker {
     /// Encodes what the connections can take; call when inputs are done for now.
     pub fn flush(&mut self, now: Instant) {
-        while let Some(delivery) = self.rib.poll_send(&Rules) {
-            for index in delivery.to.iter() {
-                let Some(peer) = self.peer_mut(index) else { continue };
-                let Some(established) = &peer.established else { continue };
+        while let Some(delivery) = self.rib.poll_send(now, &Rules) {
+            let messages = frame::messages(&delivery.bytes).count() as u64;
+            for index in delivery.to.as_slice().iter().copied() {
+                let Some(peer) = self.peer_mut(index) else {
+                    continue;
+                };
+                let Some(established) = &peer.established else {
+                    continue;
+                };
                 let connection = established.connection;
                 let was_idle = peer.queued == 0;
                 peer.queued += delivery.bytes.len();
+                peer.session.count_sent(MessageKind::Update, messages);
                 self.outputs.push_back(Output::Send {
                     connection,
                     bytes: delivery.bytes.clone(),
                 });
                 if was_idle {
-                    self.input(now, index, crate::session::Input::SendBlocked { connection });
+                    self.input(
+                        now,
+                        index,
+                        crate::session::Input::SendBlocked { connection },
+                    );
                 }
             }
         }
@@ -70,9 +97,24 @@ impl Speaker {
     /// Puts a peer whose session has come up into its groups.
     pub(super) fn begin_export(&mut self, index: PeerIndex) {
         for family in Family::ALL {
-            let key = self.peer(index).and_then(|peer| self.group_key(peer, family));
+            let key = self
+                .peer(index)
+                .and_then(|peer| self.group_key(peer, family));
             if let Some(key) = key {
-                self.rib.add_export(index, family, key);
+                self.rib.add_export(index, key);
+            }
+        }
+    }
+
+    /// Moves a peer to other groups without a word about what it has: both lists are compared, and only
+    /// differences are sent.
+    pub(super) fn change_export(&mut self, index: PeerIndex) {
+        for family in Family::ALL {
+            let key = self
+                .peer(index)
+                .and_then(|peer| self.group_key(peer, family));
+            if let Some(key) = key {
+                self.rib.change_export(index, key);
             }
         }
     }
@@ -83,10 +125,17 @@ impl Speaker {
         if !negotiated.families[family.index()] {
             return None;
         }
-        let max_len = if negotiated.extended_messages { MAX_EXTENDED_LEN } else { MAX_LEN };
+        let max_len = if negotiated.extended_messages {
+            MAX_EXTENDED_LEN
+        } else {
+            MAX_LEN
+        };
         Some(GroupKey {
             kind: if peer.is_ebgp() {
-                ExportKind::Ebgp { local_as: peer.planned.local_asn, remote_as: None }
+                ExportKind::Ebgp {
+                    local_as: peer.planned.local_asn,
+                    remote_as: None,
+                }
             } else {
                 ExportKind::Ibgp
             },
@@ -125,10 +174,17 @@ impl Speaker {
     /// The subnet that this node shares with the peer, if they are neighbours.
     fn shared_subnet(&self, peer: &PeerEntry) -> Option<Prefix> {
         let subnets = [
-            self.plan.ipv4.map(|net| Prefix::new(net.ip().into(), net.prefix())),
-            self.plan.ipv6.map(|net| Prefix::new(net.ip().into(), net.prefix())),
+            self.plan
+                .ipv4
+                .map(|net| Prefix::new(net.ip().into(), net.prefix())),
+            self.plan
+                .ipv6
+                .map(|net| Prefix::new(net.ip().into(), net.prefix())),
         ];
-        subnets.into_iter().flatten().find(|subnet| subnet.contains(peer.planned.address))
+        subnets
+            .into_iter()
+            .flatten()
+            .find(|subnet| subnet.contains(peer.planned.address))
     }
 }
 

@@ -9,7 +9,7 @@ use super::Speaker;
 use super::peer::is_own_as;
 use crate::net::{Family, Prefix};
 use crate::policy::{self, PeerClass, PolicyKind};
-use crate::rib::{AttributesId, PeerIndex};
+use crate::rib::{AttributesId, PageCursor, Path, PeerIndex};
 use crate::time::{Duration, Instant};
 use crate::topology;
 use crate::wire::attribute::PathAttributes;
@@ -77,7 +77,11 @@ impl Speaker {
         if raw.attributes.is_empty() || raw.nlri.is_empty() || !context.families[0] {
             return Ok(false);
         }
-        let Some(id) = self.rib.attributes_mut().lookup_raw(key, raw.attributes, None) else {
+        let Some(id) = self
+            .rib
+            .attributes_mut()
+            .lookup_raw(key, raw.attributes, None)
+        else {
             return Ok(false);
         };
         let lists = update::nlri_checked(raw.withdrawn, Family::Ipv4, context.add_path[0])
@@ -133,7 +137,10 @@ impl Speaker {
         }
         if let Some(mp) = update.mp_announced.filter(|mp| !mp.nlri.is_ignored()) {
             let next_hop = Some(mp.next_hop);
-            let attributes = PathAttributes { next_hop, ..update.attributes.clone() };
+            let attributes = PathAttributes {
+                next_hop,
+                ..update.attributes.clone()
+            };
             let eligible = self.eligible(index, &attributes).is_ok();
             let id = self.rib.attributes_mut().intern(&attributes);
             self.announce(index, mp.nlri, id, eligible);
@@ -145,7 +152,9 @@ impl Speaker {
             self.announce(index, update.announced, id, eligible);
             let plain = update.mp_announced.is_none() && update.mp_withdrawn.is_none();
             if plain && eligible && update.faults.is_empty() {
-                self.rib.attributes_mut().remember_raw(key, raw.attributes, None, id);
+                self.rib
+                    .attributes_mut()
+                    .remember_raw(key, raw.attributes, None, id);
             }
             self.rib.attributes_mut().release(id);
         }
@@ -167,10 +176,17 @@ impl Speaker {
         index: PeerIndex,
         attributes: &PathAttributes,
     ) -> Result<(), Ineligible> {
-        let Some(peer) = self.peer(index) else { return Ok(()) };
+        let Some(peer) = self.peer(index) else {
+            return Ok(());
+        };
         let path = &attributes.as_path;
         let own = |asn| is_own_as(&self.plan, &peer.planned, asn);
-        if path.segments.iter().flat_map(|segment| &segment.asns).any(|asn| own(*asn)) {
+        if path
+            .segments
+            .iter()
+            .flat_map(|segment| &segment.asns)
+            .any(|asn| own(*asn))
+        {
             return Err(Ineligible::OwnAs);
         }
         if attributes.originator_id == Some(self.plan.router_id) {
@@ -187,12 +203,16 @@ impl Speaker {
     }
 
     fn is_own_address(&self, index: PeerIndex, address: IpAddr) -> bool {
-        let local = self.peer(index).and_then(|peer| peer.established.as_ref()?.local);
+        let local = self
+            .peer(index)
+            .and_then(|peer| peer.established.as_ref()?.local);
         local == Some(address) || self.around.own_addresses.contains(&address)
     }
 
     fn announce(&mut self, index: PeerIndex, nlri: Nlri<'_>, id: AttributesId, eligible: bool) {
-        let Some(judge) = self.judge(index) else { return };
+        let Some(judge) = self.judge(index) else {
+            return;
+        };
         let Self { rib, around, .. } = self;
         for (path_id, prefix) in nlri.iter() {
             let accepted = eligible && judge.accepts(around, prefix);
@@ -211,22 +231,59 @@ impl Speaker {
 
     fn judge(&self, index: PeerIndex) -> Option<Judge> {
         let peer = self.peer(index)?;
-        Some(Judge { kind: policy_kind(peer.planned.policy.import), class: peer.class() })
+        Some(Judge {
+            kind: policy_kind(peer.planned.policy.import),
+            class: peer.class(),
+        })
     }
 
     /// Judges all paths of a peer again, after its policy or our surroundings have changed.
     pub(super) fn judge_again(&mut self, index: PeerIndex) {
-        let Some(judge) = self.judge(index) else { return };
-        let mut eligible = std::collections::BTreeMap::new();
-        for id in self.rib.attributes_of(index) {
-            let attributes = self.rib.attributes().get(id).map(|found| found.decode());
-            let fits = attributes.is_some_and(|found| self.eligible(index, &found).is_ok());
-            eligible.insert(id, fits);
+        let Some(judge) = self.judge(index) else {
+            return;
+        };
+        for family in Family::ALL {
+            let mut cursor = None;
+            loop {
+                let (again, next) = self.page_to_judge(index, judge, family, cursor);
+                for (prefix, path, accepted) in again {
+                    let Path {
+                        path_id,
+                        attributes,
+                        ..
+                    } = path;
+                    self.rib
+                        .announce(index, prefix, path_id, attributes, accepted);
+                }
+                cursor = next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
         }
-        let Self { rib, around, .. } = self;
-        rib.judge_again(index, |prefix, id| {
-            eligible.get(&id).copied().unwrap_or(false) && judge.accepts(around, prefix)
-        });
+    }
+
+    /// The paths of one page whose judgement has changed.
+    fn page_to_judge(
+        &self,
+        index: PeerIndex,
+        judge: Judge,
+        family: Family,
+        from: Option<PageCursor>,
+    ) -> (Vec<(Prefix, Path, bool)>, Option<PageCursor>) {
+        let (page, next) = self.rib.page(family, from, 4096);
+        let mut again = Vec::new();
+        for route in page {
+            for path in route.paths.iter().filter(|path| path.peer == index) {
+                let attributes = self.rib.path_attributes(path).map(|found| found.decode());
+                let eligible = attributes.is_some_and(|a| self.eligible(index, &a).is_ok());
+                let accepted = eligible && judge.accepts(&self.around, route.prefix);
+                if accepted != path.accepted {
+                    again.push((route.prefix, *path, accepted));
+                }
+            }
+        }
+        (again, next)
     }
 
     fn end_of_rib(&mut self, index: PeerIndex, family: Family) {
@@ -239,11 +296,21 @@ impl Speaker {
     }
 
     fn count_faults(&mut self, now: Instant, index: PeerIndex, update: &Update<'_>, body: &[u8]) {
-        let Some(fault) = update.faults.first() else { return };
-        let Some(peer) = self.peer_mut(index) else { return };
-        let discards = update.faults.iter().filter(|f| f.treatment == Treatment::Discard).count();
+        let Some(fault) = update.faults.first() else {
+            return;
+        };
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        let discards = update
+            .faults
+            .iter()
+            .filter(|f| f.treatment == Treatment::Discard)
+            .count();
         peer.discarded += u64::try_from(discards).unwrap_or(u64::MAX);
-        let due = peer.last_complaint.is_none_or(|last| now - last >= COMPLAINT_INTERVAL);
+        let due = peer
+            .last_complaint
+            .is_none_or(|last| now - last >= COMPLAINT_INTERVAL);
         if due {
             peer.last_complaint = Some(now);
             let treatment = update.treatment.unwrap_or(Treatment::Discard);
@@ -254,7 +321,9 @@ impl Speaker {
 
     fn check_limit(&mut self, now: Instant, index: PeerIndex) {
         let Some(peer) = self.peer(index) else { return };
-        let Some(limit) = peer.planned.policy.max_prefixes else { return };
+        let Some(limit) = peer.planned.policy.max_prefixes else {
+            return;
+        };
         let over = |family| self.rib.counts(index, family).received > limit;
         if Family::ALL.into_iter().any(over) {
             self.input(now, index, crate::session::Input::PrefixLimit);

@@ -21,9 +21,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use crate::net::{Family, Prefix};
+use crate::net::Prefix;
 use crate::policy::Surroundings;
-use crate::rib::{self, AttributesId, PeerIndex, Rib};
+use crate::rib::{self, AttributesId, ForwardingChange, PeerIndex, Rib, RibConfig};
 use crate::session::{self, ConnectionId, ConnectionIds, DialError};
 use crate::time::Instant;
 use crate::topology::Plan;
@@ -42,8 +42,10 @@ pub struct Settings {
     pub seed: u64,
     /// Whether next hops are resolved by the kernel; without it all count as reachable.
     pub track_next_hops: bool,
+    /// Whether somebody takes the changes from [`Speaker::poll_forwarding`].
+    pub forwarding: bool,
     /// At most so many paths are used at once.
-    pub max_paths: usize,
+    pub max_paths: u16,
     /// Between which paths MED is compared.
     pub med: rib::MedMode,
 }
@@ -114,16 +116,24 @@ pub struct Speaker {
 impl Speaker {
     /// A speaker that carries out `plan`; its peers start at `now`.
     pub fn new(now: Instant, settings: Settings, plan: Plan) -> Self {
-        let rib = Rib::new(rib::Settings {
-            seed: settings.seed,
+        let config = RibConfig {
+            decision: rib::DecisionConfig {
+                med: settings.med,
+                max_paths: settings.max_paths,
+            },
             track_next_hops: settings.track_next_hops,
-            max_paths: settings.max_paths,
-            med: settings.med,
-        });
+            forwarding: settings.forwarding,
+            hash_seed: settings.seed,
+        };
+        let rib = Rib::new(config, plan.asn, plan.router_id);
         let mut speaker = Self {
             settings,
             around: Surroundings::default(),
-            plan: Plan { peers: Vec::new(), originate: Vec::new(), ..plan.clone() },
+            plan: Plan {
+                peers: Vec::new(),
+                originate: Vec::new(),
+                ..plan.clone()
+            },
             peers: Vec::new(),
             names: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -145,7 +155,11 @@ impl Speaker {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let sessions = self.deadlines.first().map(|(at, _)| *at);
+        [sessions, self.rib.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Runs the timers that are due. Hand over everything that was received before this call:
@@ -182,7 +196,9 @@ impl Speaker {
 
     /// A dial succeeded.
     pub fn connected(&mut self, now: Instant, connection: ConnectionId, local: IpAddr) {
-        let Some(index) = self.connections.get(&connection).copied() else { return };
+        let Some(index) = self.connections.get(&connection).copied() else {
+            return;
+        };
         if let Some(peer) = self.peer_mut(index) {
             peer.locals.insert(connection, local);
         }
@@ -191,28 +207,38 @@ impl Speaker {
 
     /// A dial failed.
     pub fn dial_failed(&mut self, now: Instant, connection: ConnectionId, error: DialError) {
-        let Some(index) = self.connections.remove(&connection) else { return };
+        let Some(index) = self.connections.remove(&connection) else {
+            return;
+        };
         self.input(now, index, session::Input::DialFailed { connection, error });
     }
 
     /// Whole messages arrived.
     pub fn received(&mut self, now: Instant, connection: ConnectionId, messages: &[u8]) {
         for (kind, body) in frame::messages(messages) {
-            let Some(index) = self.connections.get(&connection).copied() else { return };
+            let Some(index) = self.connections.get(&connection).copied() else {
+                return;
+            };
             self.message(now, index, connection, kind, body);
         }
     }
 
     /// A header made no sense.
     pub fn bad_header(&mut self, now: Instant, connection: ConnectionId, error: HeaderError) {
-        let Some(index) = self.connections.get(&connection).copied() else { return };
+        let Some(index) = self.connections.get(&connection).copied() else {
+            return;
+        };
         self.input(now, index, session::Input::BadHeader { connection, error });
     }
 
     /// Octets have left.
     pub fn sent(&mut self, now: Instant, connection: ConnectionId, octets: usize) {
-        let Some(index) = self.connections.get(&connection).copied() else { return };
-        let Some(peer) = self.peer_mut(index) else { return };
+        let Some(index) = self.connections.get(&connection).copied() else {
+            return;
+        };
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
         peer.queued = peer.queued.saturating_sub(octets);
         let blocked = peer.queued > 0;
         // The session's own messages are part of what left; the RIB counts only its own.
@@ -227,7 +253,9 @@ impl Speaker {
 
     /// The connection is gone.
     pub fn closed(&mut self, now: Instant, connection: ConnectionId, error: Option<String>) {
-        let Some(index) = self.connections.remove(&connection) else { return };
+        let Some(index) = self.connections.remove(&connection) else {
+            return;
+        };
         self.input(now, index, session::Input::Closed { connection, error });
     }
 
@@ -236,13 +264,13 @@ impl Speaker {
         self.rib.poll_tracked()
     }
 
-    /// The kernel's word on a next hop.
-    pub fn next_hop_resolved(&mut self, address: IpAddr, resolution: rib::Resolution) {
-        self.rib.set_resolution(address, resolution);
+    /// The kernel's word on next hops; several at once cost one walk over the tables.
+    pub fn next_hops_resolved(&mut self, resolutions: &[(IpAddr, rib::Resolution)]) {
+        self.rib.set_resolution(resolutions);
     }
 
     /// The next prefix whose forwarding has changed.
-    pub fn poll_forwarding(&mut self) -> Option<rib::ForwardingChange> {
+    pub fn poll_forwarding(&mut self) -> Option<(Prefix, ForwardingChange)> {
         self.rib.poll_forwarding()
     }
 
@@ -285,14 +313,12 @@ impl Speaker {
     }
 
     fn peer_mut(&mut self, index: PeerIndex) -> Option<&mut PeerEntry> {
-        self.peers.get_mut(index.index().checked_sub(1)?)?.as_deref_mut()
+        self.peers
+            .get_mut(index.index().checked_sub(1)?)?
+            .as_deref_mut()
     }
 
     fn indices(&self) -> Vec<PeerIndex> {
         self.names.values().copied().collect()
-    }
-
-    fn families(&self) -> [Family; 2] {
-        Family::ALL
     }
 }

@@ -124,9 +124,15 @@ impl PeerEntry {
         let router_id = self
             .established
             .as_ref()
-            .map_or(RouterId(0), |established| established.negotiated.remote_router_id);
+            .map_or(RouterId(0), |established| {
+                established.negotiated.remote_router_id
+            });
         PeerFacts {
-            kind: if self.is_ebgp() { PeerKind::Ebgp } else { PeerKind::Ibgp },
+            kind: if self.is_ebgp() {
+                PeerKind::Ebgp
+            } else {
+                PeerKind::Ibgp
+            },
             asn: self.planned.remote_asn,
             router_id,
             address: self.planned.address,
@@ -182,7 +188,11 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = true;
         }
-        self.input(now, index, session::Input::Stop(StopReason::AdminShutdown(text)));
+        self.input(
+            now,
+            index,
+            session::Input::Stop(StopReason::AdminShutdown(text)),
+        );
         Ok(())
     }
 
@@ -213,9 +223,11 @@ impl Speaker {
     ///
     /// # Errors
     /// If there is no such peer or no session.
-    pub fn refresh_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
+    pub fn refresh_peer(&mut self, name: &str) -> Result<(), AdminError> {
         let index = self.find(name)?;
-        let not_established = || AdminError::NotEstablished { name: name.to_owned() };
+        let not_established = || AdminError::NotEstablished {
+            name: name.to_owned(),
+        };
         let established = self.peer(index).and_then(|peer| peer.established.as_ref());
         let established = established.ok_or_else(not_established)?;
         let (connection, negotiated) =
@@ -229,19 +241,25 @@ impl Speaker {
                     family: family.afi_safi(),
                     subtype: RouteRefresh::REQUEST,
                 };
-                self.send_session(now, index, connection, request.encode().into());
+                self.send_session(index, connection, request.encode().into());
+                if let Some(peer) = self.peer_mut(index) {
+                    peer.session.count_sent(MessageKind::RouteRefresh, 1);
+                }
             }
-            self.rib.refresh(index, family);
+            self.rib.refresh(index, family, negotiated.enhanced_refresh);
         }
         Ok(())
     }
 
     fn find(&self, name: &str) -> Result<PeerIndex, AdminError> {
-        self.names.get(name).copied().ok_or_else(|| AdminError::NoSuchPeer {
-            name: name.to_owned(),
-            nearest: topology::nearest(name, self.names.keys().map(String::as_str))
-                .map(str::to_owned),
-        })
+        self.names
+            .get(name)
+            .copied()
+            .ok_or_else(|| AdminError::NoSuchPeer {
+                name: name.to_owned(),
+                nearest: topology::nearest(name, self.names.keys().map(String::as_str))
+                    .map(str::to_owned),
+            })
     }
 
     pub(super) fn input(&mut self, now: Instant, index: PeerIndex, input: session::Input<'_>) {
@@ -256,19 +274,17 @@ impl Speaker {
         &mut self,
         now: Instant,
         index: PeerIndex,
-        step: impl FnOnce(
-            &mut session::Peer,
-            Instant,
-            &mut ConnectionIds,
-            &mut Vec<session::Output>,
-        ),
+        step: impl FnOnce(&mut session::Peer, Instant, &mut ConnectionIds, &mut Vec<session::Output>),
     ) {
         let mut out = core::mem::take(&mut self.scratch);
-        let slot = index.index().checked_sub(1).and_then(|at| self.peers.get_mut(at));
+        let slot = index
+            .index()
+            .checked_sub(1)
+            .and_then(|at| self.peers.get_mut(at));
         if let Some(Some(peer)) = slot {
             step(&mut peer.session, now, &mut self.ids, &mut out);
         }
-        self.carry_out(now, index, &mut out);
+        self.carry_out(index, &mut out);
         self.scratch = out;
         self.keep_deadline(index);
     }
@@ -283,9 +299,16 @@ impl Speaker {
         body: &[u8],
     ) {
         let mut out = core::mem::take(&mut self.scratch);
-        let slot = index.index().checked_sub(1).and_then(|at| self.peers.get_mut(at));
+        let slot = index
+            .index()
+            .checked_sub(1)
+            .and_then(|at| self.peers.get_mut(at));
         if let Some(Some(peer)) = slot {
-            let input = session::Input::Message { connection, kind, body };
+            let input = session::Input::Message {
+                connection,
+                kind,
+                body,
+            };
             peer.session.handle(now, input, &mut out);
         }
         let update = matches!(out.as_slice(), [session::Output::Update { .. }]);
@@ -293,21 +316,28 @@ impl Speaker {
             // The usual case by far.
             out.clear();
         } else {
-            self.carry_out(now, index, &mut out);
+            self.carry_out(index, &mut out);
         }
         self.scratch = out;
         if update && let Err(notification) = self.ingest(now, index, body) {
-            self.input(now, index, session::Input::UpdateFailed { connection, notification });
+            self.input(
+                now,
+                index,
+                session::Input::UpdateFailed {
+                    connection,
+                    notification,
+                },
+            );
         }
         self.keep_deadline(index);
     }
 
-    fn carry_out(&mut self, now: Instant, index: PeerIndex, out: &mut Vec<session::Output>) {
+    fn carry_out(&mut self, index: PeerIndex, out: &mut Vec<session::Output>) {
         for output in out.drain(..) {
             match output {
                 session::Output::Dial { connection } => self.dial(index, connection),
                 session::Output::Send { connection, bytes } => {
-                    self.send_session(now, index, connection, bytes);
+                    self.send_session(index, connection, bytes);
                 }
                 session::Output::Close { connection } => {
                     self.forget(index, connection);
@@ -317,15 +347,24 @@ impl Speaker {
                     self.forget(index, connection);
                     self.outputs.push_back(Output::Abort { connection });
                 }
-                session::Output::Up { connection, negotiated } => {
+                session::Output::Up {
+                    connection,
+                    negotiated,
+                } => {
                     self.up(index, connection, negotiated);
                 }
                 // Only the answer to a message, which `message` deals with.
                 session::Output::Update { .. } => {}
-                session::Output::RouteRefresh { connection: _, message } => {
+                session::Output::RouteRefresh {
+                    connection: _,
+                    message,
+                } => {
                     self.refresh_asked(index, message);
                 }
-                session::Output::Down { connection: _, reason } => self.down(index, &reason),
+                session::Output::Down {
+                    connection: _,
+                    reason,
+                } => self.down(index, &reason),
             }
         }
     }
@@ -342,15 +381,12 @@ impl Speaker {
         self.outputs.push_back(output);
     }
 
-    fn send_session(
-        &mut self,
-        _now: Instant,
-        index: PeerIndex,
-        connection: ConnectionId,
-        bytes: bytes::Bytes,
-    ) {
+    fn send_session(&mut self, index: PeerIndex, connection: ConnectionId, bytes: bytes::Bytes) {
         if let Some(peer) = self.peer_mut(index) {
-            let current = peer.established.as_ref().map(|established| established.connection);
+            let current = peer
+                .established
+                .as_ref()
+                .map(|established| established.connection);
             if current.is_none_or(|current| current == connection) {
                 peer.queued += bytes.len();
                 peer.session_octets += bytes.len();
@@ -367,7 +403,9 @@ impl Speaker {
     }
 
     fn up(&mut self, index: PeerIndex, connection: ConnectionId, negotiated: Arc<Negotiated>) {
-        let Some(peer) = self.peer_mut(index) else { return };
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
         let context = DecodeContext {
             four_octet_as: negotiated.four_octet_as,
             ebgp: peer.is_ebgp(),
@@ -395,7 +433,9 @@ impl Speaker {
     }
 
     fn down(&mut self, index: PeerIndex, reason: &CloseReason) {
-        let Some(peer) = self.peer_mut(index) else { return };
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
         tracing::warn!(peer = %peer.planned.name, address = %peer.planned.address, %reason,
             "session is down");
         peer.established = None;
@@ -403,19 +443,32 @@ impl Speaker {
         peer.session_octets = 0;
         for family in Family::ALL {
             self.rib.remove_export(index, family);
+            self.rib.flush(index, family);
         }
-        self.rib.remove_paths(index);
     }
 
     fn refresh_asked(&mut self, index: PeerIndex, message: RouteRefresh) {
-        let Some(family) = message.family.family() else { return };
-        if message.subtype == RouteRefresh::REQUEST {
-            self.rib.refresh(index, family);
+        let Some(family) = message.family.family() else {
+            return;
+        };
+        let established = self.peer(index).and_then(|peer| peer.established.as_ref());
+        let Some(framed) = established.map(|up| up.negotiated.enhanced_refresh) else {
+            return;
+        };
+        match message.subtype {
+            RouteRefresh::REQUEST => self.rib.refresh(index, family, framed),
+            // What the peer does not repeat before the end is gone (RFC 7313 §4).
+            RouteRefresh::BEGIN => self.rib.mark_stale(index, family),
+            RouteRefresh::END => self.rib.sweep_stale(index, family),
+            _other => {}
         }
     }
 
     pub(super) fn keep_deadline(&mut self, index: PeerIndex) {
-        let slot = index.index().checked_sub(1).and_then(|at| self.peers.get_mut(at));
+        let slot = index
+            .index()
+            .checked_sub(1)
+            .and_then(|at| self.peers.get_mut(at));
         let Some(Some(peer)) = slot else { return };
         let wanted = peer.session.next_timeout().map(|(at, _)| at);
         if wanted == peer.deadline {

@@ -3,8 +3,8 @@
 //! A session is bounced only if its OPEN carries what has changed; a changed policy is applied to
 //! the paths that are there, and sends only differences.
 
-use super::peer::{PeerEntry, session_config};
 use super::Speaker;
+use super::peer::{PeerEntry, session_config};
 use crate::net::Family;
 use crate::policy::Surroundings;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
@@ -63,8 +63,12 @@ impl Speaker {
     /// Own blocks: new ones into the table, former ones out of it.
     fn reoriginate(&mut self, said: &mut Replanned) {
         let wanted: std::collections::BTreeSet<_> = self.plan.originate.iter().copied().collect();
-        let gone: Vec<_> =
-            self.originated.keys().filter(|prefix| !wanted.contains(prefix)).copied().collect();
+        let gone: Vec<_> = self
+            .originated
+            .keys()
+            .filter(|prefix| !wanted.contains(prefix))
+            .copied()
+            .collect();
         for prefix in gone {
             if let Some(id) = self.originated.remove(&prefix) {
                 self.rib.withdraw(PeerIndex::LOCAL, prefix, 0);
@@ -84,8 +88,14 @@ impl Speaker {
     }
 
     fn add_peer(&mut self, now: Instant, planned: PlannedPeer) {
-        let place = self.peers.iter().position(Option::is_none).unwrap_or(self.peers.len());
-        let Ok(number) = u32::try_from(place + 1) else { return };
+        let place = self
+            .peers
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.peers.len());
+        let Ok(number) = u32::try_from(place + 1) else {
+            return;
+        };
         let index = PeerIndex(number);
         // Every peer jitters by itself: a cluster that starts at once must not stay in step.
         let seed = self.settings.seed ^ (u64::from(number) << 32);
@@ -104,7 +114,9 @@ impl Speaker {
     }
 
     fn remove_peer(&mut self, now: Instant, name: &str) {
-        let Some(index) = self.names.get(name).copied() else { return };
+        let Some(index) = self.names.get(name).copied() else {
+            return;
+        };
         self.input(now, index, Input::Stop(StopReason::Deconfigured));
         self.names.remove(name);
         self.connections.retain(|_, peer| *peer != index);
@@ -112,7 +124,10 @@ impl Speaker {
             self.rib.remove_export(index, family);
         }
         self.rib.remove_peer(index);
-        let slot = index.index().checked_sub(1).and_then(|at| self.peers.get_mut(at));
+        let slot = index
+            .index()
+            .checked_sub(1)
+            .and_then(|at| self.peers.get_mut(at));
         if let Some(slot) = slot
             && let Some(entry) = slot.take()
             && let Some(deadline) = entry.deadline
@@ -125,11 +140,19 @@ impl Speaker {
         let name = planned.name.clone();
         let names: Vec<String> = fields.iter().map(ToString::to_string).collect();
         let bounces = fields.iter().any(|field| field.impact() == Impact::Bounce);
-        let how = if bounces { "session starts anew" } else { "session stays" };
+        let how = if bounces {
+            "session starts anew"
+        } else {
+            "session stays"
+        };
         let said = format!("peer {name} changed ({}): {how}", names.join(", "));
-        let Some(index) = self.names.get(&name).copied() else { return said };
+        let Some(index) = self.names.get(&name).copied() else {
+            return said;
+        };
         let config = session_config(&planned, &self.plan);
-        let Some(peer) = self.peer_mut(index) else { return said };
+        let Some(peer) = self.peer_mut(index) else {
+            return said;
+        };
         peer.planned = planned;
         self.with_session(now, index, |session, now, _ids, out| {
             let _whether_it_bounced = session.reconfigure(now, config, out);
@@ -138,14 +161,17 @@ impl Speaker {
             self.judge_again(index);
         }
         if fields.iter().any(|field| is_export(*field)) {
-            self.begin_export(index);
+            self.change_export(index);
         }
         said
     }
 }
 
 fn surroundings(plan: &Plan) -> Surroundings {
-    let addresses = [plan.ipv4.map(|net| net.ip().into()), plan.ipv6.map(|net| net.ip().into())];
+    let addresses = [
+        plan.ipv4.map(|net| net.ip().into()),
+        plan.ipv6.map(|net| net.ip().into()),
+    ];
     Surroundings {
         pools: plan.pools.clone(),
         own_blocks: plan.own_blocks.clone(),
@@ -155,7 +181,10 @@ fn surroundings(plan: &Plan) -> Surroundings {
 }
 
 const fn is_import(field: PeerField) -> bool {
-    matches!(field, PeerField::Import | PeerField::PolicyFacts | PeerField::Kind)
+    matches!(
+        field,
+        PeerField::Import | PeerField::PolicyFacts | PeerField::Kind
+    )
 }
 
 const fn is_export(field: PeerField) -> bool {

@@ -7,7 +7,7 @@ use super::Speaker;
 use super::peer::PeerEntry;
 use crate::net::{Family, Prefix};
 use crate::policy::{self, Rejection};
-use crate::rib::{PathReport, PeerIndex, Standing};
+use crate::rib::{ExplainedPath, PeerIndex, Step};
 use crate::session::{Counters, LastError, Negotiated, State};
 use crate::time::Instant;
 use crate::topology::PlannedPeer;
@@ -73,8 +73,13 @@ pub struct PathStatus {
 impl Speaker {
     /// All peers, by name.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        let entries = self.names.values().filter_map(|index| Some((*index, self.peer(*index)?)));
-        entries.map(|(index, entry)| self.status_of(index, entry)).collect()
+        let entries = self
+            .names
+            .values()
+            .filter_map(|index| Some((*index, self.peer(*index)?)));
+        entries
+            .map(|(index, entry)| self.status_of(index, entry))
+            .collect()
     }
 
     /// One peer.
@@ -86,14 +91,25 @@ impl Speaker {
     /// How many peers there are, and how many of them are up.
     pub fn sessions(&self) -> (usize, usize) {
         let entries = || self.peers.iter().flatten();
-        (entries().count(), entries().filter(|peer| peer.established.is_some()).count())
+        (
+            entries().count(),
+            entries().filter(|peer| peer.established.is_some()).count(),
+        )
     }
 
     /// Whether every peer that is up has sent all it has (End-of-RIB in each family).
     pub fn heard_all(&self) -> bool {
-        let established = self.peers.iter().flatten().filter_map(|peer| peer.established.as_ref());
+        let established = self
+            .peers
+            .iter()
+            .flatten()
+            .filter_map(|peer| peer.established.as_ref());
         established.into_iter().all(|up| {
-            up.negotiated.families.iter().zip(up.end_of_rib).all(|(wanted, heard)| !wanted || heard)
+            up.negotiated
+                .families
+                .iter()
+                .zip(up.end_of_rib)
+                .all(|(wanted, heard)| !wanted || heard)
         })
     }
 
@@ -109,14 +125,21 @@ impl Speaker {
             planned: entry.planned.clone(),
             state: session.state(),
             since: session.since(),
-            problem: if up.is_some() { None } else { Some(problem(entry, error)) },
+            problem: if up.is_some() {
+                None
+            } else {
+                Some(problem(entry, error))
+            },
             last_error: error.cloned(),
             shutdown: entry.shutdown,
             negotiated: up.map(|up| Arc::clone(&up.negotiated)),
             local: up.and_then(|up| up.local),
             received: count(|counts| counts.received),
             accepted: count(|counts| counts.accepted),
-            sent: Family::ALL.map(|family| self.rib.sent_count(index, family)).iter().sum(),
+            sent: Family::ALL
+                .map(|family| self.rib.advertised(index, family))
+                .iter()
+                .sum(),
             counters: *session.counters(),
             discarded: entry.discarded,
             treated_as_withdraw: entry.treated_as_withdraw,
@@ -124,31 +147,32 @@ impl Speaker {
     }
 
     /// A destination with all its paths and why each lost.
-    pub fn route(&self, prefix: Prefix) -> Option<RouteStatus> {
-        let reports = self.rib.explain(prefix)?;
-        let paths = reports.iter().map(|report| self.path_status(prefix, report)).collect();
-        Some(RouteStatus { prefix, paths })
+    pub fn route(&mut self, prefix: Prefix) -> Option<RouteStatus> {
+        let explained = self.rib.explain(prefix);
+        let paths = explained
+            .iter()
+            .map(|found| self.path_status(prefix, found))
+            .collect();
+        (!explained.is_empty()).then_some(RouteStatus { prefix, paths })
     }
 
-    fn path_status(&self, prefix: Prefix, report: &PathReport) -> PathStatus {
-        let index = report.path.peer;
-        let attributes = self.rib.attributes().get(report.path.attributes);
+    fn path_status(&self, prefix: Prefix, found: &ExplainedPath) -> PathStatus {
+        let ExplainedPath { path, lost_at } = found;
+        let attributes = self.rib.path_attributes(path);
         let attributes = attributes.map(|found| found.decode()).unwrap_or_default();
-        let reason = if report.path.accepted {
-            match &report.standing {
-                Standing::Best => None,
-                other => Some(other.to_string()),
-            }
-        } else {
-            Some(self.rejection(index, prefix, &attributes))
+        let best = lost_at.is_none();
+        let reason = match lost_at {
+            None => None,
+            Some(Step::Rejected) => Some(self.rejection(path.peer, prefix, &attributes)),
+            Some(step) => Some(step.to_string()),
         };
         PathStatus {
-            peer: match self.peer(index) {
+            peer: match self.peer(path.peer) {
                 Some(entry) => entry.planned.name.clone(),
                 None => "local".to_owned(),
             },
-            best: matches!(report.standing, Standing::Best),
-            multipath: matches!(report.standing, Standing::Multipath),
+            best,
+            multipath: path.selected && !best,
             reason,
             attributes,
         }
@@ -174,7 +198,10 @@ impl Speaker {
 fn problem(entry: &PeerEntry, error: Option<&LastError>) -> String {
     let address = entry.planned.address;
     if entry.shutdown {
-        return format!("shut down here; `dunlin peer {} enable` undoes it", entry.planned.name);
+        return format!(
+            "shut down here; `dunlin peer {} enable` undoes it",
+            entry.planned.name
+        );
     }
     match error {
         Some(error) => error.to_string(),

@@ -226,3 +226,30 @@ fn facts(plan: &Plan) -> impl PartialEq + '_ {
         plan.mesh,
     )
 }
+impl core::fmt::Display for PeerField {
+    /// The key in the configuration that people would look for.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::RouterId => "router-id",
+            Self::Address | Self::Port => "peer-ip",
+            Self::RemoteAsn => "as-number",
+            Self::LocalAsn => "local-as-number",
+            Self::SourceAddress => "source-address",
+            Self::Ttl => "ttl",
+            Self::HoldTime => "hold-time",
+            Self::Families => "families",
+            Self::FourOctetAs => "four-octet-as",
+            Self::ExtendedMessages => "extended-messages",
+            Self::RestartTime => "max-restart-time",
+            Self::Kind => "mesh or explicit",
+            Self::Dial => "passive",
+            Self::ConnectRetry => "connect-retry-time",
+            Self::KeepaliveTime => "keepalive-time",
+            Self::Import => "import",
+            Self::Export => "export",
+            Self::NextHopSelf => "next-hop-self",
+            Self::MaxPrefixes => "max-prefixes",
+            Self::PolicyFacts => "pools, blocks or addresses",
+        })
+    }
+}

@@ -305,6 +305,15 @@ impl Node {
             Family::Ipv6 => self.ipv6_address.map(|network| network.ip().into()),
         }
     }
+
+    /// Its BGP Identifier: the configured one, or its IPv4 address, or a hash of its name.
+    pub fn identifier(&self) -> RouterId {
+        match (self.router_id, self.ipv4_address) {
+            (Some(configured), _) => configured,
+            (None, Some(network)) => network.ip().into(),
+            (None, None) => RouterId::from_name(&self.name),
+        }
+    }
 }
 
 impl Peer {

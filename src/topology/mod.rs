@@ -12,6 +12,22 @@
 //! - for every mesh session in the plan of A for B there is the mirrored one in the plan of B
 //!   for A, and only one of the two ends dials at once;
 //! - peer names are unique within a plan and stable while other records come and go.
+//!
+//! ```
+//! use dunlin::topology::{Dial, Intent, Node, plan};
+//!
+//! let node = |name: &str, address: &str| Node {
+//!     ipv4_address: address.parse().ok(),
+//!     ..Node::named(name)
+//! };
+//! let intent = Intent {
+//!     nodes: vec![node("a", "10.0.0.1/24"), node("b", "10.0.0.2/24")],
+//!     ..Intent::default()
+//! };
+//! let plan = plan(&intent, "a").unwrap();
+//! assert_eq!(plan.peers[0].name, "b");
+//! assert_eq!(plan.peers[0].dial, Dial::Active);
+//! ```
 
 mod diff;
 mod intent;

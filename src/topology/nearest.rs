@@ -3,14 +3,17 @@
 /// The candidate closest to `word`, if it is close enough to be what was meant.
 ///
 /// Close is at most a third of the longer word, by edits of one letter and swaps of two
-/// neighbours; among equally close candidates the first in order wins.
+/// neighbours, or where one word begins with the other; among equally close candidates the first
+/// in order wins.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.to_lowercase().chars().collect();
     let mut best: Option<(usize, &'a str)> = None;
     for candidate in candidates {
         let letters: Vec<char> = candidate.to_lowercase().chars().collect();
         let distance = distance(&word, &letters);
-        let close = distance * 3 <= word.len().max(letters.len()).max(3);
+        let shorter = word.len().min(letters.len());
+        let begins = shorter >= 3 && word.get(..shorter) == letters.get(..shorter);
+        let close = begins || distance * 3 <= word.len().max(letters.len()).max(3);
         if close && best.is_none_or(|(least, name)| (distance, candidate) < (least, name)) {
             best = Some((distance, candidate));
         }
@@ -53,6 +56,7 @@ mod tests {
         assert_eq!(nearest("asnumber", keys), Some("as-number"));
         assert_eq!(nearest("hold-tim", keys), Some("hold-time"));
         assert_eq!(nearest("Listen-Port", keys), Some("listen-port"));
+        assert_eq!(nearest("logging", ["bgp", "log"]), Some("log"));
     }
 
     #[test]

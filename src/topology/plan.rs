@@ -115,6 +115,7 @@ pub struct OpenTerms {
     /// Seconds; 0 is no timer.
     pub hold_time: u16,
     /// Seconds between KEEPALIVEs; `None` is a third of the negotiated hold time. Not on the wire.
+    /// Where the other end negotiates less, the session takes a third of that if it is shorter.
     pub keepalive_time: Option<u16>,
     /// The families offered; at least one.
     pub families: Families,
@@ -130,7 +131,7 @@ pub struct OpenTerms {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The intent has no such node.
-    #[error("no node is named {name:?}{}", nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+    #[error("no node is named {name:?}{}", did_you_mean(nearest.as_deref()))]
     UnknownNode {
         /// Who was asked for.
         name: String,
@@ -167,6 +168,12 @@ pub enum PlanError {
     },
 }
 
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest
+        .map(|name| format!("; did you mean {name:?}?"))
+        .unwrap_or_default()
+}
+
 /// What the node `me` has to run for `intent` to come true.
 pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
     let node = find(intent, me)?;
@@ -188,7 +195,7 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
     Ok(Plan {
         name: node.name.clone(),
         asn,
-        router_id: router_id(node),
+        router_id: node.identifier(),
         ipv4: node.ipv4_address,
         ipv6: node.ipv6_address,
         listen_port: listen_port(&intent.bgp, node),
@@ -317,7 +324,11 @@ fn terms(own: &SessionSettings, cluster: &SessionSettings, families: Families) -
             .hold_time
             .or(cluster.hold_time)
             .unwrap_or(DEFAULT_HOLD_TIME),
-        keepalive_time: own.keepalive_time.or(cluster.keepalive_time),
+        // The cluster's belongs to the cluster's hold time; a shorter one would run out first.
+        keepalive_time: match own.hold_time {
+            Some(_) => own.keepalive_time,
+            None => own.keepalive_time.or(cluster.keepalive_time),
+        },
         families,
         four_octet_as: true,
         extended_messages: true,
@@ -343,14 +354,6 @@ fn port_of(intent: &Intent, address: IpAddr) -> u16 {
         .filter(|node| is_own(address, node))
         .min_by_key(|n| &n.name);
     node.map_or(BGP_PORT, |node| listen_port(&intent.bgp, node))
-}
-
-fn router_id(node: &Node) -> RouterId {
-    match (node.router_id, node.ipv4_address) {
-        (Some(configured), _) => configured,
-        (None, Some(network)) => network.ip().into(),
-        (None, None) => RouterId::from_name(&node.name),
-    }
 }
 
 fn sorted(prefixes: impl Iterator<Item = Prefix>) -> Vec<Prefix> {

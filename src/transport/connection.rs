@@ -212,7 +212,7 @@ async fn read<E>(
 where
     E: From<Event>,
 {
-    let mut codec = FrameCodec { max: max_message };
+    let mut codec = FrameCodec::new(max_message);
     let mut buffer = bytes::BytesMut::new();
     loop {
         // An idle connection holds no buffer: a thousand idle peers are the normal case.

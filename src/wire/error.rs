@@ -238,6 +238,9 @@ pub enum FaultKind {
     /// Unknown, but claims to be well-known.
     #[error("unknown well-known attribute")]
     UnknownWellKnown,
+    /// An AS path segment of an unknown kind, without numbers, or cut off.
+    #[error("malformed AS path segment")]
+    Segment,
     /// Not allowed from this kind of peer.
     #[error("not expected from this peer")]
     Unexpected,

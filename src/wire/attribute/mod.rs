@@ -1,8 +1,20 @@
 //! Path attributes as values.
+//!
+//! One file an attribute family; [`table`] has one row an attribute. Values know nothing of the peer
+//! that sent them; what a peer may send is judged once, when an UPDATE is decoded.
 
-pub mod as_path;
+mod as_path;
+mod canonical;
+pub mod community;
+pub(in crate::wire) mod decode;
 mod encode;
+pub(in crate::wire) mod next_hop;
 pub mod table;
+mod tlv;
+mod unknown;
+mod value;
+
+pub use as_path::MAX_PATH;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

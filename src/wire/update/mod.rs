@@ -8,7 +8,9 @@ mod decode;
 mod encode;
 mod nlri;
 
-pub use decode::{AttributeScan, RawUpdate, decode, decode_mp_reach, scan_attributes};
+pub use decode::{
+    AttributeScan, RawUpdate, decode, decode_mp_reach, decode_mp_unreach, scan_attributes,
+};
 pub use encode::{Announce, end_of_rib, write_announce, write_withdraw};
 pub use nlri::{Nlri, NlriIter, nlri_checked};
 

@@ -1,0 +1,290 @@
+//! The command line: words in, a command out. It decides nothing but what was asked for.
+
+use crate::daemon::Kind;
+use crate::error::{Error, Result};
+use crate::scenario::{Scenario, Sizes};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+dunlin-bench: measures dunlin and other BGP daemons in the same, interleaved run (needs root)
+
+  dunlin-bench run [options]        the scenarios
+    --scenario LIST     s1, storm, storm-active        (default s1,storm)
+    --daemons LIST      dunlin, bird, frr, gobgp, openbgpd, mirror (default dunlin,bird)
+    --runs N            rounds; each runs every daemon once (default 3)
+    --prefixes N        s1: table size                 (default 1000000)
+    --peers N           storm: peers                   (default 300)
+    --hold SECONDS      storm: hold time, 9 or 90      (default 9)
+    --ibgp | --ebgp     storm: the peers' kind         (default --ebgp)
+    --routes N          storm: /26 blocks that each peer announces, at most 4 (default 0); everybody is to get
+                        all; with --ibgp the last peer is an eBGP one
+    --observe SECONDS   storm: watch for flaps         (default 15)
+    --timeout SECONDS   bound of one run               (default 120)
+    --budget SECONDS    start no run after this        (default none)
+    --quick             one round, bounded to about two minutes
+    --json FILE         write all figures
+    --dunlin PATH       the dunlin to test             (default: dunlin beside this program)
+
+  dunlin-bench corpus [options] FILE...   throws messages at a daemon; a second session must not notice
+    --daemon NAME       which daemon                   (default dunlin)
+    --settle MS         wait for an answer to each     (default 5)
+    --timeout SECONDS   bound of the whole             (default 120)
+    --limit N           throw only N messages, evenly picked
+    --json FILE, --dunlin PATH                         as above
+";
+
+/// What to do.
+pub(crate) enum Command {
+    /// Print the help.
+    Help,
+    /// Run scenarios.
+    Run(RunOptions),
+    /// Throw a corpus.
+    Corpus(CorpusOptions),
+    /// Be the relay.
+    Mirror {
+        /// Lines of `ADDRESS AS`.
+        peers_file: String,
+        /// Hold time in seconds.
+        hold_time: u16,
+    },
+}
+
+/// Options of `run`.
+pub(crate) struct RunOptions {
+    /// What to run.
+    pub(crate) scenarios: Vec<Scenario>,
+    /// Against whom.
+    pub(crate) kinds: Vec<Kind>,
+    /// How many rounds.
+    pub(crate) runs: usize,
+    /// The sizes.
+    pub(crate) sizes: Sizes,
+    /// Start no run after this.
+    pub(crate) budget: Option<Duration>,
+    /// Where the JSON goes.
+    pub(crate) json: Option<PathBuf>,
+    /// The dunlin to test.
+    pub(crate) dunlin: PathBuf,
+}
+
+/// Options of `corpus`.
+pub(crate) struct CorpusOptions {
+    /// The corpus files.
+    pub(crate) files: Vec<PathBuf>,
+    /// Against whom.
+    pub(crate) kind: Kind,
+    /// How long an answer may take before the next message goes.
+    pub(crate) settle: Duration,
+    /// Bound of the whole.
+    pub(crate) timeout: Duration,
+    /// At most this many messages.
+    pub(crate) limit: Option<usize>,
+    /// Where the JSON goes.
+    pub(crate) json: Option<PathBuf>,
+    /// The dunlin to test.
+    pub(crate) dunlin: PathBuf,
+}
+
+/// Understands the arguments after the program's name.
+pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command> {
+    let mut words = Words(arguments.collect::<Vec<_>>().into_iter());
+    match words.0.next().as_deref() {
+        Some("run") => run(words),
+        Some("corpus") => corpus(words),
+        Some("mirror") => mirror(words),
+        Some("--help" | "-h" | "help") | None => Ok(Command::Help),
+        Some(other) => Err(Error::Usage(format!("unknown command `{other}`"))),
+    }
+}
+
+/// The words not yet understood.
+struct Words(std::vec::IntoIter<String>);
+
+impl Words {
+    fn value(&mut self, option: &str) -> Result<String> {
+        self.0
+            .next()
+            .ok_or_else(|| Error::Usage(format!("{option} needs a value")))
+    }
+
+    fn number<T: std::str::FromStr>(&mut self, option: &str) -> Result<T> {
+        let value = self.value(option)?;
+        value
+            .parse()
+            .map_err(|_| Error::Usage(format!("{option}: `{value}` is no number that fits")))
+    }
+
+    fn seconds(&mut self, option: &str) -> Result<Duration> {
+        Ok(Duration::from_secs(self.number(option)?))
+    }
+
+    fn list<T>(&mut self, option: &str, one: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
+        self.value(option)?.split(',').map(one).collect()
+    }
+}
+
+fn beside_this_program() -> PathBuf {
+    std::env::current_exe().map_or_else(|_| "dunlin".into(), |path| path.with_file_name("dunlin"))
+}
+
+fn run(mut words: Words) -> Result<Command> {
+    let mut options = RunOptions {
+        scenarios: vec![Scenario::S1, Scenario::Storm],
+        kinds: vec![Kind::Dunlin, Kind::Bird],
+        runs: 3,
+        sizes: Sizes {
+            prefixes: 1_000_000,
+            peers: 300,
+            hold_time: 9,
+            ibgp: false,
+            routes: 0,
+            observe: Duration::from_secs(15),
+            timeout: Duration::from_secs(120),
+        },
+        budget: None,
+        json: None,
+        dunlin: beside_this_program(),
+    };
+    while let Some(word) = words.0.next() {
+        match word.as_str() {
+            "--scenario" => options.scenarios = words.list(&word, Scenario::parse)?,
+            "--daemons" => options.kinds = words.list(&word, Kind::parse)?,
+            "--runs" => options.runs = words.number(&word)?,
+            "--prefixes" => options.sizes.prefixes = words.number(&word)?,
+            "--peers" => options.sizes.peers = words.number(&word)?,
+            "--hold" => options.sizes.hold_time = words.number(&word)?,
+            "--routes" => options.sizes.routes = words.number(&word)?,
+            "--ibgp" => options.sizes.ibgp = true,
+            "--ebgp" => options.sizes.ibgp = false,
+            "--observe" => options.sizes.observe = words.seconds(&word)?,
+            "--timeout" => options.sizes.timeout = words.seconds(&word)?,
+            "--budget" => options.budget = Some(words.seconds(&word)?),
+            "--quick" => {
+                options.runs = 1;
+                options.sizes.timeout = Duration::from_secs(25);
+                options.budget = Some(Duration::from_secs(90));
+            }
+            "--json" => options.json = Some(words.value(&word)?.into()),
+            "--dunlin" => options.dunlin = words.value(&word)?.into(),
+            _ => return Err(Error::Usage(format!("unknown option `{word}`"))),
+        }
+    }
+    check_sizes(&options)?;
+    Ok(Command::Run(options))
+}
+
+fn check_sizes(options: &RunOptions) -> Result<()> {
+    let sizes = &options.sizes;
+    let wrong = |what: &str| Err(Error::Usage(what.to_owned()));
+    if !(1..=1_000_000).contains(&sizes.prefixes) {
+        return wrong("--prefixes is from 1 to 1000000");
+    }
+    if !(1..=10_000).contains(&sizes.peers) {
+        return wrong("--peers is from 1 to 10000");
+    }
+    if sizes.routes > 4 {
+        return wrong("--routes is at most 4");
+    }
+    if options.runs == 0 {
+        return wrong("--runs is at least 1");
+    }
+    if matches!(sizes.hold_time, 1 | 2) {
+        return wrong("--hold is 0 or at least 3 (RFC 4271, section 4.2)");
+    }
+    Ok(())
+}
+
+fn corpus(mut words: Words) -> Result<Command> {
+    let mut options = CorpusOptions {
+        files: Vec::new(),
+        kind: Kind::Dunlin,
+        settle: Duration::from_millis(5),
+        timeout: Duration::from_secs(120),
+        limit: None,
+        json: None,
+        dunlin: beside_this_program(),
+    };
+    while let Some(word) = words.0.next() {
+        match word.as_str() {
+            "--limit" => options.limit = Some(words.number(&word)?),
+            "--daemon" => options.kind = Kind::parse(&words.value(&word)?)?,
+            "--settle" => options.settle = Duration::from_millis(words.number(&word)?),
+            "--timeout" => options.timeout = words.seconds(&word)?,
+            "--json" => options.json = Some(words.value(&word)?.into()),
+            "--dunlin" => options.dunlin = words.value(&word)?.into(),
+            // Both `--file A B` and plain names are understood.
+            "--file" => {}
+            _ if word.starts_with('-') => {
+                return Err(Error::Usage(format!("unknown option `{word}`")));
+            }
+            _ => options.files.push(word.into()),
+        }
+    }
+    if options.files.is_empty() {
+        return Err(Error::Usage("no corpus file".to_owned()));
+    }
+    Ok(Command::Corpus(options))
+}
+
+fn mirror(mut words: Words) -> Result<Command> {
+    let (mut peers_file, mut hold_time) = (None, 90);
+    while let Some(word) = words.0.next() {
+        match word.as_str() {
+            "--peers-file" => peers_file = Some(words.value(&word)?),
+            "--hold" => hold_time = words.number(&word)?,
+            _ => return Err(Error::Usage(format!("unknown option `{word}`"))),
+        }
+    }
+    let peers_file =
+        peers_file.ok_or_else(|| Error::Usage("--peers-file is missing".to_owned()))?;
+    Ok(Command::Mirror {
+        peers_file,
+        hold_time,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Result<Command> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn the_defaults_are_the_reference_scenario() {
+        let Ok(Command::Run(options)) = words("run") else {
+            panic!("run needs no options");
+        };
+        assert_eq!(
+            (options.sizes.prefixes, options.sizes.peers, options.runs),
+            (1_000_000, 300, 3)
+        );
+        assert_eq!(options.kinds, [Kind::Dunlin, Kind::Bird]);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "run --runs 0",
+            "run --hold 2",
+            "run --daemons quagga",
+            "run --prefixes",
+            "corpus",
+            "walk",
+        ] {
+            assert!(matches!(words(line), Err(Error::Usage(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn corpus_files_may_follow_the_option_or_stand_alone() {
+        let Ok(Command::Corpus(options)) = words("corpus --daemon bird --file a.hex b.hex") else {
+            panic!("it is a good command");
+        };
+        assert_eq!((options.files.len(), options.kind), (2, Kind::Bird));
+    }
+}

@@ -1,0 +1,39 @@
+//! dunlin: a node without pod blocks and without kernel routes, its peers in the cluster file.
+
+use super::{Job, LOCAL_AS, write};
+use crate::error::Result;
+use crate::netns::DAEMON;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+/// `dunlin run` with a cluster file.
+pub(super) fn command(mut command: Command, folder: &Path, job: &Job) -> Result<Command> {
+    let cluster = write(folder, "cluster.toml", &cluster(job))?;
+    let node = format!(
+        "[node]\nname = \"dut\"\n\n[datastore]\nkind = \"file\"\npath = \"{}\"\n\n\
+         [routing]\nkernel-routes = false\n\n[control]\nsocket = \"{}\"\n\n[log]\nlevel = \"warn\"\n",
+        cluster.display(),
+        folder.join("control").display()
+    );
+    let path = write(folder, "dunlin.toml", &node)?;
+    command.arg("run").arg("--config").arg(path);
+    Ok(command)
+}
+
+fn cluster(job: &Job) -> String {
+    let mut text = format!(
+        "[bgp]\nas-number = {LOCAL_AS}\nnode-to-node-mesh-enabled = false\n\n\
+         [[ip-pool]]\ncidr = \"10.244.0.0/16\"\n\n\
+         [[node]]\nname = \"dut\"\nipv4-address = \"{DAEMON}/16\"\nblocks = []\n"
+    );
+    for (number, peer) in job.peers.iter().enumerate() {
+        let _ = write!(
+            text,
+            "\n[[bgp-peer]]\nname = \"p{number}\"\npeer-ip = \"{}\"\nas-number = {}\npassive = {}\n\
+             import = \"accept-all\"\nexport = \"accept-all\"\nhold-time = \"{}s\"\n",
+            peer.address, peer.asn, job.passive, job.hold_time
+        );
+    }
+    text
+}

@@ -1,0 +1,273 @@
+//! The daemons under test: how each is configured, started, found ready and ended.
+//!
+//! Every daemon gets the same job: AS 65000 at 172.31.0.1, the peers of the scenario, accept and announce
+//! everything, no kernel routes. Settings beyond that only take away waiting that is not work (retry and
+//! advertisement timers). A daemon is ended by its own pid and those of its descendants.
+
+mod bird;
+mod dunlin;
+mod frr;
+mod gobgp;
+mod openbgpd;
+
+use crate::error::{Context, Error, Result};
+use crate::netns::Pair;
+use crate::procfs::{self, ProcessTree};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// AS number of the daemon under test.
+pub(crate) const LOCAL_AS: u32 = 65_000;
+
+/// A daemon that can be driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// This project's.
+    Dunlin,
+    /// BIRD 2.
+    Bird,
+    /// FRR's bgpd.
+    Frr,
+    /// GoBGP.
+    Gobgp,
+    /// OpenBGPD.
+    Openbgpd,
+    /// The relay without a table: the limit of harness and kernel.
+    Mirror,
+}
+
+impl Kind {
+    /// All, in the order tables show them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Dunlin,
+        Self::Bird,
+        Self::Frr,
+        Self::Gobgp,
+        Self::Openbgpd,
+        Self::Mirror,
+    ];
+
+    /// The name on the command line and in tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Dunlin => "dunlin",
+            Self::Bird => "bird2",
+            Self::Frr => "frr",
+            Self::Gobgp => "gobgp",
+            Self::Openbgpd => "openbgpd",
+            Self::Mirror => "mirror",
+        }
+    }
+
+    /// The daemon of this name.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        let name = if name == "bird" { "bird2" } else { name };
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| Error::Usage(format!("unknown daemon `{name}`")))
+    }
+}
+
+/// A peer as the daemon's configuration has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// Its address.
+    pub(crate) address: Ipv4Addr,
+    /// Its AS number.
+    pub(crate) asn: u32,
+}
+
+/// What a daemon is to be configured for.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    /// Its peers.
+    pub(crate) peers: Vec<Peer>,
+    /// Hold time in seconds.
+    pub(crate) hold_time: u16,
+    /// The daemon waits for connections, rather than dialling.
+    pub(crate) passive: bool,
+}
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// The dunlin to test.
+    pub(crate) dunlin: PathBuf,
+}
+
+impl Programs {
+    /// The program of a daemon, if it is installed.
+    pub(crate) fn find(&self, kind: Kind) -> Option<PathBuf> {
+        let candidates: Vec<PathBuf> = match kind {
+            Kind::Dunlin => vec![self.dunlin.clone()],
+            Kind::Bird => vec!["/usr/sbin/bird".into(), "/usr/local/sbin/bird".into()],
+            Kind::Frr => vec!["/usr/lib/frr/bgpd".into(), "/usr/libexec/frr/bgpd".into()],
+            Kind::Gobgp => vec!["/usr/bin/gobgpd".into(), "/usr/local/bin/gobgpd".into()],
+            Kind::Openbgpd => vec!["/usr/sbin/bgpd".into(), "/usr/local/sbin/bgpd".into()],
+            Kind::Mirror => std::env::current_exe().ok().into_iter().collect(),
+        };
+        candidates.into_iter().find(|path| path.is_file())
+    }
+}
+
+/// A daemon that runs. Dropping it ends it.
+pub(crate) struct Running {
+    kind: Kind,
+    child: Child,
+    folder: PathBuf,
+    /// When the process was started.
+    pub(crate) started: Instant,
+}
+
+static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+
+impl Running {
+    /// Writes the configuration into a fresh folder and starts the daemon in its namespace.
+    pub(crate) fn start(kind: Kind, programs: &Programs, pair: &Pair, job: &Job) -> Result<Self> {
+        let program = programs
+            .find(kind)
+            .ok_or_else(|| Error::Daemon(format!("{} is not installed", kind.name())))?;
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("dunlin-bench-{}-{number}", std::process::id()));
+        fs::create_dir(&folder).context(format!("making {}", folder.display()))?;
+        let command = match kind {
+            Kind::Dunlin => dunlin::command(pair.in_daemon(&program), &folder, job),
+            Kind::Bird => bird::command(pair.in_daemon(&program), &folder, job),
+            Kind::Frr => frr::command(pair.in_daemon(&program), &folder, job),
+            Kind::Gobgp => gobgp::command(pair.in_daemon(&program), &folder, job),
+            Kind::Openbgpd => openbgpd::command(
+                pair.in_daemon_with_run(&program, openbgpd::HOME),
+                &folder,
+                job,
+            ),
+            Kind::Mirror => mirror_command(pair.in_daemon(&program), &folder, job),
+        };
+        let spawned = command.and_then(|mut command| {
+            let log = File::create(folder.join("log")).context("the daemon's log")?;
+            let errors = log.try_clone().context("the daemon's log")?;
+            command
+                .stdin(Stdio::null())
+                .stdout(log)
+                .stderr(errors)
+                .spawn()
+                .context(format!("starting {}", program.display()))
+        });
+        match spawned {
+            Ok(child) => Ok(Self {
+                kind,
+                child,
+                folder,
+                started: Instant::now(),
+            }),
+            Err(error) => {
+                let _ = fs::remove_dir_all(&folder);
+                Err(error)
+            }
+        }
+    }
+
+    /// The processes to measure.
+    pub(crate) fn processes(&self) -> ProcessTree {
+        ProcessTree {
+            root: self.child.id(),
+        }
+    }
+
+    /// Fails if the daemon has ended, with the end of its log.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait().context("waiting for the daemon")? {
+            None => Ok(()),
+            Some(status) => Err(Error::Daemon(format!(
+                "{} ended with {status}; its log ends:\n{}",
+                self.kind.name(),
+                self.log_tail()
+            ))),
+        }
+    }
+
+    /// Waits until the daemon listens on TCP port 179, and a second more: some listen before they know
+    /// their peers, and turn early callers away for seconds.
+    pub(crate) fn await_listening(&mut self, bound: Duration) -> Result<()> {
+        let deadline = Instant::now() + bound;
+        while !procfs::listens(self.child.id(), 179) {
+            self.check()?;
+            if Instant::now() > deadline {
+                let what = format!(
+                    "{} to listen; its log ends:\n{}",
+                    self.kind.name(),
+                    self.log_tail()
+                );
+                return Err(Error::Timeout { what, after: bound });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        self.check()
+    }
+
+    /// The last lines the daemon wrote.
+    pub(crate) fn log_tail(&self) -> String {
+        let bytes = fs::read(self.folder.join("log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().rev().take(12).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // Asked politely, a daemon of several processes ends and reaps its own children.
+            signal(self.child.id(), Signal::SIGTERM);
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // The tree is listed while the root lives: afterwards its children would be init's.
+            for pid in self.processes().members() {
+                signal(pid, Signal::SIGKILL);
+            }
+            let _ = self.child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        // A process that has just ended needs no signal.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+/// Writes a file of a daemon's folder.
+fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    fs::write(&path, text).context(format!("writing {}", path.display()))?;
+    Ok(path)
+}
+
+fn mirror_command(mut command: Command, folder: &Path, job: &Job) -> Result<Command> {
+    let peers: String = job
+        .peers
+        .iter()
+        .map(|p| format!("{} {}\n", p.address, p.asn))
+        .collect();
+    let path = write(folder, "peers", &peers)?;
+    command.arg("mirror").arg("--peers-file").arg(path);
+    command.arg("--hold").arg(job.hold_time.to_string());
+    if !job.passive {
+        return Err(Error::Usage("the mirror only accepts".to_owned()));
+    }
+    Ok(command)
+}

@@ -1,0 +1,64 @@
+//! `dunlin-bench`: one load generator, several daemons, the same work for each in the same run.
+//!
+//! It measures; it does not judge. Exit status 0: every run gave figures (for `corpus`: the innocent session
+//! never dropped), 1: some did not, 2: the command line makes no sense.
+
+mod cli;
+mod corpus;
+mod daemon;
+mod driver;
+mod error;
+mod fleet;
+mod mirror;
+mod netns;
+mod procfs;
+mod report;
+mod scenario;
+mod session;
+mod table;
+mod wire;
+
+use cli::Command;
+use error::{Context, Error, Result};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error @ Error::Usage(_)) => {
+            eprintln!("dunlin-bench: {error}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("dunlin-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<bool> {
+    match cli::parse(std::env::args().skip(1))? {
+        Command::Help => {
+            print!("{}", cli::HELP);
+            Ok(true)
+        }
+        Command::Mirror {
+            peers_file,
+            hold_time,
+        } => mirror::run(&peers_file, hold_time).map(|()| true),
+        Command::Run(options) => driver::run(&options, &stop_flag()?),
+        Command::Corpus(options) => corpus::run(options, &stop_flag()?),
+    }
+}
+
+/// Set by Ctrl-C and SIGTERM: the run in progress ends and cleans up after itself.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("watching for signals")?;
+    }
+    Ok(stop)
+}

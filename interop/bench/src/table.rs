@@ -1,0 +1,325 @@
+//! A deterministic routing table: which prefixes exist, and the bytes of the UPDATEs that announce them.
+//!
+//! The same size and seed give the same bytes on every machine. The shape follows a full Internet table:
+//! lengths /16 to /24 with /24 for six of ten, about 7.2 prefixes an attribute set, AS paths of 2 to 8, seven
+//! of ten with communities. No prefix covers another, so a base address alone names one. Not random in the
+//! cryptographic sense, and not a copy of any real table.
+
+use crate::wire;
+use std::net::Ipv4Addr;
+
+/// UPDATEs per prefix of the reference scenario: 139,322 for 1,000,000.
+const UPDATES_PER_MILLION: usize = 139_322;
+
+/// SplitMix64: small, seedable, good enough to shuffle and to draw attributes.
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    /// A generator that always gives the same sequence for this seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`, which must not be zero.
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        // The high half of a product: no modulo, and the bias of 2^-32 does not matter here.
+        u32::try_from(((self.next() >> 32) * u64::from(bound)) >> 32).unwrap_or(0)
+    }
+
+    fn percent(&mut self, chance: u32) -> bool {
+        self.below(100) < chance
+    }
+}
+
+/// One prefix: base address and length.
+pub(crate) type Prefix = (u32, u8);
+
+/// The table and the messages that make and unmake it.
+pub(crate) struct Table {
+    /// Every prefix, in the order it is announced.
+    pub(crate) prefixes: Vec<Prefix>,
+    /// The UPDATEs that announce all of it.
+    pub(crate) announce: Vec<u8>,
+    /// How many UPDATEs `announce` holds.
+    pub(crate) updates: usize,
+    /// The UPDATEs that withdraw all of it, filled to the largest message size.
+    pub(crate) withdraw: Vec<u8>,
+}
+
+impl Table {
+    /// `count` prefixes announced by `first_as` with this next hop.
+    pub(crate) fn new(count: usize, seed: u64, first_as: u32, next_hop: Ipv4Addr) -> Self {
+        let mut rng = Rng::new(seed);
+        let ordered = addresses(count, &mut rng);
+        let count = ordered.len();
+        let groups = (count * UPDATES_PER_MILLION / 1_000_000).max(1);
+        let mut sets = cut(&ordered, groups, &mut rng);
+        for i in (1..sets.len()).rev() {
+            let j = rng.below(u32::try_from(i + 1).unwrap_or(u32::MAX)) as usize;
+            sets.swap(i, j);
+        }
+        let mut announce = Vec::with_capacity(count * 16);
+        let mut prefixes = Vec::with_capacity(count);
+        let mut nlri = Vec::with_capacity(1024);
+        let mut updates = 0;
+        for set in sets {
+            let attributes = attributes(&mut rng, first_as, next_hop);
+            // 500 prefixes of at most 4 octets and their attributes always fit a message.
+            for part in set.chunks(500) {
+                nlri.clear();
+                for &(address, length) in part {
+                    wire::put_prefix(&mut nlri, address, length);
+                }
+                announce.extend_from_slice(&wire::update(&[], &attributes, &nlri));
+                updates += 1;
+            }
+            prefixes.extend_from_slice(set);
+        }
+        Self {
+            withdraw: withdrawals(&prefixes),
+            prefixes,
+            announce,
+            updates,
+        }
+    }
+}
+
+/// Non-overlapping unicast prefixes in ascending order; fewer than asked for if the space runs out.
+fn addresses(count: usize, rng: &mut Rng) -> Vec<Prefix> {
+    let mut out = Vec::with_capacity(count);
+    let mut cursor: u32 = 0x0100_0000;
+    while out.len() < count {
+        let length = draw_length(rng);
+        let size = 1u32 << (32 - u32::from(length));
+        let Some(base) = cursor.checked_next_multiple_of(size) else {
+            break;
+        };
+        if base >= 0xe000_0000 {
+            break;
+        }
+        if let Some(end) = reserved_until(base, size) {
+            cursor = end;
+            continue;
+        }
+        out.push((base, length));
+        cursor = base.saturating_add(size);
+    }
+    out
+}
+
+/// The share of each length is close to that of the Internet's table.
+fn draw_length(rng: &mut Rng) -> u8 {
+    match rng.below(100) {
+        0..60 => 24,
+        60..71 => 23,
+        71..83 => 22,
+        83..89 => 21,
+        89..94 => 20,
+        94..97 => 19,
+        97..98 => 18,
+        98..99 => 17,
+        _ => 16,
+    }
+}
+
+/// Where to go on when the block meets an address range that is not plain unicast, or the lab's own.
+fn reserved_until(base: u32, size: u32) -> Option<u32> {
+    const RESERVED: [(u32, u32); 6] = [
+        (0x0a00_0000, 0x0b00_0000), // 10.0.0.0/8
+        (0x6440_0000, 0x6480_0000), // 100.64.0.0/10
+        (0x7f00_0000, 0x8000_0000), // 127.0.0.0/8
+        (0xa9fe_0000, 0xa9ff_0000), // 169.254.0.0/16
+        (0xac10_0000, 0xac20_0000), // 172.16.0.0/12
+        (0xc000_0000, 0xc0a9_0000), // 192.0.0.0 up to 192.168.0.0/16
+    ];
+    let end = base.saturating_add(size);
+    RESERVED
+        .iter()
+        .find(|&&(first, after)| base < after && first < end)
+        .map(|&(_, after)| after)
+}
+
+/// Cuts the table into exactly `groups` runs by selection sampling: sizes come out geometric, as drawn cut
+/// points give them.
+fn cut<'a>(table: &'a [Prefix], groups: usize, rng: &mut Rng) -> Vec<&'a [Prefix]> {
+    let mut out = Vec::with_capacity(groups);
+    let mut rest = table;
+    let mut size = 1;
+    let mut cuts = groups.saturating_sub(1);
+    for left in (1..table.len()).rev() {
+        let bound = u32::try_from(left).unwrap_or(u32::MAX);
+        if (rng.below(bound) as usize) < cuts {
+            let (group, after) = rest.split_at(size.min(rest.len()));
+            out.push(group);
+            rest = after;
+            size = 0;
+            cuts -= 1;
+        }
+        size += 1;
+    }
+    out.push(rest);
+    out
+}
+
+/// A set of path attributes: 14.8 MB for the reference table in all.
+fn attributes(rng: &mut Rng, first_as: u32, next_hop: Ipv4Addr) -> Vec<u8> {
+    let mut out = vec![0x40, 1, 1, if rng.percent(92) { 0 } else { 2 }];
+    let hops = 1 + rng.below(3) + rng.below(3) + u32::from(rng.percent(25)) * rng.below(4);
+    let hops = u8::try_from(hops).unwrap_or(1);
+    out.extend_from_slice(&[0x40, 2, 2 + 4 * (hops + 1), 2, hops + 1]);
+    out.extend_from_slice(&first_as.to_be_bytes());
+    for _ in 0..hops {
+        // Public numbers below AS_TRANS, or four-octet ones: never the daemon's own, so no loop.
+        let asn = if rng.percent(70) {
+            1 + rng.below(23_000)
+        } else {
+            131_072 + rng.below(270_000)
+        };
+        out.extend_from_slice(&asn.to_be_bytes());
+    }
+    out.extend_from_slice(&[0x40, 3, 4]);
+    out.extend_from_slice(&next_hop.octets());
+    if rng.percent(25) {
+        out.extend_from_slice(&[0x80, 4, 4]);
+        out.extend_from_slice(&rng.below(1000).to_be_bytes());
+    }
+    if rng.percent(70) {
+        let count = u8::try_from(1 + rng.below(7)).unwrap_or(1);
+        out.extend_from_slice(&[0xc0, 8, 4 * count]);
+        for _ in 0..count {
+            // 65535:x are the well-known ones (NO_EXPORT and friends): keep off them.
+            out.extend_from_slice(&(1 + rng.below(60_000) as u16).to_be_bytes());
+            out.extend_from_slice(&(rng.below(65_000) as u16).to_be_bytes());
+        }
+    }
+    if rng.percent(8) {
+        out.extend_from_slice(&[0xc0, 32, 12]);
+        for _ in 0..3 {
+            out.extend_from_slice(&(1 + rng.below(400_000)).to_be_bytes());
+        }
+    }
+    out
+}
+
+fn withdrawals(prefixes: &[Prefix]) -> Vec<u8> {
+    let room = wire::MAX_MESSAGE - wire::HEADER - 4;
+    let mut out = Vec::with_capacity(prefixes.len() * 4);
+    let mut block = Vec::with_capacity(room);
+    for &(address, length) in prefixes {
+        if block.len() + 5 > room {
+            out.extend_from_slice(&wire::update(&block, &[], &[]));
+            block.clear();
+        }
+        wire::put_prefix(&mut block, address, length);
+    }
+    out.extend_from_slice(&wire::update(&block, &[], &[]));
+    out
+}
+
+/// What a monitor has of a table: one octet for each /24 base, so a lookup is one load.
+pub(crate) struct Progress {
+    /// 0: not of the table; else the prefix length, with `PRESENT` set while announced.
+    slots: Vec<u8>,
+    /// How many of the table's prefixes are announced now.
+    pub(crate) present: usize,
+    /// Prefixes seen that are not of the table.
+    pub(crate) strangers: usize,
+}
+
+const PRESENT: u8 = 0x80;
+
+impl Progress {
+    /// Nothing seen yet.
+    pub(crate) fn new(table: &[Prefix]) -> Self {
+        let mut slots = vec![0; 1 << 24];
+        for &(address, length) in table {
+            if let Some(slot) = slots.get_mut((address >> 8) as usize) {
+                *slot = length;
+            }
+        }
+        Self {
+            slots,
+            present: 0,
+            strangers: 0,
+        }
+    }
+
+    /// The monitor saw this prefix announced or withdrawn.
+    pub(crate) fn see(&mut self, announced: bool, address: u32, length: u8) {
+        let slot = self.slots.get_mut((address >> 8) as usize);
+        match slot.filter(|slot| **slot & !PRESENT == length && length != 0) {
+            Some(slot) => match (*slot & PRESENT != 0, announced) {
+                (false, true) => {
+                    *slot |= PRESENT;
+                    self.present += 1;
+                }
+                (true, false) => {
+                    *slot &= !PRESENT;
+                    self.present -= 1;
+                }
+                (true, true) | (false, false) => {}
+            },
+            None => self.strangers += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    const HOP: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 2);
+
+    #[test]
+    fn the_reference_table_has_the_reference_shape() {
+        let table = Table::new(1_000_000, 1, 65_001, HOP);
+        assert_eq!(table.prefixes.len(), 1_000_000);
+        assert_eq!(table.updates, 139_322);
+        let megabytes = table.announce.len() as f64 / 1e6;
+        assert!((14.0..15.6).contains(&megabytes), "{megabytes} MB");
+        let bases: HashSet<u32> = table.prefixes.iter().map(|p| p.0).collect();
+        assert_eq!(bases.len(), 1_000_000, "a base address names one prefix");
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes_and_another_one_does_not() {
+        let table = |seed| Table::new(1000, seed, 65_001, HOP).announce;
+        assert_eq!(table(7), table(7));
+        assert_ne!(table(7), table(8));
+    }
+
+    #[test]
+    fn announcing_and_withdrawing_the_bytes_leaves_nothing() {
+        let table = Table::new(5000, 3, 65_001, HOP);
+        let mut progress = Progress::new(&table.prefixes);
+        for (bytes, want) in [(&table.announce, 5000), (&table.withdraw, 0)] {
+            let mut rest: &[u8] = bytes;
+            while let Some(frame) = wire::next_frame(rest).unwrap() {
+                wire::prefixes(frame.body, |up, address, length| {
+                    progress.see(up, address, length)
+                })
+                .unwrap();
+                rest = &rest[frame.whole.len()..];
+            }
+            assert!(rest.is_empty());
+            assert_eq!((progress.present, progress.strangers), (want, 0));
+        }
+    }
+
+    #[test]
+    fn a_prefix_of_another_length_is_a_stranger() {
+        let mut progress = Progress::new(&[(0x0102_0300, 24)]);
+        progress.see(true, 0x0102_0300, 23);
+        progress.see(true, 0x0909_0900, 24);
+        assert_eq!((progress.present, progress.strangers), (0, 2));
+    }
+}

@@ -1,0 +1,383 @@
+//! What the daemon answers on its control socket: the core's snapshots as the protocol's shapes.
+
+use std::net::IpAddr;
+
+use super::event_loop::Daemon;
+use crate::control::protocol::{
+    Answer, Failure, Fib, FibRoute, Kernel, LastError, Messages, Path, Peer, Request, Route,
+    Routes, Status, Table, VERSION,
+};
+use crate::net::{Family, Prefix};
+use crate::rib::PageCursor;
+use crate::session::Negotiated;
+use crate::speaker::{AdminError, PathStatus, PeerStatus, RouteStatus};
+use crate::time::Instant;
+use crate::topology::PeerKind;
+use crate::wire::attribute::{Origin, PathAttributes};
+use crate::wire::frame::MessageKind;
+
+/// At most so many prefixes are put into one answer, whatever is asked.
+const PAGE_MAX: usize = 10_000;
+
+pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
+    let now = daemon.clock.now();
+    let done = |result: Result<(), AdminError>, message: String| match result {
+        Ok(()) => Answer::Done { message },
+        Err(error @ AdminError::NoSuchPeer { .. }) => not_found(error.to_string()),
+        Err(error @ AdminError::NotEstablished { .. }) => Answer::Failed {
+            reason: Failure::BadRequest,
+            message: error.to_string(),
+        },
+    };
+    match request {
+        Request::Status => Answer::Status(Box::new(status(daemon, now))),
+        Request::Peers { name: None } => {
+            let peers = daemon.node.speaker().peers();
+            Answer::Peers {
+                peers: peers.iter().map(|p| peer(daemon, now, p)).collect(),
+            }
+        }
+        Request::Peers { name: Some(name) } => one_peer(daemon, now, name),
+        Request::PeerShutdown { name, message } => {
+            let text = message.clone().unwrap_or_default();
+            let result = daemon.node.speaker_mut().shutdown_peer(now, name, text);
+            done(
+                result,
+                format!("{name} is shut down until `dunlin peer {name} enable`"),
+            )
+        }
+        Request::PeerEnable { name } => {
+            let result = daemon.node.speaker_mut().enable_peer(now, name);
+            done(result, format!("{name} is enabled"))
+        }
+        Request::PeerReset { name } => {
+            let result = daemon.node.speaker_mut().reset_peer(now, name);
+            done(result, format!("the session with {name} starts anew"))
+        }
+        Request::PeerRefresh { name } => {
+            let result = daemon.node.speaker_mut().refresh_peer(name);
+            done(
+                result,
+                format!("{name} is asked for its routes, and ours are sent again"),
+            )
+        }
+        Request::Routes {
+            prefix: Some(text), ..
+        } => one_route(daemon, text),
+        Request::Routes {
+            prefix: None,
+            after,
+            limit,
+        } => routes(daemon, after.as_deref(), (*limit).min(PAGE_MAX)),
+        Request::Fib { after, limit } => fib(daemon, after.as_deref(), (*limit).min(PAGE_MAX)),
+        Request::Explain { address } => super::explain::explain(daemon, *address),
+        // The daemon itself answers this one: it reads files.
+        Request::Reload => Answer::Reloaded {
+            changes: Vec::new(),
+            warnings: Vec::new(),
+        },
+        Request::Version => Answer::Version {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: VERSION,
+        },
+    }
+}
+
+fn not_found(message: String) -> Answer {
+    Answer::Failed {
+        reason: Failure::NotFound,
+        message,
+    }
+}
+
+fn bad_request(message: String) -> Answer {
+    Answer::Failed {
+        reason: Failure::BadRequest,
+        message,
+    }
+}
+
+fn status(daemon: &Daemon, now: Instant) -> Status {
+    let speaker = daemon.node.speaker();
+    let plan = speaker.plan();
+    let peers = speaker.peers();
+    let established = peers
+        .iter()
+        .filter(|peer| peer.negotiated.is_some())
+        .count();
+    let kernel = kernel(daemon);
+    let mut problems: Vec<String> = daemon.bad_reading.clone();
+    for peer in &peers {
+        if let Some(problem) = peer.problem.as_ref().filter(|_| !peer.shutdown) {
+            problems.push(format!("{}: {problem}", peer.planned.name));
+        }
+    }
+    if let Some(kernel) = &kernel {
+        problems.extend(kernel.errors.iter().cloned());
+        let foreign = |prefix| format!("{prefix}: a route of another program stands there");
+        problems.extend(kernel.conflicts.iter().map(foreign));
+    }
+    Status {
+        node: plan.name.clone(),
+        asn: plan.asn.0,
+        router_id: plan.router_id.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime: now.since(Instant::ZERO).as_secs(),
+        listening: daemon
+            .listeners
+            .values()
+            .map(|l| l.address().to_string())
+            .collect(),
+        problems,
+        peers: peers.len(),
+        established,
+        tables: Family::ALL.map(|family| table(daemon, family)).to_vec(),
+        kernel,
+        originated: plan.originate.iter().map(ToString::to_string).collect(),
+        datastore: daemon.config.datastore_path.display().to_string(),
+        datastore_read: now.since(daemon.read_at).as_secs(),
+        datastore_problems: daemon.bad_reading.clone(),
+    }
+}
+
+fn table(daemon: &Daemon, family: Family) -> Table {
+    let rib = daemon.node.speaker().rib();
+    Table {
+        family: family.to_string(),
+        prefixes: rib.prefixes(family),
+    }
+}
+
+fn kernel(daemon: &Daemon) -> Option<Kernel> {
+    let dataplane = daemon.node.dataplane()?;
+    let counts = dataplane.counts();
+    Some(Kernel {
+        wanted: counts.wanted,
+        installed: counts.installed,
+        written: counts.written,
+        repaired: counts.repaired,
+        conflicts: dataplane
+            .conflicts()
+            .map(|prefix| prefix.to_string())
+            .collect(),
+        errors: dataplane
+            .errors()
+            .map(|(prefix, error)| format!("{prefix}: {error}"))
+            .collect(),
+    })
+}
+
+fn one_peer(daemon: &Daemon, now: Instant, name: &str) -> Answer {
+    match daemon.node.speaker().peer_named(name) {
+        Some(status) => Answer::Peers {
+            peers: vec![peer(daemon, now, &status)],
+        },
+        None => {
+            let peers = daemon.node.speaker().peers();
+            let names = peers.iter().map(|peer| peer.planned.name.as_str());
+            let nearest = crate::topology::nearest(name, names).map(str::to_owned);
+            let name = name.to_owned();
+            not_found(AdminError::NoSuchPeer { name, nearest }.to_string())
+        }
+    }
+}
+
+fn peer(daemon: &Daemon, now: Instant, status: &PeerStatus) -> Peer {
+    let planned = &status.planned;
+    let negotiated = status.negotiated.as_deref();
+    let families = negotiated.map(|up| {
+        Family::ALL
+            .into_iter()
+            .filter(|family| up.families[family.index()])
+            .map(|f| f.to_string())
+    });
+    let count = |direction: fn(&crate::session::Counters, MessageKind) -> u64| Messages {
+        open: direction(&status.counters, MessageKind::Open),
+        update: direction(&status.counters, MessageKind::Update),
+        notification: direction(&status.counters, MessageKind::Notification),
+        keepalive: direction(&status.counters, MessageKind::Keepalive),
+        route_refresh: direction(&status.counters, MessageKind::RouteRefresh),
+    };
+    Peer {
+        name: planned.name.clone(),
+        address: planned.address,
+        port: planned.port,
+        asn: Some(planned.remote_asn.0),
+        kind: match planned.kind {
+            PeerKind::Mesh => "mesh",
+            PeerKind::Explicit => "explicit",
+        }
+        .to_owned(),
+        state: format!("{:?}", status.state),
+        since: now.since(status.since).as_secs(),
+        since_time: daemon.clock.unix_time(status.since),
+        problem: status.problem.clone(),
+        last_error: status.last_error.as_ref().map(|error| LastError {
+            message: error.to_string(),
+            ago: now.since(error.at).as_secs(),
+        }),
+        shutdown: status.shutdown,
+        received: status.received,
+        accepted: status.accepted,
+        sent: status.sent,
+        hold_time: negotiated.map(|up| up.hold_time.as_secs()),
+        router_id: negotiated.map(|up| up.remote_router_id.to_string()),
+        local_address: status.local,
+        families: families.map(Iterator::collect).unwrap_or_default(),
+        capabilities: negotiated.map(capabilities).unwrap_or_default(),
+        messages_in: count(crate::session::Counters::received),
+        messages_out: count(crate::session::Counters::sent),
+        discarded: status.discarded,
+        treated_as_withdraw: status.treated_as_withdraw,
+        established_count: status.counters.established,
+    }
+}
+
+fn capabilities(up: &Negotiated) -> Vec<String> {
+    let listed = [
+        (up.four_octet_as, "4-octet AS"),
+        (up.route_refresh, "route refresh"),
+        (up.enhanced_refresh, "enhanced route refresh"),
+        (up.extended_messages, "extended messages"),
+        (up.extended_next_hop, "IPv6 next hops for IPv4"),
+        (up.graceful_restart.is_some(), "graceful restart (peer)"),
+    ];
+    listed
+        .into_iter()
+        .filter(|(agreed, _)| *agreed)
+        .map(|(_, name)| name.to_owned())
+        .collect()
+}
+
+fn one_route(daemon: &mut Daemon, text: &str) -> Answer {
+    let speaker = daemon.node.speaker_mut();
+    let prefix = match (text.parse::<Prefix>(), text.parse::<IpAddr>()) {
+        (Ok(prefix), _) => Some(prefix),
+        (Err(_), Ok(address)) => speaker
+            .rib()
+            .longest_match(address)
+            .map(|route| route.prefix),
+        (Err(error), Err(_)) => return bad_request(format!("{text}: {error}")),
+    };
+    match prefix.and_then(|prefix| speaker.route(prefix)) {
+        Some(status) => Answer::Routes(Routes {
+            routes: vec![route(&status)],
+            next: None,
+        }),
+        None => not_found(format!("no route to {text}")),
+    }
+}
+
+/// Pages go through the IPv4 table, then the IPv6 one; `after` is `4:N` or `6:N`.
+fn routes(daemon: &mut Daemon, after: Option<&str>, limit: usize) -> Answer {
+    let (family, cursor) = match after.map(parse_cursor) {
+        None => (Family::Ipv4, None),
+        Some(Some((family, cursor))) => (family, cursor),
+        Some(None) => return bad_request("`after` is not from an earlier page".to_owned()),
+    };
+    let speaker = daemon.node.speaker_mut();
+    let (page, next) = speaker.rib().page(family, cursor, limit);
+    let prefixes: Vec<Prefix> = page.into_iter().map(|found| found.prefix).collect();
+    let next = match (family, next) {
+        (Family::Ipv4, Some(next)) => Some(format!("4:{}", next.to_number())),
+        (Family::Ipv4, None) => Some("6:".to_owned()),
+        (Family::Ipv6, next) => next.map(|next| format!("6:{}", next.to_number())),
+    };
+    let routes = prefixes
+        .into_iter()
+        .filter_map(|prefix| speaker.route(prefix));
+    Answer::Routes(Routes {
+        routes: routes.map(|status| route(&status)).collect(),
+        next,
+    })
+}
+
+fn parse_cursor(text: &str) -> Option<(Family, Option<PageCursor>)> {
+    let (family, number) = text.split_once(':')?;
+    let family = match family {
+        "4" => Family::Ipv4,
+        "6" => Family::Ipv6,
+        _other => return None,
+    };
+    let cursor = match number {
+        "" => None,
+        number => Some(PageCursor::from_number(number.parse().ok()?)),
+    };
+    Some((family, cursor))
+}
+
+fn route(status: &RouteStatus) -> Route {
+    Route {
+        prefix: status.prefix.to_string(),
+        paths: status.paths.iter().map(path).collect(),
+    }
+}
+
+pub(super) fn path(status: &PathStatus) -> Path {
+    let PathAttributes {
+        origin,
+        as_path,
+        next_hop,
+        med,
+        local_pref,
+        ..
+    } = &status.attributes;
+    let attributes = &status.attributes;
+    Path {
+        peer: status.peer.clone(),
+        best: status.best,
+        multipath: status.multipath,
+        reason: status.reason.clone(),
+        next_hop: next_hop.map(|hop| hop.address),
+        as_path: as_path.to_string(),
+        origin: match origin {
+            Origin::Igp => "igp",
+            Origin::Egp => "egp",
+            Origin::Incomplete => "incomplete",
+        }
+        .to_owned(),
+        med: *med,
+        local_pref: *local_pref,
+        communities: attributes
+            .communities
+            .iter()
+            .map(|community| format!("{}:{}", community >> 16, community & 0xFFFF))
+            .collect(),
+        extended_communities: attributes
+            .extended_communities
+            .iter()
+            .map(|community| community.iter().map(|byte| format!("{byte:02x}")).collect())
+            .collect(),
+        large_communities: attributes
+            .large_communities
+            .iter()
+            .map(|c| format!("{}:{}:{}", c.global, c.local1, c.local2))
+            .collect(),
+    }
+}
+
+fn fib(daemon: &Daemon, after: Option<&str>, limit: usize) -> Answer {
+    let Some(dataplane) = daemon.node.dataplane() else {
+        return bad_request("nothing is installed: kernel-routes = false".to_owned());
+    };
+    let after = match after.map(str::parse::<Prefix>).transpose() {
+        Ok(after) => after,
+        Err(error) => return bad_request(error.to_string()),
+    };
+    let rows = dataplane.page(after, limit);
+    let next = if rows.len() < limit {
+        None
+    } else {
+        rows.last().map(|row| row.prefix.to_string())
+    };
+    let routes = rows.into_iter().map(|row| FibRoute {
+        prefix: row.prefix.to_string(),
+        wanted: row.wanted,
+        installed: row.installed,
+        state: row.state.to_string(),
+    });
+    Answer::Fib(Fib {
+        routes: routes.collect(),
+        next,
+    })
+}

@@ -1,0 +1,489 @@
+//! The one task that owns the node: inputs in, outputs out, sleep until the next deadline.
+//!
+//! A turn takes what has arrived, up to a bound, then settles the node and carries out what it
+//! wants. A deadline is judged only after everything that had arrived before it was handed over, so
+//! that our own slowness ends no session. Nothing in a turn waits for a peer.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::answers;
+use super::clock::Clock;
+use super::config::{Config, MedRule};
+use super::source::{self, BadReading, Places, Reading};
+use crate::control::protocol::{Answer, Failure, Request};
+use crate::control::server::{Pending, Server};
+use crate::dataplane::KernelInput;
+use crate::dataplane::netlink::Kernel;
+use crate::datastore::Watcher;
+use crate::node::{Input, Node, Output, Settings};
+use crate::rib::MedMode;
+use crate::session::StopReason;
+use crate::speaker;
+use crate::time::Instant;
+use crate::transport::codec::Incoming;
+use crate::transport::{self, Endpoint, Listener, SocketOptions, Transport};
+
+/// Places in the queue: a full one makes readers wait, and with them the peers.
+const QUEUE: usize = 128;
+/// Inputs taken in one turn before outputs are made.
+const TURN: usize = 256;
+/// At most so many refused strangers are logged each ten seconds.
+const STRANGER_LINES: u32 = 5;
+
+/// Everything that can happen.
+#[derive(Debug)]
+pub(super) enum Event {
+    Transport(transport::Event),
+    Kernel(KernelInput),
+    Control(Pending),
+}
+
+impl From<transport::Event> for Event {
+    fn from(event: transport::Event) -> Self {
+        Self::Transport(event)
+    }
+}
+
+impl From<KernelInput> for Event {
+    fn from(input: KernelInput) -> Self {
+        Self::Kernel(input)
+    }
+}
+
+impl From<Pending> for Event {
+    fn from(pending: Pending) -> Self {
+        Self::Control(pending)
+    }
+}
+
+/// Why the daemon can't run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    /// A listening address.
+    #[error("cannot listen on {address}: {source}{}", advice(source))]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    /// The control socket.
+    #[error("{0}")]
+    Control(io::Error),
+    /// No group of that name.
+    #[error("[control] group: there is no group named {0:?}")]
+    Group(String),
+    /// The kernel.
+    #[error(
+        "cannot talk to the kernel's routing tables: {0}; dunlin needs CAP_NET_ADMIN, or kernel-routes = false"
+    )]
+    Kernel(io::Error),
+    /// Anything else of the system.
+    #[error("{what}: {source}")]
+    System {
+        what: &'static str,
+        source: io::Error,
+    },
+}
+
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "; does another BGP speaker (BIRD, FRR) still run here?",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+        _other => "",
+    }
+}
+
+/// The daemon at work.
+pub(super) struct Daemon {
+    pub(super) clock: Clock,
+    pub(super) node: Node,
+    pub(super) config: Config,
+    pub(super) places: Places,
+    /// When the cluster was last read well.
+    pub(super) read_at: Instant,
+    /// What the last bad reading said.
+    pub(super) bad_reading: Vec<String>,
+    pub(super) listeners: BTreeMap<SocketAddr, Listener>,
+    config_path: PathBuf,
+    transport: Transport<Event>,
+    kernel: Option<Kernel>,
+    events: mpsc::Sender<Event>,
+    strangers: Strangers,
+    _control: Server,
+}
+
+/// Bounds what strangers can make us log.
+#[derive(Debug, Default)]
+struct Strangers {
+    window: Option<Instant>,
+    lines: u32,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
+    let system = |what| move |source| RunError::System { what, source };
+    let (events, mut queue) = mpsc::channel(QUEUE);
+    let mut hangup = signal(SignalKind::hangup()).map_err(system("cannot wait for SIGHUP"))?;
+    let mut stop = Stop::new().map_err(system("cannot wait for SIGTERM"))?;
+    let watch = |path: &Path| Watcher::new(path).map_err(system("cannot watch the configuration"));
+    let mut cluster = watch(&reading.config.datastore_path)?;
+    let mut own_file = watch(path)?;
+    let mut daemon = Daemon::start(path, reading, events)?;
+    daemon.turn_over();
+    tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
+    loop {
+        let deadline = daemon.node.next_timeout();
+        let due = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(daemon.clock.to_tokio(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = queue.recv() => {
+                if let Some(event) = event {
+                    daemon.take(event);
+                }
+                daemon.take_waiting(&mut queue, TURN);
+            }
+            () = due => {}
+            _ = hangup.recv() => daemon.reload_and_log(),
+            _ = cluster.changed() => daemon.reload_and_log(),
+            _ = own_file.changed() => daemon.reload_and_log(),
+            () = stop.wanted() => break,
+        }
+        let now = daemon.clock.now();
+        if daemon.node.next_timeout().is_some_and(|at| at <= now) {
+            // Everything that has arrived by now goes first; what arrives meanwhile is not waited for.
+            let waiting = queue.len();
+            daemon.take_waiting(&mut queue, waiting);
+            daemon.node.handle_timeout(now);
+        }
+        daemon.turn_over();
+    }
+    tracing::info!("stopping; the routes stay in the kernel");
+    let now = daemon.clock.now();
+    daemon.node.stop(now, &StopReason::Quiet);
+    daemon.turn_over();
+    Ok(())
+}
+
+/// SIGTERM or SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wanted(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+impl Daemon {
+    fn start(path: &Path, reading: Reading, events: mpsc::Sender<Event>) -> Result<Self, RunError> {
+        let clock = Clock::start();
+        let config = reading.config;
+        let group = config.control.group.as_deref().map(group_id).transpose()?;
+        let control = Server::bind(&config.control.socket, group, events.clone())
+            .map_err(RunError::Control)?;
+        let kernel = if config.routing.kernel_routes {
+            Some(Kernel::spawn(events.clone()).map_err(RunError::Kernel)?)
+        } else {
+            None
+        };
+        let settings = Settings {
+            speaker: speaker::Settings {
+                seed: Clock::seed(),
+                track_next_hops: config.routing.kernel_routes,
+                forwarding: config.routing.kernel_routes,
+                max_paths: u16::from(config.routing.max_paths),
+                med: match config.routing.med {
+                    MedRule::PerAs => MedMode::PerNeighbour,
+                    MedRule::Always => MedMode::Always,
+                },
+            },
+            kernel_routes: config.routing.kernel_routes,
+        };
+        let mut daemon = Self {
+            clock,
+            node: Node::new(clock.now(), settings, reading.plan),
+            config,
+            places: reading.places,
+            read_at: clock.now(),
+            bad_reading: Vec::new(),
+            listeners: BTreeMap::new(),
+            config_path: path.to_owned(),
+            transport: Transport::new(events.clone()),
+            kernel,
+            events,
+            strangers: Strangers::default(),
+            _control: control,
+        };
+        daemon.listen()?;
+        Ok(daemon)
+    }
+
+    /// Opens and closes listening sockets as the plan wants; sessions on a closed one stay.
+    fn listen(&mut self) -> Result<(), RunError> {
+        let port = self.node.speaker().plan().listen_port;
+        let wanted = self.config.listen.clone().unwrap_or_else(|| {
+            [
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            ]
+            .map(|any| SocketAddr::new(any, port))
+            .to_vec()
+        });
+        self.listeners.retain(|address, _| wanted.contains(address));
+        for address in wanted {
+            if self.listeners.contains_key(&address) {
+                continue;
+            }
+            match Listener::bind(address, self.events.clone()) {
+                Ok(listener) => {
+                    self.listeners.insert(address, listener);
+                }
+                // A kernel without IPv6 is no reason not to run.
+                Err(source)
+                    if self.config.listen.is_none()
+                        && address.is_ipv6()
+                        && source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+                Err(source) => return Err(RunError::Listen { address, source }),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_waiting(&mut self, queue: &mut mpsc::Receiver<Event>, most: usize) {
+        for _ in 0..most {
+            match queue.try_recv() {
+                Ok(event) => self.take(event),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = self.clock.now();
+        match event {
+            Event::Transport(event) => self.take_transport(now, event),
+            Event::Kernel(input) => self.node.handle(now, Input::Kernel(input)),
+            Event::Control(Pending { request, reply }) => {
+                let answer = self.answer(&request);
+                // A client that has gone needs no answer.
+                let _gone = reply.send(answer);
+            }
+        }
+    }
+
+    fn take_transport(&mut self, now: Instant, event: transport::Event) {
+        use transport::Event as T;
+        match event {
+            T::Accepted {
+                stream,
+                remote,
+                local,
+            } => {
+                let (remote, local) = (canonical(remote), canonical(local));
+                let Some((connection, terms)) = self.node.accepted(now, remote.ip(), local.ip())
+                else {
+                    self.strangers.complain(now, remote, local);
+                    transport::refuse(stream);
+                    return;
+                };
+                let endpoint = endpoint(remote, None, terms);
+                if let Err(error) = self.transport.adopt(connection, stream, &endpoint) {
+                    let closed = Input::Closed(connection, Some(error.to_string()));
+                    self.node.handle(now, closed);
+                }
+            }
+            T::Connected { connection, local } => {
+                self.node
+                    .handle(now, Input::Connected(connection, canonical(local).ip()));
+            }
+            T::DialFailed { connection, error } => {
+                self.transport.forget(connection);
+                self.node.handle(now, Input::DialFailed(connection, error));
+            }
+            T::Received {
+                connection,
+                incoming: Incoming::Messages(bytes),
+            } => {
+                self.node.handle(now, Input::Received(connection, &bytes));
+            }
+            T::Received {
+                connection,
+                incoming: Incoming::Bad(error),
+            } => {
+                self.node.handle(now, Input::BadHeader(connection, error));
+            }
+            T::Sent { connection, octets } => {
+                self.node.handle(now, Input::Sent(connection, octets));
+            }
+            T::Closed { connection, error } => {
+                self.transport.forget(connection);
+                self.node.handle(now, Input::Closed(connection, error));
+            }
+        }
+    }
+
+    /// Settles the node and carries out what it wants.
+    fn turn_over(&mut self) {
+        let now = self.clock.now();
+        self.node.settle(now);
+        let mut ops = Vec::new();
+        while let Some(output) = self.node.poll(now) {
+            match output {
+                Output::Transport(output) => self.carry_out(output),
+                Output::Kernel(op) => ops.push(op),
+            }
+        }
+        if let Some(kernel) = self.kernel.as_ref().filter(|_| !ops.is_empty()) {
+            kernel.send(ops);
+        }
+    }
+
+    fn carry_out(&mut self, output: speaker::Output) {
+        match output {
+            speaker::Output::Dial {
+                connection,
+                remote,
+                source,
+                socket,
+            } => {
+                self.transport
+                    .dial(connection, endpoint(remote, source, socket));
+            }
+            speaker::Output::Send { connection, bytes } => self.transport.send(connection, bytes),
+            speaker::Output::Close { connection } => self.transport.close(connection),
+            speaker::Output::Abort { connection } => self.transport.abort(connection),
+        }
+    }
+
+    fn reload_and_log(&mut self) {
+        match self.reload() {
+            Ok((changes, warnings)) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                for change in changes {
+                    tracing::info!("{change}");
+                }
+            }
+            Err(bad) => {
+                for line in bad.lines {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("the configuration has errors; the last good one stays in force");
+            }
+        }
+    }
+
+    /// Reads the files again; nothing is applied if anything is wrong with them.
+    fn reload(&mut self) -> Result<(Vec<String>, Vec<String>), BadReading> {
+        let reading = match source::read(&self.config_path) {
+            Ok(reading) => reading,
+            Err(bad) => {
+                self.bad_reading.clone_from(&bad.lines);
+                return Err(bad);
+            }
+        };
+        let mut warnings = reading.warnings;
+        if reading.config != self.config {
+            warnings.extend(needs_restart(&self.config, &reading.config));
+        }
+        self.config.listen = reading.config.listen;
+        self.places = reading.places;
+        let now = self.clock.now();
+        self.read_at = now;
+        self.bad_reading.clear();
+        let changes = self.node.replan(now, reading.plan);
+        if let Err(error) = self.listen() {
+            warnings.push(error.to_string());
+        }
+        Ok((changes, warnings))
+    }
+
+    fn answer(&mut self, request: &Request) -> Answer {
+        if *request != Request::Reload {
+            return answers::answer(self, request);
+        }
+        match self.reload() {
+            Ok((changes, warnings)) => Answer::Reloaded { changes, warnings },
+            Err(bad) => Answer::Failed {
+                reason: Failure::BadConfiguration,
+                message: format!("{bad}\nthe last good configuration stays in force"),
+            },
+        }
+    }
+}
+
+impl Strangers {
+    fn complain(&mut self, now: Instant, remote: SocketAddr, local: SocketAddr) {
+        let fresh = self
+            .window
+            .is_none_or(|since| now.since(since).as_secs() >= 10);
+        if fresh {
+            *self = Self {
+                window: Some(now),
+                lines: 0,
+            };
+        }
+        self.lines += 1;
+        if self.lines <= STRANGER_LINES {
+            tracing::warn!(%remote, %local, "refused a connection: no peer is configured with that \
+                address");
+        }
+    }
+}
+
+/// Settings that are read at the start only.
+fn needs_restart(old: &Config, new: &Config) -> Option<String> {
+    let comparable = |config: &Config| Config {
+        listen: None,
+        ..config.clone()
+    };
+    (comparable(old) != comparable(new)).then(|| {
+        "this node's file has changes outside [bgp] that need a restart of dunlin".to_owned()
+    })
+}
+
+fn endpoint(remote: SocketAddr, source: Option<IpAddr>, terms: speaker::SocketTerms) -> Endpoint {
+    Endpoint {
+        remote,
+        source,
+        options: SocketOptions {
+            ttl: terms.ttl,
+            user_timeout: terms.user_timeout,
+        },
+        max_message: terms.max_message,
+    }
+}
+
+/// An IPv4 peer is an IPv4 peer, whatever socket it came through.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn group_id(name: &str) -> Result<u32, RunError> {
+    match nix::unistd::Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) | Err(_) => Err(RunError::Group(name.to_owned())),
+    }
+}

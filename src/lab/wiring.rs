@@ -1,0 +1,215 @@
+//! From the plan to links, addresses and routes: everything that a real cluster's network and CNI
+//! plugin would have done before dunlin starts.
+//!
+//! Neighbours are told for good instead of asked by ARP and ND: the kernel keeps at most 1024 that
+//! it learnt, over all namespaces together, and a large lab has more.
+//!
+//! It installs no route between nodes: that is dunlin's part, or [`static_routes`]' where the
+//! wiring itself is under test.
+
+use std::net::IpAddr;
+
+use super::error::LabError;
+use super::namespace;
+use super::netlink::{Netlink, Target, default_route};
+use super::plan::{NodePlan, POD_GATEWAY, Plan, PodPlan, Subnet};
+use crate::net::{Family, Prefix};
+
+/// The link of a node or pod to the rest of the world.
+const UPLINK: &str = "eth0";
+
+/// Switches of every namespace: addresses usable at once, nothing learnt from the neighbourhood.
+const SWITCHES_IPV4: [(&str, &str); 2] = [
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+];
+const SWITCHES_IPV6: [(&str, &str); 7] = [
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/all/accept_ra", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/router_solicitations", "0"),
+];
+const FORWARDING: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
+
+/// The sockets into the namespaces of the routers among them, to look at their tables later.
+#[derive(Debug)]
+pub(super) struct Wired {
+    /// One a node, in the order of the plan.
+    pub(super) nodes: Vec<Netlink>,
+    /// The router's.
+    pub(super) router: Netlink,
+}
+
+/// Told after each part that stands; its error stops the wiring.
+pub(super) type Progress<'a> = &'a mut dyn FnMut(&str) -> Result<(), LabError>;
+
+/// Makes all namespaces and wires them.
+pub(super) fn wire(plan: &Plan, progress: Progress<'_>) -> Result<Wired, LabError> {
+    namespace::prepare_folder()?;
+    let mut router = open(plan, &plan.router_namespace, true)?;
+    let mut bridges = Vec::new();
+    for subnet in Subnet::ALL {
+        let bridge = router.add_bridge(subnet.bridge(), subnet.router_mac())?;
+        router.set_up(bridge, None)?;
+        for family in &plan.families {
+            router.add_address(bridge, subnet.router_address(*family))?;
+        }
+        bridges.push((subnet, bridge));
+    }
+    progress(&plan.router_namespace)?;
+    let mut nodes = Vec::with_capacity(plan.nodes.len());
+    for node in &plan.nodes {
+        let mut netlink = open(plan, &node.namespace, true)?;
+        for (_, bridge) in bridges.iter().filter(|(subnet, _)| *subnet == node.subnet) {
+            wire_node(plan, node, &mut netlink, (&mut router, *bridge))?;
+        }
+        nodes.push(netlink);
+        progress(&node.namespace)?;
+    }
+    for pod in &plan.pods {
+        if let (Some(node), Some(socket)) = (plan.nodes.get(pod.node), nodes.get_mut(pod.node)) {
+            wire_pod(plan, node, socket, pod)?;
+            progress(&pod.namespace)?;
+        }
+    }
+    Ok(Wired { nodes, router })
+}
+
+/// Makes a namespace, sets its switches and brings loopback up.
+fn open(plan: &Plan, name: &str, forwards: bool) -> Result<Netlink, LabError> {
+    namespace::create(name)?;
+    let ipv6 = plan.families.contains(&Family::Ipv6);
+    let mut switches = SWITCHES_IPV4.to_vec();
+    if ipv6 {
+        switches.extend(SWITCHES_IPV6);
+    }
+    if forwards {
+        let all = FORWARDING.into_iter();
+        switches.extend(all.filter(|(switch, _)| ipv6 || switch.starts_with("ipv4")));
+    }
+    namespace::set_switches(name, &switches)?;
+    let mut netlink = Netlink::open(name)?;
+    let loopback = netlink.link("lo")?;
+    netlink.set_up(loopback, None)?;
+    Ok(netlink)
+}
+
+/// Attaches a node to the bridge of its subnet.
+fn wire_node(
+    plan: &Plan,
+    node: &NodePlan,
+    netlink: &mut Netlink,
+    (router, bridge): (&mut Netlink, u32),
+) -> Result<(), LabError> {
+    let port = router.add_veth((&node.name, None), (UPLINK, node.mac), &node.namespace)?;
+    router.set_up(port, Some(bridge))?;
+    let index = netlink.link(UPLINK)?;
+    netlink.set_up(index, None)?;
+    for address in &node.addresses {
+        netlink.add_address(index, *address)?;
+        router.add_neighbour(bridge, address.0, node.mac)?;
+    }
+    for family in &plan.families {
+        let (address, _) = node.subnet.router_address(*family);
+        netlink.add_neighbour(index, address, node.subnet.router_mac())?;
+        let target = Target::Gateway { address, index };
+        netlink.add_route(default_route(*family), target)?;
+    }
+    let others = plan
+        .nodes
+        .iter()
+        .filter(|other| other.number != node.number);
+    for other in others.filter(|other| other.subnet == node.subnet) {
+        for (address, _) in &other.addresses {
+            netlink.add_neighbour(index, *address, other.mac)?;
+        }
+    }
+    Ok(())
+}
+
+/// A pod has one address a family and sends everything to its node, which has a host route to it.
+fn wire_pod(
+    plan: &Plan,
+    node: &NodePlan,
+    on_node: &mut Netlink,
+    pod: &PodPlan,
+) -> Result<(), LabError> {
+    let mut in_pod = open(plan, &pod.namespace, false)?;
+    let to_pod = on_node.add_veth(
+        (&pod.name, Some(pod.node_mac)),
+        (UPLINK, pod.mac),
+        &pod.namespace,
+    )?;
+    on_node.set_up(to_pod, None)?;
+    let uplink = in_pod.link(UPLINK)?;
+    in_pod.set_up(uplink, None)?;
+    for address in &pod.addresses {
+        let same_family = |other: &IpAddr| other.is_ipv4() == address.is_ipv4();
+        let Some(gateway) = POD_GATEWAY
+            .into_iter()
+            .find(|(gateway, _)| same_family(gateway))
+        else {
+            continue;
+        };
+        let source = node.addresses.iter().map(|(own, _)| *own).find(same_family);
+        let host = Prefix::host(*address);
+        on_node.add_address(to_pod, gateway)?;
+        on_node.add_neighbour(to_pod, *address, pod.mac)?;
+        in_pod.add_neighbour(uplink, gateway.0, pod.node_mac)?;
+        on_node.add_route(
+            host,
+            Target::Link {
+                index: to_pod,
+                source,
+            },
+        )?;
+        in_pod.add_address(uplink, (*address, host.len()))?;
+        if host.family() == Family::Ipv4 {
+            let link = Target::Link {
+                index: uplink,
+                source: None,
+            };
+            in_pod.add_route(Prefix::host(gateway.0), link)?;
+        }
+        let target = Target::Gateway {
+            address: gateway.0,
+            index: uplink,
+        };
+        in_pod.add_route(default_route(host.family()), target)?;
+    }
+    Ok(())
+}
+
+/// What dunlin would do, done once by hand: every block everywhere.
+pub(super) fn static_routes(plan: &Plan, wired: &mut Wired) -> Result<(), LabError> {
+    for (there, block) in plan
+        .nodes
+        .iter()
+        .flat_map(|n| n.blocks.iter().map(move |b| (n, *b)))
+    {
+        let same_family = |address: &IpAddr| address.is_ipv4() == block.address().is_ipv4();
+        let Some(next_hop) = there
+            .addresses
+            .iter()
+            .map(|(own, _)| *own)
+            .find(same_family)
+        else {
+            continue;
+        };
+        wired.router.add_route(block, Target::Via(next_hop))?;
+        for (here, netlink) in plan.nodes.iter().zip(&mut wired.nodes) {
+            let target = if here.number == there.number {
+                Target::Blackhole
+            } else if here.subnet == there.subnet {
+                Target::Via(next_hop)
+            } else {
+                Target::Via(here.subnet.router_address(block.family()).0)
+            };
+            netlink.add_route(block, target)?;
+        }
+    }
+    Ok(())
+}

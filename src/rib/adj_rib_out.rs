@@ -1,0 +1,686 @@
+//! Update groups: who gets the same bytes, whose turn it is, and how much each has in its outbox.
+//!
+//! Messages are built when somebody can take them (*pull*), so memory is bounded by the table and by
+//! the marks below, not by the traffic. A group's members move together in cohorts; one that does not
+//! drain its outbox while others wait goes on alone, and joins again when it has caught up. Nothing
+//! here knows a socket: the driver says what went out ([`Exports::sent`]).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::attributes::AttributeStore;
+use super::batch::{Batch, Sources, Target};
+use super::cohort::{Cohort, Purpose};
+use super::export::{ExportPolicy, GroupKey};
+use super::peer::{PeerIndex, Peers};
+use super::prefix_map::DestinationId;
+use super::table::Table;
+use crate::net::{Family, Prefix4, Prefix6};
+use crate::time::{Duration, Instant};
+use crate::wire::route_refresh::RouteRefresh;
+use crate::wire::update::end_of_rib;
+
+/// A member with so much in its outbox gets nothing more: a few socket buffers' worth, so that a
+/// member that reads is never without work, and a thousand that don't hold 256 MB at the very most
+/// (less, as the bytes of one cohort are shared).
+pub const HIGH_WATER: usize = 256 * 1024;
+/// A member with less than this is hungry: about one system call's worth.
+pub const LOW_WATER: usize = 64 * 1024;
+/// How long a hungry member waits for a blocked one of its cohort before they part. Long enough for
+/// every writer to have had its turn on a busy machine; a parting costs a copy of the record.
+pub const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Bytes to be sent, whole messages, and to whom.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The bytes, shared.
+    pub bytes: Bytes,
+    /// Who gets them, each in the order of deliveries.
+    pub to: Recipients,
+}
+
+/// The recipients of a delivery.
+#[derive(Debug, Clone)]
+pub enum Recipients {
+    /// One.
+    One(PeerIndex),
+    /// Several.
+    Many(Arc<[PeerIndex]>),
+}
+
+impl Recipients {
+    /// All of them.
+    pub fn as_slice(&self) -> &[PeerIndex] {
+        match self {
+            Self::One(peer) => core::slice::from_ref(peer),
+            Self::Many(peers) => peers,
+        }
+    }
+}
+
+/// What an export group is made of, for people and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// What the members have in common.
+    pub key: GroupKey,
+    /// The members, cohort by cohort; one cohort if nobody is behind.
+    pub cohorts: Vec<Vec<PeerIndex>>,
+}
+
+#[derive(Debug)]
+struct Group {
+    key: GroupKey,
+    cohorts: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    /// The cohort, by family.
+    cohorts: [Option<usize>; 2],
+    /// Bytes handed out and not yet reported as sent.
+    queued: usize,
+}
+
+/// Both families' tables.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) v4: Table<Prefix4>,
+    pub(crate) v6: Table<Prefix6>,
+}
+
+impl Tables {
+    fn unpin(&mut self, family: Family, id: DestinationId) {
+        match family {
+            Family::Ipv4 => self.v4.unpin(id),
+            Family::Ipv6 => self.v6.unpin(id),
+        }
+    }
+
+    fn pin(&mut self, family: Family, id: DestinationId) {
+        match family {
+            Family::Ipv4 => self.v4.pin(id, 1),
+            Family::Ipv6 => self.v6.pin(id, 1),
+        }
+    }
+}
+
+/// All groups, cohorts and outbox levels.
+#[derive(Debug, Default)]
+pub(crate) struct Exports {
+    groups: Vec<Option<Group>>,
+    by_key: HashMap<GroupKey, usize, foldhash::fast::FixedState>,
+    cohorts: Vec<Option<Cohort>>,
+    by_family: [Vec<usize>; 2],
+    members: Vec<Member>,
+    /// Cohorts with something to do and, as far as is known, somebody to take it.
+    ready: VecDeque<usize>,
+    /// Cohorts in which somebody hungry waits for somebody blocked, since when.
+    held: Vec<(usize, Instant)>,
+    out: VecDeque<Delivery>,
+    batch: Batch,
+}
+
+impl Exports {
+    /// Starts sending to a peer: the whole table, End-of-RIB, then changes.
+    pub(crate) fn add(&mut self, tables: &mut Tables, peer: PeerIndex, key: GroupKey) {
+        let family = key.family;
+        self.remove(tables, peer, family);
+        if self.members.len() <= peer.index() {
+            self.members.resize_with(peer.index() + 1, Member::default);
+        }
+        let group = self.group(key);
+        let cohorts = self
+            .groups
+            .get(group)
+            .and_then(Option::as_ref)
+            .map(|g| &*g.cohorts);
+        let fresh = cohorts.unwrap_or_default().iter().copied();
+        let fresh = fresh
+            .into_iter()
+            .find(|&c| self.cohort(c).is_some_and(|c| c.fresh));
+        let index = match fresh {
+            Some(index) => index,
+            None => self.insert(Cohort::new(group, peer), family),
+        };
+        if let Some(cohort) = self.cohort_mut(index)
+            && let Err(place) = cohort.members.binary_search(&peer)
+        {
+            cohort.members.insert(place, peer);
+        }
+        self.set_cohort(peer, family, Some(index));
+        self.wake(index);
+    }
+
+    /// Stops sending to a peer, and forgets what it was sent.
+    pub(crate) fn remove(&mut self, tables: &mut Tables, peer: PeerIndex, family: Family) {
+        let Some(index) = self.cohort_of(peer, family) else {
+            return;
+        };
+        self.set_cohort(peer, family, None);
+        let Some(cohort) = self.cohort_mut(index) else {
+            return;
+        };
+        cohort.members.retain(|&member| member != peer);
+        if cohort.members.is_empty() {
+            self.drop_cohort(tables, index, family);
+        } else {
+            self.wake(index);
+        }
+        let Some(member) = self.members.get_mut(peer.index()) else {
+            return;
+        };
+        if member.cohorts == [None, None] {
+            member.queued = 0;
+            self.recall(peer);
+        }
+    }
+
+    /// Sends all routes of a family to one peer again.
+    pub(crate) fn refresh(
+        &mut self,
+        tables: &mut Tables,
+        peer: PeerIndex,
+        family: Family,
+        framed: bool,
+    ) {
+        let Some(index) = self.cohort_of(peer, family) else {
+            return;
+        };
+        let alone = self
+            .cohort(index)
+            .is_some_and(|cohort| cohort.members.len() == 1);
+        let own = if alone {
+            index
+        } else {
+            self.split(tables, index, family, |m| m == peer)
+        };
+        if let Some(cohort) = self.cohort_mut(own) {
+            cohort.restart(framed);
+        }
+        self.wake(own);
+    }
+
+    /// Puts a peer into another group without a new session: the record of what it was sent goes
+    /// with it, so that what the new group's policy refuses is withdrawn.
+    pub(crate) fn change(&mut self, tables: &mut Tables, peer: PeerIndex, key: GroupKey) {
+        let family = key.family;
+        let Some(index) = self.cohort_of(peer, family) else {
+            self.add(tables, peer, key);
+            return;
+        };
+        let unchanged = self
+            .cohort(index)
+            .and_then(|cohort| self.groups.get(cohort.group)?.as_ref());
+        if unchanged.is_some_and(|group| group.key == key) {
+            return;
+        }
+        let alone = self
+            .cohort(index)
+            .is_some_and(|cohort| cohort.members.len() == 1);
+        let own = if alone {
+            index
+        } else {
+            self.split(tables, index, family, |m| m == peer)
+        };
+        let Some(mut cohort) = self.take_out(own, family) else {
+            return;
+        };
+        cohort.group = self.group(key);
+        cohort.ready = false;
+        cohort.restart(false);
+        let own = self.insert(cohort, family);
+        self.set_cohort(peer, family, Some(own));
+        self.wake(own);
+    }
+
+    /// A destination's best path changed.
+    #[inline]
+    pub(crate) fn mark(&mut self, family: Family, id: DestinationId) {
+        let Self {
+            by_family,
+            cohorts,
+            ready,
+            ..
+        } = self;
+        for &index in by_family.get(family.index()).into_iter().flatten() {
+            if let Some(Some(cohort)) = cohorts.get_mut(index)
+                && cohort.mark(id)
+                && !cohort.ready
+            {
+                cohort.ready = true;
+                ready.push_back(index);
+            }
+        }
+    }
+
+    /// How many cohorts have yet to hear of a destination.
+    pub(crate) fn waiting_for(&self, family: Family, id: DestinationId) -> u32 {
+        let indices = self.by_family.get(family.index()).into_iter().flatten();
+        let cohorts = indices.filter_map(|&index| self.cohort(index));
+        cohorts
+            .map(|cohort| u32::from(cohort.pending.contains(id)))
+            .sum()
+    }
+
+    /// So many bytes of a peer's outbox went out.
+    pub(crate) fn sent(&mut self, peer: PeerIndex, bytes: usize) {
+        let Some(member) = self.members.get_mut(peer.index()) else {
+            return;
+        };
+        let before = member.queued;
+        member.queued = before.saturating_sub(bytes);
+        let crossed = |mark| before >= mark && member.queued < mark;
+        if crossed(HIGH_WATER) || crossed(LOW_WATER) {
+            for index in member.cohorts.into_iter().flatten() {
+                self.wake(index);
+            }
+        }
+    }
+
+    /// The bytes that a peer has in its outbox.
+    pub(crate) fn queued(&self, peer: PeerIndex) -> usize {
+        self.members
+            .get(peer.index())
+            .map_or(0, |member| member.queued)
+    }
+
+    /// The next bytes for somebody; `None` if nobody can take any or there are none.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        tables: &mut Tables,
+        (store, peers): (&AttributeStore, &Peers),
+        policy: &dyn ExportPolicy,
+    ) -> Option<Delivery> {
+        self.release_held(now);
+        loop {
+            if let Some(delivery) = self.out.pop_front() {
+                return Some(delivery);
+            }
+            let index = self.ready.pop_front()?;
+            if let Some(cohort) = self.cohort_mut(index) {
+                cohort.ready = false;
+                self.step(now, index, tables, (store, peers), policy);
+            }
+        }
+    }
+
+    /// When [`poll`](Self::poll) is to be called even if nothing happens.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.held.iter().map(|&(_, since)| since + PATIENCE).min()
+    }
+
+    /// One cohort's turn: a batch, if its members can take it.
+    fn step(
+        &mut self,
+        now: Instant,
+        index: usize,
+        tables: &mut Tables,
+        (store, peers): (&AttributeStore, &Peers),
+        policy: &dyn ExportPolicy,
+    ) {
+        let Some(cohort) = self.cohort(index) else {
+            return;
+        };
+        if cohort.is_idle() || !self.may_build(now, index, tables) {
+            return;
+        }
+        let Self {
+            groups,
+            cohorts,
+            batch,
+            ..
+        } = self;
+        let Some(Some(cohort)) = cohorts.get_mut(index) else {
+            return;
+        };
+        let Some(Some(Group { key, .. })) = groups.get(cohort.group) else {
+            return;
+        };
+        let family = key.family;
+        if core::mem::take(&mut cohort.begin_due) {
+            batch.push_for_all(&frame(family, RouteRefresh::BEGIN));
+        }
+        let sources = Sources {
+            key,
+            store,
+            peers,
+            policy,
+        };
+        match family {
+            Family::Ipv4 => batch.build(cohort, &mut tables.v4, sources),
+            Family::Ipv6 => batch.build(cohort, &mut tables.v6, sources),
+        }
+        match cohort.finish_walk() {
+            None | Some(Purpose::Refresh { framed: false }) => {}
+            Some(Purpose::Initial) => batch.push_for_all(&end_of_rib(family)),
+            Some(Purpose::Refresh { framed: true }) => {
+                batch.push_for_all(&frame(family, RouteRefresh::END));
+            }
+        }
+        let idle = cohort.is_idle();
+        self.deliver(index);
+        if idle {
+            self.merge(index, family);
+        } else {
+            self.wake(index);
+        }
+    }
+
+    /// Hands what was built to the members of a cohort.
+    fn deliver(&mut self, index: usize) {
+        let Self {
+            groups,
+            cohorts,
+            batch,
+            members,
+            out,
+            ..
+        } = self;
+        let Some(Some(cohort)) = cohorts.get(index) else {
+            return;
+        };
+        let Some(Some(Group { key, .. })) = groups.get(cohort.group) else {
+            return;
+        };
+        batch.deliver(cohort, key, &mut |bytes, target| {
+            let to = match target {
+                Target::One(peer) => Recipients::One(peer),
+                Target::AllBut(barred) => {
+                    let all = cohort.members.iter().copied();
+                    Recipients::Many(all.filter(|m| barred.binary_search(m).is_err()).collect())
+                }
+            };
+            for peer in to.as_slice() {
+                if let Some(member) = members.get_mut(peer.index()) {
+                    member.queued += bytes.len();
+                }
+            }
+            out.push_back(Delivery { bytes, to });
+        });
+    }
+
+    /// Whether a cohort's members can take a batch; those that hold the others up are split off.
+    fn may_build(&mut self, now: Instant, index: usize, tables: &mut Tables) -> bool {
+        let Some(cohort) = self.cohort(index) else {
+            return false;
+        };
+        let levels = cohort.members.iter().map(|&member| self.queued(member));
+        let blocked = levels
+            .clone()
+            .filter(|&queued| queued >= HIGH_WATER)
+            .count();
+        let hungry = levels.filter(|&queued| queued < LOW_WATER).count();
+        let held = self.held.iter().position(|&(held, _)| held == index);
+        if blocked == 0 || hungry == 0 {
+            // Nobody waits for anybody: all can take some, or none can.
+            if let Some(place) = held {
+                self.held.swap_remove(place);
+            }
+            return blocked == 0;
+        }
+        let Some((place, &(_, since))) = held.and_then(|p| Some((p, self.held.get(p)?))) else {
+            self.held.push((index, now));
+            return false;
+        };
+        if now.since(since) < PATIENCE {
+            return false;
+        }
+        self.held.swap_remove(place);
+        let Some(group) = self.cohort(index).map(|cohort| cohort.group) else {
+            return false;
+        };
+        let Some(family) = self.group_family(group) else {
+            return false;
+        };
+        let slow: Vec<_> = self
+            .cohort(index)
+            .into_iter()
+            .flat_map(|cohort| cohort.members.iter().copied())
+            .filter(|&member| self.queued(member) >= HIGH_WATER)
+            .collect();
+        self.split(tables, index, family, |member| {
+            slow.binary_search(&member).is_ok()
+        });
+        true
+    }
+
+    fn release_held(&mut self, now: Instant) {
+        let due = |since: Instant| now.since(since) >= PATIENCE;
+        let indices: Vec<_> = self
+            .held
+            .iter()
+            .filter(|&&(_, since)| due(since))
+            .map(|&(index, _)| index)
+            .collect();
+        for index in indices {
+            self.wake(index);
+        }
+    }
+
+    /// Joins an idle cohort with another idle one of its group, if there is one.
+    fn merge(&mut self, index: usize, family: Family) {
+        let Some(group) = self.cohort(index).map(|cohort| cohort.group) else {
+            return;
+        };
+        let others = self
+            .groups
+            .get(group)
+            .and_then(Option::as_ref)
+            .map(|g| &*g.cohorts);
+        let idle =
+            |other: &usize| *other != index && self.cohort(*other).is_some_and(Cohort::is_idle);
+        let Some(into) = others.unwrap_or_default().iter().copied().find(idle) else {
+            return;
+        };
+        let Some(cohort) = self.take_out(index, family) else {
+            return;
+        };
+        for &member in &cohort.members {
+            self.set_cohort(member, family, Some(into));
+        }
+        if let Some(target) = self.cohort_mut(into) {
+            target.absorb(cohort);
+        }
+    }
+
+    /// Moves members of a cohort into a new one with the same record; its index.
+    fn split(
+        &mut self,
+        tables: &mut Tables,
+        index: usize,
+        family: Family,
+        leave: impl Fn(PeerIndex) -> bool,
+    ) -> usize {
+        let Some(cohort) = self.cohort_mut(index) else {
+            return index;
+        };
+        let new = cohort.split(leave);
+        for id in new.pending.iter() {
+            tables.pin(family, id);
+        }
+        let members = new.members.clone();
+        let own = self.insert(new, family);
+        for member in members {
+            self.set_cohort(member, family, Some(own));
+        }
+        self.wake(own);
+        own
+    }
+
+    /// The group of a key, made if need be.
+    fn group(&mut self, key: GroupKey) -> usize {
+        if let Some(&index) = self.by_key.get(&key) {
+            return index;
+        }
+        let group = Group {
+            key: key.clone(),
+            cohorts: Vec::new(),
+        };
+        let index = place(&mut self.groups, group);
+        self.by_key.insert(key, index);
+        index
+    }
+
+    fn insert(&mut self, cohort: Cohort, family: Family) -> usize {
+        let group = cohort.group;
+        let index = place(&mut self.cohorts, cohort);
+        if let Some(Some(group)) = self.groups.get_mut(group) {
+            group.cohorts.push(index);
+        }
+        if let Some(list) = self.by_family.get_mut(family.index()) {
+            list.push(index);
+        }
+        index
+    }
+
+    /// Takes a cohort out of all lists, its group with it if it was the last.
+    fn take_out(&mut self, index: usize, family: Family) -> Option<Cohort> {
+        let cohort = self.cohorts.get_mut(index)?.take()?;
+        if let Some(list) = self.by_family.get_mut(family.index()) {
+            list.retain(|&other| other != index);
+        }
+        if cohort.ready {
+            // The place may be another cohort's soon.
+            self.ready.retain(|&other| other != index);
+        }
+        self.held.retain(|&(other, _)| other != index);
+        let place = self.groups.get_mut(cohort.group)?;
+        if let Some(group) = place {
+            group.cohorts.retain(|&other| other != index);
+            if group.cohorts.is_empty() {
+                self.by_key.remove(&group.key);
+                *place = None;
+            }
+        }
+        Some(cohort)
+    }
+
+    fn drop_cohort(&mut self, tables: &mut Tables, index: usize, family: Family) {
+        let Some(cohort) = self.take_out(index, family) else {
+            return;
+        };
+        for id in cohort.pending.iter() {
+            tables.unpin(family, id);
+        }
+    }
+
+    /// Takes a peer out of deliveries that nobody has fetched yet: they were for a session that is
+    /// over, and its next one starts from nothing.
+    fn recall(&mut self, peer: PeerIndex) {
+        self.out.retain_mut(|delivery| {
+            match &mut delivery.to {
+                Recipients::One(one) if *one == peer => return false,
+                Recipients::One(_) => {}
+                Recipients::Many(many) if many.contains(&peer) => {
+                    *many = many
+                        .iter()
+                        .copied()
+                        .filter(|&other| other != peer)
+                        .collect();
+                }
+                Recipients::Many(_) => {}
+            }
+            !delivery.to.as_slice().is_empty()
+        });
+    }
+
+    fn wake(&mut self, index: usize) {
+        let Some(Some(cohort)) = self.cohorts.get_mut(index) else {
+            return;
+        };
+        if !cohort.ready {
+            cohort.ready = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    fn cohort(&self, index: usize) -> Option<&Cohort> {
+        self.cohorts.get(index)?.as_ref()
+    }
+
+    fn cohort_mut(&mut self, index: usize) -> Option<&mut Cohort> {
+        self.cohorts.get_mut(index)?.as_mut()
+    }
+
+    fn group_family(&self, group: usize) -> Option<Family> {
+        Some(self.groups.get(group)?.as_ref()?.key.family)
+    }
+
+    fn cohort_of(&self, peer: PeerIndex, family: Family) -> Option<usize> {
+        *self
+            .members
+            .get(peer.index())?
+            .cohorts
+            .get(family.index())?
+    }
+
+    fn set_cohort(&mut self, peer: PeerIndex, family: Family, cohort: Option<usize>) {
+        if let Some(member) = self.members.get_mut(peer.index())
+            && let Some(place) = member.cohorts.get_mut(family.index())
+        {
+            *place = cohort;
+        }
+    }
+
+    /// The groups as they are.
+    pub(crate) fn status(&self) -> Vec<GroupStatus> {
+        let groups = self.groups.iter().flatten();
+        groups
+            .map(|group| GroupStatus {
+                key: group.key.clone(),
+                cohorts: group
+                    .cohorts
+                    .iter()
+                    .filter_map(|&index| Some(self.cohort(index)?.members.clone()))
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// How many prefixes of a family a peer has from us.
+    pub(crate) fn advertised(&self, peer: PeerIndex, family: Family) -> usize {
+        let cohort = self
+            .cohort_of(peer, family)
+            .and_then(|index| self.cohort(index));
+        // The record's own source never got its route (split horizon).
+        let own = peer.0 + 1;
+        let received = |sent: &u32| *sent != 0 && *sent != own;
+        cohort.map_or(0, |cohort| cohort.sent.iter().filter(received).count())
+    }
+
+    /// How many sets of attributes were encoded so far.
+    pub(crate) const fn encoded(&self) -> u64 {
+        self.batch.encoded
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.cohorts.iter().flatten().map(Cohort::heap_bytes).sum()
+    }
+}
+
+/// Puts a value into the first free place.
+fn place<T>(places: &mut Vec<Option<T>>, value: T) -> usize {
+    if let Some((index, free)) = places
+        .iter_mut()
+        .enumerate()
+        .find(|(_, place)| place.is_none())
+    {
+        *free = Some(value);
+        return index;
+    }
+    places.push(Some(value));
+    places.len() - 1
+}
+
+/// The begin or end marker of an enhanced refresh (RFC 7313 §4).
+fn frame(family: Family, subtype: u8) -> Vec<u8> {
+    RouteRefresh {
+        family: family.afi_safi(),
+        subtype,
+    }
+    .encode()
+}

@@ -1,0 +1,235 @@
+//! Members of an export group that have been sent the same: what that was, and what is to come.
+//!
+//! This is the Adj-RIB-Out: not a copy of routes but, for each destination, whose route was sent
+//! last. The invariant that everything stands on: a member has what the record says, except that the
+//! record's own source never got it (split horizon). A destination whose route changed is pending
+//! once, however often it changes before somebody can take it; nothing is kept of what is superseded.
+
+use super::chunks::{IdQueue, SparseU32};
+use super::peer::PeerIndex;
+use super::prefix_map::DestinationId;
+
+/// Destinations looked at for one batch: enough for prefixes of equal attributes to meet, few
+/// enough that their table entries stay in the cache between the passes over them.
+pub(crate) const BATCH: usize = 4096;
+
+/// Why a cohort walks the whole table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The initial table: it ends with End-of-RIB (RFC 4724 §2).
+    Initial,
+    /// An answer to ROUTE-REFRESH (RFC 2918), perhaps with its begin and end marked (RFC 7313).
+    Refresh { framed: bool },
+}
+
+/// How far the walk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Walk {
+    /// Destinations from here on are still to be looked at.
+    Active {
+        cursor: DestinationId,
+        purpose: Purpose,
+    },
+    /// All were looked at; so many at the front of the queue are left over from it.
+    Tail { left: usize, purpose: Purpose },
+    /// None, or all of it was sent.
+    Done,
+}
+
+/// A set of members with one record of what they were sent.
+#[derive(Debug)]
+pub(crate) struct Cohort {
+    pub(crate) group: usize,
+    pub(crate) members: Vec<PeerIndex>,
+    /// Per destination: 0 if nothing was sent, else the source's index + 1.
+    pub(crate) sent: SparseU32,
+    pub(crate) pending: IdQueue,
+    pub(crate) walk: Walk,
+    /// Nothing was built yet: whoever joins now misses nothing.
+    pub(crate) fresh: bool,
+    /// It waits its turn in the queue of cohorts.
+    pub(crate) ready: bool,
+    /// The begin of a framed refresh is still to be sent.
+    pub(crate) begin_due: bool,
+    /// Changes and walk take turns, so that neither starves.
+    turn: bool,
+}
+
+impl Cohort {
+    /// A cohort of one member that was sent nothing.
+    pub(crate) fn new(group: usize, member: PeerIndex) -> Self {
+        Self {
+            group,
+            members: vec![member],
+            sent: SparseU32::default(),
+            pending: IdQueue::default(),
+            walk: Walk::Active {
+                cursor: 0,
+                purpose: Purpose::Initial,
+            },
+            fresh: true,
+            ready: false,
+            begin_due: false,
+            turn: false,
+        }
+    }
+
+    /// Moves members out into a cohort of their own, with the same record and the same to come.
+    pub(crate) fn split(&mut self, leave: impl Fn(PeerIndex) -> bool) -> Self {
+        let leaving = self.members.iter().copied().filter(|&m| leave(m)).collect();
+        self.members.retain(|&m| !leave(m));
+        Self {
+            group: self.group,
+            members: leaving,
+            sent: self.sent.clone(),
+            pending: self.pending.clone(),
+            walk: self.walk,
+            fresh: self.fresh,
+            ready: false,
+            begin_due: self.begin_due,
+            turn: self.turn,
+        }
+    }
+
+    /// Takes in the members of another idle cohort of the group.
+    ///
+    /// Both records are what policy says of the same table, so they are equal, but for this: a cohort
+    /// with one member has no record of that member's own routes, as there was nobody to send them to.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        if self.members.len() == 1 && other.members.len() == 1 {
+            self.sent.fill_from(&other.sent);
+        } else if self.members.len() == 1 {
+            core::mem::swap(&mut self.sent, &mut other.sent);
+        }
+        self.members.append(&mut other.members);
+        self.members.sort_unstable();
+    }
+
+    /// Walks the whole table again.
+    pub(crate) fn restart(&mut self, framed: bool) {
+        let running = match self.walk {
+            Walk::Active { purpose, .. } | Walk::Tail { purpose, .. } => Some(purpose),
+            Walk::Done => None,
+        };
+        let purpose = match running {
+            // The initial table is still on its way, and its End-of-RIB is still owed.
+            Some(Purpose::Initial) => Purpose::Initial,
+            // An end is owed for the begin that may have been sent; a second begin is legal (RFC 7313).
+            Some(Purpose::Refresh { framed: true }) => Purpose::Refresh { framed: true },
+            Some(Purpose::Refresh { framed: false }) | None => Purpose::Refresh { framed },
+        };
+        self.begin_due = purpose == (Purpose::Refresh { framed: true });
+        self.walk = Walk::Active { cursor: 0, purpose };
+    }
+
+    /// A destination's best path changed. Whether there is something to do now that was not before.
+    pub(crate) fn mark(&mut self, id: DestinationId) -> bool {
+        match self.walk {
+            // The walk will come by; but what was sent and is gone by then has no entry to find.
+            Walk::Active { cursor, .. } if id >= cursor && self.sent.get(id) == 0 => false,
+            Walk::Active { .. } | Walk::Tail { .. } | Walk::Done => self.pending.insert(id),
+        }
+    }
+
+    /// Whether there is nothing to send.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.walk == Walk::Done && self.pending.is_empty()
+    }
+
+    /// Takes the next destinations to look at, from the queue or from the walk over a table of `end`
+    /// entries; those of the walk may be empty ones. Gives whether they came from the queue.
+    pub(crate) fn take(&mut self, end: DestinationId, batch: &mut Vec<DestinationId>) -> bool {
+        self.fresh = false;
+        self.turn = !self.turn;
+        match &mut self.walk {
+            Walk::Active { cursor, purpose } if self.turn || self.pending.is_empty() => {
+                let stop = end.min(cursor.saturating_add(BATCH as u32));
+                batch.extend((*cursor..stop).filter(|&id| !self.pending.contains(id)));
+                *cursor = stop;
+                if stop == end {
+                    let purpose = *purpose;
+                    self.walk = Walk::Tail {
+                        left: self.pending.len(),
+                        purpose,
+                    };
+                }
+                false
+            }
+            Walk::Active { .. } | Walk::Tail { .. } | Walk::Done => {
+                batch.extend(core::iter::from_fn(|| self.pending.pop()).take(BATCH));
+                if let Walk::Tail { left, .. } = &mut self.walk {
+                    *left = left.saturating_sub(batch.len());
+                }
+                true
+            }
+        }
+    }
+
+    /// Puts back what did not fit into the batch, in front, in order.
+    pub(crate) fn put_back(&mut self, ids: impl DoubleEndedIterator<Item = DestinationId>) {
+        for id in ids.rev() {
+            if self.pending.insert_front(id)
+                && let Walk::Tail { left, .. } = &mut self.walk
+            {
+                *left += 1;
+            }
+        }
+    }
+
+    /// The purpose of a walk that has just been sent in full; only once.
+    pub(crate) fn finish_walk(&mut self) -> Option<Purpose> {
+        match self.walk {
+            Walk::Tail { left: 0, purpose } => {
+                self.walk = Walk::Done;
+                Some(purpose)
+            }
+            Walk::Tail { .. } | Walk::Active { .. } | Walk::Done => None,
+        }
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.sent.heap_bytes() + self.pending.heap_bytes() + self.members.capacity() * 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_walk_covers_what_is_ahead_of_it_and_the_queue_what_is_behind() {
+        let mut cohort = Cohort::new(0, PeerIndex(1));
+        assert!(!cohort.mark(5), "the walk will come by");
+        let mut batch = Vec::new();
+        cohort.take(10, &mut batch);
+        assert_eq!(batch, (0..10).collect::<Vec<_>>());
+        assert!(cohort.mark(5));
+        assert!(!cohort.mark(5), "once is enough");
+        assert_eq!(cohort.finish_walk(), Some(Purpose::Initial));
+        assert_eq!(cohort.finish_walk(), None);
+        assert!(!cohort.is_idle());
+    }
+
+    #[test]
+    fn a_refresh_during_the_initial_table_still_owes_one_end_of_rib() {
+        let mut cohort = Cohort::new(0, PeerIndex(1));
+        cohort.restart(true);
+        assert!(!cohort.begin_due);
+        cohort.take(0, &mut Vec::new());
+        assert_eq!(cohort.finish_walk(), Some(Purpose::Initial));
+        cohort.restart(true);
+        assert!(cohort.begin_due);
+    }
+
+    #[test]
+    fn what_a_walk_left_over_is_sent_before_its_end() {
+        let mut cohort = Cohort::new(0, PeerIndex(1));
+        let mut batch = Vec::new();
+        cohort.take(3, &mut batch);
+        cohort.put_back(batch.drain(..).skip(1));
+        assert_eq!(cohort.finish_walk(), None);
+        cohort.take(3, &mut batch);
+        assert_eq!(batch, [1, 2]);
+        assert_eq!(cohort.finish_walk(), Some(Purpose::Initial));
+    }
+}

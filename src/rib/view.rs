@@ -1,0 +1,231 @@
+//! Reading the RIB: single routes, the longest match, pages, reasons, sizes. It changes nothing.
+
+use std::net::IpAddr;
+
+use super::attributes::AttributesRef;
+use super::decision::{Facts, Step};
+use super::path::{Path, Paths};
+use super::peer::PeerIndex;
+use super::prefix_map::{DestinationId, PrefixMap, TableKey};
+use super::table::Table;
+use super::{GroupStatus, Rib};
+use crate::net::{Family, Prefix};
+
+/// A prefix and its paths, the selected ones first.
+#[derive(Debug, Clone, Copy)]
+pub struct Route<'a> {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// Its paths.
+    pub paths: &'a [Path],
+}
+
+impl<'a> Route<'a> {
+    /// The best path, if any counts.
+    pub fn best(&self) -> Option<&'a Path> {
+        self.paths.first().filter(|path| path.selected)
+    }
+}
+
+/// Where a walk in pages goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageCursor(DestinationId);
+
+impl PageCursor {
+    /// As a number, to be handed over a socket.
+    pub const fn to_number(self) -> u32 {
+        self.0
+    }
+
+    /// From such a number; any number is safe, a strange one gives strange pages.
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// A path and why it is not the best one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExplainedPath {
+    /// The path; `selected` tells whether traffic uses it.
+    pub path: Path,
+    /// The rule by which it lost, `None` for the best one.
+    pub lost_at: Option<Step>,
+}
+
+/// What the RIB's parts take, in bytes as allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Destinations, their single paths and the index.
+    pub destinations: usize,
+    /// Lists of several paths.
+    pub path_lists: usize,
+    /// Attribute sets.
+    pub attributes: usize,
+    /// What peers were sent and are to be sent.
+    pub exports: usize,
+}
+
+impl Memory {
+    /// All of it.
+    pub const fn total(&self) -> usize {
+        self.destinations + self.path_lists + self.attributes + self.exports
+    }
+}
+
+impl Rib {
+    /// The route of exactly this prefix.
+    pub fn lookup(&self, prefix: Prefix) -> Option<Route<'_>> {
+        match prefix {
+            Prefix::V4(prefix) => find(&self.tables.v4.map, prefix),
+            Prefix::V6(prefix) => find(&self.tables.v6.map, prefix),
+        }
+    }
+
+    /// The most specific route around an address that has a best path.
+    pub fn longest_match(&self, address: IpAddr) -> Option<Route<'_>> {
+        match address {
+            IpAddr::V4(_) => longest(&self.tables.v4.map, address),
+            IpAddr::V6(_) => longest(&self.tables.v6.map, address),
+        }
+    }
+
+    /// Up to `limit` routes from where the last page ended, and where the next one begins. In no
+    /// order; a route that is there all along is in exactly one page.
+    pub fn page(
+        &self,
+        family: Family,
+        from: Option<PageCursor>,
+        limit: usize,
+    ) -> (Vec<Route<'_>>, Option<PageCursor>) {
+        match family {
+            Family::Ipv4 => page(&self.tables.v4.map, from, limit),
+            Family::Ipv6 => page(&self.tables.v6.map, from, limit),
+        }
+    }
+
+    /// All paths of a prefix, best first, each with the rule by which it lost.
+    pub fn explain(&mut self, prefix: Prefix) -> Vec<ExplainedPath> {
+        let Self {
+            config,
+            store,
+            peers,
+            tables,
+            ..
+        } = self;
+        let facts = Facts {
+            config: config.decision,
+            store,
+            peers,
+        };
+        let paths = match prefix {
+            Prefix::V4(prefix) => explain(&mut tables.v4, prefix, facts),
+            Prefix::V6(prefix) => explain(&mut tables.v6, prefix, facts),
+        };
+        paths
+            .into_iter()
+            .map(|(path, lost_at)| ExplainedPath { path, lost_at })
+            .collect()
+    }
+
+    /// The attributes of a path.
+    pub fn path_attributes(&self, path: &Path) -> Option<AttributesRef<'_>> {
+        self.store.get(path.attributes)
+    }
+
+    /// How many prefixes of a family have at least one path.
+    pub const fn prefixes(&self, family: Family) -> usize {
+        match family {
+            Family::Ipv4 => self.tables.v4.populated as usize,
+            Family::Ipv6 => self.tables.v6.populated as usize,
+        }
+    }
+
+    /// How many prefixes of a family a peer has from us; a walk over its record.
+    pub fn advertised(&self, peer: PeerIndex, family: Family) -> usize {
+        self.exports.advertised(peer, family)
+    }
+
+    /// The export groups.
+    pub fn groups(&self) -> Vec<GroupStatus> {
+        self.exports.status()
+    }
+
+    /// How many sets of attributes were encoded for peers so far.
+    pub const fn encoded_attributes(&self) -> u64 {
+        self.exports.encoded()
+    }
+
+    /// What the parts take; a walk over the tables.
+    pub fn memory(&self) -> Memory {
+        let Self {
+            tables,
+            store,
+            exports,
+            ..
+        } = self;
+        Memory {
+            destinations: tables.v4.map.heap_bytes()
+                + tables.v4.forwarding.heap_bytes()
+                + tables.v6.map.heap_bytes()
+                + tables.v6.forwarding.heap_bytes(),
+            path_lists: lists(&tables.v4.map) + lists(&tables.v6.map),
+            attributes: store.heap_bytes(),
+            exports: exports.heap_bytes(),
+        }
+    }
+}
+
+fn route<P: TableKey>(map: &PrefixMap<P>, id: DestinationId) -> Option<Route<'_>> {
+    let destination = map.get(id)?;
+    let paths = destination.paths.as_slice();
+    (!paths.is_empty()).then(|| Route {
+        prefix: destination.prefix.into(),
+        paths,
+    })
+}
+
+fn find<P: TableKey>(map: &PrefixMap<P>, prefix: P) -> Option<Route<'_>> {
+    route(map, map.find(prefix)?)
+}
+
+fn longest<P: TableKey>(map: &PrefixMap<P>, address: IpAddr) -> Option<Route<'_>> {
+    let routes = map.around(address).filter_map(|id| route(map, id));
+    routes.into_iter().find(|route| route.best().is_some())
+}
+
+fn page<P: TableKey>(
+    map: &PrefixMap<P>,
+    from: Option<PageCursor>,
+    limit: usize,
+) -> (Vec<Route<'_>>, Option<PageCursor>) {
+    let mut id = from.map_or(0, |cursor| cursor.0);
+    let mut routes = Vec::new();
+    while id < map.end() && routes.len() < limit {
+        routes.extend(route(map, id));
+        id += 1;
+    }
+    (routes, (id < map.end()).then_some(PageCursor(id)))
+}
+
+fn explain<P: TableKey>(
+    table: &mut Table<P>,
+    prefix: P,
+    facts: Facts<'_>,
+) -> Vec<(Path, Option<Step>)> {
+    table
+        .map
+        .find(prefix)
+        .map(|id| table.explain(id, facts))
+        .unwrap_or_default()
+}
+
+fn lists<P: TableKey>(map: &PrefixMap<P>) -> usize {
+    let list = |paths: &Paths| match paths {
+        Paths::Many(list) => size_of::<Vec<Path>>() + list.capacity() * size_of::<Path>(),
+        Paths::Vacant { .. } | Paths::Empty { .. } | Paths::One(_) => 0,
+    };
+    (0..map.end())
+        .filter_map(|id| map.get(id))
+        .map(|d| list(&d.paths))
+        .sum()
+}

@@ -1,0 +1,428 @@
+//! One TCP connection's part of the state machine: one function per state.
+//!
+//! It knows nothing of the other connection and of back-off; those are the [`Peer`](super::Peer)'s.
+//! A function gives [`Progress`], or the [`CloseReason`] for which the connection ends; saying
+//! farewell is the peer's, too, so that there is one place where a NOTIFICATION is sent. A message
+//! that a state does not expect is an [`FsmFault`]: no event is without an answer.
+
+use bytes::Bytes;
+use std::sync::Arc;
+
+use super::collision::{Direction, Other};
+use super::config::PeerConfig;
+use super::counters::Counters;
+use super::event::{ConnectionId, Output};
+use super::negotiate::{Negotiated, negotiate};
+use super::peer::State;
+use super::reason::{CloseReason, Fault, FsmFault, FsmPhase};
+use super::timer::{Timer, Timers};
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+use crate::wire::error::HeaderError;
+use crate::wire::frame::{KEEPALIVE, MessageKind};
+use crate::wire::notification::Notification;
+use crate::wire::open::Open;
+use crate::wire::route_refresh::RouteRefresh;
+
+/// How long the peer may take to send OPEN on a connection that we dialled, and KEEPALIVE where no
+/// hold time was agreed: the "large value" of RFC 4271 §8.2.2.
+const LARGE_HOLD: Duration = Duration::from_secs(240);
+
+/// How long KEEPALIVE is held back on the connection that would lose a collision. A round trip of
+/// any network that carries BGP fits in it; a session that is late by so much bothers nobody.
+const HOLD_BACK: Duration = Duration::from_secs(1);
+
+/// KEEPALIVEs are never closer than this (RFC 4271 §4.4).
+const MIN_KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// A TCP connection, or the attempt at one.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) direction: Direction,
+    phase: Phase,
+    timers: Timers,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// No TCP connection yet.
+    Dialling,
+    /// TCP is up, DelayOpen runs, no OPEN is sent.
+    Delaying,
+    OpenSent,
+    OpenConfirm(Confirming),
+    Established(Arc<Negotiated>),
+}
+
+#[derive(Debug)]
+struct Confirming {
+    negotiated: Arc<Negotiated>,
+    /// Our KEEPALIVE is out; it may be held back.
+    told: bool,
+    /// The peer's KEEPALIVE is in.
+    confirmed: bool,
+}
+
+/// What a connection acts with.
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    pub(super) config: &'a PeerConfig,
+    pub(super) rng: &'a mut Rng,
+    pub(super) counters: &'a mut Counters,
+    pub(super) out: &'a mut Vec<Output>,
+}
+
+/// How far an event has brought a connection.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// Nowhere that the peer must know of.
+    None,
+    /// OPEN has come and is acceptable; [`Connection::confirm`] or the end must follow.
+    Opened(Negotiated),
+    /// Established.
+    Up(Arc<Negotiated>),
+}
+
+impl Context<'_> {
+    pub(super) fn send(&mut self, connection: ConnectionId, kind: MessageKind, bytes: Bytes) {
+        self.counters.count_sent(kind, 1);
+        self.out.push(Output::Send { connection, bytes });
+    }
+}
+
+impl Connection {
+    /// A dial that begins.
+    pub(super) const fn dialling(id: ConnectionId) -> Self {
+        let (direction, phase) = (Direction::Dialled, Phase::Dialling);
+        Self {
+            id,
+            direction,
+            phase,
+            timers: Timers::new(),
+        }
+    }
+
+    /// A connection that was accepted; [`Connection::connected`] must follow.
+    pub(super) const fn accepted(id: ConnectionId) -> Self {
+        let (direction, phase) = (Direction::Accepted, Phase::Delaying);
+        Self {
+            id,
+            direction,
+            phase,
+            timers: Timers::new(),
+        }
+    }
+
+    /// TCP is up (RFC 4271 events 16 and 17).
+    pub(super) fn connected(&mut self, cx: &mut Context<'_>) {
+        match cx.config.timers.delay_open {
+            Some(delay) => {
+                self.phase = Phase::Delaying;
+                self.timers.set(Timer::DelayOpen, cx.now + delay);
+            }
+            None => self.send_open(cx),
+        }
+    }
+
+    /// A whole message has come.
+    pub(super) fn message(
+        &mut self,
+        cx: &mut Context<'_>,
+        kind: MessageKind,
+        body: &[u8],
+    ) -> Result<Progress, CloseReason> {
+        match &self.phase {
+            // No bytes can come before the connection; the driver speaks of something else.
+            Phase::Dialling => Ok(Progress::None),
+            Phase::Delaying => before_open(cx, kind, body, FsmPhase::BeforeOpen),
+            Phase::OpenSent => before_open(cx, kind, body, FsmPhase::OpenSent),
+            Phase::OpenConfirm(_) => self.open_confirm(cx, kind, body),
+            Phase::Established(_) => self.established(cx, kind, body),
+        }
+    }
+
+    /// The peer's OPEN is accepted and no collision stands against it: OpenConfirm.
+    ///
+    /// With `hold_back`, KEEPALIVE waits for the fate of the other connection.
+    pub(super) fn confirm(
+        &mut self,
+        cx: &mut Context<'_>,
+        negotiated: Negotiated,
+        hold_back: bool,
+    ) {
+        if matches!(self.phase, Phase::Delaying) {
+            self.send_open(cx);
+        }
+        let hold = negotiated.hold_time.duration().unwrap_or(LARGE_HOLD);
+        self.timers.set(Timer::Hold, cx.now + hold);
+        let negotiated = Arc::new(negotiated);
+        self.phase = Phase::OpenConfirm(Confirming {
+            negotiated,
+            told: false,
+            confirmed: false,
+        });
+        if hold_back {
+            self.timers.set(Timer::Keepalive, cx.now + HOLD_BACK);
+        } else {
+            self.keepalive(cx);
+        }
+    }
+
+    /// There is no other connection any more: a KEEPALIVE that was held back may go.
+    pub(super) fn release(&mut self, now: Instant) {
+        if let Phase::OpenConfirm(Confirming { told: false, .. }) = self.phase {
+            self.timers.set(Timer::Keepalive, now);
+        }
+    }
+
+    /// Asks the peer's host for a sign of life: a host that has rebooted answers with a reset.
+    pub(super) fn probe(&mut self, cx: &mut Context<'_>) {
+        if let Phase::Established(negotiated) = &self.phase
+            && let Some(interval) = negotiated.keepalive
+        {
+            // Not more often than §4.4 allows, however often somebody knocks. The last one went
+            // out at least three quarters of the interval before the next is due.
+            let next = self.timers.deadline(Timer::Keepalive);
+            if next + MIN_KEEPALIVE <= cx.now + interval * 3 / 4 {
+                self.keepalive(cx);
+            }
+        }
+    }
+
+    /// Deals with the deadlines that have passed.
+    pub(super) fn expire(&mut self, cx: &mut Context<'_>) -> Result<Progress, CloseReason> {
+        if self.timers.expire(Timer::Hold, cx.now) {
+            return Err(match self.negotiated() {
+                Some(_) => CloseReason::HoldTimerExpired,
+                None => CloseReason::NoOpen,
+            });
+        }
+        if self.timers.expire(Timer::SendHold, cx.now) {
+            return Err(CloseReason::SendHoldTimerExpired);
+        }
+        if self.timers.expire(Timer::DelayOpen, cx.now) {
+            self.send_open(cx);
+        }
+        if self.timers.expire(Timer::Keepalive, cx.now) {
+            self.keepalive(cx);
+            return Ok(self.establish_if_confirmed(cx));
+        }
+        Ok(Progress::None)
+    }
+
+    /// Bytes wait for the kernel.
+    pub(super) fn send_blocked(&mut self, cx: &Context<'_>) {
+        let limit = self
+            .negotiated()
+            .and_then(|n| cx.config.timers.send_hold(n.hold_time));
+        if let Some(limit) = limit
+            && !self.timers.is_set(Timer::SendHold)
+        {
+            self.timers.set(Timer::SendHold, cx.now + limit);
+        }
+    }
+
+    /// Bytes have left for the kernel.
+    pub(super) fn sent(&mut self) {
+        self.timers.stop(Timer::SendHold);
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<(Instant, Timer)> {
+        self.timers.next()
+    }
+
+    /// What was agreed, from OpenConfirm on.
+    pub(super) fn negotiated(&self) -> Option<&Arc<Negotiated>> {
+        match &self.phase {
+            Phase::Dialling | Phase::Delaying | Phase::OpenSent => None,
+            Phase::OpenConfirm(Confirming { negotiated, .. }) | Phase::Established(negotiated) => {
+                Some(negotiated)
+            }
+        }
+    }
+
+    /// What was agreed, if it is in force.
+    pub(super) fn session(&self) -> Option<&Arc<Negotiated>> {
+        match &self.phase {
+            Phase::Dialling | Phase::Delaying | Phase::OpenSent | Phase::OpenConfirm(_) => None,
+            Phase::Established(negotiated) => Some(negotiated),
+        }
+    }
+
+    /// Whether there is a TCP connection.
+    pub(super) const fn is_connected(&self) -> bool {
+        !matches!(self.phase, Phase::Dialling)
+    }
+
+    /// How far it is, as a collision sees it.
+    pub(super) fn standing(&self) -> Other {
+        match &self.phase {
+            Phase::Dialling | Phase::Delaying => Other::Unopened,
+            Phase::OpenSent => Other::OpenSent,
+            Phase::OpenConfirm(_) => Other::OpenConfirm,
+            Phase::Established(negotiated) => Other::Established {
+                restartable: negotiated.graceful_restart.is_some(),
+            },
+        }
+    }
+
+    /// The RFC's name for its state.
+    pub(super) const fn state(&self) -> State {
+        match (&self.phase, self.direction) {
+            (Phase::Dialling, _) | (Phase::Delaying, Direction::Dialled) => State::Connect,
+            (Phase::Delaying, Direction::Accepted) => State::Active,
+            (Phase::OpenSent, _) => State::OpenSent,
+            (Phase::OpenConfirm(_), _) => State::OpenConfirm,
+            (Phase::Established(_), _) => State::Established,
+        }
+    }
+
+    fn open_confirm(
+        &mut self,
+        cx: &mut Context<'_>,
+        kind: MessageKind,
+        body: &[u8],
+    ) -> Result<Progress, CloseReason> {
+        match kind {
+            MessageKind::Keepalive => {
+                if let Phase::OpenConfirm(confirming) = &mut self.phase {
+                    confirming.confirmed = true;
+                }
+                self.restart_hold(cx);
+                Ok(self.establish_if_confirmed(cx))
+            }
+            MessageKind::Notification => Err(received(body)),
+            MessageKind::Open | MessageKind::Update | MessageKind::RouteRefresh => {
+                Err(unexpected(kind, FsmPhase::OpenConfirm))
+            }
+        }
+    }
+
+    fn established(
+        &mut self,
+        cx: &mut Context<'_>,
+        kind: MessageKind,
+        body: &[u8],
+    ) -> Result<Progress, CloseReason> {
+        let connection = self.id;
+        match kind {
+            MessageKind::Keepalive => {}
+            MessageKind::Update => cx.out.push(Output::Update { connection }),
+            MessageKind::RouteRefresh if !cx.config.offer.route_refresh => {
+                // A type that we never said we know (RFC 2918 §4).
+                return Err(faulty(Fault::Header(HeaderError::Kind(kind.code()))));
+            }
+            MessageKind::RouteRefresh => {
+                let message = RouteRefresh::decode(body)
+                    .map_err(|error| faulty(Fault::RouteRefresh(error)))?;
+                cx.out.push(Output::RouteRefresh {
+                    connection,
+                    message,
+                });
+            }
+            MessageKind::Notification => return Err(received(body)),
+            MessageKind::Open => return Err(unexpected(kind, FsmPhase::Established)),
+        }
+        self.restart_hold(cx);
+        Ok(Progress::None)
+    }
+
+    /// Established needs both KEEPALIVEs: the peer's, and ours, which may be held back.
+    fn establish_if_confirmed(&mut self, cx: &Context<'_>) -> Progress {
+        let Phase::OpenConfirm(Confirming {
+            negotiated,
+            told: true,
+            confirmed: true,
+        }) = &self.phase
+        else {
+            return Progress::None;
+        };
+        let negotiated = Arc::clone(negotiated);
+        self.phase = Phase::Established(Arc::clone(&negotiated));
+        self.restart_hold(cx);
+        Progress::Up(negotiated)
+    }
+
+    fn restart_hold(&mut self, cx: &Context<'_>) {
+        match self
+            .negotiated()
+            .map(|negotiated| negotiated.hold_time.duration())
+        {
+            Some(Some(hold)) => self.timers.set(Timer::Hold, cx.now + hold),
+            // Without a hold time only the wait for the first KEEPALIVE is bounded.
+            Some(None) if self.session().is_some() => self.timers.stop(Timer::Hold),
+            Some(None) | None => {}
+        }
+    }
+
+    fn send_open(&mut self, cx: &mut Context<'_>) {
+        let bytes = cx.config.open().encode();
+        cx.send(self.id, MessageKind::Open, bytes.into());
+        self.timers.stop(Timer::DelayOpen);
+        let wait = match self.direction {
+            Direction::Dialled => LARGE_HOLD,
+            Direction::Accepted => cx.config.timers.open_wait,
+        };
+        self.timers.set(Timer::Hold, cx.now + wait);
+        self.phase = Phase::OpenSent;
+    }
+
+    /// Sends KEEPALIVE and sets the time of the next, if there is to be one.
+    fn keepalive(&mut self, cx: &mut Context<'_>) {
+        cx.send(
+            self.id,
+            MessageKind::Keepalive,
+            Bytes::from_static(&KEEPALIVE),
+        );
+        if let Phase::OpenConfirm(confirming) = &mut self.phase {
+            confirming.told = true;
+        }
+        if let Some(interval) = self
+            .negotiated()
+            .and_then(|negotiated| negotiated.keepalive)
+        {
+            // Jitter only shortens (§10), and not below a second.
+            let wait = cx.rng.jitter(interval).max(MIN_KEEPALIVE);
+            self.timers.set(Timer::Keepalive, cx.now + wait);
+        }
+    }
+}
+
+/// DelayOpen and OpenSent: the peer's OPEN is what they wait for.
+fn before_open(
+    cx: &Context<'_>,
+    kind: MessageKind,
+    body: &[u8],
+    phase: FsmPhase,
+) -> Result<Progress, CloseReason> {
+    match kind {
+        MessageKind::Open => {
+            let theirs = Open::decode(body).map_err(|error| faulty(Fault::Open(error)))?;
+            negotiate(&cx.config.open(), &theirs, cx.config)
+                .map(Progress::Opened)
+                .map_err(|error| faulty(Fault::Refused(error)))
+        }
+        MessageKind::Notification => Err(received(body)),
+        MessageKind::Update | MessageKind::Keepalive | MessageKind::RouteRefresh => {
+            Err(unexpected(kind, phase))
+        }
+    }
+}
+
+fn unexpected(kind: MessageKind, phase: FsmPhase) -> CloseReason {
+    faulty(Fault::Fsm(FsmFault { kind, phase }))
+}
+
+pub(super) fn faulty(fault: Fault) -> CloseReason {
+    CloseReason::SentNotification {
+        notification: fault.notification(),
+        fault,
+    }
+}
+
+/// The peer's NOTIFICATION ends the connection, whatever is in it, and is never answered.
+fn received(body: &[u8]) -> CloseReason {
+    let unreadable = || Notification::new(0, 0, body.to_vec());
+    CloseReason::ReceivedNotification(Notification::decode(body).unwrap_or_else(|_| unreadable()))
+}

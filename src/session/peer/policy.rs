@@ -1,0 +1,171 @@
+//! When to dial, how long to pause after an end, and what to remember of it.
+//!
+//! [`Peer::settle`] runs after each event and restores what must hold: who may dial and has nothing
+//! going has a deadline for the next dial.
+
+use std::sync::Arc;
+
+use super::{Peer, State, Transport};
+use crate::session::collision::Direction;
+use crate::session::config::Dial;
+use crate::session::connection::Connection;
+use crate::session::event::{ConnectionIds, DialError, Output};
+use crate::session::reason::{AdminReason, CloseReason, Damping, LastError};
+use crate::session::timer::Timer;
+use crate::time::{Duration, Instant};
+
+/// The first dials of a thousand peers that start together are spread over this.
+pub(super) const DIAL_SPREAD: Duration = Duration::from_millis(100);
+
+impl Peer {
+    pub(super) fn damp(
+        &mut self,
+        now: Instant,
+        reason: &CloseReason,
+        was_up: bool,
+        out: &mut Vec<Output>,
+    ) {
+        if !self.is_enabled() {
+            return;
+        }
+        let limits = self.config.timers.idle_hold;
+        let pause = match reason.damping(was_up) {
+            // ConnectRetry spaces the dials: it runs since a dial that has failed began, and begins
+            // after a lost collision. A peer that is stuck with an old session of ours answers each
+            // dial with 6/7, so "at once" would be a tight loop.
+            Damping::None => return,
+            Damping::Pause => self.config.timers.connect_retry,
+            Damping::Grow => self.backoff.grow(now, &limits),
+        };
+        for index in 0..self.connections.len() {
+            self.drop_dial(index, out);
+        }
+        self.timers.stop(Timer::ConnectRetry);
+        // What a caller did during a pause never shortens it.
+        let mut until = now + self.rng.jitter(pause);
+        if self.timers.is_set(Timer::IdleHold) {
+            until = until.max(self.timers.deadline(Timer::IdleHold));
+        }
+        self.timers.set(Timer::IdleHold, until);
+        let too_much = *reason == CloseReason::Admin(AdminReason::PrefixLimit);
+        self.refuse_until = if too_much {
+            until
+        } else {
+            until.min(now + limits.first)
+        };
+    }
+
+    /// Remembers what an operator should see.
+    pub(super) fn note(&mut self, now: Instant, reason: &CloseReason, alone: bool) {
+        match (reason, &mut self.last_error) {
+            // The loser of a collision is often just closed.
+            (CloseReason::TransportLost(_), _) if !alone => {}
+            (CloseReason::Admin(reason), _) if *reason != AdminReason::PrefixLimit => {}
+            (reason, _) if reason.is_collision() => {}
+            // A failed dial does not hide why the session before it ended.
+            (CloseReason::DialFailed(error), Some(last))
+                if !matches!(last.reason, CloseReason::DialFailed(_)) =>
+            {
+                last.dialling = Some((now, error.clone()));
+            }
+            (reason, last) => {
+                let config = Arc::clone(&self.config);
+                *last = Some(Box::new(LastError::new(now, reason.clone(), config)));
+            }
+        }
+    }
+
+    pub(super) fn connect_retry(
+        &mut self,
+        now: Instant,
+        ids: &mut ConnectionIds,
+        out: &mut Vec<Output>,
+    ) {
+        let stuck = self
+            .connections
+            .iter()
+            .position(|c| c.as_ref().is_some_and(|c| !c.is_connected()));
+        if let Some(index) = stuck {
+            let reason = CloseReason::DialFailed(DialError::TimedOut);
+            self.end(now, index, reason, Transport::Open, out);
+        }
+        if !self.may_dial() {
+            return;
+        }
+        let connection = ids.issue();
+        if self.insert(Connection::dialling(connection)).is_some() {
+            out.push(Output::Dial { connection });
+            let wait = self.rng.jitter(self.config.timers.connect_retry);
+            self.timers.set(Timer::ConnectRetry, now + wait);
+        }
+    }
+
+    /// Ends a dial that nobody waits for any more.
+    pub(super) fn drop_dial(&mut self, index: usize, out: &mut Vec<Output>) {
+        if let Some(slot) = self.connections.get_mut(index)
+            && let Some(connection) = slot.take_if(|connection| !connection.is_connected())
+        {
+            out.push(Output::Abort {
+                connection: connection.id,
+            });
+        }
+    }
+
+    /// Whether a dial may begin now.
+    pub(super) fn may_dial(&self) -> bool {
+        let taken = |c: &Connection| c.direction == Direction::Dialled || c.negotiated().is_some();
+        self.is_enabled()
+            && self.config.dial != Dial::Passive
+            && !self.connections.iter().flatten().any(|c| taken(c))
+    }
+
+    pub(super) fn has_dial(&self) -> bool {
+        self.connections.iter().flatten().any(|c| !c.is_connected())
+    }
+
+    pub(super) fn dial_from_after(&self, now: Instant) -> Instant {
+        match self.config.dial {
+            Dial::Active | Dial::Passive => now,
+            Dial::After(wait) => now + wait,
+        }
+    }
+
+    /// Sets the next dial within `spread` of now, or of the time from which dialling is allowed.
+    pub(super) fn dial_soon(&mut self, now: Instant, spread: Duration) {
+        let micros = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX);
+        let jitter = Duration::from_micros(self.rng.below(micros));
+        self.timers.stop(Timer::IdleHold);
+        self.timers
+            .set(Timer::ConnectRetry, now.max(self.dial_from) + jitter);
+    }
+
+    pub(super) fn forget_errors(&mut self) {
+        self.backoff.reset();
+        self.timers.stop(Timer::IdleHold);
+        self.refuse_until = Instant::ZERO;
+    }
+
+    /// Restores what holds between events.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if !self.is_enabled() {
+            self.timers.stop(Timer::IdleHold);
+        }
+        if !self.may_dial() && !self.has_dial() {
+            self.timers.stop(Timer::ConnectRetry);
+        } else if !self.timers.is_set(Timer::IdleHold) && !self.timers.is_set(Timer::ConnectRetry) {
+            let wait = self.rng.jitter(self.config.timers.connect_retry);
+            self.timers
+                .set(Timer::ConnectRetry, (now + wait).max(self.dial_from));
+        }
+        let state = self.connections.iter().flatten().map(|c| c.state()).max();
+        let state = state.unwrap_or_else(|| {
+            let idle = !self.is_enabled() || self.timers.is_set(Timer::IdleHold);
+            if idle { State::Idle } else { State::Active }
+        });
+        if state != self.state {
+            self.counters.transitions += 1;
+            self.since = now;
+            self.state = state;
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Cluster files and `dunlin.toml` against what must become of them, in `proto-fixtures/intent/`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dunlin::daemon::config::{self, Surroundings};
+use dunlin::datastore::{Loaded, Problems, read_cluster};
+use dunlin::net::Prefix;
+use dunlin::topology::{Dial, Plan, PlannedPeer, plan};
+
+#[test]
+fn cluster_files_become_these_plans() {
+    for folder in ["mesh", "peers"] {
+        golden(folder, "plan", |name, text| {
+            let Loaded { intent, warnings } = read_cluster(&[(name, text)]).unwrap();
+            let mut out = lines(&warnings);
+            for node in &intent.nodes {
+                out.push_str(&render(&plan(&intent, &node.name).unwrap()));
+            }
+            out
+        });
+    }
+}
+
+#[test]
+fn wrong_cluster_files_get_every_line_at_once() {
+    golden("invalid", "problems", |name, text| {
+        lines(&read_cluster(&[(name, text)]).unwrap_err())
+    });
+}
+
+#[test]
+fn node_files_become_these_configurations() {
+    golden("node", "config", |name, text| {
+        let configured = config::parse(&name, &text, &surroundings()).unwrap();
+        format!("{}{:#?}\n", lines(&configured.warnings), configured.config)
+    });
+}
+
+#[test]
+fn wrong_node_files_get_every_line_at_once() {
+    golden("node-invalid", "problems", |name, text| {
+        lines(&config::parse(&name, &text, &surroundings()).unwrap_err())
+    });
+}
+
+#[test]
+fn duplicates_in_two_files_name_both_places() {
+    let node = "[bgp]\nas-number = 64512\n[[node]]\nname = \"a\"\nipv4-address = \"10.0.0.1/24\"\n";
+    let files = [
+        ("1.toml".into(), node.to_owned()),
+        ("2.toml".into(), node.to_owned()),
+    ];
+    let problems = read_cluster(&files).unwrap_err();
+    assert_eq!(
+        lines(&problems),
+        "2.toml:1:1: [bgp] is already at 1.toml:1:1; keep one of them\n\
+         2.toml:4:8: node a is already taken at 1.toml:4:8\n\
+         2.toml:5:16: address 10.0.0.1 is already taken at 1.toml:5:16\n"
+    );
+}
+
+#[test]
+fn a_table_that_can_not_be_read_spares_what_refers_to_it() {
+    let text = "[[ip-pool]]\ncidr = \"nonsense\"\n[[node]]\nname = \"a\"\n\
+                ipv4-address = \"10.0.0.1/24\"\nblocks = [\"10.244.0.0/26\"]\n";
+    let problems = read_cluster(&[("c.toml".into(), text.to_owned())]).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems}");
+}
+
+#[test]
+fn no_text_panics_whatever_is_cut_or_changed() {
+    let folder = root().join("peers/reference.toml");
+    let text = fs::read_to_string(folder).unwrap();
+    let name: Arc<str> = "c.toml".into();
+    let mut outcomes = BTreeSet::new();
+    for (at, _) in text.char_indices().step_by(7) {
+        let cut = text.get(..at).unwrap().to_owned();
+        outcomes.insert(read_cluster(&[(Arc::clone(&name), cut)]).is_ok());
+        for replacement in ["\"", "[", "9", "\u{0}", "ö"] {
+            let changed = format!("{}{replacement}{}", &text[..at], &text[at + 1..]);
+            outcomes.insert(read_cluster(&[(Arc::clone(&name), changed)]).is_ok());
+        }
+    }
+    assert_eq!(outcomes.len(), 2, "some are still fine, some are not");
+}
+
+#[test]
+fn nesting_without_end_is_refused_and_the_stack_survives() {
+    let deep = 100_000;
+    for text in [
+        format!("x = {}", "[".repeat(deep)),
+        format!("x = {}", "{a=".repeat(deep)),
+        format!("x = {}1{}", "[".repeat(deep), "]".repeat(deep)),
+        format!("{}a = 1", "a.".repeat(deep)),
+        format!("[{}a]", "a.".repeat(deep)),
+    ] {
+        let head: String = text.chars().take(20).collect();
+        assert!(read_cluster(&[("c.toml".into(), text)]).is_err(), "{head}");
+    }
+}
+
+#[test]
+fn timers_are_judged_with_those_that_they_inherit() {
+    let read = |bgp: &str, peer: &str| {
+        let text = format!(
+            "[bgp]\n{bgp}\n[[bgp-peer]]\nname = \"p\"\npeer-ip = \"10.0.0.9\"\n\
+             as-number = 1\n{peer}\n[[node]]\nname = \"a\"\nipv4-address = \"10.0.0.1/24\""
+        );
+        let loaded = read_cluster(&[("c.toml".into(), text)])?;
+        let peer = plan(&loaded.intent, "a").unwrap().peers.remove(0);
+        Ok::<_, Problems>((peer.open.hold_time, peer.open.keepalive_time))
+    };
+    assert_eq!(read("", ""), Ok((90, None)));
+    assert_eq!(
+        read("hold-time = 30\nkeepalive-time = 10", ""),
+        Ok((30, Some(10)))
+    );
+    assert_eq!(read("keepalive-time = 10", "hold-time = 9"), Ok((9, None)));
+    assert_eq!(
+        read("hold-time = 30", "keepalive-time = 5"),
+        Ok((30, Some(5)))
+    );
+    assert!(read("hold-time = 30", "keepalive-time = 40").is_err());
+    assert!(read("", "keepalive-time = 90").is_err());
+    assert!(read("keepalive-time = 90", "").is_err());
+}
+
+#[test]
+fn the_node_file_overrides_its_own_record_and_says_so() {
+    let cluster = "[[node]]\nname = \"host\"\nipv4-address = \"10.0.0.1/24\"\n\
+                   ipv6-address = \"fd00::1/64\"\n";
+    let loaded = read_cluster(&[("c.toml".into(), cluster.to_owned())]).unwrap();
+    let parse = |text: &str| {
+        config::parse(&"d.toml".into(), text, &surroundings())
+            .unwrap()
+            .config
+    };
+
+    let mut untouched = loaded.intent.clone();
+    assert_eq!(parse("").overlay(&mut untouched), Vec::<String>::new());
+    assert_eq!(untouched, loaded.intent);
+
+    let mut changed = loaded.intent;
+    let text = "node = { ipv4 = \"10.0.0.9/24\", ipv6 = \"none\", router-id = \"1.2.3.4\" }";
+    assert_eq!(parse(text).overlay(&mut changed).len(), 2);
+    let plan = plan(&changed, "host").unwrap();
+    assert_eq!(plan.ipv4.unwrap().to_string(), "10.0.0.9/24");
+    assert_eq!(plan.ipv6, None);
+    assert_eq!(plan.router_id.to_string(), "1.2.3.4");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-fixtures/intent")
+}
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        host_name: "host".into(),
+        folder: "/etc/dunlin".into(),
+    }
+}
+
+fn lines(problems: &Problems) -> String {
+    problems
+        .iter()
+        .fold(String::new(), |out, problem| format!("{out}{problem}\n"))
+}
+
+/// Compares what `read` makes of each `.toml` of a folder with the file beside it.
+fn golden(folder: &str, extension: &str, read: impl Fn(Arc<str>, String) -> String) {
+    let mut files: Vec<PathBuf> = fs::read_dir(root().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
+    files.sort();
+    assert!(!files.is_empty(), "no fixtures in {folder}");
+    for path in files {
+        let name = path.file_name().unwrap().to_str().unwrap().into();
+        let got = read(name, fs::read_to_string(&path).unwrap());
+        let expected = path.with_extension(extension);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&expected, &got).unwrap();
+        }
+        let want = fs::read_to_string(&expected).unwrap_or_default();
+        assert_eq!(
+            got,
+            want,
+            "{} differs; UPDATE_GOLDEN=1 rewrites it",
+            expected.display()
+        );
+    }
+}
+
+fn render(plan: &Plan) -> String {
+    let mut out = String::new();
+    let show = |name: &str, list: &[Prefix]| {
+        let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+        format!(
+            "  {name} {}\n",
+            if list.is_empty() {
+                "-".to_owned()
+            } else {
+                list.join(" ")
+            }
+        )
+    };
+    let address = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    writeln!(
+        out,
+        "\n{} as {} id {} v4 {} v6 {} port {} mesh {}",
+        plan.name,
+        plan.asn,
+        plan.router_id,
+        address(plan.ipv4.map(|n| n.to_string())),
+        address(plan.ipv6.map(|n| n.to_string())),
+        plan.listen_port,
+        plan.mesh
+    )
+    .unwrap();
+    out.push_str(&show("pools", &plan.pools));
+    out.push_str(&show("own-blocks", &plan.own_blocks));
+    out.push_str(&show("originate", &plan.originate));
+    for peer in &plan.peers {
+        out.push_str(&render_peer(peer));
+    }
+    out
+}
+
+fn render_peer(peer: &PlannedPeer) -> String {
+    let dial = match peer.dial {
+        Dial::Active => "active".to_owned(),
+        Dial::Passive => "passive".to_owned(),
+        Dial::After(wait) => format!("after {}s", wait.as_secs()),
+    };
+    let families: Vec<String> = peer.open.families.iter().map(|f| f.to_string()).collect();
+    let or_default = |number: Option<u32>| number.map_or("-".to_owned(), |n| n.to_string());
+    format!(
+        "  peer {} {:?} {} port {} as {} local-as {} from {} {dial}\n    \
+         hold {} keepalive {} retry {}ms {} as4 {} extended {} restart {}\n    \
+         ttl {:?} import {:?} export {:?} next-hop-self {} max {}\n",
+        peer.name,
+        peer.kind,
+        peer.address,
+        peer.port,
+        peer.remote_asn,
+        peer.local_asn,
+        peer.source_address
+            .map_or("-".to_owned(), |a| a.to_string()),
+        peer.open.hold_time,
+        or_default(peer.open.keepalive_time.map(u32::from)),
+        peer.connect_retry.as_millis(),
+        families.join("+"),
+        peer.open.four_octet_as,
+        peer.open.extended_messages,
+        or_default(peer.open.restart_time.map(u32::from)),
+        peer.ttl,
+        peer.policy.import,
+        peer.policy.export,
+        peer.policy.next_hop_self,
+        or_default(peer.policy.max_prefixes),
+    )
+}

@@ -1,0 +1,224 @@
+//! Reading and watching real files: what editors, operators and ConfigMaps do to them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use dunlin::datastore::{Watcher, load};
+
+const NODE_A: &str = "[[node]]\nname = \"node-a\"\nipv4-address = \"10.0.0.1/24\"\n";
+const NODE_B: &str = "[[node]]\nname = \"node-b\"\nipv4-address = \"10.0.0.2/24\"\n";
+
+/// A folder of its own, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("dunlin-config-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// Makes the change, waits for it to be reported, and gives the nodes then read.
+///
+/// The limit is there so that a report that never comes fails the test; nothing waits for it.
+async fn after(watcher: &mut Watcher, path: &Path, change: impl FnOnce()) -> Vec<String> {
+    change();
+    tokio::time::timeout(Duration::from_secs(20), watcher.changed())
+        .await
+        .expect("the change is reported")
+        .unwrap();
+    nodes(path)
+}
+
+fn nodes(path: &Path) -> Vec<String> {
+    load(path)
+        .unwrap()
+        .intent
+        .nodes
+        .into_iter()
+        .map(|node| node.name)
+        .collect()
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(test);
+}
+
+#[test]
+fn a_file_is_watched_through_writes_renames_and_removal() {
+    run(async {
+        let folder = Folder::new();
+        let path = folder.write("cluster.toml", NODE_A);
+        let mut watcher = Watcher::new(&path).unwrap();
+        assert_eq!(nodes(&path), ["node-a"]);
+
+        let write = || drop(folder.write("cluster.toml", NODE_B));
+        assert_eq!(after(&mut watcher, &path, write).await, ["node-b"]);
+        let rename = || {
+            fs::rename(folder.write(".cluster.toml.swp", NODE_A), &path).unwrap();
+        };
+        assert_eq!(after(&mut watcher, &path, rename).await, ["node-a"]);
+        let replace = || {
+            fs::rename(&path, folder.path("cluster.toml~")).unwrap();
+            folder.write("cluster.toml", NODE_B);
+        };
+        assert_eq!(after(&mut watcher, &path, replace).await, ["node-b"]);
+
+        fs::remove_file(&path).unwrap();
+        watcher.changed().await.unwrap();
+        let problems = load(&path).unwrap_err();
+        assert!(problems.to_string().contains("can't be read"), "{problems}");
+        let back = || drop(folder.write("cluster.toml", NODE_A));
+        assert_eq!(after(&mut watcher, &path, back).await, ["node-a"]);
+    });
+}
+
+#[test]
+fn a_report_that_nobody_waited_for_comes_with_the_next_wait() {
+    run(async {
+        let folder = Folder::new();
+        let path = folder.write("cluster.toml", NODE_A);
+        let mut watcher = Watcher::new(&path).unwrap();
+        folder.write("cluster.toml", NODE_B);
+        // As in a `select!` whose other branch is quicker than the quiet time: the events are
+        // taken, the report is not.
+        let polled = tokio::time::timeout(Duration::from_millis(1), watcher.changed()).await;
+        if polled.is_err() {
+            assert_eq!(after(&mut watcher, &path, || ()).await, ["node-b"]);
+        }
+    });
+}
+
+#[test]
+fn a_folder_is_one_cluster_and_watched_as_one() {
+    run(async {
+        let folder = Folder::new();
+        let path = folder.path("cluster");
+        fs::create_dir(&path).unwrap();
+        folder.write("cluster/1.toml", NODE_A);
+        let mut watcher = Watcher::new(&path).unwrap();
+        assert_eq!(nodes(&path), ["node-a"]);
+
+        let add = || drop(folder.write("cluster/2.toml", NODE_B));
+        assert_eq!(after(&mut watcher, &path, add).await, ["node-a", "node-b"]);
+        let remove = || fs::remove_file(path.join("1.toml")).unwrap();
+        assert_eq!(after(&mut watcher, &path, remove).await, ["node-b"]);
+        let swap = || {
+            fs::create_dir(folder.path("next")).unwrap();
+            folder.write("next/1.toml", NODE_A);
+            fs::rename(&path, folder.path("before")).unwrap();
+            fs::rename(folder.path("next"), &path).unwrap();
+        };
+        assert_eq!(after(&mut watcher, &path, swap).await, ["node-a"]);
+        let in_the_new_one = || drop(folder.write("cluster/3.toml", NODE_B));
+        assert_eq!(
+            after(&mut watcher, &path, in_the_new_one).await,
+            ["node-a", "node-b"]
+        );
+    });
+}
+
+#[test]
+fn a_config_map_swap_is_one_change() {
+    run(async {
+        let folder = Folder::new();
+        // As the kubelet lays it out: cluster.toml -> ..data/cluster.toml, ..data -> ..1
+        let version = |name: &str, text: &str| {
+            fs::create_dir(folder.path(name)).unwrap();
+            folder.write(&format!("{name}/cluster.toml"), text);
+        };
+        version("..1", NODE_A);
+        symlink("..1", folder.path("..data")).unwrap();
+        symlink("..data/cluster.toml", folder.path("cluster.toml")).unwrap();
+        for path in [folder.path("cluster.toml"), folder.0.clone()] {
+            let mut watcher = Watcher::new(&path).unwrap();
+            assert_eq!(nodes(&path), ["node-a"]);
+            let swap = || {
+                version("..2", NODE_B);
+                symlink("..2", folder.path("..data_tmp")).unwrap();
+                fs::rename(folder.path("..data_tmp"), folder.path("..data")).unwrap();
+                fs::remove_dir_all(folder.path("..1")).unwrap();
+            };
+            assert_eq!(after(&mut watcher, &path, swap).await, ["node-b"]);
+            let swap_back = || {
+                version("..1", NODE_A);
+                symlink("..1", folder.path("..data_tmp")).unwrap();
+                fs::rename(folder.path("..data_tmp"), folder.path("..data")).unwrap();
+                fs::remove_dir_all(folder.path("..2")).unwrap();
+            };
+            assert_eq!(after(&mut watcher, &path, swap_back).await, ["node-a"]);
+        }
+    });
+}
+
+#[test]
+fn a_path_that_is_not_there_yet_is_waited_for() {
+    run(async {
+        let folder = Folder::new();
+        let path = folder.path("etc/dunlin/cluster.toml");
+        let mut watcher = Watcher::new(&path).unwrap();
+        assert!(load(&path).is_err());
+        let appear = || {
+            fs::create_dir_all(folder.path("etc/dunlin")).unwrap();
+            folder.write("etc/dunlin/cluster.toml", NODE_A);
+        };
+        assert_eq!(after(&mut watcher, &path, appear).await, ["node-a"]);
+    });
+}
+
+#[test]
+fn what_a_folder_holds_besides_is_named_or_left_alone() {
+    let folder = Folder::new();
+    let empty = load(&folder.0).unwrap_err().to_string();
+    assert!(empty.ends_with("there is no .toml file to read"), "{empty}");
+
+    folder.write("1.toml", NODE_A);
+    folder.write(".hidden.toml", "nonsense");
+    folder.write("readme.md", "nonsense");
+    fs::create_dir(folder.path("sub.toml")).unwrap();
+    let yaml = folder.write("pools.yaml", "nonsense");
+    let loaded = load(&folder.0).unwrap();
+    assert_eq!(loaded.intent.nodes.len(), 1);
+    let expected = format!(
+        "{}: warning: YAML is not read in this version; this file has no effect",
+        yaml.display()
+    );
+    assert_eq!(loaded.warnings.to_string(), expected);
+
+    fs::write(folder.path("2.toml"), [b'a', 0xFF]).unwrap();
+    let problems = load(&folder.0).unwrap_err().to_string();
+    assert!(problems.contains("2.toml: can't be read:"), "{problems}");
+}
