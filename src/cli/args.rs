@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Where the daemon serves its control socket unless told otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/dunlin/dunlin.sock";
+pub(super) const DEFAULT_SOCKET: &str = "/run/dunlin/dunlin.sock";
 /// Where the daemon looks for its configuration unless told otherwise.
-pub const DEFAULT_CONFIG: &str = "/etc/dunlin/dunlin.toml";
+pub(super) const DEFAULT_CONFIG: &str = "/etc/dunlin/dunlin.toml";
 
 /// BGP route distribution for container nodes.
 ///

@@ -1,12 +1,14 @@
 //! What the daemon answers on its control socket: the core's snapshots as the protocol's shapes.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::event_loop::Daemon;
 use crate::control::protocol::{
     Answer, Failure, Fib, FibRoute, Kernel, LastError, Messages, Path, Peer, Request, Route,
     Routes, Status, Table, VERSION,
 };
+use crate::dataplane::{Dataplane, Hop, KernelView, RouteState, Shape};
 use crate::net::{Family, Prefix};
 use crate::rib::PageCursor;
 use crate::session::Negotiated;
@@ -18,6 +20,9 @@ use crate::wire::frame::MessageKind;
 
 /// At most so many prefixes are put into one answer, whatever is asked.
 const PAGE_MAX: usize = 10_000;
+
+/// At most so many prefixes that do not do well are named in a status.
+const TROUBLES: usize = 20;
 
 pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
     let now = daemon.clock.now();
@@ -151,20 +156,25 @@ fn table(daemon: &Daemon, family: Family) -> Table {
 fn kernel(daemon: &Daemon) -> Option<Kernel> {
     let dataplane = daemon.node.dataplane()?;
     let counts = dataplane.counts();
-    Some(Kernel {
+    let tally = daemon.node.tally();
+    let mut kernel = Kernel {
         wanted: counts.wanted,
         installed: counts.installed,
-        written: counts.written,
-        repaired: counts.repaired,
-        conflicts: dataplane
-            .conflicts()
-            .map(|prefix| prefix.to_string())
-            .collect(),
-        errors: dataplane
-            .errors()
-            .map(|(prefix, error)| format!("{prefix}: {error}"))
-            .collect(),
-    })
+        written: tally.written,
+        repaired: tally.repaired,
+        conflicts: Vec::new(),
+        errors: Vec::new(),
+    };
+    for (prefix, state) in dataplane.troubled().take(TROUBLES) {
+        match state {
+            RouteState::Conflict { .. } => kernel.conflicts.push(prefix.to_string()),
+            RouteState::Installed | RouteState::Pending | RouteState::Stale => {}
+            RouteState::Unresolved | RouteState::Refused { .. } | RouteState::Fought { .. } => {
+                kernel.errors.push(format!("{prefix}: {state}"));
+            }
+        }
+    }
+    Some(kernel)
 }
 
 fn one_peer(daemon: &Daemon, now: Instant, name: &str) -> Answer {
@@ -364,20 +374,49 @@ fn fib(daemon: &Daemon, after: Option<&str>, limit: usize) -> Answer {
         Ok(after) => after,
         Err(error) => return bad_request(error.to_string()),
     };
-    let rows = dataplane.page(after, limit);
-    let next = if rows.len() < limit {
-        None
-    } else {
-        rows.last().map(|row| row.prefix.to_string())
-    };
-    let routes = rows.into_iter().map(|row| FibRoute {
-        prefix: row.prefix.to_string(),
-        wanted: row.wanted,
-        installed: row.installed,
-        state: row.state.to_string(),
-    });
+    let mut prefixes: Vec<Prefix> = dataplane
+        .prefixes()
+        .filter(|prefix| after.is_none_or(|after| *prefix > after))
+        .collect();
+    prefixes.sort_unstable();
+    let more = prefixes.len() > limit;
+    prefixes.truncate(limit);
+    let next = prefixes.last().filter(|_| more).map(Prefix::to_string);
+    let routes = prefixes
+        .into_iter()
+        .map(|prefix| fib_route(dataplane, prefix));
     Answer::Fib(Fib {
         routes: routes.collect(),
         next,
     })
+}
+
+/// How a prefix stands in the kernel.
+pub(super) fn fib_route(dataplane: &Dataplane, prefix: Prefix) -> FibRoute {
+    let words = |shape: &Arc<Shape>| in_words(dataplane.view(), shape);
+    FibRoute {
+        prefix: prefix.to_string(),
+        wanted: dataplane.target(prefix).map(words),
+        installed: dataplane.installed(prefix).map(words),
+        state: match dataplane.state(prefix) {
+            Some(state) => state.to_string(),
+            None => "not ours".to_owned(),
+        },
+    }
+}
+
+/// A shape as `ip route` would show it, links by their names.
+fn in_words(view: &KernelView, shape: &Shape) -> String {
+    if shape.hops.is_empty() {
+        return shape.to_string();
+    }
+    let hop = |hop: &Hop| {
+        let via = hop.via.map(|via| format!("via {via} ")).unwrap_or_default();
+        let link = hop.interface.and_then(|index| view.link_by_index(index));
+        let name = link.map_or_else(|| "?".to_owned(), |link| link.name.to_string());
+        let onlink = if hop.onlink { " onlink" } else { "" };
+        format!("{via}dev {name}{onlink}")
+    };
+    let hops: Vec<String> = shape.hops.iter().map(hop).collect();
+    hops.join(", ")
 }

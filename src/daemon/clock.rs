@@ -10,31 +10,31 @@ use crate::time::Instant;
 
 /// The daemon's clock.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(super) struct Clock {
     start: std::time::Instant,
 }
 
 impl Clock {
     /// A clock that starts now.
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self {
             start: std::time::Instant::now(),
         }
     }
 
     /// The time now.
-    pub fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         let micros = self.start.elapsed().as_micros();
         Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
     /// The runtime's name for an instant of ours.
-    pub fn to_tokio(self, at: Instant) -> tokio::time::Instant {
+    pub(super) fn to_tokio(self, at: Instant) -> tokio::time::Instant {
         (self.start + at.since(Instant::ZERO)).into()
     }
 
     /// Seconds of the Unix epoch at `at`, by today's wall clock.
-    pub fn unix_time(&self, at: Instant) -> u64 {
+    pub(super) fn unix_time(&self, at: Instant) -> u64 {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -42,7 +42,7 @@ impl Clock {
     }
 
     /// A seed for jitter and hashes that differs between nodes and between starts.
-    pub fn seed() -> u64 {
+    pub(super) fn seed() -> u64 {
         use std::hash::{BuildHasher, RandomState};
         RandomState::new().hash_one(std::process::id())
     }

@@ -18,8 +18,8 @@ use super::config::{Config, MedRule};
 use super::source::{self, BadReading, Places, Reading};
 use crate::control::protocol::{Answer, Failure, Request};
 use crate::control::server::{Pending, Server};
-use crate::dataplane::KernelInput;
-use crate::dataplane::netlink::Kernel;
+use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
+use crate::dataplane::{self, KernelInput};
 use crate::datastore::Watcher;
 use crate::node::{Input, Node, Output, Settings};
 use crate::rib::MedMode;
@@ -40,19 +40,13 @@ const STRANGER_LINES: u32 = 5;
 #[derive(Debug)]
 pub(super) enum Event {
     Transport(transport::Event),
-    Kernel(KernelInput),
+    Kernel(Vec<KernelInput>),
     Control(Pending),
 }
 
 impl From<transport::Event> for Event {
     fn from(event: transport::Event) -> Self {
         Self::Transport(event)
-    }
-}
-
-impl From<KernelInput> for Event {
-    fn from(input: KernelInput) -> Self {
-        Self::Kernel(input)
     }
 }
 
@@ -81,7 +75,7 @@ pub(super) enum RunError {
     #[error(
         "cannot talk to the kernel's routing tables: {0}; dunlin needs CAP_NET_ADMIN, or kernel-routes = false"
     )]
-    Kernel(io::Error),
+    Kernel(KernelError),
     /// Anything else of the system.
     #[error("{what}: {source}")]
     System {
@@ -203,7 +197,10 @@ impl Daemon {
         let control = Server::bind(&config.control.socket, group, events.clone())
             .map_err(RunError::Control)?;
         let kernel = if config.routing.kernel_routes {
-            Some(Kernel::spawn(events.clone()).map_err(RunError::Kernel)?)
+            let sink = events.clone();
+            let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
+            let kernel = Kernel::spawn(KernelSettings::default(), hand_over);
+            Some(kernel.map_err(RunError::Kernel)?)
         } else {
             None
         };
@@ -219,6 +216,10 @@ impl Daemon {
                 },
             },
             kernel_routes: config.routing.kernel_routes,
+            dataplane: dataplane::Settings {
+                max_hops: usize::from(config.routing.max_paths),
+                ..dataplane::Settings::default()
+            },
         };
         let mut daemon = Self {
             clock,
@@ -283,7 +284,11 @@ impl Daemon {
         let now = self.clock.now();
         match event {
             Event::Transport(event) => self.take_transport(now, event),
-            Event::Kernel(input) => self.node.handle(now, Input::Kernel(input)),
+            Event::Kernel(inputs) => {
+                for input in inputs {
+                    self.node.handle(now, Input::Kernel(input));
+                }
+            }
             Event::Control(Pending { request, reply }) => {
                 let answer = self.answer(&request);
                 // A client that has gone needs no answer.
@@ -348,14 +353,17 @@ impl Daemon {
         let now = self.clock.now();
         self.node.settle(now);
         let mut ops = Vec::new();
-        while let Some(output) = self.node.poll(now) {
+        while let Some(output) = self.node.poll() {
             match output {
                 Output::Transport(output) => self.carry_out(output),
                 Output::Kernel(op) => ops.push(op),
             }
         }
-        if let Some(kernel) = self.kernel.as_ref().filter(|_| !ops.is_empty()) {
-            kernel.send(ops);
+        if let Some(kernel) = self.kernel.as_ref().filter(|_| !ops.is_empty())
+            && !kernel.send(ops)
+        {
+            tracing::error!("the kernel thread has ended; routes are no longer programmed");
+            self.kernel = None;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::answers::path;
+use super::answers::{fib_route, path};
 use super::event_loop::Daemon;
 use crate::control::protocol::{Answer, Explanation, Path};
 use crate::net::Prefix;
@@ -23,7 +23,7 @@ pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
         .blocks
         .iter()
         .find(|(prefix, _)| Some(*prefix) == block);
-    let row = prefix.and_then(|prefix| daemon.node.dataplane()?.row(prefix));
+    let row = prefix.and_then(|prefix| Some(fib_route(daemon.node.dataplane()?, prefix)));
     let mut explanation = Explanation {
         address,
         prefix: prefix.map(|prefix| prefix.to_string()),

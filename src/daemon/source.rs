@@ -8,7 +8,7 @@ use crate::topology::{self, Plan};
 
 /// Everything that a reading gives.
 #[derive(Debug, Clone)]
-pub struct Reading {
+pub(super) struct Reading {
     /// This node's configuration.
     pub config: Config,
     /// What this node has to run.
@@ -21,7 +21,7 @@ pub struct Reading {
 
 /// Whose block and which pool an address is in.
 #[derive(Debug, Clone, Default)]
-pub struct Places {
+pub(super) struct Places {
     /// Blocks and their nodes.
     pub blocks: Vec<(crate::net::Prefix, String)>,
     /// Pools.
@@ -31,7 +31,7 @@ pub struct Places {
 /// A reading that can't be used: one line a problem, warnings among them.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", lines.join("\n"))]
-pub struct BadReading {
+pub(super) struct BadReading {
     /// The lines.
     pub lines: Vec<String>,
 }
@@ -48,7 +48,7 @@ impl From<Problems> for BadReading {
 ///
 /// # Errors
 /// Everything that is wrong with both.
-pub fn read(path: &Path) -> Result<Reading, BadReading> {
+pub(super) fn read(path: &Path) -> Result<Reading, BadReading> {
     let configured = config::load(path, &host_name())?;
     let mut reading = read_cluster(configured.config)?;
     reading
@@ -61,7 +61,7 @@ pub fn read(path: &Path) -> Result<Reading, BadReading> {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn read_cluster(config: Config) -> Result<Reading, BadReading> {
+pub(super) fn read_cluster(config: Config) -> Result<Reading, BadReading> {
     let Loaded {
         mut intent,
         warnings,
@@ -91,7 +91,7 @@ pub fn read_cluster(config: Config) -> Result<Reading, BadReading> {
 }
 
 /// The path of the cluster of a node file that may be broken, to watch it all the same.
-pub fn cluster_path(reading: &Reading) -> PathBuf {
+pub(super) fn cluster_path(reading: &Reading) -> PathBuf {
     reading.config.datastore_path.clone()
 }
 

@@ -8,7 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::config::{Log, LogFormat, LogLevel};
 
 /// Begins logging. `DUNLIN_LOG` (such as `dunlin::speaker=debug`) goes before the file's level.
-pub fn begin(log: Log) {
+pub(super) fn begin(log: Log) {
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

@@ -12,20 +12,27 @@
 //! - Only routes with our protocol number in our table are changed ([`Ownership`]).
 //! - Next hops are resolved over routes that are not ours, never over our own.
 //! - Nothing is written before the kernel was read once, and nothing is deleted before the caller
-//!   said `converged`: a restart leaves the routes of the former process in place.
-//! - At most `window` operations are outstanding.
+//!   said [`Dataplane::converged`]: a restart leaves the routes of the former process in place.
+//! - At most [`Settings::window`] operations are outstanding.
 //! - Once faults stop, the kernel's routes of ours are the wanted ones.
 
+mod foreign;
+mod forwarder;
 mod input;
+#[cfg(feature = "daemon")]
+pub mod netlink;
 mod next_hop;
 mod ownership;
+mod reconciler;
+mod report;
+mod resolve;
 mod route;
 
+pub use forwarder::{Dataplane, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
 pub use ownership::{Owner, Ownership};
+pub use reconciler::{PathId, Reconciler};
+pub use report::{Counts, Report, RouteState};
+pub use resolve::KernelView;
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
-mod pending;
-#[cfg(feature = "daemon")]
-pub use pending::netlink;
-pub use pending::{Dataplane, Settings};

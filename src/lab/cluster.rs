@@ -276,10 +276,11 @@ impl<'a> Cluster<'a> {
         }
         if self.options.routing == Routing::Dunlin {
             let folder = self.state.folder().display();
-            text.push_str(&format!(
-                "\nlook at the logs {folder}/NODE/log (with --keep they stay), or run it without \
-                 --check and ask `dunlin --socket {folder}/node-1/control.sock status`"
-            ));
+            text.push_str(&if self.options.check && !self.options.keep {
+                "\nto look into it, run it without --check, or with --keep".to_owned()
+            } else {
+                format!("\nthe daemons tell in {folder}/NODE/log what they did")
+            });
         }
         text
     }
@@ -337,7 +338,7 @@ impl<'a> Cluster<'a> {
             .collect();
         let sum = |family| {
             pods.iter().fold(Count::default(), |sum, pod| {
-                sum + prober.from_pod(family, *pod)
+                sum + prober.reached_by(family, *pod)
             })
         };
         (0..self.plan.families.len()).map(sum).collect()

@@ -21,7 +21,8 @@ use super::error::LabError;
 use super::netlink::{Netlink, PROTOCOL_DUNLIN};
 use super::process::own_program;
 
-/// Between two looks at all nodes.
+/// Between two looks at all nodes; a look that takes long is followed by twice as long a pause, to
+/// leave the processor to the daemons.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long one daemon may take to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
@@ -114,6 +115,7 @@ impl Drop for Observer {
 fn watch(places: &mut [Place], shared: &Shared, stopped: &Receiver<()>) {
     loop {
         shared.begun.fetch_add(1, Ordering::AcqRel);
+        let began = Instant::now();
         for (number, place) in places.iter_mut().enumerate() {
             if stopped.try_recv() == Err(TryRecvError::Disconnected) {
                 return;
@@ -125,7 +127,7 @@ fn watch(places: &mut [Place], shared: &Shared, stopped: &Receiver<()>) {
             }
         }
         shared.ended.fetch_add(1, Ordering::AcqRel);
-        match stopped.recv_timeout(PAUSE) {
+        match stopped.recv_timeout(PAUSE.max(began.elapsed() * 2)) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -335,12 +335,12 @@ impl Prober {
     /// The pairs of one family, all pods together.
     pub(super) fn count(&self, family: usize) -> Count {
         (0..self.matrix.pods).fold(Count::default(), |sum, pod| {
-            sum + self.from_pod(family, pod)
+            sum + self.reached_by(family, pod)
         })
     }
 
     /// The pairs that begin at a pod.
-    pub(super) fn from_pod(&self, family: usize, pod: usize) -> Count {
+    pub(super) fn reached_by(&self, family: usize, pod: usize) -> Count {
         self.matrix.count(family, pod)
     }
 

@@ -214,6 +214,10 @@ pub(super) fn become_inside(options: &InsideOptions) -> Result<(), LabError> {
     }
     namespace::enter(&options.namespace)
         .map_err(LabError::file("enter the namespace", &options.namespace))?;
+    // The lab holds its signals back, and programs inherit that.
+    SigSet::empty()
+        .thread_set_mask()
+        .map_err(LabError::system("let signals through to a dunlin"))?;
     let source = Command::new(own_program()?).args(&options.arguments).exec();
     Err(LabError::System {
         doing: "start dunlin inside the namespace",

@@ -14,6 +14,8 @@ const LIVE_ROWS: usize = 16;
 const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
 
 /// One node in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub(super) fn table(rows: &[Row], families: &[&str], coloured: bool) -> Vec<Stri
     );
     for family in families {
         head.push_str(&format!(
-            " {:>17}",
+            " {:>14}",
             format!("PODS BY {}", family.to_uppercase())
         ));
     }
@@ -72,7 +74,7 @@ pub(super) fn table(rows: &[Row], families: &[&str], coloured: bool) -> Vec<Stri
         for count in &row.pods {
             let good = coloured.then_some(count.is_full());
             line.push(' ');
-            line.push_str(&cell(&count.to_string(), 17, good));
+            line.push_str(&cell(&count.to_string(), 14, good));
         }
         lines.push(line);
     }
@@ -193,10 +195,13 @@ impl Screen {
     /// Puts the table in the place of the former one.
     pub(super) fn redraw(&mut self, lines: &[String]) {
         let mut text = self.erase();
+        // A line that wrapped would stand on two, and the next erase would miss one.
+        text.push_str(NO_WRAP);
         for line in lines {
             text.push_str(line);
             text.push('\n');
         }
+        text.push_str(WRAP);
         self.standing = lines.len();
         put(&text);
     }
@@ -248,12 +253,12 @@ mod tests {
     fn the_table_lines_up_and_fits_into_80_columns() {
         let lines = table(&[row(1, 14), row(64, 3)], &["IPv4", "IPv6"], false);
         let want = [
-            "NODE     ADDRESS        SESSIONS KERNEL ROUTES      PODS BY IPV4      PODS BY IPV6",
-            "node-1   172.31.2.11         4/4            16             14/14             14/14",
-            "node-64  172.31.2.74         4/4            16              3/14             14/14",
+            "NODE     ADDRESS        SESSIONS KERNEL ROUTES   PODS BY IPV4   PODS BY IPV6",
+            "node-1   172.31.2.11         4/4            16          14/14          14/14",
+            "node-64  172.31.2.74         4/4            16           3/14          14/14",
         ];
         assert_eq!(lines, want);
-        assert!(lines.iter().all(|line| line.len() <= 100));
+        assert!(lines.iter().all(|line| line.len() <= 80));
         let coloured = table(&[row(1, 3)], &["IPv4", "IPv6"], true);
         assert!(
             coloured[1].contains(YELLOW) && coloured[1].contains(GREEN),

@@ -8,9 +8,10 @@
 //! next hop counts as reachable. Routes that a former process left are deleted only after every peer
 //! that is up has sent all it has, and at the latest [`CONVERGENCE_LIMIT`] after the start.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::dataplane::{self, Dataplane, Forwarding, KernelInput, NextHop, Op};
+use crate::dataplane::{self, Action, Dataplane, Forwarding, KernelInput, NextHop, Op, Report};
 use crate::rib::{ForwardingChange, Tracked};
 use crate::session::{ConnectionId, DialError, StopReason};
 use crate::speaker::{self, Replanned, SocketTerms, Speaker};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub speaker: speaker::Settings,
     /// Whether routes are installed.
     pub kernel_routes: bool,
+    /// How, if they are.
+    pub dataplane: dataplane::Settings,
 }
 
 /// What happened.
@@ -63,9 +66,24 @@ pub enum Output {
 pub struct Node {
     speaker: Speaker,
     dataplane: Option<Dataplane>,
+    /// Operations that were polled from the dataplane and not from us.
+    ops: VecDeque<Op>,
     started: Instant,
     converged: bool,
+    tally: Tally,
 }
+
+/// What the dataplane has done since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Route operations given to the kernel.
+    pub written: u64,
+    /// Routes put back after somebody else removed or changed them.
+    pub repaired: u64,
+}
+
+/// Operations taken from the dataplane at a time.
+const OPS: usize = 4096;
 
 impl Node {
     /// A node that carries out `plan` from `now` on.
@@ -74,9 +92,11 @@ impl Node {
             speaker: Speaker::new(now, settings.speaker, plan),
             dataplane: settings
                 .kernel_routes
-                .then(|| Dataplane::new(dataplane::Settings::default())),
+                .then(|| Dataplane::new(settings.dataplane)),
+            ops: VecDeque::new(),
             started: now,
             converged: false,
+            tally: Tally::default(),
         }
     }
 
@@ -119,7 +139,7 @@ impl Node {
         if let Some(dataplane) = &mut self.dataplane {
             while let Some(tracked) = self.speaker.poll_tracked() {
                 match tracked {
-                    Tracked::Track(address) => dataplane.track(&NextHop::routed(address)),
+                    Tracked::Track(address) => dataplane.track(NextHop::routed(address)),
                     Tracked::Untrack(address) => dataplane.untrack(&NextHop::routed(address)),
                 }
             }
@@ -129,17 +149,23 @@ impl Node {
             }
             self.speaker.next_hops_resolved(&resolutions);
         }
-        self.forward(now);
+        self.forward();
         self.speaker.flush(now);
         self.notice_convergence(now);
+        self.log_reports();
     }
 
     /// What to do next; call until it says nothing.
-    pub fn poll(&mut self, now: Instant) -> Option<Output> {
+    pub fn poll(&mut self) -> Option<Output> {
         if let Some(output) = self.speaker.poll() {
             return Some(Output::Transport(output));
         }
-        self.dataplane.as_mut()?.poll(now).map(Output::Kernel)
+        if self.ops.is_empty() {
+            self.ops.extend(self.dataplane.as_mut()?.poll_ops(OPS));
+        }
+        let op = self.ops.pop_front()?;
+        self.tally.written += u64::from(op.action != Action::Dump);
+        Some(Output::Kernel(op))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -177,26 +203,52 @@ impl Node {
         &mut self.speaker
     }
 
+    /// What the dataplane has done so far.
+    pub const fn tally(&self) -> Tally {
+        self.tally
+    }
+
     /// The dataplane, to look at.
     pub fn dataplane(&self) -> Option<&Dataplane> {
         self.dataplane.as_ref()
     }
 
-    fn forward(&mut self, now: Instant) {
+    fn forward(&mut self) {
         while let Some((prefix, change)) = self.speaker.poll_forwarding() {
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };
             match change {
-                ForwardingChange::Withdrawn => dataplane.unwant(now, prefix),
+                ForwardingChange::Withdrawn => dataplane.unwant(prefix),
                 ForwardingChange::Paths(paths) if paths.iter().any(|p| p.peer.is_local()) => {
-                    dataplane.want(now, prefix, Forwarding::Blackhole);
+                    dataplane.want(prefix, Forwarding::Blackhole);
                 }
                 ForwardingChange::Paths(paths) => {
                     let hops = paths.iter().filter_map(|path| path.next_hop);
                     let hops = hops.map(|hop| NextHop::routed(hop.address)).collect();
-                    dataplane.want(now, prefix, Forwarding::Via(hops));
+                    dataplane.want(prefix, Forwarding::Via(hops));
                 }
+            }
+        }
+    }
+
+    fn log_reports(&mut self) {
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        while let Some(report) = dataplane.poll_report() {
+            match report {
+                Report::Synced { .. } | Report::Recovered { .. } => tracing::info!("{report}"),
+                Report::Repairing { .. } => {
+                    self.tally.repaired += 1;
+                    tracing::warn!("{report}");
+                }
+                Report::Denied => tracing::error!("{report}"),
+                Report::Overrun
+                | Report::Refused { .. }
+                | Report::Conflict { .. }
+                | Report::Fought { .. }
+                | Report::More { .. } => tracing::warn!("{report}"),
             }
         }
     }

@@ -1,9 +1,12 @@
 //! Update groups: who gets the same bytes, whose turn it is, and how much each has in its outbox.
 //!
 //! Messages are built when somebody can take them (*pull*), so memory is bounded by the table and by
-//! the marks below, not by the traffic. A group's members move together in cohorts; one that does not
+//! the marks of [`pace`], not by the traffic. A group's members move together in cohorts; one that does not
 //! drain its outbox while others wait goes on alone, and joins again when it has caught up. Nothing
-//! here knows a socket: the driver says what went out ([`Exports::sent`]).
+//! here knows a socket: the driver says what went out.
+
+mod pace;
+mod registry;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,19 +22,10 @@ use super::peer::{PeerIndex, Peers};
 use super::prefix_map::DestinationId;
 use super::table::Table;
 use crate::net::{Family, Prefix4, Prefix6};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::route_refresh::RouteRefresh;
 use crate::wire::update::end_of_rib;
-
-/// A member with so much in its outbox gets nothing more: a few socket buffers' worth, so that a
-/// member that reads is never without work, and a thousand that don't hold 256 MB at the very most
-/// (less, as the bytes of one cohort are shared).
-pub const HIGH_WATER: usize = 256 * 1024;
-/// A member with less than this is hungry: about one system call's worth.
-pub const LOW_WATER: usize = 64 * 1024;
-/// How long a hungry member waits for a blocked one of its cohort before they part. Long enough for
-/// every writer to have had its turn on a busy machine; a parting costs a copy of the record.
-pub const PATIENCE: Duration = Duration::from_millis(50);
+pub use pace::{HIGH_WATER, LOW_WATER, PATIENCE};
 
 /// Bytes to be sent, whole messages, and to whom.
 #[derive(Debug, Clone)]
@@ -265,28 +259,6 @@ impl Exports {
             .sum()
     }
 
-    /// So many bytes of a peer's outbox went out.
-    pub(crate) fn sent(&mut self, peer: PeerIndex, bytes: usize) {
-        let Some(member) = self.members.get_mut(peer.index()) else {
-            return;
-        };
-        let before = member.queued;
-        member.queued = before.saturating_sub(bytes);
-        let crossed = |mark| before >= mark && member.queued < mark;
-        if crossed(HIGH_WATER) || crossed(LOW_WATER) {
-            for index in member.cohorts.into_iter().flatten() {
-                self.wake(index);
-            }
-        }
-    }
-
-    /// The bytes that a peer has in its outbox.
-    pub(crate) fn queued(&self, peer: PeerIndex) -> usize {
-        self.members
-            .get(peer.index())
-            .map_or(0, |member| member.queued)
-    }
-
     /// The next bytes for somebody; `None` if nobody can take any or there are none.
     pub(crate) fn poll(
         &mut self,
@@ -306,11 +278,6 @@ impl Exports {
                 self.step(now, index, tables, (store, peers), policy);
             }
         }
-    }
-
-    /// When [`poll`](Self::poll) is to be called even if nothing happens.
-    pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.held.iter().map(|&(_, since)| since + PATIENCE).min()
     }
 
     /// One cohort's turn: a batch, if its members can take it.
@@ -403,64 +370,6 @@ impl Exports {
         });
     }
 
-    /// Whether a cohort's members can take a batch; those that hold the others up are split off.
-    fn may_build(&mut self, now: Instant, index: usize, tables: &mut Tables) -> bool {
-        let Some(cohort) = self.cohort(index) else {
-            return false;
-        };
-        let levels = cohort.members.iter().map(|&member| self.queued(member));
-        let blocked = levels
-            .clone()
-            .filter(|&queued| queued >= HIGH_WATER)
-            .count();
-        let hungry = levels.filter(|&queued| queued < LOW_WATER).count();
-        let held = self.held.iter().position(|&(held, _)| held == index);
-        if blocked == 0 || hungry == 0 {
-            // Nobody waits for anybody: all can take some, or none can.
-            if let Some(place) = held {
-                self.held.swap_remove(place);
-            }
-            return blocked == 0;
-        }
-        let Some((place, &(_, since))) = held.and_then(|p| Some((p, self.held.get(p)?))) else {
-            self.held.push((index, now));
-            return false;
-        };
-        if now.since(since) < PATIENCE {
-            return false;
-        }
-        self.held.swap_remove(place);
-        let Some(group) = self.cohort(index).map(|cohort| cohort.group) else {
-            return false;
-        };
-        let Some(family) = self.group_family(group) else {
-            return false;
-        };
-        let slow: Vec<_> = self
-            .cohort(index)
-            .into_iter()
-            .flat_map(|cohort| cohort.members.iter().copied())
-            .filter(|&member| self.queued(member) >= HIGH_WATER)
-            .collect();
-        self.split(tables, index, family, |member| {
-            slow.binary_search(&member).is_ok()
-        });
-        true
-    }
-
-    fn release_held(&mut self, now: Instant) {
-        let due = |since: Instant| now.since(since) >= PATIENCE;
-        let indices: Vec<_> = self
-            .held
-            .iter()
-            .filter(|&&(_, since)| due(since))
-            .map(|&(index, _)| index)
-            .collect();
-        for index in indices {
-            self.wake(index);
-        }
-    }
-
     /// Joins an idle cohort with another idle one of its group, if there is one.
     fn merge(&mut self, index: usize, family: Family) {
         let Some(group) = self.cohort(index).map(|cohort| cohort.group) else {
@@ -510,170 +419,6 @@ impl Exports {
         self.wake(own);
         own
     }
-
-    /// The group of a key, made if need be.
-    fn group(&mut self, key: GroupKey) -> usize {
-        if let Some(&index) = self.by_key.get(&key) {
-            return index;
-        }
-        let group = Group {
-            key: key.clone(),
-            cohorts: Vec::new(),
-        };
-        let index = place(&mut self.groups, group);
-        self.by_key.insert(key, index);
-        index
-    }
-
-    fn insert(&mut self, cohort: Cohort, family: Family) -> usize {
-        let group = cohort.group;
-        let index = place(&mut self.cohorts, cohort);
-        if let Some(Some(group)) = self.groups.get_mut(group) {
-            group.cohorts.push(index);
-        }
-        if let Some(list) = self.by_family.get_mut(family.index()) {
-            list.push(index);
-        }
-        index
-    }
-
-    /// Takes a cohort out of all lists, its group with it if it was the last.
-    fn take_out(&mut self, index: usize, family: Family) -> Option<Cohort> {
-        let cohort = self.cohorts.get_mut(index)?.take()?;
-        if let Some(list) = self.by_family.get_mut(family.index()) {
-            list.retain(|&other| other != index);
-        }
-        if cohort.ready {
-            // The place may be another cohort's soon.
-            self.ready.retain(|&other| other != index);
-        }
-        self.held.retain(|&(other, _)| other != index);
-        let place = self.groups.get_mut(cohort.group)?;
-        if let Some(group) = place {
-            group.cohorts.retain(|&other| other != index);
-            if group.cohorts.is_empty() {
-                self.by_key.remove(&group.key);
-                *place = None;
-            }
-        }
-        Some(cohort)
-    }
-
-    fn drop_cohort(&mut self, tables: &mut Tables, index: usize, family: Family) {
-        let Some(cohort) = self.take_out(index, family) else {
-            return;
-        };
-        for id in cohort.pending.iter() {
-            tables.unpin(family, id);
-        }
-    }
-
-    /// Takes a peer out of deliveries that nobody has fetched yet: they were for a session that is
-    /// over, and its next one starts from nothing.
-    fn recall(&mut self, peer: PeerIndex) {
-        self.out.retain_mut(|delivery| {
-            match &mut delivery.to {
-                Recipients::One(one) if *one == peer => return false,
-                Recipients::One(_) => {}
-                Recipients::Many(many) if many.contains(&peer) => {
-                    *many = many
-                        .iter()
-                        .copied()
-                        .filter(|&other| other != peer)
-                        .collect();
-                }
-                Recipients::Many(_) => {}
-            }
-            !delivery.to.as_slice().is_empty()
-        });
-    }
-
-    fn wake(&mut self, index: usize) {
-        let Some(Some(cohort)) = self.cohorts.get_mut(index) else {
-            return;
-        };
-        if !cohort.ready {
-            cohort.ready = true;
-            self.ready.push_back(index);
-        }
-    }
-
-    fn cohort(&self, index: usize) -> Option<&Cohort> {
-        self.cohorts.get(index)?.as_ref()
-    }
-
-    fn cohort_mut(&mut self, index: usize) -> Option<&mut Cohort> {
-        self.cohorts.get_mut(index)?.as_mut()
-    }
-
-    fn group_family(&self, group: usize) -> Option<Family> {
-        Some(self.groups.get(group)?.as_ref()?.key.family)
-    }
-
-    fn cohort_of(&self, peer: PeerIndex, family: Family) -> Option<usize> {
-        *self
-            .members
-            .get(peer.index())?
-            .cohorts
-            .get(family.index())?
-    }
-
-    fn set_cohort(&mut self, peer: PeerIndex, family: Family, cohort: Option<usize>) {
-        if let Some(member) = self.members.get_mut(peer.index())
-            && let Some(place) = member.cohorts.get_mut(family.index())
-        {
-            *place = cohort;
-        }
-    }
-
-    /// The groups as they are.
-    pub(crate) fn status(&self) -> Vec<GroupStatus> {
-        let groups = self.groups.iter().flatten();
-        groups
-            .map(|group| GroupStatus {
-                key: group.key.clone(),
-                cohorts: group
-                    .cohorts
-                    .iter()
-                    .filter_map(|&index| Some(self.cohort(index)?.members.clone()))
-                    .collect(),
-            })
-            .collect()
-    }
-
-    /// How many prefixes of a family a peer has from us.
-    pub(crate) fn advertised(&self, peer: PeerIndex, family: Family) -> usize {
-        let cohort = self
-            .cohort_of(peer, family)
-            .and_then(|index| self.cohort(index));
-        // The record's own source never got its route (split horizon).
-        let own = peer.0 + 1;
-        let received = |sent: &u32| *sent != 0 && *sent != own;
-        cohort.map_or(0, |cohort| cohort.sent.iter().filter(received).count())
-    }
-
-    /// How many sets of attributes were encoded so far.
-    pub(crate) const fn encoded(&self) -> u64 {
-        self.batch.encoded
-    }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.cohorts.iter().flatten().map(Cohort::heap_bytes).sum()
-    }
-}
-
-/// Puts a value into the first free place.
-fn place<T>(places: &mut Vec<Option<T>>, value: T) -> usize {
-    if let Some((index, free)) = places
-        .iter_mut()
-        .enumerate()
-        .find(|(_, place)| place.is_none())
-    {
-        *free = Some(value);
-        return index;
-    }
-    places.push(Some(value));
-    places.len() - 1
 }
 
 /// The begin or end marker of an enhanced refresh (RFC 7313 §4).

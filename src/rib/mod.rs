@@ -2,7 +2,7 @@
 //!
 //! [`Rib`] holds the Adj-RIB-Ins, the Loc-RIB and the Adj-RIB-Outs of both families. It knows
 //! neither sessions nor sockets nor time of its own, and does no policy: the speaker tells it which
-//! paths import policy accepted, and lends it an [`ExportPolicy`](export::ExportPolicy) when messages
+//! paths import policy accepted, and lends it an [`ExportPolicy`] when messages
 //! are built.
 //!
 //! In: [`Rib::announce`], [`Rib::withdraw`] and their kin. Out, both pulled: [`Rib::poll_send`] for

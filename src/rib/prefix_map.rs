@@ -199,6 +199,11 @@ impl<P: TableKey> PrefixMap<P> {
         self.destinations.len()
     }
 
+    /// How many destinations are in use, those with nothing but pins included.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
     /// The destinations around an address, the most specific first.
     pub(crate) fn around(&self, address: IpAddr) -> impl Iterator<Item = DestinationId> + '_ {
         let lengths = (0..=P::MAX_LEN).rev();

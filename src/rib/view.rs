@@ -140,6 +140,15 @@ impl Rib {
         }
     }
 
+    /// How many prefixes have no path any more but have yet to be withdrawn from somebody.
+    pub fn lingering(&self, family: Family) -> usize {
+        let used = match family {
+            Family::Ipv4 => self.tables.v4.map.len(),
+            Family::Ipv6 => self.tables.v6.map.len(),
+        };
+        used.saturating_sub(self.prefixes(family))
+    }
+
     /// How many prefixes of a family a peer has from us; a walk over its record.
     pub fn advertised(&self, peer: PeerIndex, family: Family) -> usize {
         self.exports.advertised(peer, family)

@@ -76,7 +76,7 @@ impl fmt::Display for Explanation<'_> {
             } => {
                 write!(
                     f,
-                    "told {peer} {notification}: {fault}; {}",
+                    "{peer}: {fault}: {} (sent {notification})",
                     fault_advice(fault)
                 )
             }
@@ -149,6 +149,9 @@ impl Explanation<'_> {
 
     fn received_advice(&self, f: &mut fmt::Formatter<'_>, said: &Notification) -> fmt::Result {
         let config = self.config;
+        // A Hard Reset is only the wrapping of what is meant.
+        let meant = said.hard_reset_reason();
+        let said = meant.as_ref().unwrap_or(said);
         match (said.code, said.subcode) {
             (2, 2) => write!(
                 f,

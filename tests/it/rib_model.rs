@@ -323,6 +323,7 @@ proptest! {
         test.resolve();
         test.check();
         prop_assert!(test.rib.attributes().is_empty());
+        prop_assert!(Family::ALL.iter().all(|&family| test.rib.lingering(family) == 0));
         prop_assert!(test.tracked.is_empty());
     }
 }

@@ -1,4 +1,5 @@
 //! A driver for peers in tests: virtual time, ids, and words for outputs.
+#![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -241,7 +242,6 @@ pub(crate) struct Pair {
 pub(crate) enum Event {
     Accepted(ConnectionId),
     Connected(ConnectionId),
-    DialFailed(ConnectionId),
     Bytes(ConnectionId, Vec<u8>),
     Closed(ConnectionId),
 }
@@ -277,6 +277,19 @@ impl Pair {
         driver.now = self.now;
         let out = driver.give(input);
         self.carry_out(end, out);
+    }
+
+    /// The process at `end` dies and is started again after `pause`; its kernel closes its sockets.
+    pub(crate) fn restart_process(&mut self, end: usize, pause: Duration, seed: u64) {
+        let open = |link: &Link| link.ids[end].filter(|_| link.open[end]);
+        let connections: Vec<_> = self.links.iter().filter_map(open).collect();
+        for connection in connections {
+            self.carry_out(end, vec![Output::Abort { connection }]);
+        }
+        let config = self.ends[end].peer.config().as_ref().clone();
+        self.ends[end].peer = Peer::new(config, seed);
+        self.run(self.now + pause, |_| false);
+        self.input(end, Input::Start);
     }
 
     pub(crate) fn both_up(&self) -> bool {
@@ -339,16 +352,6 @@ impl Pair {
                     end,
                     Input::Connected {
                         connection: *connection,
-                    },
-                );
-            }
-            Event::DialFailed(connection) => {
-                let error = dunlin::session::DialError::Refused;
-                self.input(
-                    end,
-                    Input::DialFailed {
-                        connection: *connection,
-                        error,
                     },
                 );
             }

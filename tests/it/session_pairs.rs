@@ -12,7 +12,7 @@ fn pair(seed: u64, edit: impl Fn(&mut PeerConfig, &mut PeerConfig)) -> Pair {
     let mut theirs = mirrored(&ours);
     edit(&mut ours, &mut theirs);
     // Either end may be the one with the higher identifier.
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         std::mem::swap(&mut ours.router_id, &mut theirs.router_id);
     }
     let mut pair = Pair::new(ours, theirs, seed);
@@ -68,7 +68,7 @@ fn with_delay_open_on_one_or_both_sides_they_come_up() {
     for seed in 0..200 {
         let mut pair = pair(seed, |ours, theirs| {
             ours.timers.delay_open = Some(Duration::from_millis(500));
-            if seed % 3 == 0 {
+            if seed.is_multiple_of(3) {
                 theirs.timers.delay_open = Some(Duration::from_millis(500));
             }
         });
@@ -128,4 +128,23 @@ fn the_passive_half_started_late_is_reached_within_a_connect_retry() {
     let begin = pair.now;
     pair.run(begin + Duration::from_secs(7), Pair::both_up);
     assert!(pair.both_up());
+}
+
+#[test]
+fn a_process_that_was_killed_and_started_again_has_its_session_back_within_two_seconds() {
+    for seed in 0..200 {
+        let mut pair = pair(seed, |ours, theirs| {
+            theirs.dial = Dial::After(Duration::from_secs(30));
+            if seed.is_multiple_of(3) {
+                ours.dial = Dial::Active;
+                theirs.dial = Dial::Active;
+            }
+        });
+        pair.run(START + Duration::from_secs(10), Pair::both_up);
+        let end = usize::from(seed % 4 < 2);
+        let begin = pair.now;
+        pair.restart_process(end, Duration::from_millis(20 + seed * 3), seed + 5_000);
+        pair.run(begin + Duration::from_secs(2), Pair::both_up);
+        assert!(pair.both_up(), "seed {seed}: {:?}", pair.log);
+    }
 }

@@ -795,6 +795,6 @@ fn bytes_after_the_end_of_a_connection_are_not_handled() {
 
 #[test]
 fn a_thousand_idle_peers_are_small() {
-    assert!(size_of::<Peer>() <= 384, "{}", size_of::<Peer>());
+    assert!(size_of::<Peer>() <= 256, "{}", size_of::<Peer>());
     assert!(size_of::<ConnectionId>() == 8 && size_of::<Instant>() == 8);
 }

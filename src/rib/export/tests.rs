@@ -182,12 +182,12 @@ fn a_next_hop_that_cannot_be_carried_is_not_sent() {
     assert_eq!(rewrite(&ibgp, v6.clone(), &source(PeerKind::Ebgp)), None);
     let extended = GroupKey {
         extended_next_hop: true,
-        ..ibgp.clone()
+        ..ibgp
     };
     assert!(rewrite(&extended, v6, &source(PeerKind::Ebgp)).is_some());
     let family = GroupKey {
         family: Family::Ipv6,
-        ..ibgp.clone()
+        ..ibgp
     };
     assert_eq!(rewrite(&family, learnt(), &source(PeerKind::Ebgp)), None);
     let unset = GroupKey {

@@ -28,14 +28,14 @@ impl Peer {
         if !self.is_enabled() {
             return;
         }
-        let limits = self.config.timers.idle_hold;
-        let pause = match reason.damping(was_up) {
+        let damping = reason.damping(was_up);
+        let pause = match damping {
             // ConnectRetry spaces the dials: it runs since a dial that has failed began, and begins
             // after a lost collision. A peer that is stuck with an old session of ours answers each
             // dial with 6/7, so "at once" would be a tight loop.
             Damping::None => return,
             Damping::Pause => self.config.timers.connect_retry,
-            Damping::Grow => self.backoff.grow(now, &limits),
+            Damping::Grow => self.backoff.grow(now, &self.config.timers.idle_hold),
         };
         for index in 0..self.connections.len() {
             self.drop_dial(index, out);
@@ -47,12 +47,13 @@ impl Peer {
             until = until.max(self.timers.deadline(Timer::IdleHold));
         }
         self.timers.set(Timer::IdleHold, until);
-        let too_much = *reason == CloseReason::Admin(AdminReason::PrefixLimit);
-        self.refuse_until = if too_much {
-            until
-        } else {
-            until.min(now + limits.first)
-        };
+        // More prefixes than allowed come again with each call. Who has merely lost the connection
+        // broke no rule: a peer that restarts is welcome at once.
+        if *reason == CloseReason::Admin(AdminReason::PrefixLimit) {
+            self.refuse_until = until;
+        } else if damping == Damping::Grow && !matches!(reason, CloseReason::TransportLost(_)) {
+            self.refuse_until = until.min(now + self.config.timers.idle_hold.first);
+        }
     }
 
     /// Remembers what an operator should see.

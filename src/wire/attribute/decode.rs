@@ -238,13 +238,14 @@ impl<'a> Block<'a> {
 
     /// AS_PATH with AS4_PATH, AGGREGATOR with AS4_AGGREGATOR (RFC 6793 §4.2.3).
     fn join_as_path(&mut self, ctx: &DecodeContext) {
-        if let Some(aggregator) = &mut self.attributes.aggregator
-            && !ctx.four_octet_as
+        if let (Some(aggregator), Some(as4)) =
+            (&mut self.attributes.aggregator, self.as4_aggregator)
         {
             if aggregator.asn == Asn::TRANS {
-                *aggregator = self.as4_aggregator.unwrap_or(*aggregator);
+                *aggregator = as4;
             } else {
-                // An old speaker has aggregated anew; what lies behind it is history.
+                // An old speaker has aggregated anew; what lies behind it is history. Without
+                // AS4_AGGREGATOR there is no such sign: the first aggregator may be an old one.
                 self.as4_path = None;
             }
         }

@@ -2,6 +2,9 @@
 //!
 //! One file an attribute family; [`table`] has one row an attribute. Values know nothing of the peer
 //! that sent them; what a peer may send is judged once, when an UPDATE is decoded.
+//!
+//! One decision deviates from RFC 4271 §6.3: an *unknown* attribute that claims to be well-known
+//! costs its routes (treat-as-withdraw), not the session.
 
 mod as_path;
 mod canonical;

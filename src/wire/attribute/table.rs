@@ -1,7 +1,7 @@
 //! RFC 7606 as a table: what each attribute must look like, and what it costs if it does not.
 //!
 //! One row an attribute. The values themselves are read in the files beside this one; a type code
-//! without a row is unknown and handled by RFC 4271 §5 (see [`unknown`](super::unknown)).
+//! without a row is unknown and handled by RFC 4271 §5, with one exception: see [the module](super).
 
 use crate::wire::error::Treatment::{self, Discard, Withdraw};
 

@@ -83,7 +83,7 @@ impl<'a> Nlri<'a> {
         self.bytes.is_empty()
     }
 
-    /// The family of the prefixes.
+    /// The family of the prefixes; says nothing if the list is ignored.
     pub const fn family(&self) -> Family {
         self.family
     }

@@ -1,0 +1,166 @@
+//! The routes of others, for longest match and for conflicts: read, never written.
+//!
+//! IPv4 and IPv6 differ in what a message means. An IPv4 route is one message, and several with
+//! one metric stand beside each other. IPv6 hops with one metric grow together into one route, and
+//! its hops may go away one by one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::route::{KernelRoute, Shape};
+use crate::net::Prefix;
+
+/// A route of somebody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Foreign {
+    pub(super) metric: u32,
+    pub(super) protocol: u8,
+    pub(super) shape: Arc<Shape>,
+}
+
+/// All of them, by prefix, the best first.
+#[derive(Debug, Clone)]
+pub(super) struct ForeignTable {
+    routes: HashMap<Prefix, Vec<Foreign>, FixedState>,
+    /// How many prefixes of each length there are, by family.
+    lengths: [[u32; 129]; 2],
+}
+
+impl Default for ForeignTable {
+    fn default() -> Self {
+        Self {
+            routes: HashMap::default(),
+            lengths: [[0; 129]; 2],
+        }
+    }
+}
+
+impl ForeignTable {
+    pub(super) fn insert(&mut self, route: &KernelRoute, replaced: bool) {
+        let fresh = Foreign {
+            metric: route.metric,
+            protocol: route.protocol,
+            shape: Arc::clone(&route.shape),
+        };
+        let grown = route.prefix.family() == crate::net::Family::Ipv6;
+        let mut group = self.take(route.prefix);
+        group.retain(|old| {
+            let same_key = old.metric == fresh.metric;
+            let supplanted =
+                replaced || *old == fresh || (grown && grows(&old.shape, &fresh.shape));
+            !(same_key && supplanted)
+        });
+        let place = group.partition_point(|old| old.metric <= fresh.metric);
+        group.insert(place, fresh);
+        self.put(route.prefix, group);
+    }
+
+    pub(super) fn remove(&mut self, route: &KernelRoute) {
+        let mut group = self.take(route.prefix);
+        let same_key = |old: &Foreign| old.metric == route.metric && old.protocol == route.protocol;
+        let exact = group
+            .iter()
+            .position(|old| same_key(old) && old.shape == route.shape);
+        if let Some(place) = exact {
+            group.remove(place);
+        } else {
+            for old in group.iter_mut().filter(|old| same_key(old)) {
+                if let Some(rest) = old.shape.without(&route.shape) {
+                    old.shape = Arc::new(rest);
+                    break;
+                }
+            }
+        }
+        self.put(route.prefix, group);
+    }
+
+    /// Drops what stands at a key, because a route of ours took its place.
+    pub(super) fn remove_key(&mut self, prefix: Prefix, metric: u32) {
+        let mut group = self.take(prefix);
+        group.retain(|old| old.metric != metric);
+        self.put(prefix, group);
+    }
+
+    /// Drops the routes for which `gone` holds; whether there was one.
+    pub(super) fn drop_where(&mut self, gone: impl Fn(Prefix, &Shape) -> bool) -> bool {
+        let hit: Vec<Prefix> = self
+            .routes
+            .iter()
+            .filter(|(prefix, group)| group.iter().any(|old| gone(**prefix, &old.shape)))
+            .map(|(prefix, _)| *prefix)
+            .collect();
+        for prefix in &hit {
+            let mut group = self.take(*prefix);
+            group.retain(|old| !gone(*prefix, &old.shape));
+            self.put(*prefix, group);
+        }
+        !hit.is_empty()
+    }
+
+    pub(super) fn get(&self, prefix: Prefix) -> &[Foreign] {
+        self.routes.get(&prefix).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes over what `other` says about one prefix.
+    pub(super) fn copy_from(&mut self, other: &Self, prefix: Prefix) {
+        self.take(prefix);
+        self.put(prefix, other.get(prefix).to_vec());
+    }
+
+    /// The best routes of the longest prefix that holds `address`.
+    pub(super) fn longest(&self, address: IpAddr) -> Option<&[Foreign]> {
+        let host = Prefix::host(address);
+        let lengths = self.lengths.get(host.family().index())?;
+        (0..=host.len())
+            .rev()
+            .filter(|len| {
+                lengths
+                    .get(usize::from(*len))
+                    .is_some_and(|count| *count > 0)
+            })
+            .find_map(|len| self.routes.get(&Prefix::new(address, len)))
+            .map(Vec::as_slice)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.routes.values().map(Vec::len).sum()
+    }
+
+    fn take(&mut self, prefix: Prefix) -> Vec<Foreign> {
+        let Some(group) = self.routes.remove(&prefix) else {
+            return Vec::new();
+        };
+        if let Some(count) = self.count(prefix) {
+            *count = count.saturating_sub(1);
+        }
+        group
+    }
+
+    fn put(&mut self, prefix: Prefix, group: Vec<Foreign>) {
+        if group.is_empty() {
+            return;
+        }
+        if let Some(count) = self.count(prefix) {
+            *count += 1;
+        }
+        self.routes.insert(prefix, group);
+    }
+
+    fn count(&mut self, prefix: Prefix) -> Option<&mut u32> {
+        self.lengths
+            .get_mut(prefix.family().index())?
+            .get_mut(usize::from(prefix.len()))
+    }
+}
+
+/// Whether an IPv6 route `old` has grown into `new`: each of its hops, all with a gateway, is there.
+fn grows(old: &Shape, new: &Shape) -> bool {
+    !old.hops.is_empty()
+        && old
+            .hops
+            .iter()
+            .all(|hop| hop.via.is_some() && new.hops.iter().any(|other| other.same_way(*hop)))
+}

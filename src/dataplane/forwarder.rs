@@ -1,0 +1,405 @@
+//! The dataplane as one machine: wishes and kernel inputs in, operations and resolutions out.
+//!
+//! It introduces [`KernelView`] to [`Reconciler`] and keeps the paths between them: each distinct
+//! [`Forwarding`] once, with the shape that the kernel should have for it now. When a next hop's
+//! resolution changes, its paths get new shapes; prefixes are not visited until operations are
+//! asked for.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::input::{Change, KernelInput, Op};
+use super::next_hop::{Forwarding, NextHop, Resolution};
+use super::ownership::Ownership;
+use super::reconciler::{PathId, Reconciler};
+use super::report::{Counts, Report, RouteState};
+use super::resolve::KernelView;
+use super::route::{Hop, Shape};
+use crate::net::Prefix;
+use crate::time::Instant;
+
+/// What the operator may choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The mark on our routes, and where they go.
+    pub ownership: Ownership,
+    /// At most so many operations are outstanding.
+    pub window: usize,
+    /// At most so many hops a route has; the best-sorted ones are taken.
+    pub max_hops: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ownership: Ownership::default(),
+            window: 1024,
+            max_hops: 64,
+        }
+    }
+}
+
+/// The route installer.
+#[derive(Debug)]
+pub struct Dataplane {
+    settings: Settings,
+    now: Instant,
+    view: KernelView,
+    reconciler: Reconciler,
+    paths: Paths,
+    /// Next hops that the speaker asked about, and how often.
+    asked: BTreeMap<NextHop, u32>,
+    resolutions: VecDeque<NextHop>,
+}
+
+impl Dataplane {
+    /// A dataplane that knows nothing; its first operation is a dump.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            now: Instant::ZERO,
+            view: KernelView::new(settings.ownership),
+            reconciler: Reconciler::new(settings.ownership, settings.window),
+            paths: Paths::default(),
+            asked: BTreeMap::new(),
+            resolutions: VecDeque::new(),
+        }
+    }
+
+    /// Wants `prefix` forwarded so. Replaces an earlier wish for it in one operation.
+    pub fn want(&mut self, prefix: Prefix, forwarding: Forwarding) {
+        let path = self.path(forwarding);
+        self.paths.hold(path);
+        if let Some(before) = self.reconciler.want(prefix, path) {
+            self.release(before);
+        }
+    }
+
+    /// Wants no route to `prefix` any more.
+    pub fn unwant(&mut self, prefix: Prefix) {
+        if let Some(before) = self.reconciler.unwant(prefix) {
+            self.release(before);
+        }
+    }
+
+    /// Says that all wishes are known by now: routes of ours that are not wanted may go.
+    pub fn converged(&mut self) {
+        self.reconciler.converged();
+    }
+
+    /// Asks for the resolution of a next hop, now and whenever it changes
+    /// ([`Self::poll_resolution`]). Counted: each call needs one [`Self::untrack`].
+    pub fn track(&mut self, next_hop: NextHop) {
+        self.view.track(&next_hop);
+        let references = self.asked.entry(next_hop.clone()).or_insert(0);
+        *references += 1;
+        if *references == 1 && self.reconciler.is_synced() {
+            self.resolutions.push_back(next_hop);
+        }
+    }
+
+    /// Takes back one [`Self::track`].
+    pub fn untrack(&mut self, next_hop: &NextHop) {
+        let Some(references) = self.asked.get_mut(next_hop) else {
+            return;
+        };
+        *references -= 1;
+        if *references == 0 {
+            self.asked.remove(next_hop);
+        }
+        self.view.untrack(next_hop);
+    }
+
+    /// Takes in what the kernel says.
+    pub fn handle(&mut self, now: Instant, input: KernelInput) {
+        self.now = now;
+        match input {
+            KernelInput::Changed(change) => self.changed(now, &change),
+            KernelInput::Dumped(row) => {
+                self.view.dumped(&row);
+                if let Change::Route { route, .. } = &row {
+                    self.reconciler.dumped(route);
+                }
+            }
+            KernelInput::Done { id, result } => {
+                let dump = self.reconciler.is_dump(id);
+                let displaced = self.reconciler.done(now, id, result);
+                if let Some(prefix) = displaced {
+                    self.view.displaced(prefix);
+                }
+                if dump {
+                    self.dump_ends(now, result.is_ok());
+                }
+            }
+            KernelInput::Overrun => {
+                self.reconciler.overrun(now);
+            }
+        }
+    }
+
+    /// The next operations for the kernel, at most `max`; empty when there is nothing to do now.
+    pub fn poll_ops(&mut self, max: usize) -> Vec<Op> {
+        self.settle_paths();
+        let ops = self.reconciler.poll(&self.view, max);
+        if let [op] = ops.as_slice()
+            && self.reconciler.is_dump(op.id)
+        {
+            self.view.dump_begins();
+        }
+        ops
+    }
+
+    /// The next tracked next hop with a new resolution. Nothing before the kernel was read once.
+    pub fn poll_resolution(&mut self) -> Option<(NextHop, Resolution)> {
+        self.settle_paths();
+        while let Some(next_hop) = self.resolutions.pop_front() {
+            if let (true, Some(found)) = (
+                self.asked.contains_key(&next_hop),
+                self.view.resolution(&next_hop),
+            ) {
+                return Some((next_hop.clone(), found.clone()));
+            }
+        }
+        None
+    }
+
+    /// The next thing worth a line in the log.
+    pub fn poll_report(&mut self) -> Option<Report> {
+        self.reconciler.poll_report()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.reconciler.next_timeout()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.reconciler.handle_timeout(now);
+    }
+
+    /// Links, addresses, foreign routes.
+    pub const fn view(&self) -> &KernelView {
+        &self.view
+    }
+
+    /// How a prefix does; none if it is neither wanted nor in the kernel.
+    pub fn state(&self, prefix: Prefix) -> Option<RouteState> {
+        self.reconciler.state(prefix)
+    }
+
+    /// What the kernel has of ours for a prefix.
+    pub fn installed(&self, prefix: Prefix) -> Option<&Arc<Shape>> {
+        self.reconciler.seen(prefix)
+    }
+
+    /// What the kernel should have for a prefix now; none if nothing is reachable or wanted.
+    pub fn target(&self, prefix: Prefix) -> Option<&Arc<Shape>> {
+        self.reconciler.target(prefix)
+    }
+
+    /// All prefixes that are wanted or in the kernel by our doing; in no order.
+    pub fn prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.reconciler.prefixes()
+    }
+
+    /// How many prefixes are in which state: one pass over the table.
+    pub fn counts(&self) -> Counts {
+        self.reconciler.counts()
+    }
+
+    /// The prefixes that do not do well.
+    pub fn troubled(&self) -> impl Iterator<Item = (Prefix, RouteState)> + '_ {
+        self.reconciler.troubled()
+    }
+
+    /// Whether the kernel was read completely at least once.
+    pub const fn is_synced(&self) -> bool {
+        self.reconciler.is_synced()
+    }
+
+    /// Whether nothing is to be done before the next input, wish or timeout.
+    pub fn is_idle(&self) -> bool {
+        self.reconciler.is_idle()
+    }
+
+    fn changed(&mut self, now: Instant, change: &Change) {
+        let lost = self.lost_link(change);
+        self.view.apply(change);
+        match change {
+            Change::Route { route, replaced } => self.reconciler.route_seen(now, route, *replaced),
+            Change::RouteGone(route) => self.reconciler.route_gone(now, route),
+            Change::Link(_)
+            | Change::LinkGone { .. }
+            | Change::Address(_)
+            | Change::AddressGone(_) => {
+                self.reconciler.surroundings_changed(now);
+            }
+        }
+        if let Some(interface) = lost {
+            self.reconciler.link_lost(now, interface);
+        }
+    }
+
+    /// The link over which the kernel may have dropped routes because of this change.
+    fn lost_link(&self, change: &Change) -> Option<u32> {
+        match change {
+            Change::Link(link) => {
+                let was_up = self
+                    .view
+                    .link_by_index(link.index)
+                    .is_some_and(|before| before.up);
+                (was_up && !link.up).then_some(link.index)
+            }
+            Change::LinkGone { index } => Some(*index),
+            Change::AddressGone(address) => Some(address.interface),
+            Change::Address(_) | Change::Route { .. } | Change::RouteGone(_) => None,
+        }
+    }
+
+    fn dump_ends(&mut self, now: Instant, complete: bool) {
+        // A dump during which changes were lost is no better than one that broke off.
+        let complete = complete && !self.reconciler.is_spoilt();
+        self.view.dump_ends(complete);
+        self.settle_paths();
+        self.reconciler.dump_ends(now, &self.view, complete);
+    }
+
+    /// Brings the paths up to date with the next hops that changed.
+    fn settle_paths(&mut self) {
+        let mut moved = BTreeSet::new();
+        while let Some(next_hop) = self.view.poll_changed() {
+            if let Some(users) = self.paths.users.get(&next_hop) {
+                moved.extend(users.iter().copied());
+            }
+            if self.asked.contains_key(&next_hop) {
+                self.resolutions.push_back(next_hop);
+            }
+        }
+        for path in moved {
+            self.retarget(path);
+        }
+    }
+
+    fn path(&mut self, forwarding: Forwarding) -> PathId {
+        if let Some(path) = self.paths.numbers.get(&forwarding) {
+            return *path;
+        }
+        if let Forwarding::Via(next_hops) = &forwarding {
+            for next_hop in next_hops {
+                self.view.track(next_hop);
+            }
+        }
+        let path = self.paths.insert(forwarding);
+        let shape = self.shape(path);
+        self.reconciler.define_target(path, shape.as_ref());
+        path
+    }
+
+    fn release(&mut self, path: PathId) {
+        let Some(forwarding) = self.paths.release(path) else {
+            return;
+        };
+        self.reconciler.define_target(path, None);
+        if let Forwarding::Via(next_hops) = &forwarding {
+            for next_hop in next_hops {
+                self.view.untrack(next_hop);
+            }
+        }
+    }
+
+    fn retarget(&mut self, path: PathId) {
+        let shape = self.shape(path);
+        self.reconciler.set_target(path, shape.as_ref());
+    }
+
+    fn shape(&self, path: PathId) -> Option<Arc<Shape>> {
+        match self.paths.get(path)? {
+            Forwarding::Blackhole => Some(Shape::blackhole()),
+            Forwarding::Via(next_hops) => self.unicast(next_hops),
+        }
+        .map(Arc::new)
+    }
+
+    fn unicast(&self, next_hops: &[NextHop]) -> Option<Shape> {
+        let mut hops: Vec<Hop> = Vec::new();
+        for next_hop in next_hops {
+            match self.view.resolution(next_hop) {
+                Some(Resolution::Reachable { hops: found, .. }) => hops.extend_from_slice(found),
+                Some(Resolution::Unreachable(_)) | None => {}
+            }
+        }
+        let mut shape = Shape::unicast(hops);
+        if shape.hops.len() > self.settings.max_hops {
+            shape = Shape::unicast(shape.hops.iter().take(self.settings.max_hops).copied());
+        }
+        (!shape.hops.is_empty()).then_some(shape)
+    }
+}
+
+/// Each distinct wish once, by number.
+#[derive(Debug, Default)]
+struct Paths {
+    slots: Vec<Option<(Forwarding, u32)>>,
+    free: Vec<u32>,
+    numbers: BTreeMap<Forwarding, PathId>,
+    users: BTreeMap<NextHop, BTreeSet<PathId>>,
+}
+
+impl Paths {
+    fn insert(&mut self, forwarding: Forwarding) -> PathId {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX - 1)
+        });
+        let path = PathId(number);
+        if let Forwarding::Via(next_hops) = &forwarding {
+            for next_hop in next_hops {
+                self.users.entry(next_hop.clone()).or_default().insert(path);
+            }
+        }
+        self.numbers.insert(forwarding.clone(), path);
+        if let Some(slot) = self.slots.get_mut(number as usize) {
+            *slot = Some((forwarding, 0));
+        }
+        path
+    }
+
+    fn get(&self, path: PathId) -> Option<&Forwarding> {
+        self.slots
+            .get(path.0 as usize)?
+            .as_ref()
+            .map(|(forwarding, _)| forwarding)
+    }
+
+    fn hold(&mut self, path: PathId) {
+        if let Some(Some((_, references))) = self.slots.get_mut(path.0 as usize) {
+            *references += 1;
+        }
+    }
+
+    /// Takes back one hold; answers what the path was if nobody holds it any more.
+    fn release(&mut self, path: PathId) -> Option<Forwarding> {
+        let slot = self.slots.get_mut(path.0 as usize)?;
+        let (_, references) = slot.as_mut()?;
+        *references -= 1;
+        if *references > 0 {
+            return None;
+        }
+        let (forwarding, _) = slot.take()?;
+        self.free.push(path.0);
+        self.numbers.remove(&forwarding);
+        if let Forwarding::Via(next_hops) = &forwarding {
+            for next_hop in next_hops {
+                if let Some(users) = self.users.get_mut(next_hop) {
+                    users.remove(&path);
+                    if users.is_empty() {
+                        self.users.remove(next_hop);
+                    }
+                }
+            }
+        }
+        Some(forwarding)
+    }
+}

@@ -1,0 +1,389 @@
+//! The kernel's routes over netlink: bytes and batches, no decisions.
+//!
+//! One thread owns two sockets. The first carries operations and dumps: many messages a send, their
+//! results matched by sequence number. The second hears notifications; a filter in the kernel keeps
+//! the echoes of the first one's operations and the routes of other tables out of its buffer. What
+//! overruns it is said as [`KernelInput::Overrun`].
+//!
+//! The thread works in the network namespace of whoever spawns it.
+
+mod codec;
+mod socket;
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::thread;
+
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::input::{Action, KernelInput, Op, OpId};
+use super::ownership::Ownership;
+use super::route::Errno;
+use codec::Stage;
+use socket::{Channel, Received};
+
+/// So many messages go into one send; more bring nothing.
+const BATCH: usize = 128;
+/// And so many bytes, well below the send buffer.
+const BATCH_BYTES: usize = 48 * 1024;
+/// So many inputs are handed over at once.
+const HANDOVER: usize = 4096;
+
+/// What the adapter may be told.
+#[derive(Debug, Clone, Copy)]
+pub struct KernelSettings {
+    /// The table to read.
+    pub table: u32,
+    /// The receive buffer of each socket in bytes.
+    pub receive_buffer: usize,
+}
+
+impl Default for KernelSettings {
+    fn default() -> Self {
+        Self {
+            table: Ownership::MAIN_TABLE,
+            receive_buffer: 16 << 20,
+        }
+    }
+}
+
+/// Why the adapter did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// No netlink socket, or it can't be set up.
+    #[error("cannot open a netlink socket: {0}")]
+    Open(#[source] io::Error),
+    /// No thread.
+    #[error("cannot start the kernel thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// The running adapter. Dropping it ends the thread; routes stay.
+#[derive(Debug)]
+pub struct Kernel {
+    ops: mpsc::Sender<Vec<Op>>,
+    wake: UnixStream,
+}
+
+impl Kernel {
+    /// Starts the thread. `sink` gets the inputs in order and may block to slow it down; when it
+    /// answers false the thread ends.
+    pub fn spawn(
+        settings: KernelSettings,
+        sink: impl FnMut(Vec<KernelInput>) -> bool + Send + 'static,
+    ) -> Result<Self, KernelError> {
+        let requests = Channel::requests(settings).map_err(KernelError::Open)?;
+        let news = Channel::news(settings, requests.port()).map_err(KernelError::Open)?;
+        let (wake, woken) = UnixStream::pair().map_err(KernelError::Open)?;
+        wake.set_nonblocking(true).map_err(KernelError::Open)?;
+        woken.set_nonblocking(true).map_err(KernelError::Open)?;
+        let (ops, queue) = mpsc::channel();
+        let task = Task {
+            requests,
+            news,
+            woken,
+            queue,
+            settings,
+            out: Outbox {
+                inputs: Vec::new(),
+                sink: Box::new(sink),
+                open: true,
+            },
+            backlog: VecDeque::new(),
+            waiting: HashMap::new(),
+            dump: None,
+            sequence: 0,
+        };
+        thread::Builder::new()
+            .name("kernel".into())
+            .spawn(move || task.run())
+            .map_err(KernelError::Thread)?;
+        Ok(Self { ops, wake })
+    }
+
+    /// Hands operations to the kernel thread; false if it has ended.
+    pub fn send(&self, ops: Vec<Op>) -> bool {
+        if self.ops.send(ops).is_err() {
+            return false;
+        }
+        match (&self.wake).write(&[1]) {
+            Ok(_) => true,
+            // A full pipe wakes as well as one more byte would.
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+struct Task {
+    requests: Channel,
+    news: Channel,
+    woken: UnixStream,
+    queue: mpsc::Receiver<Vec<Op>>,
+    settings: KernelSettings,
+    out: Outbox,
+    backlog: VecDeque<Op>,
+    /// Operations by the sequence number of their request.
+    waiting: HashMap<u32, OpId>,
+    dump: Option<Dump>,
+    sequence: u32,
+}
+
+struct Dump {
+    id: OpId,
+    stage: Stage,
+    sequence: u32,
+    result: Result<(), Errno>,
+}
+
+struct Outbox {
+    inputs: Vec<KernelInput>,
+    sink: Box<dyn FnMut(Vec<KernelInput>) -> bool + Send>,
+    open: bool,
+}
+
+impl Outbox {
+    fn push(&mut self, input: KernelInput) {
+        self.inputs.push(input);
+        if self.inputs.len() >= HANDOVER {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.inputs.is_empty() {
+            self.open &= (self.sink)(core::mem::take(&mut self.inputs));
+        }
+    }
+}
+
+impl Task {
+    fn run(mut self) {
+        while self.out.open && self.turn() {
+            self.out.flush();
+        }
+    }
+
+    /// One round: wait, read everything, write what there is. False when the owner is gone.
+    fn turn(&mut self) -> bool {
+        let mut fds = [
+            PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.news.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.requests.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return false,
+        }
+        // News first: what somebody else did is older, as a rule, than the result just read.
+        self.read_news();
+        self.read_results();
+        let alive = self.read_ops();
+        self.send_backlog();
+        alive
+    }
+
+    fn read_ops(&mut self) -> bool {
+        let mut bytes = [0; 256];
+        let alive = loop {
+            match self.woken.read(&mut bytes) {
+                Ok(0) => break false,
+                Ok(_) => {}
+                Err(error) => break error.kind() == io::ErrorKind::WouldBlock,
+            }
+        };
+        while let Ok(ops) = self.queue.try_recv() {
+            self.backlog.extend(ops);
+        }
+        alive
+    }
+
+    fn read_news(&mut self) {
+        loop {
+            match self.news.receive() {
+                Received::Datagram => {
+                    let mut rest = self.news.datagram();
+                    while let Some((header, payload, next)) = codec::split(rest) {
+                        rest = next;
+                        if let Some(change) = codec::change(header, payload) {
+                            self.out.push(KernelInput::Changed(change));
+                        }
+                    }
+                }
+                Received::Nothing => return,
+                Received::Overrun => self.out.push(KernelInput::Overrun),
+                Received::Failed(_) => {
+                    self.out.open = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read_results(&mut self) {
+        loop {
+            match self.requests.receive() {
+                Received::Datagram => self.take_results(),
+                Received::Nothing => return,
+                Received::Overrun => self.lose_results(),
+                Received::Failed(_) => {
+                    self.out.open = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_results(&mut self) {
+        let Self {
+            requests,
+            out,
+            waiting,
+            dump,
+            ..
+        } = self;
+        let mut rest = requests.datagram();
+        let mut stage_over = false;
+        while let Some((header, payload, next)) = codec::split(rest) {
+            rest = next;
+            let code = codec::error_code(payload);
+            let result = if code == 0 { Ok(()) } else { Err(Errno(code)) };
+            if let Some(dump) = dump
+                .as_mut()
+                .filter(|dump| dump.sequence == header.sequence)
+            {
+                if header.flags & NLM_F_DUMP_INTR != 0 {
+                    // The kernel's own word for "it changed while I was telling".
+                    dump.result = Err(Errno::ENOBUFS);
+                }
+                match header.kind {
+                    NLMSG_DONE | NLMSG_ERROR => {
+                        // A table without routes may not exist yet.
+                        if result != Err(Errno::ENOENT) {
+                            dump.result = dump.result.and(result);
+                        }
+                        stage_over = true;
+                    }
+                    NLMSG_OVERRUN => dump.result = Err(Errno::ENOBUFS),
+                    _ => {
+                        if let Some(row) = codec::change(header, payload) {
+                            out.push(KernelInput::Dumped(row));
+                        }
+                    }
+                }
+            } else if header.kind == NLMSG_ERROR
+                && let Some(id) = waiting.remove(&header.sequence)
+            {
+                out.push(KernelInput::Done { id, result });
+            }
+        }
+        if stage_over {
+            self.next_stage();
+        }
+    }
+
+    /// Results were lost with the buffer: nobody knows which operations took effect.
+    fn lose_results(&mut self) {
+        let mut ids: Vec<OpId> = self.waiting.drain().map(|(_, id)| id).collect();
+        ids.extend(self.dump.take().map(|dump| dump.id));
+        ids.sort_unstable();
+        for id in ids {
+            self.out.push(KernelInput::Done {
+                id,
+                result: Err(Errno::ENOBUFS),
+            });
+        }
+    }
+
+    fn send_backlog(&mut self) {
+        let mut bytes = Vec::with_capacity(BATCH_BYTES);
+        while !self.backlog.is_empty() {
+            bytes.clear();
+            let mut batch = Vec::with_capacity(BATCH);
+            while batch.len() < BATCH && bytes.len() < BATCH_BYTES {
+                let Some(op) = self.backlog.pop_front() else {
+                    break;
+                };
+                if op.action == Action::Dump {
+                    self.start_dump(op.id);
+                    continue;
+                }
+                let sequence = self.next_sequence();
+                codec::put_action(&mut bytes, sequence, &op.action);
+                self.waiting.insert(sequence, op.id);
+                batch.push(sequence);
+            }
+            if batch.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.requests.send(&bytes) {
+                let errno = Errno(error.raw_os_error().unwrap_or(Errno::ENOBUFS.0));
+                for id in batch
+                    .iter()
+                    .filter_map(|sequence| self.waiting.remove(sequence))
+                {
+                    self.out.push(KernelInput::Done {
+                        id,
+                        result: Err(errno),
+                    });
+                }
+            }
+            self.read_results();
+        }
+    }
+
+    fn start_dump(&mut self, id: OpId) {
+        let stage = Stage::Links;
+        let sequence = self.next_sequence();
+        self.dump = Some(Dump {
+            id,
+            stage,
+            sequence,
+            result: Ok(()),
+        });
+        self.ask(stage, sequence);
+    }
+
+    fn next_stage(&mut self) {
+        let sequence = self.next_sequence();
+        let Some(dump) = &mut self.dump else { return };
+        match dump.stage.next() {
+            Some(stage) if dump.result.is_ok() => {
+                (dump.stage, dump.sequence) = (stage, sequence);
+                self.ask(stage, sequence);
+            }
+            Some(_) | None => {
+                let (id, result) = (dump.id, dump.result);
+                self.dump = None;
+                self.out.push(KernelInput::Done { id, result });
+            }
+        }
+    }
+
+    fn ask(&mut self, stage: Stage, sequence: u32) {
+        let mut bytes = Vec::new();
+        stage.put(&mut bytes, sequence, self.settings.table);
+        if let Err(error) = self.requests.send(&bytes)
+            && let Some(Dump { id, .. }) = self.dump.take()
+        {
+            let errno = Errno(error.raw_os_error().unwrap_or(Errno::ENOBUFS.0));
+            self.out.push(KernelInput::Done {
+                id,
+                result: Err(errno),
+            });
+        }
+    }
+
+    const fn next_sequence(&mut self) -> u32 {
+        // 0 marks what the kernel says by itself.
+        self.sequence = if self.sequence == u32::MAX {
+            1
+        } else {
+            self.sequence + 1
+        };
+        self.sequence
+    }
+}

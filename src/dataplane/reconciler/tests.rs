@@ -1,0 +1,1 @@
+//! The reconciler against a fake kernel.

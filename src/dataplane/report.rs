@@ -1,0 +1,179 @@
+//! What operators are told about the kernel's routes: the dataplane decides, others print.
+
+use core::fmt;
+
+use super::route::Errno;
+use crate::net::Prefix;
+use crate::time::{Duration, Instant};
+
+/// Something worth a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// The kernel was read for the first time.
+    Synced {
+        /// Routes of ours that a former process left.
+        own: usize,
+        /// Routes of others.
+        foreign: usize,
+    },
+    /// The kernel lost notifications; everything is read again.
+    Overrun,
+    /// The kernel does not let us change routes. Said once until it does.
+    Denied,
+    /// The kernel refused a route.
+    Refused {
+        /// Its destination.
+        prefix: Prefix,
+        /// Why.
+        errno: Errno,
+    },
+    /// A foreign route stands where ours would: it is left.
+    Conflict {
+        /// Its destination.
+        prefix: Prefix,
+        /// Who made it.
+        protocol: u8,
+    },
+    /// Somebody removed or changed a route of ours: it is put back at once.
+    Repairing {
+        /// Its destination.
+        prefix: Prefix,
+    },
+    /// Somebody does so again and again: it is put back after a pause.
+    Fought {
+        /// Its destination.
+        prefix: Prefix,
+        /// How often of late.
+        strikes: u8,
+        /// The pause.
+        pause: Duration,
+    },
+    /// A route that was refused or in conflict is installed, or no longer wanted.
+    Recovered {
+        /// Its destination.
+        prefix: Prefix,
+    },
+    /// Reports were left out because nobody read them in time.
+    More {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// How a prefix does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteState {
+    /// The kernel has what is wanted.
+    Installed,
+    /// An operation is under way or about to be.
+    Pending,
+    /// None of its next hops can be reached.
+    Unresolved,
+    /// Left by a former process, and not wanted so far.
+    Stale,
+    /// A foreign route has the key.
+    Conflict {
+        /// Who made it.
+        protocol: u8,
+    },
+    /// The kernel refused it.
+    Refused {
+        /// Why.
+        errno: Errno,
+        /// When it is tried again.
+        retry_at: Option<Instant>,
+    },
+    /// Somebody removes it again and again.
+    Fought {
+        /// How often of late.
+        strikes: u8,
+        /// When it is put back.
+        retry_at: Option<Instant>,
+    },
+}
+
+impl fmt::Display for RouteState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Installed => f.write_str("installed"),
+            Self::Pending => f.write_str("pending"),
+            Self::Unresolved => f.write_str("unreachable: no next hop of it can be reached"),
+            Self::Stale => f.write_str("stale: left by a former process"),
+            Self::Conflict { protocol } => {
+                write!(f, "conflict: a route of protocol {protocol} stands there")
+            }
+            Self::Refused { errno, .. } => write!(f, "refused by the kernel: {errno}"),
+            Self::Fought { strikes, .. } => {
+                write!(
+                    f,
+                    "fought: another program removed it {strikes} times of late"
+                )
+            }
+        }
+    }
+}
+
+/// How many prefixes are in which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Wanted at all.
+    pub wanted: usize,
+    /// Ours in the kernel, wanted or not.
+    pub in_kernel: usize,
+    /// As wanted.
+    pub installed: usize,
+    /// On the way.
+    pub pending: usize,
+    /// Without a reachable next hop.
+    pub unresolved: usize,
+    /// Left by a former process.
+    pub stale: usize,
+    /// Taken by others.
+    pub conflicts: usize,
+    /// Refused by the kernel.
+    pub refused: usize,
+    /// Fought over.
+    pub fought: usize,
+    /// Operations outstanding.
+    pub outstanding: usize,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Synced { own, foreign } => {
+                write!(
+                    f,
+                    "read the kernel: {own} routes of ours, {foreign} of others"
+                )
+            }
+            Self::Overrun => f.write_str("the kernel lost notifications; reading it anew"),
+            Self::Denied => f.write_str(
+                "the kernel does not let us change routes: run as root or with CAP_NET_ADMIN",
+            ),
+            Self::Refused { prefix, errno } => write!(f, "{prefix}: refused: {errno}"),
+            Self::Conflict { prefix, protocol } => write!(
+                f,
+                "{prefix}: a route of protocol {protocol} stands there already; it is left alone"
+            ),
+            Self::Repairing { prefix } => {
+                write!(
+                    f,
+                    "{prefix}: removed or changed by another program; putting it back"
+                )
+            }
+            Self::Fought {
+                prefix,
+                strikes,
+                pause,
+            } => write!(
+                f,
+                "{prefix}: removed or changed {strikes} times by another program; putting it back \
+                 in {} s",
+                pause.as_secs()
+            ),
+            Self::Recovered { prefix } => write!(f, "{prefix}: well again"),
+            Self::More { count } => write!(f, "{count} more reports were left out"),
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! How the kernel would reach an address without our own routes.
+//!
+//! [`KernelView`] mirrors links, addresses and foreign routes, and keeps the resolution of each
+//! tracked next hop. Our own routes are never in it, so a next hop can't be resolved over a route
+//! that depends on it.
+//!
+//! IPv4 routes vanish without a word when their link goes down or loses its last address; the view
+//! does here what the kernel does there. A kernel dump replaces the whole view at its end, except
+//! for what changed while it ran: about those the notifications know better.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::foreign::{Foreign, ForeignTable};
+use super::input::{Address, Change, Link};
+use super::next_hop::{NextHop, Reach, Resolution, Unreachable};
+use super::ownership::{Owner, Ownership};
+use super::route::{Hop, KernelRoute, RouteKind};
+use crate::net::{Family, Prefix};
+
+/// A route's gateway that needs another route, and so on, at most so often.
+const MAX_DEPTH: u8 = 4;
+/// Above so many changed prefixes all tracked next hops are looked up again.
+const MANY: usize = 32;
+
+/// Links, addresses and foreign routes, and what they say about the tracked next hops.
+#[derive(Debug, Clone, Default)]
+pub struct KernelView {
+    rule: Ownership,
+    state: State,
+    /// What the running dump has reported so far.
+    dump: Option<Dump>,
+    /// Whether a dump was ever complete.
+    known: bool,
+    tracked: BTreeMap<NextHop, Tracked>,
+    dirty: Dirty,
+    changed: BTreeSet<NextHop>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    links: BTreeMap<u32, Link>,
+    addresses: BTreeSet<Address>,
+    foreign: ForeignTable,
+}
+
+/// The rows of a dump, and what not to believe them about.
+#[derive(Debug, Clone, Default)]
+struct Dump {
+    rows: State,
+    links: BTreeSet<u32>,
+    addresses: BTreeSet<Address>,
+    prefixes: BTreeSet<Prefix>,
+}
+
+#[derive(Debug, Clone)]
+struct Tracked {
+    references: u32,
+    resolution: Resolution,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Dirty {
+    all: bool,
+    prefixes: Vec<Prefix>,
+}
+
+impl KernelView {
+    /// An empty view; nothing is resolved before the first dump.
+    pub fn new(rule: Ownership) -> Self {
+        Self {
+            rule,
+            ..Self::default()
+        }
+    }
+
+    /// Starts to keep the resolution of `next_hop`. Counted: each call needs one [`Self::untrack`].
+    pub fn track(&mut self, next_hop: &NextHop) {
+        if let Some(tracked) = self.tracked.get_mut(next_hop) {
+            tracked.references += 1;
+            return;
+        }
+        let resolution = self.resolve(next_hop);
+        self.tracked.insert(
+            next_hop.clone(),
+            Tracked {
+                references: 1,
+                resolution,
+            },
+        );
+        if self.known {
+            self.changed.insert(next_hop.clone());
+        }
+    }
+
+    /// Takes back one [`Self::track`].
+    pub fn untrack(&mut self, next_hop: &NextHop) {
+        let Some(tracked) = self.tracked.get_mut(next_hop) else {
+            return;
+        };
+        tracked.references -= 1;
+        if tracked.references == 0 {
+            self.tracked.remove(next_hop);
+            self.changed.remove(next_hop);
+        }
+    }
+
+    /// The resolution of a tracked next hop.
+    pub fn resolution(&self, next_hop: &NextHop) -> Option<&Resolution> {
+        self.tracked
+            .get(next_hop)
+            .map(|tracked| &tracked.resolution)
+    }
+
+    /// The next tracked next hop whose resolution is new.
+    pub fn poll_changed(&mut self) -> Option<NextHop> {
+        self.refresh();
+        self.changed.pop_first()
+    }
+
+    /// Takes in a change. Routes of ours are none of its business and are left out.
+    pub fn apply(&mut self, change: &Change) {
+        if let Some(dump) = &mut self.dump {
+            dump.distrust(change);
+        }
+        match change {
+            Change::Link(link) => self.link(link),
+            Change::LinkGone { index } => {
+                self.state.links.remove(index);
+                self.dirty.all = true;
+                self.drop_dead_routes();
+            }
+            Change::Address(address) => {
+                self.state.addresses.insert(*address);
+                self.dirty.prefixes.push(Prefix::host(address.address));
+            }
+            Change::AddressGone(address) => self.address_gone(*address),
+            Change::Route { route, replaced } => {
+                if is_foreign(self.rule, route) {
+                    self.state.foreign.insert(route, *replaced);
+                    self.route_changed(route);
+                } else if *replaced && self.rule.of(route) == Owner::Ours {
+                    self.displaced(route.prefix);
+                }
+            }
+            Change::RouteGone(route) => {
+                if is_foreign(self.rule, route) {
+                    self.state.foreign.remove(route);
+                    self.route_changed(route);
+                }
+            }
+        }
+    }
+
+    /// A dump begins: its rows follow.
+    pub fn dump_begins(&mut self) {
+        self.dump = Some(Dump::default());
+    }
+
+    /// Takes in a row of the running dump.
+    pub fn dumped(&mut self, row: &Change) {
+        let Some(dump) = &mut self.dump else { return };
+        match row {
+            Change::Link(link) => {
+                dump.rows.links.insert(link.index, link.clone());
+            }
+            Change::Address(address) => {
+                dump.rows.addresses.insert(*address);
+            }
+            Change::Route { route, .. } if is_foreign(self.rule, route) => {
+                dump.rows.foreign.insert(route, false);
+            }
+            // A dump has no rows about what is gone, and our own routes are kept elsewhere.
+            Change::Route { .. }
+            | Change::LinkGone { .. }
+            | Change::AddressGone(_)
+            | Change::RouteGone(_) => {}
+        }
+    }
+
+    /// The dump ended; unless it was complete, its rows are thrown away.
+    pub fn dump_ends(&mut self, complete: bool) {
+        let Some(dump) = self.dump.take() else { return };
+        if !complete {
+            return;
+        }
+        self.state = dump.merged(&self.state);
+        self.dirty.all = true;
+        if !self.known {
+            self.known = true;
+            self.changed.extend(self.tracked.keys().cloned());
+        }
+    }
+
+    /// A route of ours took the place of a foreign one at our key.
+    pub(super) fn displaced(&mut self, prefix: Prefix) {
+        self.state
+            .foreign
+            .remove_key(prefix, self.rule.metric(prefix.family()));
+        self.dirty.prefixes.push(prefix);
+    }
+
+    /// Whether a foreign route stands at the key that ours has for `prefix`.
+    pub fn foreign_at_our_key(&self, prefix: Prefix) -> bool {
+        let metric = self.rule.metric(prefix.family());
+        self.state
+            .foreign
+            .get(prefix)
+            .iter()
+            .any(|other| other.metric == metric)
+    }
+
+    /// The protocol number of the foreign route at our key.
+    pub fn foreign_protocol(&self, prefix: Prefix) -> Option<u8> {
+        let metric = self.rule.metric(prefix.family());
+        let at_key = self
+            .state
+            .foreign
+            .get(prefix)
+            .iter()
+            .find(|other| other.metric == metric);
+        at_key.map(|other| other.protocol)
+    }
+
+    /// How many foreign routes are known.
+    pub fn foreign_count(&self) -> usize {
+        self.state.foreign.len()
+    }
+
+    /// A link by its index.
+    pub fn link_by_index(&self, index: u32) -> Option<&Link> {
+        self.state.links.get(&index)
+    }
+
+    /// A link by its name.
+    pub fn link_by_name(&self, name: &str) -> Option<&Link> {
+        self.state.links.values().find(|link| &*link.name == name)
+    }
+
+    /// The addresses of this host.
+    pub fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
+        self.state.addresses.iter().copied()
+    }
+
+    /// How `next_hop` is reached, by what is known now.
+    pub fn resolve(&self, next_hop: &NextHop) -> Resolution {
+        if !self.known {
+            return Resolution::Unreachable(Unreachable::Unknown);
+        }
+        self.find(next_hop).unwrap_or_else(Resolution::Unreachable)
+    }
+
+    fn find(&self, next_hop: &NextHop) -> Result<Resolution, Unreachable> {
+        let address = next_hop.address;
+        if self.is_local(address) {
+            return Err(Unreachable::Local);
+        }
+        let link = match &next_hop.reach {
+            Reach::Routed if is_link_local(address) => return Err(Unreachable::NoScope),
+            Reach::Routed => return self.routed(address, 0),
+            Reach::Link(index) => self.link_by_index(*index),
+            Reach::Device(name) => self.link_by_name(name),
+        };
+        let link = link.ok_or(Unreachable::NoDevice)?;
+        if !link.usable() {
+            return Err(Unreachable::LinkDown);
+        }
+        let onlink = matches!(next_hop.reach, Reach::Device(_));
+        let hop = Hop {
+            onlink,
+            ..Hop::new(address, link.index)
+        };
+        Ok(Resolution::Reachable {
+            hops: Arc::new([hop]),
+            metric: 0,
+            direct: !onlink,
+        })
+    }
+
+    fn routed(&self, address: IpAddr, depth: u8) -> Result<Resolution, Unreachable> {
+        if depth >= MAX_DEPTH {
+            return Err(Unreachable::TooDeep);
+        }
+        let group = self
+            .state
+            .foreign
+            .longest(address)
+            .ok_or(Unreachable::NoRoute)?;
+        let best = group.first().ok_or(Unreachable::NoRoute)?.metric;
+        // Several routes with one metric are one choice of the kernel's: the first that works.
+        let mut failure = Unreachable::NoRoute;
+        for route in group.iter().take_while(|route| route.metric == best) {
+            match self.over(route, address, depth) {
+                Ok(found) => return Ok(found),
+                Err(reason) => failure = reason,
+            }
+        }
+        Err(failure)
+    }
+
+    fn over(&self, route: &Foreign, address: IpAddr, depth: u8) -> Result<Resolution, Unreachable> {
+        if route.shape.kind != RouteKind::Unicast {
+            return Err(Unreachable::Dropped);
+        }
+        let mut hops = Vec::with_capacity(route.shape.hops.len());
+        let mut direct = false;
+        let mut failure = Unreachable::NoRoute;
+        for hop in &route.shape.hops {
+            match (hop.via, hop.interface) {
+                (via, Some(interface)) => {
+                    if !self.link_by_index(interface).is_some_and(Link::usable) {
+                        failure = Unreachable::LinkDown;
+                        continue;
+                    }
+                    direct |= via.is_none();
+                    hops.push(Hop {
+                        via: Some(via.unwrap_or(address)),
+                        ..*hop
+                    });
+                }
+                (Some(via), None) => match self.routed(via, depth + 1) {
+                    Ok(Resolution::Reachable { hops: deeper, .. }) => {
+                        hops.extend_from_slice(&deeper)
+                    }
+                    Ok(Resolution::Unreachable(reason)) | Err(reason) => failure = reason,
+                },
+                (None, None) => {}
+            }
+        }
+        if hops.is_empty() {
+            return Err(failure);
+        }
+        let metric = if direct { 0 } else { route.metric };
+        Ok(Resolution::Reachable {
+            hops: hops.into(),
+            metric,
+            direct,
+        })
+    }
+
+    fn is_local(&self, address: IpAddr) -> bool {
+        self.state
+            .addresses
+            .iter()
+            .any(|own| own.address == address)
+    }
+
+    fn link(&mut self, link: &Link) {
+        let before = self.state.links.insert(link.index, link.clone());
+        if before.as_ref() == Some(link) {
+            return;
+        }
+        self.dirty.all = true;
+        if before.is_some_and(|before| before.up) && !link.up {
+            self.drop_dead_routes();
+        }
+    }
+
+    /// Drops the IPv4 routes all of whose links are down or gone, as the kernel does silently.
+    fn drop_dead_routes(&mut self) {
+        let links = &self.state.links;
+        let dead = |hop: &Hop| {
+            hop.interface
+                .is_some_and(|index| !links.get(&index).is_some_and(|link| link.up))
+        };
+        self.state.foreign.drop_where(|prefix, shape| {
+            prefix.family() == Family::Ipv4 && !shape.hops.is_empty() && shape.hops.iter().all(dead)
+        });
+    }
+
+    fn address_gone(&mut self, gone: Address) {
+        self.state.addresses.remove(&gone);
+        self.dirty.prefixes.push(Prefix::host(gone.address));
+        if !gone.address.is_ipv4() {
+            return;
+        }
+        let last = !self
+            .state
+            .addresses
+            .iter()
+            .any(|left| left.interface == gone.interface && left.address.is_ipv4());
+        let dropped = self.state.foreign.drop_where(|prefix, shape| {
+            let on_link = |hop: &Hop| hop.interface == Some(gone.interface);
+            prefix.family() == Family::Ipv4
+                && (shape.preferred_source == Some(gone.address)
+                    || last && !shape.hops.is_empty() && shape.hops.iter().all(on_link))
+        });
+        self.dirty.all |= dropped;
+    }
+
+    fn route_changed(&mut self, route: &KernelRoute) {
+        // A gateway without a link is looked up again, so any next hop may hang on this prefix.
+        let indirect = |hop: &Hop| hop.interface.is_none();
+        self.dirty.all |=
+            self.dirty.prefixes.len() >= MANY || route.shape.hops.iter().any(indirect);
+        if !self.dirty.all {
+            self.dirty.prefixes.push(route.prefix);
+        }
+    }
+
+    fn refresh(&mut self) {
+        if !self.known || (!self.dirty.all && self.dirty.prefixes.is_empty()) {
+            return;
+        }
+        let dirty = core::mem::take(&mut self.dirty);
+        let mut tracked = core::mem::take(&mut self.tracked);
+        for (next_hop, entry) in &mut tracked {
+            let hit = |prefix: &Prefix| prefix.contains(next_hop.address);
+            if !dirty.all && !dirty.prefixes.iter().any(hit) {
+                continue;
+            }
+            let fresh = self.resolve(next_hop);
+            if fresh != entry.resolution {
+                entry.resolution = fresh;
+                self.changed.insert(next_hop.clone());
+            }
+        }
+        self.tracked = tracked;
+    }
+}
+
+impl Dump {
+    /// Remembers that a notification has overtaken the dump about something.
+    fn distrust(&mut self, change: &Change) {
+        match change {
+            Change::Link(Link { index, .. }) | Change::LinkGone { index } => {
+                self.links.insert(*index);
+            }
+            Change::Address(address) | Change::AddressGone(address) => {
+                self.addresses.insert(*address);
+            }
+            Change::Route { route, .. } | Change::RouteGone(route) => {
+                self.prefixes.insert(route.prefix);
+            }
+        }
+    }
+
+    /// The rows, corrected by what the notifications say.
+    fn merged(self, current: &State) -> State {
+        let Self {
+            mut rows,
+            links,
+            addresses,
+            prefixes,
+        } = self;
+        for index in links {
+            match current.links.get(&index) {
+                Some(link) => rows.links.insert(index, link.clone()),
+                None => rows.links.remove(&index),
+            };
+        }
+        for address in addresses {
+            if current.addresses.contains(&address) {
+                rows.addresses.insert(address);
+            } else {
+                rows.addresses.remove(&address);
+            }
+        }
+        for prefix in prefixes {
+            rows.foreign.copy_from(&current.foreign, prefix);
+        }
+        rows
+    }
+}
+
+fn is_foreign(rule: Ownership, route: &KernelRoute) -> bool {
+    match rule.of(route) {
+        Owner::Foreign | Owner::ForeignAtOurKey => true,
+        Owner::Ours | Owner::Stray | Owner::Elsewhere => false,
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
