@@ -186,13 +186,31 @@ node() {
 # wire NODE NODE NUMBER - a cable: 172.31.NUMBER.1/24 and fd00:31:NUMBER::1/64 on the first node, .2 and ::2 on
 # the second, both as ethNUMBER.
 wire() {
-  local a=$1 b=$2 net=$3 i=1 n
+  local a=$1 b=$2 net=$3 end=1 n
   ip link add "eth$net" netns "${NS[$a]}" type veth peer name "eth$net" netns "${NS[$b]}"
   for n in "$a" "$b"; do
-    ip -n "${NS[$n]}" addr add "172.31.$net.$i/24" dev "eth$net"
-    ip -n "${NS[$n]}" addr add "fd00:31:$net::$i/64" dev "eth$net" nodad
-    ip -n "${NS[$n]}" link set "eth$net" up
-    i=$((i + 1))
+    plug "$n" "eth$net" "$net" "$end"
+    knows "$n" "eth$net" "$net" $((3 - end))
+    end=$((end + 1))
+  done
+}
+
+# plug NODE DEVICE NUMBER END - gives an interface its addresses, all three kinds.
+plug() {
+  ip -n "${NS[$1]}" addr add "$(address "$3" 4 "$4")/24" dev "$2"
+  ip -n "${NS[$1]}" addr add "$(address "$3" 6 "$4")/64" dev "$2" nodad
+  ip -n "${NS[$1]}" link set "$2" address "$(link_address "$3" "$4")" up
+}
+
+link_address() { printf '02:00:00:00:%02x:%02x\n' "$1" "$2"; }
+
+# knows NODE DEVICE NUMBER END [LINK-ADDRESS] - a permanent neighbour entry. The kernel's neighbour table is one for
+# all namespaces (gc_thresh3, 1024 entries): where others have filled it, nothing could be resolved. Permanent
+# entries are exempt.
+knows() {
+  local af
+  for af in 4 6; do
+    ip -n "${NS[$1]}" neigh replace "$(address "$3" $af "$4")" lladdr "${5:-$(link_address "$3" "$4")}" nud permanent dev "$2"
   done
 }
 
@@ -246,7 +264,8 @@ spawn() {
 }
 
 # inside NODE CMD... - where the node's daemon is: its namespace, its mounts, its root.
-inside() { local n=$1; shift; nsenter --target "${PID[$n]}" --mount --net --root --wd -- "$@"; }
+# A daemon that does not answer is not waited for: what is asked inside ends within 20 s.
+inside() { local n=$1; shift; timeout 20 nsenter --target "${PID[$n]}" --mount --net --root --wd -- "$@"; }
 
 running() { [ -n "${PID[$1]:-}" ] && kill -0 "${PID[$1]}" 2>/dev/null; }
 
@@ -263,7 +282,7 @@ start() {
   local n=$1
   "${KIND[$n]}_config" "$n"
   "${KIND[$n]}_start" "$n"
-  eventually 15 ready_or_dead "$n"
+  eventually 15 ready_or_dead "$n" || true
   running "$n" && "${KIND[$n]}_ready" "$n" >/dev/null || fail "$n (${KIND[$n]}) did not start"
 }
 
@@ -283,7 +302,7 @@ has_route() { [ -n "$(ask "$1" route "$2")" ]; }
 has_count() { local n=$1 af=$2 count=$3; shift 3; [ "$(ask "$n" count "$af" "$@")" = "$count" ]; }
 
 # says NODE PATTERN - does that node tell why the last session ended?
-says() { ask "$1" last_error | grep -qiE "$2"; }
+says() { ask "$1" last_error | grep -iE "$2" > /dev/null; }
 
 # route_is NODE PREFIX KEY VALUE - one attribute of the route in that node's own table.
 route_is() { [ "$(ask "$1" route "$2" | jq -r ".$3 | if type == \"array\" then join(\" \") else . end")" = "$4" ]; }

@@ -14,7 +14,7 @@ dunlin_config() {
   given=$(of "$n" neighbors)
   [ -n "$given" ] || set_node "$n" neighbors="peer $(of "$n" local) $(of "$n" remote) $(of "$n" remote-as)"
   # As dunlin: a lost session's routes go at once.
-  set_node "$n" no-restart=yes
+  set_node "$n" no-restart="$(of "$n" no-restart yes)"
   bird_config "$n"
   set_node "$n" neighbors="$given"
 }

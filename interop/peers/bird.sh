@@ -77,7 +77,7 @@ bird_start() { spawn "$1" bird.log "$("${KIND[$1]}_root")" /usr/sbin/bird -f -c 
 
 _birdc() { local n=$1; shift; inside "$n" /usr/sbin/birdc -s "${DIR[$n]}/bird.ctl" "$@"; }
 
-bird_ready() { _birdc "$1" show status | grep -q 'up and running'; }
+bird_ready() { _birdc "$1" show status | grep 'up and running' > /dev/null; }
 
 bird_state() { _birdc "$1" show protocols "${2:-dut}" | awk '$2 == "BGP" { print ($6 == "" ? "Idle" : $6) }'; }
 

@@ -15,6 +15,8 @@ frr_config() {
     printf 'router bgp %s\n' "$(of "$n" as)"
     printf ' bgp router-id %s\n' "$(of "$n" router-id)"
     printf ' no bgp ebgp-requires-policy\n no bgp network import-check\n no bgp default ipv4-unicast\n'
+    # A refresh is answered in full, even where nothing has changed since.
+    printf ' no bgp suppress-duplicates\n'
     printf ' bgp log-neighbor-changes\n'
     printf ' neighbor %s remote-as %s\n' "$remote" "$(of "$n" remote-as)"
     printf ' neighbor %s timers %s %s\n' "$remote" "$(($(of "$n" hold 90) / 3))" "$(of "$n" hold 90)"
