@@ -62,6 +62,7 @@ openbgpd_announce() { _bgpctl "$1" network add "$2"; }
 openbgpd_withdraw() { _bgpctl "$1" network delete "$2"; }
 openbgpd_shutdown() { _bgpctl "$1" neighbor "$(of "$1" remote)" down "$2"; }
 openbgpd_enable() { _bgpctl "$1" neighbor "$(of "$1" remote)" up; }
+openbgpd_reset() { _bgpctl "$1" neighbor "$(of "$1" remote)" clear; }
 openbgpd_refresh() { _bgpctl "$1" neighbor "$(of "$1" remote)" refresh; }
 openbgpd_refreshes() { _openbgpd_neighbor "$1" '.stats["route-refresh"].received.request // .stats.message.received.route_refresh // 0'; }
 openbgpd_updates() { _openbgpd_neighbor "$1" '.stats.message.received.updates // 0'; }
