@@ -10,8 +10,8 @@ use crate::net::{Asn, Family, RouterId};
 use crate::policy::PeerClass;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
 use crate::session::{
-    self, CloseReason, ConnectionId, ConnectionIds, Dial, GracefulRestart, HoldTime, Negotiated, Offer, PeerConfig,
-    StopReason,
+    self, CloseReason, ConnectionId, ConnectionIds, Dial, GracefulRestart, HoldTime, Negotiated,
+    Offer, PeerConfig, StopReason,
 };
 use crate::time::Instant;
 use crate::topology::{self, Plan, PlannedPeer, TtlRule};

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cli;
 mod config_golden;
 mod config_watch;
 mod dataplane_netns;
