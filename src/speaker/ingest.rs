@@ -319,7 +319,8 @@ impl Speaker {
         }
     }
 
-    fn check_limit(&mut self, now: Instant, index: PeerIndex) {
+    /// Ends the session of a peer that sent more than it may.
+    pub(super) fn check_limit(&mut self, now: Instant, index: PeerIndex) {
         let Some(peer) = self.peer(index) else { return };
         let Some(limit) = peer.planned.policy.max_prefixes else {
             return;
