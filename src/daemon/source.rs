@@ -1,6 +1,6 @@
 //! From files to a plan: this node's file, the cluster's file, and what a reading of them says.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::config::{self, Config};
 use crate::datastore::{self, Loaded, Problems};
@@ -88,11 +88,6 @@ pub(super) fn read_cluster(config: Config) -> Result<Reading, BadReading> {
         places,
         warnings,
     })
-}
-
-/// The path of the cluster of a node file that may be broken, to watch it all the same.
-pub(super) fn cluster_path(reading: &Reading) -> PathBuf {
-    reading.config.datastore_path.clone()
 }
 
 fn lines_of(problems: &Problems) -> Vec<String> {

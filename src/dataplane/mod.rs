@@ -27,6 +27,8 @@ mod reconciler;
 mod report;
 mod resolve;
 mod route;
+#[cfg(test)]
+mod tests;
 
 pub use forwarder::{Dataplane, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};

@@ -12,10 +12,10 @@
 //!
 //! During a dump nothing is outstanding, so the dump shows no half of an operation of ours.
 
+mod questions;
+mod steps;
 mod sync;
 mod table;
-#[cfg(test)]
-mod tests;
 mod trouble;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,25 +23,16 @@ use std::sync::Arc;
 
 use super::input::{Action, Op, OpId};
 use super::ownership::{Owner, Ownership};
-use super::report::{Counts, Report, RouteState};
+use super::report::Report;
 use super::resolve::KernelView;
-use super::route::{Errno, KernelRoute, RouteKind, Shape};
-use crate::net::{Family, Prefix};
-use crate::time::{Duration, Instant};
+use super::route::{Errno, KernelRoute, Shape};
+use crate::net::Prefix;
+use crate::time::Instant;
 
 use sync::Sync;
 pub use table::PathId;
-use table::{
-    BUSY, CROSSED, DUMPED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, Shapes, Table, USURPED,
-};
+use table::{DUMPED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, Shapes, Table, USURPED};
 use trouble::{Mood, Troubles};
-
-/// So many reports wait to be read; more are counted only.
-const MAX_REPORTS: usize = 1024;
-/// After the kernel said that we lack the right, everything rests for so long.
-const DENIED_PAUSE: Duration = Duration::from_secs(10);
-/// After the kernel ran out of memory or buffers.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The delta tracker of the kernel's routes.
 #[derive(Debug)]
@@ -81,15 +72,6 @@ enum Pending {
     },
     Stray,
     Dump,
-}
-
-enum Decision {
-    Nothing,
-    Settled,
-    Conflict,
-    NeedsDump,
-    Write { shape: ShapeId, add: bool },
-    Delete,
 }
 
 impl Reconciler {
@@ -186,7 +168,7 @@ impl Reconciler {
     pub fn route_gone(&mut self, now: Instant, route: &KernelRoute) {
         self.now = now;
         match self.rule.of(route) {
-            Owner::Ours => self.own_gone(route),
+            Owner::Ours => self.own_gone(route.prefix),
             Owner::Stray => self.strays.retain(|stray| stray != route),
             Owner::ForeignAtOurKey => self.foreign_went(route.prefix),
             Owner::Foreign | Owner::Elsewhere => {}
@@ -245,6 +227,12 @@ impl Reconciler {
         self.collect_shapes();
         let room = self.window.saturating_sub(self.outstanding.len()).min(max);
         let mut ops = Vec::with_capacity(room.min(self.queue.len() + self.strays.len()));
+        while ops.len() < room && self.sync.converged {
+            let Some(stray) = self.strays.pop_front() else {
+                break;
+            };
+            ops.push(self.op(Pending::Stray, Action::Delete(stray)));
+        }
         while ops.len() < room {
             let Some(prefix) = self.queue.pop_front() else {
                 break;
@@ -252,12 +240,6 @@ impl Reconciler {
             if let Some(op) = self.step(view, prefix) {
                 ops.push(op);
             }
-        }
-        while ops.len() < room && self.sync.converged {
-            let Some(stray) = self.strays.pop_front() else {
-                break;
-            };
-            ops.push(self.op(Pending::Stray, Action::Delete(stray)));
         }
         ops
     }
@@ -399,453 +381,6 @@ impl Reconciler {
     /// How many operations are outstanding.
     pub fn outstanding(&self) -> usize {
         self.outstanding.len()
-    }
-}
-
-/// Questions of operators.
-impl Reconciler {
-    /// How a wanted or seen prefix does; none if it is neither.
-    pub fn state(&self, prefix: Prefix) -> Option<RouteState> {
-        let entry = self.table.get(prefix)?;
-        Some(self.state_of(prefix, entry))
-    }
-
-    /// What the kernel has of ours for a prefix.
-    pub fn seen(&self, prefix: Prefix) -> Option<&Arc<Shape>> {
-        self.shapes.get(self.table.get(prefix)?.seen.shape()?)
-    }
-
-    /// What the kernel should have for a prefix now.
-    pub fn target(&self, prefix: Prefix) -> Option<&Arc<Shape>> {
-        self.shapes
-            .get(desired(&self.targets, &self.table.get(prefix)?)?)
-    }
-
-    /// How many prefixes are in which state: one pass over the table.
-    pub fn counts(&self) -> Counts {
-        let mut counts = Counts {
-            outstanding: self.outstanding.len(),
-            ..Counts::default()
-        };
-        for (prefix, entry) in self.table.iter() {
-            counts.wanted += usize::from(entry.want().is_some());
-            counts.in_kernel += usize::from(entry.seen.shape().is_some());
-            match self.state_of(prefix, entry) {
-                RouteState::Installed => counts.installed += 1,
-                RouteState::Pending => counts.pending += 1,
-                RouteState::Unresolved => counts.unresolved += 1,
-                RouteState::Stale => counts.stale += 1,
-                RouteState::Conflict { .. } => counts.conflicts += 1,
-                RouteState::Refused { .. } => counts.refused += 1,
-                RouteState::Fought { .. } => counts.fought += 1,
-            }
-        }
-        counts
-    }
-
-    /// All prefixes with an entry, in no order.
-    pub(super) fn prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
-        self.table.iter().map(|(prefix, _)| prefix)
-    }
-
-    /// The prefixes that do not do well, in order.
-    pub fn troubled(&self) -> impl Iterator<Item = (Prefix, RouteState)> + '_ {
-        self.troubles
-            .iter()
-            .filter(|(_, trouble)| trouble.mood != Mood::Watched)
-            .filter_map(|(prefix, _)| Some((prefix, self.state(prefix)?)))
-    }
-
-    fn state_of(&self, prefix: Prefix, entry: Entry) -> RouteState {
-        let desired = desired(&self.targets, &entry);
-        if let Some(shape) = desired
-            && entry.seen == shape.into()
-        {
-            return RouteState::Installed;
-        }
-        if let Some(trouble) = self.troubles.get(prefix) {
-            match trouble.mood {
-                Mood::Watched => {}
-                Mood::Refused(errno) => {
-                    return RouteState::Refused {
-                        errno,
-                        retry_at: trouble.due,
-                    };
-                }
-                Mood::Conflict(protocol) => return RouteState::Conflict { protocol },
-                Mood::Fought => {
-                    return RouteState::Fought {
-                        strikes: trouble.strikes,
-                        retry_at: trouble.due,
-                    };
-                }
-            }
-        }
-        match (entry.want(), desired, entry.seen) {
-            (Some(_), None, _) => RouteState::Unresolved,
-            (None, _, _) if !self.sync.converged => RouteState::Stale,
-            (_, _, _) => RouteState::Pending,
-        }
-    }
-}
-
-/// What happens to single prefixes.
-impl Reconciler {
-    fn step(&mut self, view: &KernelView, prefix: Prefix) -> Option<Op> {
-        let entry = self.table.get_mut(prefix)?;
-        entry.clear(QUEUED);
-        let entry = *entry;
-        match self.decide(view, prefix, entry) {
-            Decision::Nothing => {
-                self.table.tidy(prefix);
-                None
-            }
-            Decision::Settled => {
-                if self.troubles.settled(self.now, prefix) {
-                    self.report(Report::Recovered { prefix });
-                }
-                self.table.tidy(prefix);
-                None
-            }
-            Decision::Conflict => {
-                let protocol = view.foreign_protocol(prefix).unwrap_or(0);
-                if self.troubles.conflict(self.now, prefix, protocol) {
-                    self.report(Report::Conflict { prefix, protocol });
-                }
-                None
-            }
-            Decision::NeedsDump => {
-                self.sync.request(self.now);
-                None
-            }
-            Decision::Write { shape, add } => {
-                let route = self.route(prefix, Arc::clone(self.shapes.get(shape)?));
-                let action = if add {
-                    Action::Add(route)
-                } else {
-                    Action::Replace(route)
-                };
-                self.table.entry(prefix).set(BUSY);
-                Some(self.op(Pending::Write { prefix, shape, add }, action))
-            }
-            Decision::Delete => {
-                // Whatever shape it has: the key and our protocol number say enough.
-                let any = Shape {
-                    kind: RouteKind::Other(0),
-                    ..Shape::blackhole()
-                };
-                let route = self.route(prefix, Arc::new(any));
-                self.table.entry(prefix).set(BUSY);
-                Some(self.op(Pending::Delete { prefix }, Action::Delete(route)))
-            }
-        }
-    }
-
-    fn decide(&self, view: &KernelView, prefix: Prefix, entry: Entry) -> Decision {
-        if entry.is(BUSY) || self.troubles.holds(prefix) {
-            return Decision::Nothing;
-        }
-        let Some(shape) = desired(&self.targets, &entry) else {
-            return match entry.seen {
-                Seen::NOTHING => Decision::Settled,
-                _ if self.sync.converged => Decision::Delete,
-                _ => Decision::Nothing,
-            };
-        };
-        let foreign = view.foreign_at_our_key(prefix);
-        let usurped = entry.is(USURPED);
-        match (entry.seen, foreign && !usurped) {
-            (seen, _) if seen == shape.into() => Decision::Settled,
-            (Seen::NOTHING, true) => Decision::Conflict,
-            (Seen::NOTHING, false) => Decision::Write {
-                shape,
-                add: !usurped,
-            },
-            // Whose route stands there? A replacement may hit the foreign one.
-            (Seen::UNSURE, true) => Decision::NeedsDump,
-            // Ours and theirs stand beside each other, and a replacement takes the first.
-            (_, true) => Decision::Delete,
-            (_, false) => Decision::Write { shape, add: false },
-        }
-    }
-
-    fn own_changed(&mut self, route: &KernelRoute, replaced: bool) {
-        let shape = self.shapes.intern(&route.shape);
-        let prefix = route.prefix;
-        let dumping = self.sync.is_running();
-        let entry = self.table.entry(prefix);
-        if entry.is(BUSY) {
-            entry.set(CROSSED);
-            return;
-        }
-        let stands = entry.seen.shape().is_some_and(|seen| seen != shape);
-        if stands && !replaced && prefix.family() == Family::Ipv4 {
-            // A second one at the same key. Which of them is used is not ours to guess.
-            self.strays.push_back(route.clone());
-            self.sync.request(self.now);
-            return;
-        }
-        entry.seen = shape.into();
-        entry.clear(USURPED);
-        if dumping {
-            entry.set(OVERTAKEN);
-        }
-        let meddled = entry.want().is_some() && desired(&self.targets, entry) != Some(shape);
-        if meddled {
-            self.strike(prefix);
-        }
-        self.enqueue(prefix);
-    }
-
-    fn own_gone(&mut self, route: &KernelRoute) {
-        let prefix = route.prefix;
-        let dumping = self.sync.is_running();
-        let Some(entry) = self.table.get_mut(prefix) else {
-            return;
-        };
-        if entry.is(BUSY) {
-            entry.set(CROSSED);
-            return;
-        }
-        if dumping {
-            entry.set(OVERTAKEN);
-        }
-        let Some(seen) = entry.seen.shape() else {
-            return;
-        };
-        let shape = self.shapes.get(seen).cloned();
-        let rest = shape.as_ref().and_then(|shape| shape.without(&route.shape));
-        let whole = shape.is_some_and(|shape| shape == route.shape);
-        entry.seen = match (rest, whole) {
-            (_, true) => Seen::NOTHING,
-            // IPv6 takes hops away one by one.
-            (Some(rest), false) => self.shapes.intern(&Arc::new(rest)).into(),
-            // Not the one that we know of: only the kernel can tell what is left.
-            (None, false) => {
-                self.sync.request(self.now);
-                return;
-            }
-        };
-        if entry.want().is_some() {
-            self.strike(prefix);
-        }
-        self.enqueue(prefix);
-    }
-
-    fn foreign_came(&mut self, prefix: Prefix, replaced: bool) {
-        let Some(entry) = self.table.get_mut(prefix) else {
-            return;
-        };
-        if entry.is(BUSY) {
-            entry.set(CROSSED);
-            if replaced && entry.seen != Seen::NOTHING {
-                entry.set(USURPED);
-            }
-            return;
-        }
-        if replaced && entry.seen != Seen::NOTHING {
-            entry.seen = Seen::NOTHING;
-            if self.sync.is_running() {
-                entry.set(OVERTAKEN);
-            }
-            if entry.want().is_some() {
-                entry.set(USURPED);
-                self.strike(prefix);
-            }
-        }
-        self.enqueue(prefix);
-    }
-
-    fn foreign_went(&mut self, prefix: Prefix) {
-        let Some(entry) = self.table.get_mut(prefix) else {
-            return;
-        };
-        if entry.is(BUSY) {
-            entry.set(CROSSED);
-        }
-        entry.clear(USURPED);
-        self.enqueue(prefix);
-    }
-
-    fn written(&mut self, prefix: Prefix, shape: ShapeId) -> Option<Prefix> {
-        let entry = self.table.entry(prefix);
-        let usurped = entry.is(USURPED) && !entry.is(CROSSED);
-        self.settle(prefix, shape.into());
-        self.sync.granted();
-        usurped.then_some(prefix)
-    }
-
-    fn deleted(&mut self, prefix: Prefix, result: Result<(), Errno>) {
-        match result {
-            Ok(()) | Err(Errno::ESRCH | Errno::ENOENT | Errno::ENODEV) => {
-                self.settle(prefix, Seen::NOTHING);
-            }
-            Err(errno) => self.refused(prefix, false, errno),
-        }
-    }
-
-    /// An operation is over and the kernel has `seen`, unless somebody else came across.
-    fn settle(&mut self, prefix: Prefix, seen: Seen) {
-        let entry = self.table.entry(prefix);
-        entry.clear(BUSY);
-        entry.seen = if entry.is(CROSSED) {
-            Seen::UNSURE
-        } else {
-            seen
-        };
-        if !entry.is(CROSSED) {
-            entry.clear(USURPED);
-        }
-        entry.clear(CROSSED);
-        self.enqueue(prefix);
-    }
-
-    fn refused(&mut self, prefix: Prefix, add: bool, errno: Errno) {
-        let entry = self.table.entry(prefix);
-        let crossed = entry.is(CROSSED);
-        entry.clear(BUSY);
-        entry.clear(CROSSED);
-        // Of a replaced IPv6 multipath route the first hops may be in when a later one is refused.
-        if crossed || !add && prefix.family() == Family::Ipv6 || errno == Errno::ENOBUFS {
-            entry.seen = Seen::UNSURE;
-        }
-        match errno {
-            Errno::EPERM | Errno::EACCES => {
-                if self.sync.denied(self.now + DENIED_PAUSE) {
-                    self.report(Report::Denied);
-                }
-            }
-            // ENOMEM, EAGAIN and EINTR beside it: nothing is wrong with this route.
-            Errno::ENOBUFS | Errno(12 | 11 | 4) => self.sync.pause(self.now + EXHAUSTED_PAUSE),
-            _ => {
-                if add && errno == Errno::EEXIST {
-                    // Somebody's, and nobody told us: read whose.
-                    self.sync.request(self.now);
-                }
-                if self.troubles.refused(self.now, prefix, errno) {
-                    self.report(Report::Refused { prefix, errno });
-                }
-            }
-        }
-        self.enqueue(prefix);
-    }
-
-    fn strike(&mut self, prefix: Prefix) {
-        let report = match self.troubles.strike(self.now, prefix) {
-            Some((strikes, pause)) => Report::Fought {
-                prefix,
-                strikes,
-                pause,
-            },
-            None => Report::Repairing { prefix },
-        };
-        self.report(report);
-    }
-
-    fn enqueue(&mut self, prefix: Prefix) {
-        // The end of the first dump looks at every entry anyway.
-        if !self.sync.synced {
-            return;
-        }
-        if let Some(entry) = self.table.get_mut(prefix)
-            && !entry.is(QUEUED)
-        {
-            entry.set(QUEUED);
-            self.queue.push_back(prefix);
-        }
-    }
-
-    fn enqueue_differing(&mut self) {
-        if !self.sync.synced {
-            return;
-        }
-        let Self {
-            table,
-            queue,
-            targets,
-            ..
-        } = self;
-        table.sweep(|prefix, entry| {
-            if differs(targets, entry) && !entry.is(QUEUED) {
-                entry.set(QUEUED);
-                queue.push_back(prefix);
-            }
-        });
-    }
-
-    fn requeue_moved(&mut self) {
-        if !core::mem::take(&mut self.any_target_moved) {
-            return;
-        }
-        let Self {
-            table,
-            queue,
-            targets,
-            troubles,
-            ..
-        } = self;
-        table.sweep(|prefix, entry| {
-            let target = entry.want().and_then(|path| targets.get(path.0 as usize));
-            if target.is_some_and(|target| target.moved) {
-                troubles.relent(prefix);
-                if !entry.is(QUEUED) {
-                    entry.set(QUEUED);
-                    queue.push_back(prefix);
-                }
-            }
-        });
-        for target in targets {
-            target.moved = false;
-        }
-    }
-
-    fn collect_shapes(&mut self) {
-        if !self.shapes.want_collection() {
-            return;
-        }
-        let seen = self
-            .table
-            .iter()
-            .filter_map(|(_, entry)| entry.seen.shape());
-        let wanted = self.targets.iter().filter_map(|target| target.shape);
-        let written = self
-            .outstanding
-            .values()
-            .filter_map(|pending| match pending {
-                Pending::Write { shape, .. } => Some(*shape),
-                Pending::Delete { .. } | Pending::Stray | Pending::Dump => None,
-            });
-        self.shapes.keep(seen.chain(wanted).chain(written));
-    }
-
-    fn route(&self, prefix: Prefix, shape: Arc<Shape>) -> KernelRoute {
-        let Ownership {
-            table, protocol, ..
-        } = self.rule;
-        KernelRoute {
-            prefix,
-            table,
-            metric: self.rule.metric(prefix.family()),
-            protocol,
-            shape,
-        }
-    }
-
-    fn op(&mut self, pending: Pending, action: Action) -> Op {
-        let id = OpId(self.next_id);
-        self.next_id += 1;
-        self.outstanding.insert(id, pending);
-        Op { id, action }
-    }
-
-    fn report(&mut self, report: Report) {
-        if self.reports.len() < MAX_REPORTS {
-            self.reports.push_back(report);
-        } else if let Some(Report::More { count }) = self.reports.back_mut() {
-            *count += 1;
-        } else {
-            self.reports.push_back(Report::More { count: 1 });
-        }
     }
 }
 

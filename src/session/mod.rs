@@ -22,7 +22,8 @@
 //! Where this deviates from RFC 4271, on purpose:
 //! - §8.2.2 refuses incoming connections for the whole of IdleHold. We refuse them only for its
 //!   first step, so that whoever repaired the other side need not wait out our back-off.
-//! - ConnectRetry is 5 s, not 120 s, and a failed dial does not count as oscillation.
+//! - ConnectRetry is 5 s, not 120 s; the first dials that fail are repeated after 0.25, 0.5, 1 ... s; a
+//!   failed dial does not count as oscillation.
 //! - ROUTE-REFRESH restarts the hold timer, as KEEPALIVE and UPDATE do.
 //! - An accepted connection gets 60 s to send OPEN, not 240 s.
 //! - While two connections are open, KEEPALIVE is held back for up to a second on the one that

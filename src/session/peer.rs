@@ -59,6 +59,9 @@ pub enum Reconfigured {
     Bounced(&'static str),
 }
 
+/// The wait after the first dial that failed; it doubles up to ConnectRetry.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+
 /// A configured neighbour.
 #[derive(Debug)]
 pub struct Peer {
@@ -77,6 +80,8 @@ pub struct Peer {
     since: Instant,
     counters: Counters,
     last_error: Option<Box<LastError>>,
+    /// Dials that failed since one succeeded or the peer was started.
+    failed_dials: u8,
 }
 
 /// Whether there is still a TCP connection to say farewell on.
@@ -102,6 +107,7 @@ impl Peer {
             since: Instant::ZERO,
             counters: Counters::default(),
             last_error: None,
+            failed_dials: 0,
         }
     }
 
@@ -289,6 +295,7 @@ impl Peer {
 
     fn start(&mut self, now: Instant) {
         self.forget_errors();
+        self.failed_dials = 0;
         if !self.is_enabled() {
             self.admin = AdminState::Enabled;
             self.dial_from = self.dial_from_after(now);
@@ -325,6 +332,7 @@ impl Peer {
         match self.index(id) {
             Some(index) if self.connection(index).is_some_and(|c| !c.is_connected()) => {
                 self.timers.stop(Timer::ConnectRetry);
+                self.failed_dials = 0;
                 self.with(now, Some(index), out, Connection::connected);
             }
             // Told twice.
@@ -351,6 +359,19 @@ impl Peer {
                 Transport::Gone,
                 out,
             );
+            self.retry_early(now);
+        }
+    }
+
+    /// The first dials that fail are tried again soon: in a cluster that starts at once most peers
+    /// are a moment away from listening. Then ConnectRetry alone spaces them.
+    fn retry_early(&mut self, now: Instant) {
+        self.failed_dials = self.failed_dials.saturating_add(1);
+        let wait = FIRST_RETRY.saturating_mul(1 << self.failed_dials.min(10)) / 2;
+        if wait < self.config.timers.connect_retry && self.may_dial() {
+            let wait = self.rng.jitter(wait);
+            self.timers
+                .set(Timer::ConnectRetry, (now + wait).max(self.dial_from));
         }
     }
 

@@ -10,7 +10,7 @@ use crate::net::{Asn, Family, RouterId};
 use crate::policy::PeerClass;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
 use crate::session::{
-    self, CloseReason, ConnectionId, ConnectionIds, Dial, HoldTime, Negotiated, Offer, PeerConfig,
+    self, CloseReason, ConnectionId, ConnectionIds, Dial, GracefulRestart, HoldTime, Negotiated, Offer, PeerConfig,
     StopReason,
 };
 use crate::time::Instant;
@@ -163,6 +163,14 @@ pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan) -> PeerConfig {
         four_octet_as: open.four_octet_as,
         extended_messages: open.extended_messages,
         extended_next_hop: open.families.ipv4 && planned.address.is_ipv6(),
+        // No family and no time: we keep nothing over a restart yet, but we say that we send
+        // End-of-RIB, so that the peer sends it, too (RFC 4724 §3).
+        graceful_restart: Some(GracefulRestart {
+            time: 0,
+            families: [None, None],
+            restarting: false,
+            notification: false,
+        }),
         ..config.offer
     };
     config

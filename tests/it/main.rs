@@ -3,6 +3,7 @@
 
 mod config_golden;
 mod config_watch;
+mod dataplane_netns;
 mod lab_daemons;
 mod lab_plumbing;
 mod rib_cohorts;

@@ -6,6 +6,7 @@
 //! cryptographic sense, and not a copy of any real table.
 
 use crate::wire;
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 /// UPDATEs per prefix of the reference scenario: 139,322 for 1,000,000.
@@ -232,9 +233,56 @@ pub(crate) struct Progress {
     pub(crate) present: usize,
     /// Prefixes seen that are not of the table.
     pub(crate) strangers: usize,
+    /// What the path attributes of the marked prefixes must be, as `essence` gives it.
+    marked: HashMap<u32, Vec<u8>>,
+    /// Marked prefixes that came with what they must have.
+    pub(crate) right: usize,
+    /// Marked prefixes that came with something else.
+    pub(crate) wrong: usize,
 }
 
 const PRESENT: u8 = 0x80;
+const MARKED: u8 = 0x40;
+/// One of so many UPDATEs has its first prefix marked.
+const MARK_EVERY: usize = 50;
+
+/// The parts of an UPDATE's path attributes that a speaker passes on as they are, AS_PATH after `own_as`.
+///
+/// `None` if the path does not begin with that AS, or there is no path.
+pub(crate) fn essence(body: &[u8], own_as: Option<u32>) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut has_path = false;
+    wire::attributes(body, |code, value| {
+        let value = match (code, own_as, value) {
+            (2, Some(asn), [2, hops, a, b, c, d, rest @ ..]) => {
+                has_path = u32::from_be_bytes([*a, *b, *c, *d]) == asn;
+                out.extend_from_slice(&[2, hops.saturating_sub(1)]);
+                rest
+            }
+            (2, None, [2, hops, rest @ ..]) => {
+                has_path = true;
+                out.extend_from_slice(&[2, *hops]);
+                rest
+            }
+            (1, _, value) => {
+                out.push(code);
+                value
+            }
+            // Communities are a set: some daemons sort them.
+            (8 | 32, _, value) => {
+                let mut each: Vec<&[u8]> = value.chunks(if code == 8 { 4 } else { 12 }).collect();
+                each.sort_unstable();
+                out.push(code);
+                out.extend(each.concat());
+                return;
+            }
+            _ => return,
+        };
+        out.extend_from_slice(value);
+    })
+    .ok()?;
+    has_path.then_some(out)
+}
 
 impl Progress {
     /// Nothing seen yet.
@@ -249,17 +297,59 @@ impl Progress {
             slots,
             present: 0,
             strangers: 0,
+            marked: HashMap::new(),
+            right: 0,
+            wrong: 0,
         }
     }
 
-    /// The monitor saw this prefix announced or withdrawn.
-    pub(crate) fn see(&mut self, announced: bool, address: u32, length: u8) {
+    /// Marks some prefixes of the table: their path attributes will be compared with what was announced.
+    pub(crate) fn mark(&mut self, announce: &[u8]) {
+        let mut rest = announce;
+        let mut number = 0;
+        while let Ok(Some(frame)) = wire::next_frame(rest) {
+            rest = rest.get(frame.whole.len()..).unwrap_or_default();
+            number += 1;
+            let essence = essence(frame.body, None).filter(|_| number % MARK_EVERY == 0);
+            let Some(essence) = essence else {
+                continue;
+            };
+            let mut first = None;
+            let walk = wire::prefixes(frame.body, |_, address, _| first = first.or(Some(address)));
+            let slot = first.and_then(|a| self.slots.get_mut((a >> 8) as usize));
+            if let (Ok(()), Some(address), Some(slot)) = (walk, first, slot) {
+                *slot |= MARKED;
+                self.marked.insert(address, essence);
+            }
+        }
+    }
+
+    /// The monitor got this UPDATE from a daemon of AS `own_as`.
+    pub(crate) fn update(&mut self, body: &[u8], own_as: u32) -> Result<(), wire::Malformed> {
+        let mut marked = None;
+        wire::prefixes(body, |up, address, length| {
+            if self.see(up, address, length) {
+                marked = Some(address);
+            }
+        })?;
+        if let Some(expected) = marked.and_then(|address| self.marked.get(&address)) {
+            // A relay without a table does not put its AS in front.
+            let same = essence(body, Some(own_as)).as_ref() == Some(expected);
+            let (right, wrong) = (usize::from(same), usize::from(!same));
+            (self.right, self.wrong) = (self.right + right, self.wrong + wrong);
+        }
+        Ok(())
+    }
+
+    /// The monitor saw this prefix announced or withdrawn. `true`: it is new, and marked.
+    pub(crate) fn see(&mut self, announced: bool, address: u32, length: u8) -> bool {
         let slot = self.slots.get_mut((address >> 8) as usize);
-        match slot.filter(|slot| **slot & !PRESENT == length && length != 0) {
+        match slot.filter(|slot| **slot & !(PRESENT | MARKED) == length && length != 0) {
             Some(slot) => match (*slot & PRESENT != 0, announced) {
                 (false, true) => {
                     *slot |= PRESENT;
                     self.present += 1;
+                    return *slot & MARKED != 0;
                 }
                 (true, false) => {
                     *slot &= !PRESENT;
@@ -269,6 +359,7 @@ impl Progress {
             },
             None => self.strangers += 1,
         }
+        false
     }
 }
 
@@ -304,15 +395,34 @@ mod tests {
         for (bytes, want) in [(&table.announce, 5000), (&table.withdraw, 0)] {
             let mut rest: &[u8] = bytes;
             while let Some(frame) = wire::next_frame(rest).unwrap() {
-                wire::prefixes(frame.body, |up, address, length| {
-                    progress.see(up, address, length)
-                })
-                .unwrap();
+                progress.update(frame.body, 65_000).unwrap();
                 rest = &rest[frame.whole.len()..];
             }
             assert!(rest.is_empty());
             assert_eq!((progress.present, progress.strangers), (want, 0));
         }
+    }
+
+    #[test]
+    fn a_marked_prefix_must_come_with_its_attributes_behind_the_daemons_as() {
+        let nlri = [24, 1, 2, 3];
+        let path = |hops: &[u8]| {
+            let length = u8::try_from(hops.len()).unwrap();
+            let head = [0x40, 1, 1, 0, 0x40, 2, length + 2, 2, length / 4];
+            [&head, hops].concat()
+        };
+        let sent = wire::update(&[], &path(&[0, 0, 0, 7]), &nlri);
+        let announce = sent.repeat(MARK_EVERY);
+        let arrives = |hops: &[u8]| {
+            let mut progress = Progress::new(&[(0x0102_0300, 24)]);
+            progress.mark(&announce);
+            let got = wire::update(&[], &path(hops), &nlri);
+            progress.update(&got[wire::HEADER..], 9).unwrap();
+            (progress.present, progress.right, progress.wrong)
+        };
+        assert_eq!(arrives(&[0, 0, 0, 9, 0, 0, 0, 7]), (1, 1, 0));
+        assert_eq!(arrives(&[0, 0, 0, 9, 0, 0, 0, 8]), (1, 0, 1));
+        assert_eq!(arrives(&[0, 0, 0, 7]), (1, 0, 1));
     }
 
     #[test]

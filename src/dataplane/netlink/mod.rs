@@ -38,15 +38,18 @@ const HANDOVER: usize = 4096;
 pub struct KernelSettings {
     /// The table to read.
     pub table: u32,
-    /// The receive buffer of each socket in bytes.
-    pub receive_buffer: usize,
+    /// The receive buffer for results in bytes: room for those of a full window.
+    pub result_buffer: usize,
+    /// The receive buffer for notifications in bytes.
+    pub news_buffer: usize,
 }
 
 impl Default for KernelSettings {
     fn default() -> Self {
         Self {
             table: Ownership::MAIN_TABLE,
-            receive_buffer: 16 << 20,
+            result_buffer: 16 << 20,
+            news_buffer: 16 << 20,
         }
     }
 }
@@ -215,7 +218,7 @@ impl Task {
                 }
                 Received::Nothing => return,
                 Received::Overrun => self.out.push(KernelInput::Overrun),
-                Received::Failed(_) => {
+                Received::Failed => {
                     self.out.open = false;
                     return;
                 }
@@ -229,7 +232,7 @@ impl Task {
                 Received::Datagram => self.take_results(),
                 Received::Nothing => return,
                 Received::Overrun => self.lose_results(),
-                Received::Failed(_) => {
+                Received::Failed => {
                     self.out.open = false;
                     return;
                 }

@@ -35,13 +35,13 @@ pub(super) enum Received {
     Nothing,
     /// The buffer overran, messages were dropped.
     Overrun,
-    Failed(io::Error),
+    Failed,
 }
 
 impl Channel {
     /// For operations and dumps.
     pub(super) fn requests(settings: KernelSettings) -> io::Result<Self> {
-        let channel = Self::open(settings)?;
+        let channel = Self::open(settings.result_buffer)?;
         // An error without the request that caused it: the sequence number says enough.
         channel.socket.set_cap_ack(true)?;
         // Dumps filtered by the kernel; since Linux 4.20.
@@ -51,7 +51,7 @@ impl Channel {
 
     /// For notifications, without the echoes of the operations of `port`.
     pub(super) fn news(settings: KernelSettings, port: u32) -> io::Result<Self> {
-        let channel = Self::open(settings)?;
+        let channel = Self::open(settings.news_buffer)?;
         let program = filter(port, settings.table);
         SockRef::from(&channel.socket).attach_filter(&program)?;
         for group in [
@@ -66,13 +66,13 @@ impl Channel {
         Ok(channel)
     }
 
-    fn open(settings: KernelSettings) -> io::Result<Self> {
+    fn open(receive_buffer: usize) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         let port = socket.bind_auto()?.port_number();
         socket.set_non_blocking(true)?;
         // Above the administrator's limit, if we may; otherwise as much as there is.
-        if setsockopt(&socket, sockopt::RcvBufForce, &settings.receive_buffer).is_err() {
-            setsockopt(&socket, sockopt::RcvBuf, &settings.receive_buffer)?;
+        if setsockopt(&socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &receive_buffer)?;
         }
         Ok(Self {
             socket,
@@ -94,7 +94,7 @@ impl Channel {
                 Some(libc::EAGAIN) => Received::Nothing,
                 Some(libc::EINTR) => Received::Nothing,
                 Some(libc::ENOBUFS) => Received::Overrun,
-                Some(_) | None => Received::Failed(error),
+                Some(_) | None => Received::Failed,
             },
         }
     }

@@ -13,7 +13,11 @@ fuzz_target!(|block: &[u8]| {
         let _ = PathAttributes::decode_canonical(&stored).map(|again| again.as_path.len());
     }
     // With a prefix in the body, so that errors cost the route and not the session.
-    let raw = RawUpdate { withdrawn: &[], attributes: block, nlri: &[8, 10] };
+    let raw = RawUpdate {
+        withdrawn: &[],
+        attributes: block,
+        nlri: &[8, 10],
+    };
     for four_octet_as in [true, false] {
         for ebgp in [true, false] {
             let ctx = DecodeContext {

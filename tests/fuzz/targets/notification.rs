@@ -6,7 +6,9 @@ use dunlin::wire::notification::Notification;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
-    let Ok(notification) = Notification::decode(body) else { return };
+    let Ok(notification) = Notification::decode(body) else {
+        return;
+    };
     assert!(!notification.to_string().contains(char::is_control));
     let whole = notification.encode();
     assert!(whole.len() <= frame::MAX_LEN);

@@ -11,7 +11,10 @@ fuzz_target!(|body: &[u8]| {
         Err(error) => assert!(matches!(error.notification().code, 1 | 2)),
         Ok(open) => {
             let _ = (open.families(), open.fqdn(), open.graceful_restart());
-            let _ = (open.long_lived_graceful_restart(), open.add_path(AfiSafi::IPV4_UNICAST));
+            let _ = (
+                open.long_lived_graceful_restart(),
+                open.add_path(AfiSafi::IPV4_UNICAST),
+            );
             let whole = open.encode();
             let (_, again) = frame::messages(&whole).next().expect("one message");
             let again = Open::decode(again).expect("our own OPEN");

@@ -12,7 +12,9 @@ use dunlin::wire::update::{
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&choice, body)) = input.split_first() else { return };
+    let Some((&choice, body)) = input.split_first() else {
+        return;
+    };
     let bit = |n: u8| choice >> n & 1 == 1;
     // 0 is a four-octet eBGP session with both families, like most fixtures.
     let ctx = DecodeContext {
@@ -23,7 +25,9 @@ fuzz_target!(|input: &[u8]| {
         extended_next_hop: bit(6),
         permit_as_sets: bit(7),
     };
-    let Ok(raw) = RawUpdate::split(body) else { return };
+    let Ok(raw) = RawUpdate::split(body) else {
+        return;
+    };
     let scan = scan_attributes(raw.attributes);
     let update = match update::decode(raw, &ctx) {
         Ok(update) => update,
@@ -49,7 +53,9 @@ fuzz_target!(|input: &[u8]| {
 /// What came in the body goes out again as the same routes.
 fn resend(update: &update::Update<'_>, ctx: &DecodeContext) {
     let mut block = Vec::new();
-    update.attributes.encode(ctx.four_octet_as, true, &mut block);
+    update
+        .attributes
+        .encode(ctx.four_octet_as, true, &mut block);
     let params = Announce {
         family: Family::Ipv4,
         attributes: &block,
@@ -65,7 +71,10 @@ fn resend(update: &update::Update<'_>, ctx: &DecodeContext) {
     for (_, body) in frame::messages(&out) {
         let raw = RawUpdate::split(body).expect("our own UPDATE");
         let again = update::decode(raw, ctx).expect("our own UPDATE");
-        assert_eq!(again.attributes.as_path.to_string(), update.attributes.as_path.to_string());
+        assert_eq!(
+            again.attributes.as_path.to_string(),
+            update.attributes.as_path.to_string()
+        );
         routes.extend(again.announced.iter());
     }
     assert!(routes.iter().copied().eq(update.announced.iter()));

@@ -4,7 +4,7 @@
 //! left), CPU time half a second longer. Peak memory is read after the load.
 
 use super::{Bound, Figures, Plan, megabytes};
-use crate::daemon::{Job, Peer, Running};
+use crate::daemon::{Job, Kind, LOCAL_AS, Peer, Running};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::netns::{DAEMON, Pair, peer_address};
@@ -33,6 +33,7 @@ pub(super) fn run(plan: &Plan) -> Result<Figures> {
     let table = Table::new(plan.sizes.prefixes, 1, FEEDER_AS, peer_address(FEEDER));
     let updates = table.updates;
     let mut progress = Progress::new(&table.prefixes);
+    progress.mark(&table.announce);
     let (announce, withdraw) = (Arc::new(table.announce), Arc::new(table.withdraw));
     let count = table.prefixes.len();
 
@@ -96,6 +97,12 @@ pub(super) fn run(plan: &Plan) -> Result<Figures> {
             "the monitor got {strangers} prefixes that nobody announced"
         )));
     }
+    // The relay has no AS of its own to put in front of a path.
+    if progress.wrong > 0 && plan.kind != Kind::Mirror {
+        let (wrong, all) = (progress.wrong, progress.wrong + progress.right);
+        let what = format!("{wrong} of {all} prefixes looked at came with other path attributes");
+        return Err(Error::Daemon(what));
+    }
     Ok(figures)
 }
 
@@ -140,7 +147,7 @@ impl Watch {
             Event::Established => {}
             Event::Message(frame) if index == MONITOR && frame.kind == wire::UPDATE => {
                 self.messages += 1;
-                if wire::prefixes(frame.body, |up, a, l| progress.see(up, a, l)).is_err() {
+                if progress.update(frame.body, LOCAL_AS).is_err() {
                     self.failed = Some("the monitor got a malformed UPDATE".to_owned());
                 }
             }

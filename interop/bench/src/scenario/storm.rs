@@ -26,24 +26,8 @@ pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
     pair.enter_generator()?;
     let sizes = &plan.sizes;
     let configs: Vec<PeerConfig> = (0..sizes.peers).map(|i| peer(plan, i, passive)).collect();
-    let job = Job {
-        peers: configs
-            .iter()
-            .map(|config| Peer {
-                address: config.id,
-                asn: config.asn,
-            })
-            .collect(),
-        hold_time: sizes.hold_time,
-        passive,
-    };
-    let mut watch = Watch {
-        blocks: Blocks::new(&configs, sizes.routes),
-        peers: configs.clone(),
-        fresh: Vec::new(),
-        flapped: HashSet::new(),
-        reasons: BTreeMap::new(),
-    };
+    let job = job(plan, &configs, passive);
+    let mut watch = Watch::new(&configs, sizes.routes);
     let mut fleet = Fleet::new(configs, Instant::now())?;
     if !passive {
         fleet.listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 179))?;
@@ -96,6 +80,18 @@ pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
     Ok(figures)
 }
 
+fn job(plan: &Plan, configs: &[PeerConfig], passive: bool) -> Job {
+    let peer = |config: &PeerConfig| Peer {
+        address: config.id,
+        asn: config.asn,
+    };
+    Job {
+        peers: configs.iter().map(peer).collect(),
+        hold_time: plan.sizes.hold_time,
+        passive,
+    }
+}
+
 fn peer(plan: &Plan, index: usize, passive: bool) -> PeerConfig {
     let address = peer_address(index);
     // Spread deterministically over 5 to 7 s, so that retries are no second burst.
@@ -136,6 +132,16 @@ struct Watch {
 }
 
 impl Watch {
+    fn new(peers: &[PeerConfig], routes: usize) -> Self {
+        Self {
+            peers: peers.to_vec(),
+            blocks: Blocks::new(peers, routes),
+            fresh: Vec::new(),
+            flapped: HashSet::new(),
+            reasons: BTreeMap::new(),
+        }
+    }
+
     fn note(&mut self, index: usize, event: Event<'_>) {
         match event {
             Event::Established => self.fresh.push(index),

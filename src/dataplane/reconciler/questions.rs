@@ -1,0 +1,96 @@
+//! What operators ask the reconciler: states and counts, nothing that changes anything.
+
+use std::sync::Arc;
+
+use super::super::report::{Counts, RouteState};
+use super::super::route::Shape;
+use super::table::Entry;
+use super::trouble::Mood;
+use super::{Reconciler, desired};
+use crate::net::Prefix;
+
+impl Reconciler {
+    /// How a wanted or seen prefix does; none if it is neither.
+    pub fn state(&self, prefix: Prefix) -> Option<RouteState> {
+        let entry = self.table.get(prefix)?;
+        Some(self.state_of(prefix, entry))
+    }
+
+    /// What the kernel has of ours for a prefix.
+    pub fn seen(&self, prefix: Prefix) -> Option<&Arc<Shape>> {
+        self.shapes.get(self.table.get(prefix)?.seen.shape()?)
+    }
+
+    /// What the kernel should have for a prefix now.
+    pub fn target(&self, prefix: Prefix) -> Option<&Arc<Shape>> {
+        self.shapes
+            .get(desired(&self.targets, &self.table.get(prefix)?)?)
+    }
+
+    /// How many prefixes are in which state: one pass over the table.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            outstanding: self.outstanding.len(),
+            ..Counts::default()
+        };
+        for (prefix, entry) in self.table.iter() {
+            counts.wanted += usize::from(entry.want().is_some());
+            counts.in_kernel += usize::from(entry.seen.shape().is_some());
+            match self.state_of(prefix, entry) {
+                RouteState::Installed => counts.installed += 1,
+                RouteState::Pending => counts.pending += 1,
+                RouteState::Unresolved => counts.unresolved += 1,
+                RouteState::Stale => counts.stale += 1,
+                RouteState::Conflict { .. } => counts.conflicts += 1,
+                RouteState::Refused { .. } => counts.refused += 1,
+                RouteState::Fought { .. } => counts.fought += 1,
+            }
+        }
+        counts
+    }
+
+    /// All prefixes with an entry, in no order.
+    pub(in crate::dataplane) fn prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.table.iter().map(|(prefix, _)| prefix)
+    }
+
+    /// The prefixes that do not do well, in order.
+    pub fn troubled(&self) -> impl Iterator<Item = (Prefix, RouteState)> + '_ {
+        self.troubles
+            .iter()
+            .filter(|(_, trouble)| trouble.mood != Mood::Watched)
+            .filter_map(|(prefix, _)| Some((prefix, self.state(prefix)?)))
+    }
+
+    fn state_of(&self, prefix: Prefix, entry: Entry) -> RouteState {
+        let desired = desired(&self.targets, &entry);
+        if let Some(shape) = desired
+            && entry.seen == shape.into()
+        {
+            return RouteState::Installed;
+        }
+        if let Some(trouble) = self.troubles.get(prefix) {
+            match trouble.mood {
+                Mood::Watched => {}
+                Mood::Refused(errno) => {
+                    return RouteState::Refused {
+                        errno,
+                        retry_at: trouble.due,
+                    };
+                }
+                Mood::Conflict(protocol) => return RouteState::Conflict { protocol },
+                Mood::Fought => {
+                    return RouteState::Fought {
+                        strikes: trouble.strikes,
+                        retry_at: trouble.due,
+                    };
+                }
+            }
+        }
+        match (entry.want(), desired, entry.seen) {
+            (Some(_), None, _) => RouteState::Unresolved,
+            (None, _, _) if !self.sync.converged => RouteState::Stale,
+            (_, _, _) => RouteState::Pending,
+        }
+    }
+}

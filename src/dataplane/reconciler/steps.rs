@@ -1,0 +1,372 @@
+//! What happens to single prefixes: the decision, the news, the results.
+
+use std::sync::Arc;
+
+use super::super::input::{Action, Op, OpId};
+use super::super::ownership::Ownership;
+use super::super::report::Report;
+use super::super::resolve::KernelView;
+use super::super::route::{Errno, KernelRoute, RouteKind, Shape};
+use super::table::{BUSY, CROSSED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, USURPED};
+use super::{Pending, Reconciler, desired, differs};
+use crate::net::{Family, Prefix};
+use crate::time::Duration;
+
+/// So many reports wait to be read; more are counted only.
+const MAX_REPORTS: usize = 1024;
+/// After the kernel said that we lack the right, everything rests for so long.
+const DENIED_PAUSE: Duration = Duration::from_secs(10);
+/// After the kernel ran out of memory or buffers.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+enum Decision {
+    Nothing,
+    Settled,
+    Conflict,
+    NeedsDump,
+    Write { shape: ShapeId, add: bool },
+    Delete,
+}
+
+impl Reconciler {
+    pub(super) fn step(&mut self, view: &KernelView, prefix: Prefix) -> Option<Op> {
+        let entry = self.table.get_mut(prefix)?;
+        entry.clear(QUEUED);
+        let entry = *entry;
+        match self.decide(view, prefix, entry) {
+            Decision::Nothing => {
+                self.table.tidy(prefix);
+                None
+            }
+            Decision::Settled => {
+                if self.troubles.settled(self.now, prefix) {
+                    self.report(Report::Recovered { prefix });
+                }
+                self.table.tidy(prefix);
+                None
+            }
+            Decision::Conflict => {
+                let protocol = view.foreign_protocol(prefix).unwrap_or(0);
+                if self.troubles.conflict(self.now, prefix, protocol) {
+                    self.report(Report::Conflict { prefix, protocol });
+                }
+                None
+            }
+            Decision::NeedsDump => {
+                self.sync.request(self.now);
+                None
+            }
+            Decision::Write { shape, add } => {
+                let route = self.route(prefix, Arc::clone(self.shapes.get(shape)?));
+                let action = if add {
+                    Action::Add(route)
+                } else {
+                    Action::Replace(route)
+                };
+                self.table.entry(prefix).set(BUSY);
+                Some(self.op(Pending::Write { prefix, shape, add }, action))
+            }
+            Decision::Delete => {
+                // Whatever shape it has: the key and our protocol number say enough.
+                let any = Shape {
+                    kind: RouteKind::Other(0),
+                    ..Shape::blackhole()
+                };
+                let route = self.route(prefix, Arc::new(any));
+                self.table.entry(prefix).set(BUSY);
+                Some(self.op(Pending::Delete { prefix }, Action::Delete(route)))
+            }
+        }
+    }
+
+    fn decide(&self, view: &KernelView, prefix: Prefix, entry: Entry) -> Decision {
+        if entry.is(BUSY) || self.troubles.holds(prefix) {
+            return Decision::Nothing;
+        }
+        let Some(shape) = desired(&self.targets, &entry) else {
+            return match entry.seen {
+                Seen::NOTHING => Decision::Settled,
+                _ if self.sync.converged => Decision::Delete,
+                _ => Decision::Nothing,
+            };
+        };
+        let foreign = view.foreign_at_our_key(prefix);
+        let usurped = entry.is(USURPED);
+        match (entry.seen, foreign && !usurped) {
+            (seen, _) if seen == shape.into() => Decision::Settled,
+            (Seen::NOTHING, true) => Decision::Conflict,
+            (Seen::NOTHING, false) => Decision::Write {
+                shape,
+                add: !usurped,
+            },
+            // Whose route stands there? A replacement may hit the foreign one.
+            (Seen::UNSURE, true) => Decision::NeedsDump,
+            // Ours and theirs stand beside each other, and a replacement takes the first.
+            (_, true) => Decision::Delete,
+            (_, false) => Decision::Write { shape, add: false },
+        }
+    }
+
+    /// Somebody else wrote or removed a route of ours. The news may be older than our own last
+    /// write, so it is no proof of what stands there now: whatever is wanted is written again.
+    pub(super) fn meddled(&mut self, prefix: Prefix, usurped: bool) {
+        let dumping = self.sync.is_running();
+        let entry = self.table.entry(prefix);
+        if entry.is(BUSY) {
+            entry.set(CROSSED);
+        } else {
+            entry.seen = Seen::UNSURE;
+        }
+        if dumping {
+            entry.set(OVERTAKEN);
+        }
+        if entry.want().is_some() {
+            if usurped {
+                entry.set(USURPED);
+            } else {
+                entry.clear(USURPED);
+            }
+            if !entry.is(BUSY) {
+                self.strike(prefix);
+            }
+        }
+        self.enqueue(prefix);
+    }
+
+    pub(super) fn own_changed(&mut self, route: &KernelRoute, replaced: bool) {
+        let seen = self
+            .table
+            .get(route.prefix)
+            .map_or(Seen::NOTHING, |entry| entry.seen);
+        if seen.shape().is_some() && !replaced && route.prefix.family() == Family::Ipv4 {
+            // Perhaps a second one at the same key: only the kernel can tell.
+            self.sync.request(self.now);
+        }
+        self.meddled(route.prefix, false);
+    }
+
+    pub(super) fn own_gone(&mut self, prefix: Prefix) {
+        if self
+            .table
+            .get(prefix)
+            .is_some_and(|entry| entry.seen != Seen::NOTHING || entry.is(BUSY))
+        {
+            self.meddled(prefix, false);
+        }
+    }
+
+    pub(super) fn foreign_came(&mut self, prefix: Prefix, replaced: bool) {
+        let Some(entry) = self.table.get_mut(prefix) else {
+            return;
+        };
+        let ours_stood = entry.seen != Seen::NOTHING;
+        if replaced && ours_stood {
+            self.meddled(prefix, true);
+            return;
+        }
+        if entry.is(BUSY) {
+            entry.set(CROSSED);
+        }
+        self.enqueue(prefix);
+    }
+
+    pub(super) fn foreign_went(&mut self, prefix: Prefix) {
+        let Some(entry) = self.table.get_mut(prefix) else {
+            return;
+        };
+        if entry.is(BUSY) {
+            entry.set(CROSSED);
+        }
+        entry.clear(USURPED);
+        self.enqueue(prefix);
+    }
+
+    pub(super) fn written(&mut self, prefix: Prefix, shape: ShapeId) -> Option<Prefix> {
+        let entry = self.table.entry(prefix);
+        let usurped = entry.is(USURPED) && !entry.is(CROSSED);
+        self.settle(prefix, shape.into());
+        self.sync.granted();
+        usurped.then_some(prefix)
+    }
+
+    pub(super) fn deleted(&mut self, prefix: Prefix, result: Result<(), Errno>) {
+        match result {
+            Ok(()) | Err(Errno::ESRCH | Errno::ENOENT | Errno::ENODEV) => {
+                self.settle(prefix, Seen::NOTHING);
+            }
+            Err(errno) => self.refused(prefix, false, errno),
+        }
+    }
+
+    /// An operation is over and the kernel has `seen`, unless somebody else came across.
+    pub(super) fn settle(&mut self, prefix: Prefix, seen: Seen) {
+        let entry = self.table.entry(prefix);
+        entry.clear(BUSY);
+        entry.seen = if entry.is(CROSSED) {
+            Seen::UNSURE
+        } else {
+            seen
+        };
+        if !entry.is(CROSSED) {
+            entry.clear(USURPED);
+        }
+        entry.clear(CROSSED);
+        self.enqueue(prefix);
+    }
+
+    pub(super) fn refused(&mut self, prefix: Prefix, add: bool, errno: Errno) {
+        let entry = self.table.entry(prefix);
+        let crossed = entry.is(CROSSED);
+        entry.clear(BUSY);
+        entry.clear(CROSSED);
+        // A refused addition leaves nothing, and one whose result was lost is found by the dump
+        // below: to be unsure here would be to replace whatever stands there by then. Of a replaced
+        // IPv6 multipath route the first hops may be in when a later one is refused.
+        if !add && (crossed || prefix.family() == Family::Ipv6 || errno == Errno::ENOBUFS) {
+            entry.seen = Seen::UNSURE;
+        }
+        match errno {
+            Errno::EPERM | Errno::EACCES => {
+                if self.sync.denied(self.now + DENIED_PAUSE) {
+                    self.report(Report::Denied);
+                }
+            }
+            // ENOMEM, EAGAIN and EINTR beside it: nothing is wrong with this route.
+            Errno::ENOBUFS | Errno(12 | 11 | 4) => {
+                self.sync.pause(self.now + EXHAUSTED_PAUSE);
+                if errno == Errno::ENOBUFS {
+                    // Results were lost, and writing all again would lose them again.
+                    self.sync.request(self.now);
+                }
+            }
+            _ => {
+                if add && errno == Errno::EEXIST {
+                    // Somebody's, and nobody told us: read whose.
+                    self.sync.request(self.now);
+                }
+                if self.troubles.refused(self.now, prefix, errno) {
+                    self.report(Report::Refused { prefix, errno });
+                }
+            }
+        }
+        self.enqueue(prefix);
+    }
+
+    pub(super) fn strike(&mut self, prefix: Prefix) {
+        let report = match self.troubles.strike(self.now, prefix) {
+            Some((strikes, pause)) => Report::Fought {
+                prefix,
+                strikes,
+                pause,
+            },
+            None => Report::Repairing { prefix },
+        };
+        self.report(report);
+    }
+
+    pub(super) fn enqueue(&mut self, prefix: Prefix) {
+        // The end of the first dump looks at every entry anyway.
+        if !self.sync.synced {
+            return;
+        }
+        if let Some(entry) = self.table.get_mut(prefix)
+            && !entry.is(QUEUED)
+        {
+            entry.set(QUEUED);
+            self.queue.push_back(prefix);
+        }
+    }
+
+    pub(super) fn enqueue_differing(&mut self) {
+        if !self.sync.synced {
+            return;
+        }
+        let Self {
+            table,
+            queue,
+            targets,
+            ..
+        } = self;
+        table.sweep(|prefix, entry| {
+            if differs(targets, entry) && !entry.is(QUEUED) {
+                entry.set(QUEUED);
+                queue.push_back(prefix);
+            }
+        });
+    }
+
+    pub(super) fn requeue_moved(&mut self) {
+        if !core::mem::take(&mut self.any_target_moved) {
+            return;
+        }
+        let Self {
+            table,
+            queue,
+            targets,
+            troubles,
+            ..
+        } = self;
+        table.sweep(|prefix, entry| {
+            let target = entry.want().and_then(|path| targets.get(path.0 as usize));
+            if target.is_some_and(|target| target.moved) {
+                troubles.relent(prefix);
+                if !entry.is(QUEUED) {
+                    entry.set(QUEUED);
+                    queue.push_back(prefix);
+                }
+            }
+        });
+        for target in targets {
+            target.moved = false;
+        }
+    }
+
+    pub(super) fn collect_shapes(&mut self) {
+        if !self.shapes.want_collection() {
+            return;
+        }
+        let seen = self
+            .table
+            .iter()
+            .filter_map(|(_, entry)| entry.seen.shape());
+        let wanted = self.targets.iter().filter_map(|target| target.shape);
+        let written = self
+            .outstanding
+            .values()
+            .filter_map(|pending| match pending {
+                Pending::Write { shape, .. } => Some(*shape),
+                Pending::Delete { .. } | Pending::Stray | Pending::Dump => None,
+            });
+        self.shapes.keep(seen.chain(wanted).chain(written));
+    }
+
+    pub(super) fn route(&self, prefix: Prefix, shape: Arc<Shape>) -> KernelRoute {
+        let Ownership {
+            table, protocol, ..
+        } = self.rule;
+        KernelRoute {
+            prefix,
+            table,
+            metric: self.rule.metric(prefix.family()),
+            protocol,
+            shape,
+        }
+    }
+
+    pub(super) fn op(&mut self, pending: Pending, action: Action) -> Op {
+        let id = OpId(self.next_id);
+        self.next_id += 1;
+        self.outstanding.insert(id, pending);
+        Op { id, action }
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        if self.reports.len() < MAX_REPORTS {
+            self.reports.push_back(report);
+        } else if let Some(Report::More { count }) = self.reports.back_mut() {
+            *count += 1;
+        } else {
+            self.reports.push_back(Report::More { count: 1 });
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! The reconciler against a fake kernel.

@@ -1,0 +1,475 @@
+//! The dataplane against a fake kernel that fails, forgets to tell, and has other users.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::net::Prefix;
+use crate::time::{Duration, Instant};
+
+const WINDOW: usize = 4;
+
+/// One route a key, links, and two streams of messages that overtake each other.
+#[derive(Default)]
+struct FakeKernel {
+    links: BTreeMap<u32, Link>,
+    routes: BTreeMap<(Prefix, u32), KernelRoute>,
+    asked: VecDeque<Op>,
+    results: VecDeque<KernelInput>,
+    news: VecDeque<KernelInput>,
+    fail: VecDeque<Errno>,
+    /// Prefixes at which a route of ours stood once: a foreign one there came after us.
+    once_ours: BTreeSet<Prefix>,
+    writes: usize,
+}
+
+impl FakeKernel {
+    fn tell(&mut self, change: Change) {
+        self.news.push_back(KernelInput::Changed(change));
+    }
+
+    fn link_up(&mut self, index: u32, name: &str, subnet: &str) {
+        let link = Link {
+            index,
+            name: name.into(),
+            up: true,
+            lower_up: true,
+        };
+        self.links.insert(index, link.clone());
+        self.tell(Change::Link(link));
+        let hop = Hop {
+            via: None,
+            interface: Some(index),
+            onlink: false,
+            weight: 1,
+        };
+        let route = route(subnet.parse().unwrap(), 2, Shape::unicast([hop]));
+        self.routes
+            .insert((route.prefix, route.metric), route.clone());
+        self.tell(Change::Route {
+            route,
+            replaced: false,
+        });
+    }
+
+    /// Routes over the link vanish; the kernel speaks only of the link.
+    fn link_down(&mut self, index: u32, gone: bool) {
+        let Some(mut link) = self.links.remove(&index) else {
+            return;
+        };
+        let dead = |route: &KernelRoute| {
+            let up = |hop: &Hop| {
+                hop.interface != Some(index)
+                    && hop
+                        .interface
+                        .is_some_and(|i| self.links.get(&i).is_some_and(|l| l.up))
+            };
+            !route.shape.hops.is_empty() && !route.shape.hops.iter().any(up)
+        };
+        self.routes.retain(|_, route| !dead(route));
+        if gone {
+            self.tell(Change::LinkGone { index });
+        } else {
+            link.up = false;
+            self.links.insert(index, link.clone());
+            self.tell(Change::Link(link));
+        }
+    }
+
+    fn run_one(&mut self) {
+        let Some(Op { id, action }) = self.asked.pop_front() else {
+            return;
+        };
+        let result = match self.fail.pop_front() {
+            Some(errno) => Err(errno),
+            None => self.run(action),
+        };
+        self.results.push_back(KernelInput::Done { id, result });
+    }
+
+    fn run(&mut self, action: Action) -> Result<(), Errno> {
+        match action {
+            Action::Dump => {
+                let links = self.links.values().cloned().map(Change::Link);
+                let routes = self.routes.values().cloned();
+                let routes = routes.map(|route| Change::Route {
+                    route,
+                    replaced: false,
+                });
+                self.results
+                    .extend(links.chain(routes).map(KernelInput::Dumped));
+                return Ok(());
+            }
+            Action::Add(route) => {
+                if self.routes.contains_key(&(route.prefix, route.metric)) {
+                    return Err(Errno::EEXIST);
+                }
+                self.write(route)?;
+            }
+            Action::Replace(route) => {
+                let stands = self.routes.get(&(route.prefix, route.metric));
+                let foreign = stands.is_some_and(|stands| stands.protocol != 179);
+                assert!(
+                    !foreign || self.once_ours.contains(&route.prefix),
+                    "foreign: {route}"
+                );
+                self.write(route)?;
+            }
+            Action::Delete(route) => {
+                let key = (route.prefix, route.metric);
+                if self
+                    .routes
+                    .get(&key)
+                    .is_none_or(|stands| stands.protocol != route.protocol)
+                {
+                    return Err(Errno::ESRCH);
+                }
+                self.routes.remove(&key);
+            }
+        }
+        self.writes += 1;
+        Ok(())
+    }
+
+    fn write(&mut self, route: KernelRoute) -> Result<(), Errno> {
+        let up = |hop: &Hop| {
+            hop.interface
+                .is_some_and(|i| self.links.get(&i).is_some_and(|l| l.up))
+        };
+        if !route.shape.hops.iter().all(up) {
+            return Err(Errno::ENETUNREACH);
+        }
+        self.once_ours.insert(route.prefix);
+        self.routes.insert((route.prefix, route.metric), route);
+        Ok(())
+    }
+
+    fn foreign_write(&mut self, route: KernelRoute, replace: bool) {
+        let key = (route.prefix, route.metric);
+        let replaced = self.routes.contains_key(&key);
+        if replaced && !replace {
+            return;
+        }
+        self.routes.insert(key, route.clone());
+        self.tell(Change::Route { route, replaced });
+    }
+
+    fn foreign_delete(&mut self, key: (Prefix, u32)) {
+        if let Some(route) = self.routes.remove(&key) {
+            self.tell(Change::RouteGone(route));
+        }
+    }
+}
+
+fn route(prefix: Prefix, protocol: u8, shape: Shape) -> KernelRoute {
+    let metric = Ownership::default().metric(prefix.family());
+    KernelRoute {
+        prefix,
+        table: 254,
+        metric,
+        protocol,
+        shape: Arc::new(shape),
+    }
+}
+
+struct World {
+    now: Instant,
+    plane: Dataplane,
+    kernel: FakeKernel,
+    wanted: BTreeMap<Prefix, Forwarding>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut kernel = FakeKernel::default();
+        kernel.link_up(2, "eth0", "10.9.0.0/24");
+        kernel.link_up(3, "eth1", "10.8.0.0/24");
+        let settings = Settings {
+            window: WINDOW,
+            ..Settings::default()
+        };
+        let plane = Dataplane::new(settings);
+        Self {
+            now: Instant::from_secs(1),
+            plane,
+            kernel,
+            wanted: BTreeMap::new(),
+        }
+    }
+
+    fn ask(&mut self) {
+        let ops = self.plane.poll_ops(3);
+        self.kernel.asked.extend(ops);
+        let results = self.kernel.results.iter();
+        let done = results
+            .filter(|input| matches!(input, KernelInput::Done { .. }))
+            .count();
+        assert!(self.kernel.asked.len() + done <= WINDOW);
+    }
+
+    fn deliver(&mut self, news: bool) -> bool {
+        let Self { kernel, .. } = self;
+        let input = if news {
+            kernel.news.pop_front()
+        } else {
+            kernel.results.pop_front()
+        };
+        let Some(input) = input else { return false };
+        self.plane.handle(self.now, input);
+        true
+    }
+
+    fn act(&mut self, action: &Act) {
+        match action {
+            Act::Want(n, path) => {
+                self.wanted.insert(block(*n), path.clone());
+                self.plane.want(block(*n), path.clone());
+            }
+            Act::Unwant(n) => {
+                self.wanted.remove(&block(*n));
+                self.plane.unwant(block(*n));
+            }
+            Act::Foreign(n, replace) => {
+                self.kernel
+                    .foreign_write(route(block(*n), 4, Shape::blackhole()), *replace);
+            }
+            Act::Delete(n) => {
+                let route = route(block(*n), 4, Shape::blackhole());
+                self.kernel.foreign_delete((route.prefix, route.metric));
+            }
+            Act::Mimic(n) => {
+                self.kernel.once_ours.insert(block(*n));
+                self.kernel
+                    .foreign_write(route(block(*n), 179, Shape::blackhole()), true);
+            }
+            Act::LinkDown(index, gone) => self.kernel.link_down(*index, *gone),
+            Act::LinksUp => {
+                self.kernel.link_up(2, "eth0", "10.9.0.0/24");
+                self.kernel.link_up(3, "eth1", "10.8.0.0/24");
+            }
+            Act::Fail(errno) => self.kernel.fail.push_back(*errno),
+            Act::Lose => {
+                self.kernel.news.clear();
+                self.kernel.news.push_back(KernelInput::Overrun);
+            }
+            Act::Converged => self.plane.converged(),
+            Act::Ask => self.ask(),
+            Act::Run => self.kernel.run_one(),
+            Act::News => drop(self.deliver(true)),
+            Act::Results => drop(self.deliver(false)),
+            Act::Pass(millis) => {
+                self.now = self.now + Duration::from_millis(*millis);
+                self.plane.handle_timeout(self.now);
+            }
+        }
+    }
+
+    /// Faults are over: everything is delivered and time passes until nothing happens any more.
+    fn settle(&mut self) {
+        self.kernel.fail.clear();
+        self.plane.converged();
+        for _ in 0..20_000 {
+            self.ask();
+            self.kernel.run_one();
+            if self.deliver(true) | self.deliver(false) || !self.kernel.asked.is_empty() {
+                continue;
+            }
+            let Some(due) = self.plane.next_timeout() else {
+                if self.plane.is_idle() {
+                    return;
+                }
+                continue;
+            };
+            self.now = self.now.max(due);
+            self.plane.handle_timeout(self.now);
+        }
+        panic!("it never comes to rest: {:?}", self.plane.counts());
+    }
+
+    fn check(&self) {
+        for (key, stands) in &self.kernel.routes {
+            if stands.protocol == 179 {
+                assert!(self.wanted.contains_key(&key.0), "left over: {stands}");
+            }
+        }
+        for prefix in self.wanted.keys() {
+            let metric = Ownership::default().metric(prefix.family());
+            let stands = self.kernel.routes.get(&(*prefix, metric));
+            let state = self.plane.state(*prefix);
+            match stands.filter(|stands| stands.protocol != 179) {
+                Some(foreign) => {
+                    let conflict = state == Some(RouteState::Conflict { protocol: 4 });
+                    let unresolved = state == Some(RouteState::Unresolved);
+                    assert!(conflict || unresolved, "{foreign}: {state:?}");
+                }
+                None => assert_eq!(
+                    stands.map(|s| &s.shape),
+                    self.plane.target(*prefix),
+                    "{prefix}"
+                ),
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Want(u8, Forwarding),
+    Unwant(u8),
+    Foreign(u8, bool),
+    Delete(u8),
+    Mimic(u8),
+    LinkDown(u32, bool),
+    LinksUp,
+    Fail(Errno),
+    Lose,
+    Converged,
+    Ask,
+    Run,
+    News,
+    Results,
+    Pass(u64),
+}
+
+fn block(n: u8) -> Prefix {
+    if n.is_multiple_of(2) {
+        Prefix::new(IpAddr::from([10, 244, n, 0]), 24)
+    } else {
+        Prefix::new(
+            IpAddr::from([0xFD00, 0x244, u16::from(n), 0, 0, 0, 0, 0]),
+            64,
+        )
+    }
+}
+
+fn via(addresses: &[&str]) -> Forwarding {
+    let hop = |text: &&str| NextHop::routed(text.parse::<IpAddr>().unwrap());
+    Forwarding::Via(addresses.iter().map(hop).collect())
+}
+
+fn acts() -> impl Strategy<Value = Act> {
+    let n = 0..4_u8;
+    let path = prop_oneof![
+        Just(Forwarding::Blackhole),
+        Just(via(&["10.9.0.2"])),
+        Just(via(&["10.9.0.3", "10.8.0.3"])),
+        Just(via(&["10.7.0.1"])),
+    ];
+    let errno = prop_oneof![
+        Just(Errno::ENOBUFS),
+        Just(Errno::EPERM),
+        Just(Errno::EINVAL),
+        Just(Errno::ENETUNREACH),
+    ];
+    prop_oneof![
+        4 => (n.clone(), path).prop_map(|(n, path)| Act::Want(n, path)),
+        1 => n.clone().prop_map(Act::Unwant),
+        1 => (n.clone(), any::<bool>()).prop_map(|(n, replace)| Act::Foreign(n, replace)),
+        1 => n.clone().prop_map(Act::Delete),
+        1 => n.prop_map(Act::Mimic),
+        1 => (2..4_u32, any::<bool>()).prop_map(|(index, gone)| Act::LinkDown(index, gone)),
+        1 => Just(Act::LinksUp),
+        1 => errno.prop_map(Act::Fail),
+        1 => Just(Act::Lose),
+        1 => Just(Act::Converged),
+        6 => Just(Act::Ask),
+        6 => Just(Act::Run),
+        4 => Just(Act::News),
+        8 => Just(Act::Results),
+        2 => (0..2000_u64).prop_map(Act::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn once_faults_stop_the_kernel_has_what_is_wanted(acts in prop::collection::vec(acts(), 1..120)) {
+        let mut world = World::new();
+        for act in &acts {
+            world.act(act);
+        }
+        world.settle();
+        world.check();
+    }
+}
+
+#[test]
+fn nothing_is_deleted_before_all_wishes_are_known() {
+    let mut world = World::new();
+    let old = route(block(0), 179, Shape::blackhole());
+    world.kernel.routes.insert((old.prefix, old.metric), old);
+    world.plane.want(block(2), via(&["10.9.0.2"]));
+    world.wanted.insert(block(2), via(&["10.9.0.2"]));
+    for _ in 0..50 {
+        world.ask();
+        world.kernel.run_one();
+        while world.deliver(true) | world.deliver(false) {}
+    }
+    assert_eq!(world.kernel.writes, 1, "the new one only");
+    assert_eq!(world.plane.state(block(0)), Some(RouteState::Stale));
+    world.settle();
+    world.check();
+    assert_eq!(world.plane.state(block(0)), None);
+}
+
+#[test]
+fn a_fight_is_fought_at_a_decent_pace() {
+    let mut world = World::new();
+    world.act(&Act::Want(0, Forwarding::Blackhole));
+    world.settle();
+    let end = world.now + Duration::from_secs(120);
+    let before = world.kernel.writes;
+    while world.now < end {
+        world.act(&Act::Delete(0));
+        while world.deliver(true) {}
+        world.ask();
+        world.kernel.run_one();
+        while world.deliver(false) {}
+        world.act(&Act::Pass(100));
+    }
+    let repairs = world.kernel.writes - before;
+    assert!(
+        (5..20).contains(&repairs),
+        "{repairs} repairs in two minutes"
+    );
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn without_the_right_one_report_is_made_and_everything_waits() {
+    let mut world = World::new();
+    for n in 0..4 {
+        world.act(&Act::Want(n, Forwarding::Blackhole));
+    }
+    for _ in 0..4 {
+        world.ask();
+        world.kernel.run_one();
+        while world.deliver(false) {}
+    }
+    let mut denied = World::new();
+    denied.ask();
+    denied.kernel.run_one();
+    while denied.deliver(false) {}
+    for n in 0..4 {
+        denied.act(&Act::Want(n, Forwarding::Blackhole));
+        denied.act(&Act::Fail(Errno::EPERM));
+    }
+    for _ in 0..10 {
+        denied.ask();
+        denied.kernel.run_one();
+        while denied.deliver(false) {}
+    }
+    let reports = core::iter::from_fn(|| denied.plane.poll_report());
+    assert_eq!(
+        reports.filter(|report| *report == Report::Denied).count(),
+        1
+    );
+    assert!(denied.plane.next_timeout() > Some(denied.now));
+    denied.settle();
+    denied.check();
+}
