@@ -154,11 +154,19 @@ impl Speaker {
             return said;
         };
         peer.planned = planned;
+        let key = peer.context_key(index);
+        if let Some(up) = &mut peer.established {
+            up.context_key = key;
+        }
         self.with_session(now, index, |session, now, _ids, out| {
             let _whether_it_bounced = session.reconfigure(now, config, out);
         });
         if fields.iter().any(|field| is_import(*field)) {
             self.judge_again(index);
+        }
+        if fields.contains(&PeerField::EnforceFirstAs) {
+            // What was treated as withdrawn is nowhere: only the peer still has it.
+            self.ask_for_routes(index);
         }
         if fields.iter().any(|field| is_export(*field)) {
             self.change_export(index);
@@ -183,7 +191,7 @@ fn surroundings(plan: &Plan) -> Surroundings {
 const fn is_import(field: PeerField) -> bool {
     matches!(
         field,
-        PeerField::Import | PeerField::PolicyFacts | PeerField::Kind
+        PeerField::Import | PeerField::EnforceFirstAs | PeerField::PolicyFacts | PeerField::Kind
     )
 }
 
