@@ -94,6 +94,19 @@ impl PeerEntry {
         self.planned.remote_asn != self.planned.local_asn
     }
 
+    /// Whether a path that begins with `first` may come from this peer (RFC 4271 §6.3).
+    pub(super) fn takes_first_as(&self, first: Option<Asn>) -> bool {
+        !self.is_ebgp()
+            || !self.planned.policy.enforce_first_as
+            || first == Some(self.planned.remote_asn)
+    }
+
+    /// The cache of parsed blocks is asked before the first AS is looked at: what went in unchecked
+    /// must not be found once the check is on.
+    pub(super) fn context_key(&self, index: PeerIndex) -> u64 {
+        u64::from(index.0) | u64::from(self.planned.policy.enforce_first_as) << 32
+    }
+
     pub(super) fn class(&self) -> PeerClass {
         match self.planned.kind {
             topology::PeerKind::Mesh => PeerClass::Mesh,
@@ -237,26 +250,36 @@ impl Speaker {
             name: name.to_owned(),
         };
         let established = self.peer(index).and_then(|peer| peer.established.as_ref());
-        let established = established.ok_or_else(not_established)?;
-        let (connection, negotiated) =
-            (established.connection, Arc::clone(&established.negotiated));
+        let negotiated = Arc::clone(&established.ok_or_else(not_established)?.negotiated);
+        self.ask_for_routes(index);
         for family in Family::ALL {
-            if !negotiated.families[family.index()] {
-                continue;
+            if negotiated.families[family.index()] {
+                self.rib.refresh(index, family, negotiated.enhanced_refresh);
             }
-            if negotiated.route_refresh {
-                let request = RouteRefresh {
-                    family: family.afi_safi(),
-                    subtype: RouteRefresh::REQUEST,
-                };
-                self.send_session(index, connection, request.encode().into());
-                if let Some(peer) = self.peer_mut(index) {
-                    peer.session.count_sent(MessageKind::RouteRefresh, 1);
-                }
-            }
-            self.rib.refresh(index, family, negotiated.enhanced_refresh);
         }
         Ok(())
+    }
+
+    /// Asks the peer for all its routes again (RFC 2918), if it is up and can.
+    pub(super) fn ask_for_routes(&mut self, index: PeerIndex) {
+        let established = self.peer(index).and_then(|peer| peer.established.as_ref());
+        let Some(up) = established.filter(|up| up.negotiated.route_refresh) else {
+            return;
+        };
+        let (connection, families) = (up.connection, up.negotiated.families);
+        for family in Family::ALL {
+            if !families[family.index()] {
+                continue;
+            }
+            let request = RouteRefresh {
+                family: family.afi_safi(),
+                subtype: RouteRefresh::REQUEST,
+            };
+            self.send_session(index, connection, request.encode().into());
+            if let Some(peer) = self.peer_mut(index) {
+                peer.session.count_sent(MessageKind::RouteRefresh, 1);
+            }
+        }
     }
 
     fn find(&self, name: &str) -> Result<PeerIndex, AdminError> {
@@ -430,7 +453,7 @@ impl Speaker {
             local,
             context,
             // Loop checks and policy look at the peer, so blocks are shared within a peer only.
-            context_key: u64::from(index.0),
+            context_key: peer.context_key(index),
             end_of_rib: [false; 2],
             negotiated,
         });

@@ -172,10 +172,12 @@ impl Speaker {
             return said;
         };
         let old = core::mem::replace(&mut peer.planned, planned);
-        self.forget_address(index, old.address);
-        if let Some(address) = self.peer(index).map(|peer| peer.planned.address) {
-            self.addresses.entry(address).or_default().push(index);
+        let (address, key) = (peer.planned.address, peer.context_key(index));
+        if let Some(up) = &mut peer.established {
+            up.context_key = key;
         }
+        self.forget_address(index, old.address);
+        self.addresses.entry(address).or_default().push(index);
         let mut outcome = Reconfigured::Kept;
         self.with_session(now, index, |session, now, _ids, out| {
             outcome = session.reconfigure(now, config, out);
@@ -187,6 +189,10 @@ impl Speaker {
         self.check_limit(now, index);
         if fields.iter().any(|field| is_import(*field)) {
             self.judge_again(index);
+        }
+        if fields.contains(&PeerField::EnforceFirstAs) {
+            // What was treated as withdrawn is nowhere: only the peer still has it.
+            self.ask_for_routes(index);
         }
         if fields.iter().any(|field| is_export(*field)) {
             self.change_export(index);
@@ -211,7 +217,7 @@ fn surroundings(plan: &Plan) -> Surroundings {
 const fn is_import(field: PeerField) -> bool {
     matches!(
         field,
-        PeerField::Import | PeerField::PolicyFacts | PeerField::Kind
+        PeerField::Import | PeerField::EnforceFirstAs | PeerField::PolicyFacts | PeerField::Kind
     )
 }
 

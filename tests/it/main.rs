@@ -19,6 +19,7 @@ mod session_pairs;
 mod session_stories;
 mod session_table;
 mod session_words;
+mod speaker_first_as;
 mod topology_laws;
 mod wire_corpus;
 mod wire_fixtures;
