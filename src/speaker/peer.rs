@@ -10,8 +10,8 @@ use crate::net::{Asn, Family, RouterId};
 use crate::policy::PeerClass;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
 use crate::session::{
-    self, CloseReason, ConnectionId, ConnectionIds, Dial, GracefulRestart, HoldTime, Negotiated, Offer, PeerConfig,
-    StopReason,
+    self, CloseReason, ConnectionId, ConnectionIds, Dial, GracefulRestart, HoldTime, Negotiated,
+    Offer, PeerConfig, StopReason,
 };
 use crate::time::Instant;
 use crate::topology::{self, Plan, PlannedPeer, TtlRule};
@@ -241,7 +241,7 @@ impl Speaker {
         let (connection, negotiated) =
             (established.connection, Arc::clone(&established.negotiated));
         for family in Family::ALL {
-            if !negotiated.families[family.index()] {
+            if !family.of(&negotiated.families) {
                 continue;
             }
             if negotiated.route_refresh {

@@ -113,8 +113,8 @@ impl Kernel {
         if self.ops.send(ops).is_err() {
             return false;
         }
-        match (&self.wake).write(&[1]) {
-            Ok(_) => true,
+        match (&self.wake).write_all(&[1]) {
+            Ok(()) => true,
             // A full pipe wakes as well as one more byte would.
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
