@@ -319,7 +319,8 @@ impl Reconciler {
             if complete && !entry.is(DUMPED) && !entry.is(OVERTAKEN) && entry.seen != Seen::NOTHING
             {
                 // It was ours and somebody has taken the key while we could not look.
-                if entry.want().is_some() && view.foreign_at_our_key(prefix) {
+                let stood = entry.seen.shape().is_some() && entry.want().is_some();
+                if stood && view.foreign_at_our_key(prefix) {
                     entry.set(USURPED);
                 }
                 entry.seen = Seen::NOTHING;

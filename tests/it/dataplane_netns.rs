@@ -1,4 +1,5 @@
 //! The route installer against the real kernel, each test in a network namespace of its own.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -19,9 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Runs `body` in a fresh namespace with a veth pair, 10.9.0.1/24 and fd00:9::1/64 on its one end.
 fn in_namespace(body: impl FnOnce() + Send + 'static) {
     let outcome = thread::spawn(move || {
-        if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-            return Err(errno);
-        }
+        unshare(CloneFlags::CLONE_NEWNET)?;
         ip("link set lo up");
         ip("link add v0 type veth peer name v1");
         ip("addr add 10.9.0.1/24 dev v0");
@@ -29,7 +28,7 @@ fn in_namespace(body: impl FnOnce() + Send + 'static) {
         ip("link set v1 up");
         ip("link set v0 up");
         body();
-        Ok(())
+        Ok::<(), nix::errno::Errno>(())
     })
     .join();
     match outcome {
@@ -391,7 +390,7 @@ fn routes_follow_their_links_down_and_up() {
         let mut rig = Rig::synced();
         rig.plane.converged();
         let far = NextHop::routed("10.9.0.2".parse().unwrap());
-        rig.plane.track(far.clone());
+        rig.plane.track(far);
         rig.plane.want(prefix("10.244.1.0/26"), via(&["10.9.0.2"]));
         rig.plane
             .want(prefix("fd00:244:1::/64"), via(&["fd00:9::2"]));

@@ -146,24 +146,27 @@ impl Reconciler {
     }
 
     pub(super) fn own_gone(&mut self, prefix: Prefix) {
-        if self
-            .table
-            .get(prefix)
-            .is_some_and(|entry| entry.seen != Seen::NOTHING || entry.is(BUSY))
-        {
+        let known = |entry: Entry| entry.seen != Seen::NOTHING || entry.is(BUSY);
+        // A running dump may still show what is gone by now.
+        if self.sync.is_running() || self.table.get(prefix).is_some_and(known) {
             self.meddled(prefix, false);
         }
     }
 
     pub(super) fn foreign_came(&mut self, prefix: Prefix, replaced: bool) {
+        // Only a route that we were sure of entitles us to put it back over the foreign one.
+        let ours = |entry: Entry| entry.seen.shape().is_some() || entry.is(USURPED);
+        let entry = self.table.get(prefix);
+        let ours_stood = entry.is_some_and(ours);
+        let unsure = entry.is_some_and(|entry| entry.seen != Seen::NOTHING);
+        // A running dump may still show ours where the foreign one is by now.
+        if replaced && (ours_stood || unsure || self.sync.is_running()) {
+            self.meddled(prefix, ours_stood);
+            return;
+        }
         let Some(entry) = self.table.get_mut(prefix) else {
             return;
         };
-        let ours_stood = entry.seen != Seen::NOTHING;
-        if replaced && ours_stood {
-            self.meddled(prefix, true);
-            return;
-        }
         if entry.is(BUSY) {
             entry.set(CROSSED);
         }
