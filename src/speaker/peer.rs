@@ -429,8 +429,7 @@ impl Speaker {
             connection,
             local,
             context,
-            // Loop checks and policy look at the peer, so blocks are shared within a peer only.
-            context_key: u64::from(index.0),
+            context_key: context_key(index, &context),
             end_of_rib: [false; 2],
             negotiated,
         });
@@ -490,4 +489,10 @@ impl Speaker {
             self.deadlines.insert((at, index));
         }
     }
+}
+
+/// What parsing and loop checks of attribute bytes depend on while the plan stays: the peer, and what
+/// its session has agreed on. A peer may come back with other capabilities.
+fn context_key(index: PeerIndex, context: &DecodeContext) -> u64 {
+    u64::from(index.0) << 2 | u64::from(context.four_octet_as) << 1 | u64::from(context.ebgp)
 }
