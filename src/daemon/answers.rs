@@ -198,7 +198,7 @@ fn peer(daemon: &Daemon, now: Instant, status: &PeerStatus) -> Peer {
     let families = negotiated.map(|up| {
         Family::ALL
             .into_iter()
-            .filter(|family| up.families[family.index()])
+            .filter(|family| *family.of(&up.families))
             .map(|f| f.to_string())
     });
     let count = |direction: fn(&crate::session::Counters, MessageKind) -> u64| Messages {

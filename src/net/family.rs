@@ -23,6 +23,22 @@ impl Family {
         }
     }
 
+    /// This family's place in a per-family array. Total, as indexing is not.
+    pub const fn of<T>(self, [ipv4, ipv6]: &[T; 2]) -> &T {
+        match self {
+            Self::Ipv4 => ipv4,
+            Self::Ipv6 => ipv6,
+        }
+    }
+
+    /// The same, to be written to.
+    pub const fn of_mut<T>(self, [ipv4, ipv6]: &mut [T; 2]) -> &mut T {
+        match self {
+            Self::Ipv4 => ipv4,
+            Self::Ipv6 => ipv6,
+        }
+    }
+
     /// The pair on the wire.
     pub const fn afi_safi(self) -> AfiSafi {
         match self {

@@ -48,6 +48,10 @@ impl Prefix4 {
     }
 
     /// The length in bits, 0-32.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a prefix length is a number of bits, not of elements"
+    )]
     pub const fn len(self) -> u8 {
         self.len
     }
@@ -83,6 +87,10 @@ impl Prefix6 {
     }
 
     /// The length in bits, 0-128.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a prefix length is a number of bits, not of elements"
+    )]
     pub const fn len(self) -> u8 {
         self.len
     }
@@ -137,6 +145,10 @@ impl Prefix {
     }
 
     /// The length in bits.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a prefix length is a number of bits, not of elements"
+    )]
     pub const fn len(self) -> u8 {
         match self {
             Self::V4(p) => p.len,

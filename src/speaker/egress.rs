@@ -122,7 +122,7 @@ impl Speaker {
     fn group_key(&self, peer: &PeerEntry, family: Family) -> Option<GroupKey> {
         let established = peer.established.as_ref()?;
         let negotiated = &established.negotiated;
-        if !negotiated.families[family.index()] {
+        if !family.of(&negotiated.families) {
             return None;
         }
         let max_len = if negotiated.extended_messages {
@@ -142,7 +142,7 @@ impl Speaker {
             family,
             four_octet_as: negotiated.four_octet_as,
             max_len: u16::try_from(max_len).unwrap_or(u16::MAX),
-            add_path: negotiated.add_path[family.index()].send,
+            add_path: family.of(&negotiated.add_path).send,
             own_next_hop: NextHop {
                 address: self.own_next_hop(established.local, family, negotiated)?,
                 link_local: None,

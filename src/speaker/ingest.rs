@@ -49,6 +49,13 @@ struct Judge {
     class: PeerClass,
 }
 
+/// How the session reads UPDATEs, and the key its attribute bytes are remembered under.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    context: DecodeContext,
+    key: u64,
+}
+
 impl Speaker {
     /// Enters an UPDATE of `index` into the tables.
     pub(super) fn ingest(
@@ -61,9 +68,12 @@ impl Speaker {
         let Some(established) = self.peer(index).and_then(|peer| peer.established.as_ref()) else {
             return Ok(());
         };
-        let (context, key) = (established.context, established.context_key);
-        if !self.ingest_known(index, raw, &context, key)? {
-            self.ingest_new(now, index, raw, body, &context, key)?;
+        let reading = Reading {
+            context: established.context,
+            key: established.context_key,
+        };
+        if !self.ingest_known(index, raw, &reading)? {
+            self.ingest_new(now, index, raw, body, &reading)?;
         }
         self.check_limit(now, index);
         Ok(())
@@ -74,8 +84,7 @@ impl Speaker {
         &mut self,
         index: PeerIndex,
         raw: RawUpdate<'_>,
-        context: &DecodeContext,
-        key: u64,
+        Reading { context, key }: &Reading,
     ) -> Result<bool, Notification> {
         if raw.attributes.is_empty() || raw.nlri.is_empty() || !context.families[0] {
             return Ok(false);
@@ -83,7 +92,7 @@ impl Speaker {
         let Some(id) = self
             .rib
             .attributes_mut()
-            .lookup_raw(key, raw.attributes, None)
+            .lookup_raw(*key, raw.attributes, None)
         else {
             return Ok(false);
         };
@@ -110,8 +119,7 @@ impl Speaker {
         index: PeerIndex,
         raw: RawUpdate<'_>,
         body: &[u8],
-        context: &DecodeContext,
-        key: u64,
+        Reading { context, key }: &Reading,
     ) -> Result<(), Notification> {
         let mut update = update::decode(raw, context).map_err(|error| error.notification())?;
         self.count_faults(now, index, &update, body);
@@ -157,7 +165,7 @@ impl Speaker {
             if plain && eligible && update.faults.is_empty() {
                 self.rib
                     .attributes_mut()
-                    .remember_raw(key, raw.attributes, None, id);
+                    .remember_raw(*key, raw.attributes, None, id);
             }
             self.rib.attributes_mut().release(id);
         }
@@ -296,7 +304,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             tracing::debug!(peer = %peer.planned.name, %family, "End-of-RIB");
             if let Some(established) = &mut peer.established {
-                established.end_of_rib[family.index()] = true;
+                *family.of_mut(&mut established.end_of_rib) = true;
             }
         }
     }

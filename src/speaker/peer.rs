@@ -101,12 +101,6 @@ impl PeerEntry {
             || first == Some(self.planned.remote_asn)
     }
 
-    /// The cache of parsed blocks is asked before the first AS is looked at: what went in unchecked
-    /// must not be found once the check is on.
-    pub(super) fn context_key(&self, index: PeerIndex) -> u64 {
-        u64::from(index.0) | u64::from(self.planned.policy.enforce_first_as) << 32
-    }
-
     pub(super) fn class(&self) -> PeerClass {
         match self.planned.kind {
             topology::PeerKind::Mesh => PeerClass::Mesh,
@@ -253,7 +247,7 @@ impl Speaker {
         let negotiated = Arc::clone(&established.ok_or_else(not_established)?.negotiated);
         self.ask_for_routes(index);
         for family in Family::ALL {
-            if negotiated.families[family.index()] {
+            if *family.of(&negotiated.families) {
                 self.rib.refresh(index, family, negotiated.enhanced_refresh);
             }
         }
@@ -452,8 +446,7 @@ impl Speaker {
             connection,
             local,
             context,
-            // Loop checks and policy look at the peer, so blocks are shared within a peer only.
-            context_key: peer.context_key(index),
+            context_key: context_key(index, &context),
             end_of_rib: [false; 2],
             negotiated,
         });
@@ -513,4 +506,10 @@ impl Speaker {
             self.deadlines.insert((at, index));
         }
     }
+}
+
+/// What parsing and loop checks of attribute bytes depend on while the plan stays: the peer, and what
+/// its session has agreed on. A peer may come back with other capabilities.
+fn context_key(index: PeerIndex, context: &DecodeContext) -> u64 {
+    u64::from(index.0) << 2 | u64::from(context.four_octet_as) << 1 | u64::from(context.ebgp)
 }

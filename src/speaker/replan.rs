@@ -23,8 +23,12 @@ impl Speaker {
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
         let changes = topology::diff(&self.plan, &plan);
         self.around = surroundings(&plan);
+        // Loop checks were passed by the old plan's numbers and addresses, for the old plan's peers.
+        self.rib.attributes_mut().forget_raw();
         let old = core::mem::replace(&mut self.plan, plan);
         let mut said = Vec::new();
+        // What was found eligible was so by the old plan: our own AS, addresses, a peer's rules.
+        self.rib.attributes_mut().forget_raw();
         self.set_local_facts();
         self.reoriginate(&mut said);
         for change in changes {
@@ -172,10 +176,7 @@ impl Speaker {
             return said;
         };
         let old = core::mem::replace(&mut peer.planned, planned);
-        let (address, key) = (peer.planned.address, peer.context_key(index));
-        if let Some(up) = &mut peer.established {
-            up.context_key = key;
-        }
+        let address = peer.planned.address;
         self.forget_address(index, old.address);
         self.addresses.entry(address).or_default().push(index);
         let mut outcome = Reconfigured::Kept;

@@ -1,8 +1,8 @@
 //! What operators want, and what one node has to do about it.
 //!
 //! [`Intent`] is the whole cluster as the datastore told it: nodes, pools, peers, settings.
-//! [`plan`] derives from it what one node runs: its sessions, what it originates, and the facts
-//! that its policies need. [`diff`] compares two plans of one node and says which sessions can
+//! [`plan()`] derives from it what one node runs: its sessions, what it originates, and the facts
+//! that its policies need. [`diff()`] compares two plans of one node and says which sessions can
 //! stay up.
 //!
 //! It is no parser (that is `datastore`) and knows nothing of the wire: it deals in names,

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use dunlin::net::{AfiSafi, Asn, Family, Prefix, RouterId};
 use dunlin::transport::codec::{FrameCodec, Incoming};
 use dunlin::wire::attribute::{
@@ -17,8 +17,7 @@ use dunlin::wire::notification::Notification;
 use dunlin::wire::open::Open;
 use dunlin::wire::route_refresh::RouteRefresh;
 use dunlin::wire::update::{
-    self, Announce, DecodeContext, MAX_FAULTS, RawUpdate, scan_attributes, write_announce,
-    write_withdraw,
+    self, Announce, DecodeContext, RawUpdate, scan_attributes, write_announce, write_withdraw,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -244,7 +243,7 @@ fn body_of(whole: &[u8]) -> &[u8] {
 }
 
 /// Decodes one of our own UPDATEs and hands its parts on.
-fn decoded<'a>(whole: &'a [u8], ctx: &DecodeContext) -> update::Update<'a> {
+pub(crate) fn decoded<'a>(whole: &'a [u8], ctx: &DecodeContext) -> update::Update<'a> {
     let update = update::decode(RawUpdate::split(body_of(whole)).unwrap(), ctx).unwrap();
     assert_eq!(update.faults, []);
     update
@@ -424,7 +423,7 @@ fn context() -> impl Strategy<Value = DecodeContext> {
     )
 }
 
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut whole = frame::KEEPALIVE.to_vec();
     whole[18] = kind;
     whole.extend_from_slice(body);
@@ -434,7 +433,7 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Decodes, and looks at what an error would tell the peer.
-fn check_outcome(whole: &[u8], ctx: &DecodeContext) {
+pub(crate) fn check_outcome(whole: &[u8], ctx: &DecodeContext) {
     let reaction = outcome(whole, ctx, MAX_EXTENDED_LEN).reaction;
     if let Some(code) = reaction.strip_prefix("reset ") {
         let (code, rest) = code.split_once('/').unwrap();
@@ -450,7 +449,7 @@ fn check_outcome(whole: &[u8], ctx: &DecodeContext) {
 }
 
 /// What a codec hands out of `stream`, arriving in pieces of the lengths that `cuts` gives.
-fn delivered(stream: &[u8], mut cuts: impl Iterator<Item = usize>) -> Vec<u8> {
+pub(crate) fn delivered(stream: &[u8], mut cuts: impl Iterator<Item = usize>) -> Vec<u8> {
     let mut codec = FrameCodec::new(MAX_LEN);
     let mut buffer = BytesMut::new();
     let mut out = Vec::new();
@@ -473,146 +472,4 @@ fn delivered(stream: &[u8], mut cuts: impl Iterator<Item = usize>) -> Vec<u8> {
     }
     assert_eq!(codec.decode_eof(&mut buffer).unwrap(), None);
     out
-}
-
-#[test]
-fn every_fixture_arrives_whole_when_it_is_cut_anywhere() {
-    for fixture in fixtures()
-        .iter()
-        .filter(|f| !f.is_bad() && f.bytes.len() < 300)
-    {
-        for at in 1..fixture.bytes.len() {
-            let cuts = [at, fixture.bytes.len()];
-            assert_eq!(delivered(&fixture.bytes, cuts.into_iter()), fixture.bytes);
-        }
-        let octet_by_octet = std::iter::repeat(1);
-        assert_eq!(delivered(&fixture.bytes, octet_by_octet), fixture.bytes);
-    }
-}
-
-#[test]
-fn every_cut_of_a_good_message_needs_more_octets() {
-    for fixture in FIXTURES.iter().filter(|f| !f.is_bad()) {
-        for at in 0..fixture.bytes.len() {
-            let step = frame::next(&fixture.bytes[..at], fixture.max);
-            let Ok(Step::NeedMore(missing)) = step else {
-                panic!("{}: {step:?}", fixture.name())
-            };
-            assert!(missing >= 1 && at + missing <= fixture.bytes.len());
-        }
-    }
-}
-
-#[test]
-fn every_cut_body_is_decoded_or_refused_with_a_notification() {
-    for fixture in FIXTURES.iter().filter(|f| f.bytes.len() < 600) {
-        for at in 19..fixture.bytes.len() {
-            check_outcome(
-                &message(fixture.bytes[18], &fixture.bytes[19..at]),
-                &fixture.ctx,
-            );
-        }
-    }
-}
-
-#[test]
-fn messages_before_a_bad_one_are_handed_out_and_nothing_after_it() {
-    let mut buffer = BytesMut::new();
-    buffer.extend_from_slice(&frame::KEEPALIVE);
-    buffer.extend_from_slice(&message(9, &[]));
-    buffer.extend_from_slice(&frame::KEEPALIVE);
-    let mut codec = FrameCodec::new(MAX_LEN);
-    let first = codec.decode(&mut buffer).unwrap();
-    assert_eq!(
-        first,
-        Some(Incoming::Messages(Bytes::from_static(&frame::KEEPALIVE)))
-    );
-    let Some(Incoming::Bad(error)) = codec.decode(&mut buffer).unwrap() else {
-        panic!()
-    };
-    assert_eq!(error.notification(), Notification::new(1, 3, vec![9]));
-    buffer.extend_from_slice(&frame::KEEPALIVE);
-    assert_eq!(codec.decode(&mut buffer).unwrap(), None);
-    assert_eq!(codec.decode_eof(&mut buffer).unwrap(), None);
-}
-
-#[test]
-fn a_stream_that_ends_inside_a_message_is_an_error() {
-    let mut codec = FrameCodec::new(MAX_LEN);
-    let mut buffer = BytesMut::from(&frame::KEEPALIVE[..18]);
-    let error = codec.decode_eof(&mut buffer).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
-    let mut out = BytesMut::new();
-    codec
-        .encode(Bytes::from_static(b"as it is"), &mut out)
-        .unwrap();
-    assert_eq!(&out[..], b"as it is");
-}
-
-#[test]
-fn thousands_of_attributes_cost_one_pass_and_few_notes() {
-    // RFC 7606 gives no limit; a message of 64 KiB holds 21,000 empty attributes.
-    let mut block = Vec::new();
-    for n in 0..21_000_u32 {
-        block.extend_from_slice(&[0xC0, u8::try_from(n % 256).unwrap() | 0x80, 0]);
-    }
-    let mut body = vec![0, 0];
-    body.extend_from_slice(&u16::try_from(block.len()).unwrap().to_be_bytes());
-    body.extend_from_slice(&block);
-    body.extend_from_slice(&[8, 10]);
-    let update = update::decode(RawUpdate::split(&body).unwrap(), &PLAIN).unwrap();
-    assert_eq!(update.faults.len(), MAX_FAULTS);
-    assert_eq!(update.attributes.unknown.len(), 128);
-    assert_eq!(update.treatment, Some(update::Treatment::Withdraw));
-}
-
-#[test]
-fn what_does_not_fit_is_refused_and_nothing_is_written() {
-    let block = vec![0; 4096 - 23 - 4];
-    let params = Announce {
-        family: Family::Ipv4,
-        attributes: &block,
-        next_hop: None,
-        add_path: false,
-        max_len: MAX_LEN,
-    };
-    let mut out = b"before".to_vec();
-    let short: Prefix = "10.1.1.0/24".parse().unwrap();
-    let long: Prefix = "10.1.1.1/32".parse().unwrap();
-    assert_eq!(
-        write_announce(&mut out, &params, &mut [(0, short)].into_iter()),
-        Ok(1)
-    );
-    assert_eq!(out.len(), 6 + 4096);
-    out.truncate(6);
-    assert!(write_announce(&mut out, &params, &mut [(0, short), (0, long)].into_iter()).is_err());
-    assert_eq!(out, b"before");
-    assert_eq!(
-        write_announce(&mut out, &params, &mut std::iter::empty()),
-        Ok(0)
-    );
-}
-
-#[test]
-fn end_of_rib_markers_are_understood_by_ourselves() {
-    for family in Family::ALL {
-        let whole = update::end_of_rib(family);
-        let update = decoded(&whole, &PLAIN);
-        assert_eq!(update.end_of_rib(), Some(family.afi_safi()));
-    }
-}
-
-#[test]
-fn a_scan_finds_the_block_without_mp_reach_wherever_it_lies() {
-    let origin = [0x40, 1, 1, 0];
-    let mp = [0x80, 14, 5, 0, 2, 1, 0, 0];
-    let first = [&mp[..], &origin, &origin].concat();
-    assert_eq!(scan_attributes(&first).others, Some(&first[8..]));
-    let last = [&origin[..], &origin, &mp].concat();
-    assert_eq!(scan_attributes(&last).others, Some(&last[..8]));
-    let middle = [&origin[..], &mp, &origin].concat();
-    assert_eq!(scan_attributes(&middle).others, None);
-    assert!(!scan_attributes(&[&mp[..], &mp].concat()).well_formed);
-    assert!(!scan_attributes(&first[..first.len() - 1]).well_formed);
-    assert_eq!(scan_attributes(&origin).others, Some(&origin[..]));
 }

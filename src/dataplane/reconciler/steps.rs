@@ -228,6 +228,10 @@ impl Reconciler {
         if !add && (crossed || prefix.family() == Family::Ipv6 || errno == Errno::ENOBUFS) {
             entry.seen = Seen::UNSURE;
         }
+        if add && crossed {
+            // Somebody wrote here meanwhile, perhaps under our name, and nothing else would look.
+            self.sync.request(self.now);
+        }
         match errno {
             Errno::EPERM | Errno::EACCES => {
                 if self.sync.denied(self.now + DENIED_PAUSE) {
