@@ -262,7 +262,7 @@ impl Speaker {
         };
         let (connection, families) = (up.connection, up.negotiated.families);
         for family in Family::ALL {
-            if !families[family.index()] {
+            if !*family.of(&families) {
                 continue;
             }
             let request = RouteRefresh {
