@@ -22,7 +22,7 @@ use dunlin::wire::update::{
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tokio_util::codec::{Decoder, Encoder};
+use tokio_util::codec::Decoder;
 
 use crate::wire_text::{Fixture, PLAIN, fixtures, outcome};
 
