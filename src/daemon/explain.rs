@@ -104,7 +104,9 @@ fn lines(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<Str
         },
     }
     if let Some(prefix) = &found.prefix {
-        lines.push(format!("route    {prefix}, {} paths:", found.paths.len()));
+        let count = found.paths.len();
+        let plural = if count == 1 { "" } else { "s" };
+        lines.push(format!("route    {prefix}, {count} path{plural}:"));
         lines.extend(found.paths.iter().map(path_line));
     }
     match (&found.wanted, &found.installed) {
@@ -116,6 +118,7 @@ fn lines(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<Str
                 "kernel   {installed} (native: no encapsulation), as it ought to be"
             ));
         }
+        (None, None) => lines.push("kernel   has no route of ours for it".to_owned()),
         (wanted, installed) => {
             let none = || "nothing".to_owned();
             lines.push(format!(

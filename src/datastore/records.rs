@@ -415,11 +415,14 @@ fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCa
 
 fn read_routes(table: &TableReader<'_>, problems: &mut Problems) -> PeerRoutes {
     let limit = scalar::integer::<u32>("a number of prefixes", 1..=i64::from(u32::MAX));
+    let defaults = PeerRoutes::default();
     let next_hop_self = plain(table.read("next-hop-self", scalar::boolean, problems));
+    let first_as = plain(table.read("enforce-first-as", scalar::boolean, problems));
     PeerRoutes {
         import: plain(table.read("import", one_of(POLICIES), problems)).unwrap_or_default(),
         export: plain(table.read("export", one_of(POLICIES), problems)).unwrap_or_default(),
-        next_hop_self: next_hop_self.unwrap_or(false),
+        next_hop_self: next_hop_self.unwrap_or(defaults.next_hop_self),
         max_prefixes: plain(table.read("max-prefixes", limit, problems)),
+        enforce_first_as: first_as.unwrap_or(defaults.enforce_first_as),
     }
 }

@@ -109,6 +109,7 @@ pub(crate) const PEER: Schema = Schema {
         "export",
         "next-hop-self",
         "max-prefixes",
+        "enforce-first-as",
         SESSION_KEYS[0],
         SESSION_KEYS[1],
         SESSION_KEYS[2],

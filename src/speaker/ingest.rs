@@ -37,6 +37,9 @@ pub(super) enum Ineligible {
     /// RFC 4271 §6.3.
     #[error("its next hop is our own address")]
     OwnNextHop,
+    /// RFC 4271 §6.3; only met by routes that came before it was enforced.
+    #[error("its path does not begin with the peer's AS (enforce-first-as)")]
+    FirstAs,
 }
 
 /// How a route's prefix is judged, copied out so that the tables can be written meanwhile.
@@ -172,10 +175,10 @@ impl Speaker {
     /// RFC 4271 §6.3, softened by RFC 7606 §7.2: a path of an eBGP peer begins with its AS.
     fn first_as_is_wrong(&self, index: PeerIndex, update: &Update<'_>) -> bool {
         let announces = !update.announced.is_empty() || update.mp_announced.is_some();
-        let Some(peer) = self.peer(index).filter(|peer| announces && peer.is_ebgp()) else {
-            return false;
-        };
-        update.attributes.as_path.first_as() != Some(peer.planned.remote_asn)
+        announces
+            && self
+                .peer(index)
+                .is_some_and(|peer| !peer.takes_first_as(update.attributes.as_path.first_as()))
     }
 
     /// Whether routes with these attributes may be used at all.
@@ -202,6 +205,9 @@ impl Speaker {
         }
         if attributes.cluster_list.contains(&self.plan.router_id) {
             return Err(Ineligible::Cluster);
+        }
+        if !peer.takes_first_as(path.first_as()) {
+            return Err(Ineligible::FirstAs);
         }
         let next_hop = attributes.next_hop.map(|hop| hop.address);
         if next_hop.is_some_and(|address| self.is_own_address(index, address)) {
@@ -327,7 +333,8 @@ impl Speaker {
         }
     }
 
-    fn check_limit(&mut self, now: Instant, index: PeerIndex) {
+    /// Ends the session of a peer that sent more than it may.
+    pub(super) fn check_limit(&mut self, now: Instant, index: PeerIndex) {
         let Some(peer) = self.peer(index) else { return };
         let Some(limit) = peer.planned.policy.max_prefixes else {
             return;

@@ -103,6 +103,7 @@ pub struct Speaker {
     /// By `PeerIndex` - 1; a gap is a peer that was removed.
     peers: Vec<Option<Box<PeerEntry>>>,
     names: BTreeMap<String, PeerIndex>,
+    addresses: BTreeMap<IpAddr, Vec<PeerIndex>>,
     connections: BTreeMap<ConnectionId, PeerIndex>,
     ids: ConnectionIds,
     deadlines: BTreeSet<(Instant, PeerIndex)>,
@@ -136,6 +137,7 @@ impl Speaker {
             },
             peers: Vec::new(),
             names: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             connections: BTreeMap::new(),
             ids: ConnectionIds::default(),
             deadlines: BTreeSet::new(),
@@ -291,21 +293,16 @@ impl Speaker {
         }
     }
 
-    /// The configured peer that a connection from `remote` to `local` belongs to.
+    /// The configured peer that a connection from `remote` to `local` belongs to. Found by address:
+    /// a thousand nodes may call in one second.
     fn peer_at(&self, remote: IpAddr, local: IpAddr) -> Option<PeerIndex> {
-        let mut fallback = None;
-        for index in self.names.values().copied() {
-            let planned = &self.peer(index)?.planned;
-            if planned.address != remote {
-                continue;
-            }
-            // Two sessions with one router differ by our own address.
-            if planned.source_address == Some(local) {
-                return Some(index);
-            }
-            fallback = fallback.or(Some(index));
-        }
-        fallback
+        let candidates = self.addresses.get(&remote)?;
+        // Two sessions with one router differ by our own address.
+        let exact = candidates.iter().copied().find(|index| {
+            let planned = self.peer(*index).map(|peer| &peer.planned);
+            planned.is_some_and(|planned| planned.source_address == Some(local))
+        });
+        exact.or_else(|| candidates.first().copied())
     }
 
     fn peer(&self, index: PeerIndex) -> Option<&PeerEntry> {

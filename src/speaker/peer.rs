@@ -94,6 +94,13 @@ impl PeerEntry {
         self.planned.remote_asn != self.planned.local_asn
     }
 
+    /// Whether a path that begins with `first` may come from this peer (RFC 4271 §6.3).
+    pub(super) fn takes_first_as(&self, first: Option<Asn>) -> bool {
+        !self.is_ebgp()
+            || !self.planned.policy.enforce_first_as
+            || first == Some(self.planned.remote_asn)
+    }
+
     pub(super) fn class(&self) -> PeerClass {
         match self.planned.kind {
             topology::PeerKind::Mesh => PeerClass::Mesh,
@@ -237,26 +244,36 @@ impl Speaker {
             name: name.to_owned(),
         };
         let established = self.peer(index).and_then(|peer| peer.established.as_ref());
-        let established = established.ok_or_else(not_established)?;
-        let (connection, negotiated) =
-            (established.connection, Arc::clone(&established.negotiated));
+        let negotiated = Arc::clone(&established.ok_or_else(not_established)?.negotiated);
+        self.ask_for_routes(index);
         for family in Family::ALL {
-            if !family.of(&negotiated.families) {
-                continue;
+            if *family.of(&negotiated.families) {
+                self.rib.refresh(index, family, negotiated.enhanced_refresh);
             }
-            if negotiated.route_refresh {
-                let request = RouteRefresh {
-                    family: family.afi_safi(),
-                    subtype: RouteRefresh::REQUEST,
-                };
-                self.send_session(index, connection, request.encode().into());
-                if let Some(peer) = self.peer_mut(index) {
-                    peer.session.count_sent(MessageKind::RouteRefresh, 1);
-                }
-            }
-            self.rib.refresh(index, family, negotiated.enhanced_refresh);
         }
         Ok(())
+    }
+
+    /// Asks the peer for all its routes again (RFC 2918), if it is up and can.
+    pub(super) fn ask_for_routes(&mut self, index: PeerIndex) {
+        let established = self.peer(index).and_then(|peer| peer.established.as_ref());
+        let Some(up) = established.filter(|up| up.negotiated.route_refresh) else {
+            return;
+        };
+        let (connection, families) = (up.connection, up.negotiated.families);
+        for family in Family::ALL {
+            if !family.of(&families) {
+                continue;
+            }
+            let request = RouteRefresh {
+                family: family.afi_safi(),
+                subtype: RouteRefresh::REQUEST,
+            };
+            self.send_session(index, connection, request.encode().into());
+            if let Some(peer) = self.peer_mut(index) {
+                peer.session.count_sent(MessageKind::RouteRefresh, 1);
+            }
+        }
     }
 
     fn find(&self, name: &str) -> Result<PeerIndex, AdminError> {
@@ -492,7 +509,8 @@ impl Speaker {
 }
 
 /// What parsing and loop checks of attribute bytes depend on while the plan stays: the peer, and what
-/// its session has agreed on. A peer may come back with other capabilities.
+/// its session has agreed on. A peer may come back with other capabilities; a new plan empties the
+/// cache, as another check of the first AS or another AS of ours would find old verdicts there.
 fn context_key(index: PeerIndex, context: &DecodeContext) -> u64 {
     u64::from(index.0) << 2 | u64::from(context.four_octet_as) << 1 | u64::from(context.ebgp)
 }

@@ -3,12 +3,14 @@
 //! A session is bounced only if its OPEN carries what has changed; a changed policy is applied to
 //! the paths that are there, and sends only differences.
 
+use std::net::IpAddr;
+
 use super::Speaker;
 use super::peer::{PeerEntry, session_config};
 use crate::net::Family;
 use crate::policy::Surroundings;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
-use crate::session::{Input, StopReason};
+use crate::session::{Input, Reconfigured, StopReason};
 use crate::time::Instant;
 use crate::topology::{self, Impact, PeerChange, PeerField, Plan, PlannedPeer};
 use crate::wire::attribute::PathAttributes;
@@ -102,6 +104,10 @@ impl Speaker {
         // Every peer jitters by itself: a cluster that starts at once must not stay in step.
         let seed = self.settings.seed ^ (u64::from(number) << 32);
         let name = planned.name.clone();
+        self.addresses
+            .entry(planned.address)
+            .or_default()
+            .push(index);
         let entry = Box::new(PeerEntry::new(planned, &self.plan, seed));
         if place == self.peers.len() {
             self.peers.push(Some(entry));
@@ -121,6 +127,9 @@ impl Speaker {
         };
         self.input(now, index, Input::Stop(StopReason::Deconfigured));
         self.names.remove(name);
+        if let Some(address) = self.peer(index).map(|peer| peer.planned.address) {
+            self.forget_address(index, address);
+        }
         self.connections.retain(|_, peer| *peer != index);
         for family in Family::ALL {
             self.rib.remove_export(index, family);
@@ -135,6 +144,15 @@ impl Speaker {
             && let Some(deadline) = entry.deadline
         {
             self.deadlines.remove(&(deadline, index));
+        }
+    }
+
+    fn forget_address(&mut self, index: PeerIndex, address: IpAddr) {
+        if let Some(peers) = self.addresses.get_mut(&address) {
+            peers.retain(|peer| *peer != index);
+            if peers.is_empty() {
+                self.addresses.remove(&address);
+            }
         }
     }
 
@@ -155,12 +173,25 @@ impl Speaker {
         let Some(peer) = self.peer_mut(index) else {
             return said;
         };
-        peer.planned = planned;
+        let old = core::mem::replace(&mut peer.planned, planned);
+        let address = peer.planned.address;
+        self.forget_address(index, old.address);
+        self.addresses.entry(address).or_default().push(index);
+        let mut outcome = Reconfigured::Kept;
         self.with_session(now, index, |session, now, _ids, out| {
-            let _whether_it_bounced = session.reconfigure(now, config, out);
+            outcome = session.reconfigure(now, config, out);
         });
+        // What the transport carries (source address, TTL) is unknown to the state machine.
+        if bounces && outcome == Reconfigured::Kept {
+            self.input(now, index, Input::ConfigurationChange);
+        }
+        self.check_limit(now, index);
         if fields.iter().any(|field| is_import(*field)) {
             self.judge_again(index);
+        }
+        if fields.contains(&PeerField::EnforceFirstAs) {
+            // What was treated as withdrawn is nowhere: only the peer still has it.
+            self.ask_for_routes(index);
         }
         if fields.iter().any(|field| is_export(*field)) {
             self.change_export(index);
@@ -185,7 +216,7 @@ fn surroundings(plan: &Plan) -> Surroundings {
 const fn is_import(field: PeerField) -> bool {
     matches!(
         field,
-        PeerField::Import | PeerField::PolicyFacts | PeerField::Kind
+        PeerField::Import | PeerField::EnforceFirstAs | PeerField::PolicyFacts | PeerField::Kind
     )
 }
 

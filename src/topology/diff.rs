@@ -76,13 +76,15 @@ pub enum PeerField {
     NextHopSelf,
     /// The prefix limit.
     MaxPrefixes,
+    /// Whether paths must begin with the other end's AS.
+    EnforceFirstAs,
     /// Pools, own blocks, own addresses or mesh: what safe policies look at.
     PolicyFacts,
 }
 
 impl PeerField {
     /// All, those that bounce a session first.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::RouterId,
         Self::Address,
         Self::Port,
@@ -103,6 +105,7 @@ impl PeerField {
         Self::Export,
         Self::NextHopSelf,
         Self::MaxPrefixes,
+        Self::EnforceFirstAs,
         Self::PolicyFacts,
     ];
 
@@ -129,6 +132,7 @@ impl PeerField {
             | Self::Export
             | Self::NextHopSelf
             | Self::MaxPrefixes
+            | Self::EnforceFirstAs
             | Self::PolicyFacts => Impact::Soft,
         }
     }
@@ -207,6 +211,7 @@ impl PeerField {
             Self::Export => a.policy.export != b.policy.export,
             Self::NextHopSelf => a.policy.next_hop_self != b.policy.next_hop_self,
             Self::MaxPrefixes => a.policy.max_prefixes != b.policy.max_prefixes,
+            Self::EnforceFirstAs => a.policy.enforce_first_as != b.policy.enforce_first_as,
             Self::PolicyFacts => reads_facts(b) && facts(p) != facts(q),
         }
     }
@@ -249,6 +254,7 @@ impl core::fmt::Display for PeerField {
             Self::Export => "export",
             Self::NextHopSelf => "next-hop-self",
             Self::MaxPrefixes => "max-prefixes",
+            Self::EnforceFirstAs => "enforce-first-as",
             Self::PolicyFacts => "pools, blocks or addresses",
         })
     }

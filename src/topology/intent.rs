@@ -164,7 +164,7 @@ impl Default for PeerCapabilities {
 }
 
 /// Which routes come from a peer and go to it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerRoutes {
     /// What is accepted.
     pub import: PolicyKind,
@@ -174,6 +174,21 @@ pub struct PeerRoutes {
     pub next_hop_self: bool,
     /// More prefixes than these, in one family, end the session.
     pub max_prefixes: Option<u32>,
+    /// A path of an eBGP peer must begin with the peer's AS (RFC 4271 §6.3). A route server hands on
+    /// paths without its own AS (RFC 7947 §2.2.2.1), so it needs this off.
+    pub enforce_first_as: bool,
+}
+
+impl Default for PeerRoutes {
+    fn default() -> Self {
+        Self {
+            import: PolicyKind::default(),
+            export: PolicyKind::default(),
+            next_hop_self: false,
+            max_prefixes: None,
+            enforce_first_as: true,
+        }
+    }
 }
 
 /// The nodes that a peer applies to.

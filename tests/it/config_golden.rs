@@ -244,7 +244,8 @@ fn render_peer(peer: &PlannedPeer) -> String {
     format!(
         "  peer {} {:?} {} port {} as {} local-as {} from {} {dial}\n    \
          hold {} keepalive {} retry {}ms {} as4 {} extended {} restart {}\n    \
-         ttl {:?} import {:?} export {:?} next-hop-self {} max {}\n",
+         ttl {:?} import {:?} export {:?} next-hop-self {} max {} \
+         enforce-first-as {}\n",
         peer.name,
         peer.kind,
         peer.address,
@@ -265,5 +266,6 @@ fn render_peer(peer: &PlannedPeer) -> String {
         peer.policy.export,
         peer.policy.next_hop_self,
         or_default(peer.policy.max_prefixes),
+        peer.policy.enforce_first_as,
     )
 }

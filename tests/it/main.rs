@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cli;
 mod config_golden;
 mod config_watch;
 mod dataplane_netns;
@@ -20,6 +21,7 @@ mod session_stories;
 mod session_table;
 mod session_timers;
 mod session_words;
+mod speaker_first_as;
 mod topology_laws;
 mod wire_corpus;
 mod wire_edges;

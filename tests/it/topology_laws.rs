@@ -311,6 +311,9 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
     (PeerField::MaxPrefixes, |p| {
         p.peers[0].policy.max_prefixes = Some(7)
     }),
+    (PeerField::EnforceFirstAs, |p| {
+        p.peers[0].policy.enforce_first_as = false
+    }),
     (PeerField::PolicyFacts, |p| p.own_blocks.clear()),
 ];
 

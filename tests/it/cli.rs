@@ -1,0 +1,312 @@
+//! The commands against two real daemons on loopback: no root, no kernel routes, no other program.
+//!
+//! What is waited for is a line of a daemon's log; nothing sleeps.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder of its own that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("dunlin-cli-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left_behind = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running daemon; killed when it goes out of scope.
+struct Daemon {
+    child: Child,
+    lines: Receiver<String>,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    fn start(folder: &Path, name: &str, address: &str, port: u16) -> Self {
+        let socket = folder.join(format!("{name}.sock"));
+        let config = folder.join(format!("{name}.toml"));
+        let text = format!(
+            "[node]\nname = \"{name}\"\n[datastore]\npath = \"cluster.toml\"\n\
+             [routing]\nkernel-routes = false\n[bgp]\nlisten = [\"{address}:{port}\"]\n\
+             [control]\nsocket = \"{}\"\n[log]\nlevel = \"debug\"\n",
+            socket.display()
+        );
+        fs::write(&config, text).unwrap();
+        let mut child = dunlin()
+            .arg("run")
+            .arg("--config")
+            .arg(&config)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let daemon = Self {
+            child,
+            lines,
+            socket,
+        };
+        daemon.wait_for("dunlin is running");
+        daemon
+    }
+
+    /// Reads the log up to a line with these words.
+    fn wait_for(&self, words: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(words) => return line,
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("no line with {words:?} ({error}); the log: {seen:#?}"),
+            }
+        }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        dunlin()
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// The text of a command that succeeds.
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.ask(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let mut all = arguments.to_vec();
+        all.extend(["--output", "json"]);
+        serde_json::from_str(&self.says(&all)).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _already_gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+fn dunlin() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+    command.env_remove("DUNLIN_LOG").stdin(Stdio::null());
+    command
+}
+
+/// A port that nobody listens on; taken for a moment, so that the kernel knows a free one.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn cluster(port: u16, more: &str) -> String {
+    format!(
+        "[bgp]\nas-number = 64512\nlisten-port = {port}\n[[ip-pool]]\ncidr = \"10.244.0.0/16\"\n\
+         [[node]]\nname = \"a\"\nipv4-address = \"127.0.0.1/8\"\nblocks = [\"10.244.0.0/26\"]\n\
+         [[node]]\nname = \"b\"\nipv4-address = \"127.0.0.2/8\"\nblocks = [\"10.244.1.0/26\"]\n{more}"
+    )
+}
+
+fn pair(name: &str) -> (Folder, u16, Daemon, Daemon) {
+    let folder = Folder::new(name);
+    let port = free_port();
+    fs::write(folder.0.join("cluster.toml"), cluster(port, "")).unwrap();
+    let a = Daemon::start(&folder.0, "a", "127.0.0.1", port);
+    let b = Daemon::start(&folder.0, "b", "127.0.0.2", port);
+    a.wait_for("session is up");
+    a.wait_for("End-of-RIB");
+    b.wait_for("session is up");
+    b.wait_for("End-of-RIB");
+    (folder, port, a, b)
+}
+
+#[test]
+fn two_nodes_come_up_and_a_loopback_next_hop_is_refused_with_words() {
+    // Real routes between real addresses are the lab's and the interop stories' subject.
+    let (_folder, _port, a, b) = pair("loopback");
+    let peers = a.json(&["peers"]);
+    assert_eq!(peers["peers"][0]["name"], "b");
+    assert_eq!(peers["peers"][0]["state"], "Established");
+    assert_eq!(peers["peers"][0]["sent"], 1);
+    assert_eq!(peers["peers"][0]["treated-as-withdraw"], 1);
+    assert_eq!(peers["peers"][0]["accepted"], 0);
+    let status = a.says(&["status"]);
+    assert!(status.contains("1 of 1 Established"), "{status}");
+    assert!(status.contains("no problems"), "{status}");
+    let routes = a.says(&["routes"]);
+    assert!(
+        routes.contains("10.244.0.0/26") && routes.contains("local"),
+        "{routes}"
+    );
+    let explained = b.says(&["explain", "10.244.0.9"]);
+    assert!(explained.contains("10.244.0.0/26 of node a"), "{explained}");
+    assert!(
+        explained.contains("nobody announces it here"),
+        "{explained}"
+    );
+    let own = a.json(&["explain", "10.244.0.9"]);
+    assert_eq!(own["problems"], serde_json::json!([]));
+    let fib = a.ask(&["fib"]);
+    assert_eq!(
+        fib.status.code(),
+        Some(1),
+        "nothing is installed here, and it says so"
+    );
+}
+
+#[test]
+fn a_peer_is_shut_down_with_words_and_enabled_again() {
+    let (_folder, _port, a, b) = pair("orders");
+    a.says(&["peer", "b", "shutdown", "--message", "new line card"]);
+    b.wait_for("session is down");
+    let other = b.says(&["peers", "a"]);
+    assert!(other.contains("new line card"), "{other}");
+    assert!(a.says(&["peers"]).contains("Shutdown"));
+    a.says(&["peer", "b", "enable"]);
+    a.wait_for("session is up");
+    a.wait_for("End-of-RIB");
+    a.says(&["peer", "b", "refresh"]);
+    a.says(&["peer", "b", "reset"]);
+    a.wait_for("session is down");
+    a.wait_for("session is up");
+    let kept = a.json(&["peers", "b"]);
+    assert_eq!(kept["peers"][0]["established-count"], 3);
+}
+
+#[test]
+fn a_changed_file_is_taken_over_and_a_bad_one_changes_nothing() {
+    let (folder, port, a, b) = pair("reload");
+    let file = folder.0.join("cluster.toml");
+    let since =
+        |daemon: &Daemon| daemon.json(&["peers", "b"])["peers"][0]["established-count"].clone();
+    let more =
+        "[[node]]\nname = \"c\"\nipv4-address = \"127.0.0.3/8\"\nblocks = [\"10.244.2.0/26\"]\n";
+    fs::write(&file, cluster(port, more)).unwrap();
+    a.wait_for("peer c added");
+    b.wait_for("peer c added");
+    assert_eq!(since(&a), 1, "the other session was not touched");
+    fs::write(
+        &file,
+        cluster(port, "[[node]]\nname = \"d\"\nblokcs = []\n"),
+    )
+    .unwrap();
+    let line = a.wait_for("blokcs");
+    assert!(
+        line.contains("cluster.toml:16:1") && line.contains("blocks"),
+        "{line}"
+    );
+    assert!(
+        a.says(&["peers"]).contains('c'),
+        "the last good configuration stays in force"
+    );
+    let refused = a.ask(&["reload"]);
+    assert_eq!(refused.status.code(), Some(5), "{refused:?}");
+    assert!(a.says(&["status"]).contains("blokcs"));
+    fs::write(&file, cluster(port, "")).unwrap();
+    a.wait_for("peer c removed");
+    assert_eq!(since(&a), 1);
+    assert!(a.says(&["reload"]).contains("nothing has changed"));
+}
+
+#[test]
+fn failures_have_exit_codes_and_say_what_to_do() {
+    let (_folder, _port, a, _b) = pair("exits");
+    let unknown = a.ask(&["peers", "bb"]);
+    assert_eq!(unknown.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean \"b\"?"));
+    assert_eq!(a.ask(&["routes", "10.9.0.0/16"]).status.code(), Some(4));
+    assert_eq!(a.ask(&["routes", "nonsense"]).status.code(), Some(1));
+    assert_eq!(a.ask(&["frobnicate"]).status.code(), Some(2));
+    let nobody = dunlin()
+        .args(["--socket", "/nonexistent/d.sock", "status"])
+        .output()
+        .unwrap();
+    assert_eq!(nobody.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("dunlin run"));
+}
+
+#[test]
+fn a_configuration_is_checked_without_running_it() {
+    let folder = Folder::new("check");
+    let config = folder.0.join("dunlin.toml");
+    fs::write(
+        &config,
+        "[node]\nname = \"a\"\n[datastore]\npath = \"cluster.toml\"\n",
+    )
+    .unwrap();
+    fs::write(folder.0.join("cluster.toml"), cluster(179, "")).unwrap();
+    let check = |output: &str| {
+        let mut command = dunlin();
+        command
+            .args(["check", "--output", output, "--config"])
+            .arg(&config);
+        command.output().unwrap()
+    };
+    let good = check("table");
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    assert!(String::from_utf8_lossy(&good.stdout).contains("1 peers, 1 own blocks: good"));
+    fs::write(
+        folder.0.join("cluster.toml"),
+        "[bgp]\nas-nubmer = 1\nlisten-port = 99999\n",
+    )
+    .unwrap();
+    let bad = check("json");
+    assert_eq!(bad.status.code(), Some(5));
+    let said: serde_json::Value = serde_json::from_slice(&bad.stdout).unwrap();
+    let lines = said["lines"].to_string();
+    assert!(
+        lines.contains("cluster.toml:2:1") && lines.contains("as-number"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("cluster.toml:3:"),
+        "all problems are said at once: {lines}"
+    );
+}
+
+#[test]
+fn the_control_socket_is_private_and_served_once() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, _port, a, _b) = pair("socket");
+    let mode = fs::metadata(&a.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let second = dunlin()
+        .arg("run")
+        .arg("--config")
+        .arg(folder.0.join("a.toml"))
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("another dunlin already serves it"), "{said}");
+}

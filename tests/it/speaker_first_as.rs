@@ -1,0 +1,151 @@
+//! `enforce-first-as`: whether a path of an eBGP peer must begin with the peer's AS, and what a change of the
+//! switch does to a session that is up.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use dunlin::net::Asn;
+use dunlin::session::ConnectionId;
+use dunlin::speaker::{Output, PeerStatus, Settings, Speaker};
+use dunlin::time::Instant;
+use dunlin::topology::{Intent, Node, Peer, Plan, PolicyKind, plan};
+
+const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const THEIR_AS: u16 = 65_002;
+const ROUTE_REFRESH: u8 = 5;
+
+fn plan_with(enforce: bool) -> Plan {
+    let mut peer = Peer::new("server", REMOTE, Asn(u32::from(THEIR_AS)));
+    peer.passive = true;
+    peer.routes.import = PolicyKind::AcceptAll;
+    peer.routes.enforce_first_as = enforce;
+    let node = Node {
+        ipv4_address: Some("10.0.0.1/24".parse().unwrap()),
+        ..Node::named("me")
+    };
+    let intent = Intent {
+        nodes: vec![node],
+        peers: vec![peer],
+        ..Intent::default()
+    };
+    plan(&intent, "me").unwrap()
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![0xff; 16];
+    out.extend(u16::try_from(19 + body.len()).unwrap().to_be_bytes());
+    out.push(kind);
+    out.extend(body);
+    out
+}
+
+/// 10.77.0.0/24 with this path, next hop the peer.
+fn update(path: &[u16]) -> Vec<u8> {
+    let mut attributes = vec![0x40, 1, 1, 0, 0x40, 2];
+    attributes.push(u8::try_from(2 + 2 * path.len()).unwrap());
+    attributes.extend([2, u8::try_from(path.len()).unwrap()]);
+    attributes.extend(path.iter().flat_map(|asn| asn.to_be_bytes()));
+    attributes.extend([0x40, 3, 4, 10, 0, 0, 2]);
+    let mut body = vec![0, 0];
+    body.extend(u16::try_from(attributes.len()).unwrap().to_be_bytes());
+    body.extend(attributes);
+    body.extend([24, 10, 77, 0]);
+    message(2, &body)
+}
+
+/// A speaker with a session that is up.
+struct Story {
+    speaker: Speaker,
+    connection: ConnectionId,
+}
+
+impl Story {
+    fn new(enforce: bool) -> Self {
+        let settings = Settings {
+            seed: 1,
+            track_next_hops: false,
+            forwarding: false,
+            max_paths: 1,
+            med: Default::default(),
+        };
+        let mut speaker = Speaker::new(Instant::ZERO, settings, plan_with(enforce));
+        let (connection, _terms) = speaker.accepted(Instant::ZERO, REMOTE, LOCAL).unwrap();
+        let [high, low] = THEIR_AS.to_be_bytes();
+        // Capabilities: IPv4 unicast, route refresh.
+        let open = [
+            4, high, low, 0, 90, 10, 0, 0, 2, 10, 2, 8, 1, 4, 0, 1, 0, 1, 2, 0,
+        ];
+        let mut story = Self {
+            speaker,
+            connection,
+        };
+        story.receive(&message(1, &open));
+        story.receive(&message(4, &[]));
+        story.sent();
+        story
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.speaker.received(Instant::ZERO, self.connection, bytes);
+    }
+
+    fn enforce(&mut self, enforce: bool) {
+        self.speaker.replan(Instant::ZERO, plan_with(enforce));
+    }
+
+    fn status(&self) -> PeerStatus {
+        self.speaker.peer_named("server").unwrap()
+    }
+
+    /// The types of the messages that went out since the last call.
+    fn sent(&mut self) -> Vec<u8> {
+        let mut kinds = Vec::new();
+        while let Some(output) = self.speaker.poll() {
+            if let Output::Send { bytes, .. } = output {
+                kinds.push(bytes[18]);
+            }
+        }
+        kinds
+    }
+}
+
+#[test]
+fn a_path_that_begins_with_another_as_is_treated_as_withdraw() {
+    let mut story = Story::new(true);
+    story.receive(&update(&[65_009, THEIR_AS]));
+    let status = story.status();
+    assert_eq!((status.received, status.accepted), (0, 0));
+    assert_eq!(status.treated_as_withdraw, 1);
+}
+
+#[test]
+fn a_route_server_is_believed_when_the_check_is_off() {
+    let mut story = Story::new(false);
+    story.receive(&update(&[65_009, 65_010]));
+    let status = story.status();
+    assert_eq!((status.received, status.accepted), (1, 1));
+    assert_eq!(status.treated_as_withdraw, 0);
+}
+
+#[test]
+fn switching_the_check_on_drops_what_it_forbids_and_keeps_the_session() {
+    let mut story = Story::new(false);
+    story.receive(&update(&[65_009]));
+    story.enforce(true);
+    assert_eq!(story.status().accepted, 0);
+    // The same bytes once more: the cache of parsed blocks must not let them in.
+    story.receive(&update(&[65_009]));
+    let status = story.status();
+    assert_eq!((status.accepted, status.treated_as_withdraw), (0, 1));
+    assert!(status.negotiated.is_some(), "the session is down");
+}
+
+#[test]
+fn switching_the_check_off_asks_the_peer_for_its_routes_again() {
+    let mut story = Story::new(true);
+    story.receive(&update(&[65_009]));
+    story.enforce(false);
+    assert_eq!(story.sent(), [ROUTE_REFRESH]);
+    story.receive(&update(&[65_009]));
+    assert_eq!(story.status().accepted, 1);
+}
