@@ -188,8 +188,11 @@ impl Node {
         }
     }
 
-    /// Ends all sessions; routes stay where they are.
+    /// Ends all sessions; routes stay where they are: from here on the kernel is not touched, whatever
+    /// the sessions' ends do to the tables.
     pub fn stop(&mut self, now: Instant, reason: &StopReason) {
+        self.dataplane = None;
+        self.ops.clear();
         self.speaker.stop(now, reason);
     }
 
@@ -277,5 +280,65 @@ fn resolved(resolution: &dataplane::Resolution) -> crate::rib::Resolution {
         dataplane::Resolution::Reachable { metric, .. } => {
             crate::rib::Resolution::Reachable { metric: *metric }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Asn;
+    use crate::rib::MedMode;
+    use crate::topology::{Intent, Node as PlannedNode, plan};
+
+    fn node() -> Node {
+        let mut intent = Intent::default();
+        intent.bgp.as_number = Asn(64512);
+        let mut me = PlannedNode::named("me");
+        me.ipv4_address = Some("10.0.0.1/24".parse().unwrap());
+        me.blocks = vec!["10.244.0.0/26".parse().unwrap()];
+        intent.nodes.push(me);
+        let settings = Settings {
+            speaker: speaker::Settings {
+                seed: 1,
+                track_next_hops: true,
+                forwarding: true,
+                max_paths: 1,
+                med: MedMode::PerNeighbour,
+            },
+            kernel_routes: true,
+            dataplane: dataplane::Settings::default(),
+        };
+        Node::new(Instant::ZERO, settings, plan(&intent, "me").unwrap())
+    }
+
+    /// Answers what the kernel is asked, and counts what it is told to change.
+    fn kernel(node: &mut Node, now: Instant) -> usize {
+        let mut changes = 0;
+        node.settle(now);
+        while let Some(output) = node.poll() {
+            let Output::Kernel(op) = output else { continue };
+            changes += usize::from(op.action != Action::Dump);
+            let done = KernelInput::Done {
+                id: op.id,
+                result: Ok(()),
+            };
+            node.handle(now, Input::Kernel(done));
+            node.settle(now);
+        }
+        changes
+    }
+
+    #[test]
+    fn a_stopping_node_leaves_its_routes_in_the_kernel() {
+        let mut node = node();
+        assert_eq!(kernel(&mut node, Instant::ZERO), 1, "its own block");
+        node.stop(Instant::from_secs(1), &StopReason::Quiet);
+        let empty = node.speaker.plan().clone();
+        let without = Plan {
+            originate: Vec::new(),
+            ..empty
+        };
+        node.replan(Instant::from_secs(1), without);
+        assert_eq!(kernel(&mut node, Instant::from_secs(1)), 0);
     }
 }

@@ -262,7 +262,7 @@ impl Speaker {
         };
         let (connection, families) = (up.connection, up.negotiated.families);
         for family in Family::ALL {
-            if !family.of(&families) {
+            if !*family.of(&families) {
                 continue;
             }
             let request = RouteRefresh {
@@ -509,8 +509,7 @@ impl Speaker {
 }
 
 /// What parsing and loop checks of attribute bytes depend on while the plan stays: the peer, and what
-/// its session has agreed on. A peer may come back with other capabilities; a new plan empties the
-/// cache, as another check of the first AS or another AS of ours would find old verdicts there.
+/// its session has agreed on. A peer may come back with other capabilities.
 fn context_key(index: PeerIndex, context: &DecodeContext) -> u64 {
     u64::from(index.0) << 2 | u64::from(context.four_octet_as) << 1 | u64::from(context.ebgp)
 }
