@@ -23,8 +23,6 @@ impl Speaker {
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
         let changes = topology::diff(&self.plan, &plan);
         self.around = surroundings(&plan);
-        // Loop checks were passed by the old plan's numbers and addresses, for the old plan's peers.
-        self.rib.attributes_mut().forget_raw();
         let old = core::mem::replace(&mut self.plan, plan);
         let mut said = Vec::new();
         // What was found eligible was so by the old plan: our own AS, addresses, a peer's rules.

@@ -15,7 +15,11 @@ const THEIR_AS: u16 = 65_002;
 const ROUTE_REFRESH: u8 = 5;
 
 fn plan_with(enforce: bool) -> Plan {
-    let mut peer = Peer::new("server", REMOTE, Asn(u32::from(THEIR_AS)));
+    plan_of(THEIR_AS, enforce)
+}
+
+fn plan_of(their_as: u16, enforce: bool) -> Plan {
+    let mut peer = Peer::new("server", REMOTE, Asn(u32::from(their_as)));
     peer.passive = true;
     peer.routes.import = PolicyKind::AcceptAll;
     peer.routes.enforce_first_as = enforce;
@@ -70,19 +74,23 @@ impl Story {
         };
         let mut speaker = Speaker::new(Instant::ZERO, settings, plan_with(enforce));
         let (connection, _terms) = speaker.accepted(Instant::ZERO, REMOTE, LOCAL).unwrap();
-        let [high, low] = THEIR_AS.to_be_bytes();
-        // Capabilities: IPv4 unicast, route refresh.
-        let open = [
-            4, high, low, 0, 90, 10, 0, 0, 2, 10, 2, 8, 1, 4, 0, 1, 0, 1, 2, 0,
-        ];
         let mut story = Self {
             speaker,
             connection,
         };
-        story.receive(&message(1, &open));
-        story.receive(&message(4, &[]));
-        story.sent();
+        story.open(THEIR_AS);
         story
+    }
+
+    fn open(&mut self, their_as: u16) {
+        let [high, low] = their_as.to_be_bytes();
+        // Capabilities: IPv4 unicast, route refresh.
+        let open = [
+            4, high, low, 0, 90, 10, 0, 0, 2, 10, 2, 8, 1, 4, 0, 1, 0, 1, 2, 0,
+        ];
+        self.receive(&message(1, &open));
+        self.receive(&message(4, &[]));
+        self.sent();
     }
 
     fn receive(&mut self, bytes: &[u8]) {
@@ -148,4 +156,22 @@ fn switching_the_check_off_asks_the_peer_for_its_routes_again() {
     assert_eq!(story.sent(), [ROUTE_REFRESH]);
     story.receive(&update(&[65_009]));
     assert_eq!(story.status().accepted, 1);
+}
+
+#[test]
+fn a_peer_in_another_as_is_not_judged_by_what_the_former_one_was_allowed() {
+    let mut story = Story::new(true);
+    story.receive(&update(&[THEIR_AS, 65_009]));
+    assert_eq!(story.status().accepted, 1);
+    story
+        .speaker
+        .replan(Instant::ZERO, plan_of(THEIR_AS + 1, true));
+    let again = story.speaker.accepted(Instant::ZERO, REMOTE, LOCAL);
+    story.connection = again.unwrap().0;
+    story.open(THEIR_AS + 1);
+    assert!(story.status().negotiated.is_some(), "the session is down");
+    // The same bytes, from an AS that must not send them.
+    story.receive(&update(&[THEIR_AS, 65_009]));
+    let status = story.status();
+    assert_eq!((status.accepted, status.treated_as_withdraw), (0, 1));
 }

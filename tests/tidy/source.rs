@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// A source file, and its text with comments and literals blanked out, line by line.
 pub(crate) struct Source {
@@ -86,7 +87,8 @@ pub(crate) fn files(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-pub(crate) fn sources() -> Vec<Source> {
+/// All Rust of the crate and of its tests, read once for all rules.
+pub(crate) static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
     let all = ["src", "tests"].into_iter().flat_map(files);
     let rust: Vec<_> = all
         .filter(|path| path.extension().is_some_and(|e| e == "rs"))
@@ -97,7 +99,7 @@ pub(crate) fn sources() -> Vec<Source> {
         root().display()
     );
     rust.iter().map(|path| Source::read(path)).collect()
-}
+});
 
 /// Comments, strings and characters become blanks; line breaks stay.
 pub(crate) fn blank(text: &str) -> String {
