@@ -29,7 +29,7 @@ dunlin-bench: measures dunlin and other BGP daemons in the same, interleaved run
 
   dunlin-bench corpus [options] FILE...   throws messages at a daemon; a second session must not notice
     --daemon NAME       which daemon                   (default dunlin)
-    --settle MS         wait for an answer to each     (default 5)
+    --settle MS         wait for an answer to each     (default 20)
     --timeout SECONDS   bound of the whole             (default 120)
     --limit N           throw only N messages, evenly picked
     --json FILE, --dunlin PATH                         as above
@@ -201,7 +201,7 @@ fn corpus(mut words: Words) -> Result<Command> {
     let mut options = CorpusOptions {
         files: Vec::new(),
         kind: Kind::Dunlin,
-        settle: Duration::from_millis(5),
+        settle: Duration::from_millis(20),
         timeout: Duration::from_secs(120),
         limit: None,
         json: None,

@@ -3,6 +3,7 @@
 //! It measures; it does not judge. Exit status 0: every run gave figures (for `corpus`: the innocent session
 //! never dropped), 1: some did not, 2: the command line makes no sense.
 
+mod arena;
 mod cli;
 mod corpus;
 mod daemon;

@@ -82,6 +82,8 @@ pub(crate) struct Peer {
     pub(crate) address: Ipv4Addr,
     /// Its AS number.
     pub(crate) asn: u32,
+    /// It throws bad input: both families are taken from it, its first AS is not checked, and nothing is sent.
+    pub(crate) evil: bool,
 }
 
 /// What a daemon is to be configured for.
@@ -211,6 +213,17 @@ impl Running {
         }
         std::thread::sleep(Duration::from_secs(1));
         self.check()
+    }
+
+    /// What dunlin says of its peers; `None` for other daemons.
+    pub(crate) fn dunlin_peers(&self, programs: &Programs) -> Option<serde_json::Value> {
+        let output = Command::new(programs.find(Kind::Dunlin)?)
+            .arg("--socket")
+            .arg(self.folder.join("control"))
+            .args(["peers", "--output", "json"])
+            .output();
+        let output = output.ok().filter(|_| self.kind == Kind::Dunlin)?;
+        serde_json::from_slice(&output.stdout).ok()
     }
 
     /// The last lines the daemon wrote.

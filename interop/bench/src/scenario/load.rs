@@ -44,6 +44,7 @@ pub(super) fn run(plan: &Plan) -> Result<Figures> {
             .map(|i| Peer {
                 address: peer_address(i),
                 asn: peer_as(i),
+                evil: false,
             })
             .collect(),
         hold_time: 90,

@@ -84,6 +84,7 @@ fn job(plan: &Plan, configs: &[PeerConfig], passive: bool) -> Job {
     let peer = |config: &PeerConfig| Peer {
         address: config.id,
         asn: config.asn,
+        evil: false,
     };
     Job {
         peers: configs.iter().map(peer).collect(),
