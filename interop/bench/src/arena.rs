@@ -136,6 +136,7 @@ pub(crate) struct Arena {
     /// The longest a route of the partner's took to reach `good`.
     pub(crate) slowest_relay: Duration,
     token: u32,
+    begin: Instant,
     _pair: Pair,
 }
 
@@ -178,6 +179,7 @@ impl Arena {
             daemon,
             slowest_relay: Duration::ZERO,
             token: 0,
+            begin: Instant::now(),
             _pair: pair,
         };
         arena.until(PATIENCE, "the good sessions", |arena| {
@@ -260,7 +262,9 @@ impl Arena {
 
     /// What must hold at the end; what does not is added to the wrongs.
     pub(crate) fn finish(&mut self) {
-        if let Err(error) = self.relay() {
+        // Less than a hold time would say nothing about KEEPALIVEs.
+        let rest = Duration::from_secs(u64::from(HOLD) + 1).saturating_sub(self.begin.elapsed());
+        if let Err(error) = self.during(rest).and_then(|()| self.relay()) {
             self.seen.wrongs.push(format!("at the end: {error}"));
         }
         for index in [GOOD, PARTNER] {

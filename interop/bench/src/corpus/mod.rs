@@ -4,7 +4,7 @@
 //! What the daemon answers to each message is counted, not judged; judged is that every message was thrown, that
 //! an OPEN is accepted or answered by a NOTIFICATION, and what [`arena`](crate::arena) judges of the good peers.
 
-mod file;
+pub(crate) mod file;
 mod thrower;
 
 use crate::cli::CorpusOptions;

@@ -12,6 +12,7 @@ use crate::daemon::{Kind, LOCAL_AS, Programs};
 use crate::error::{Error, Result};
 use crate::scenario::megabytes;
 use crate::wire;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -115,7 +116,12 @@ impl Story {
             self.throw(message)?;
             if self.outcome.thrown.is_multiple_of(BATCH) {
                 self.arena.relay()?;
-                eprint!("\r{} of {} thrown", self.outcome.thrown, self.outcome.total);
+                if std::io::stderr().is_terminal() {
+                    eprint!(
+                        "\r{} of {} thrown ",
+                        self.outcome.thrown, self.outcome.total
+                    );
+                }
             }
         }
         let settle = self.settle * 4;
@@ -235,7 +241,6 @@ impl Story {
     }
 
     fn finish(&mut self, kind: Kind, programs: &Programs) {
-        eprintln!();
         self.arena.finish();
         let outcome = &mut self.outcome;
         let updates = outcome.by_type.get(&wire::UPDATE).copied().unwrap_or(0);
