@@ -40,6 +40,8 @@ pub(crate) struct Guest {
     pub(crate) opening: Option<Arc<Vec<u8>>>,
     /// The daemon sends it nothing and takes everything.
     pub(crate) evil: bool,
+    /// The daemon takes no more than 4096 octets at once.
+    pub(crate) short: bool,
     /// When it comes back after a failure; never, if there is nothing.
     pub(crate) retry: Option<Duration>,
     /// Its owner has sockets of its own: no session is kept here.
@@ -151,6 +153,7 @@ impl Arena {
             four_octet: true,
             opening: None,
             evil: false,
+            short: false,
             retry: Some(Duration::from_millis(50)),
             raw: false,
         };
@@ -163,6 +166,7 @@ impl Arena {
             address: peer_address(index),
             asn: asn(index, guest),
             evil: guest.evil,
+            short: guest.short,
         });
         let job = Job {
             peers: peers.collect(),
@@ -242,7 +246,7 @@ impl Arena {
         );
         self.token += 1;
         let update = match up {
-            true => announcement(PARTNER, 64_901, &[address]),
+            true => announcement(PARTNER, 64_901, None, &[address]),
             false => {
                 let mut prefix = Vec::new();
                 wire::put_prefix(&mut prefix, address, 24);
@@ -308,8 +312,13 @@ fn config(index: usize, guest: &Guest, asn: u32) -> PeerConfig {
     }
 }
 
-/// An UPDATE that announces /24 prefixes with this peer as next hop.
-pub(crate) fn announcement(index: usize, asn: u32, addresses: &[u32]) -> Vec<u8> {
+/// An UPDATE that announces /24 prefixes with this peer as next hop, and with communities of this mark if any.
+pub(crate) fn announcement(
+    index: usize,
+    asn: u32,
+    mark: Option<u32>,
+    addresses: &[u32],
+) -> Vec<u8> {
     let mut prefixes = Vec::new();
     for address in addresses {
         wire::put_prefix(&mut prefixes, *address, 24);
@@ -318,5 +327,10 @@ pub(crate) fn announcement(index: usize, asn: u32, addresses: &[u32]) -> Vec<u8>
     attributes.extend_from_slice(&asn.to_be_bytes());
     attributes.extend_from_slice(&[0x40, 3, 4]);
     attributes.extend_from_slice(&peer_address(index).octets());
+    if let Some(mark) = mark {
+        attributes.extend_from_slice(&[0xc0, 8, 160]);
+        (0..40)
+            .for_each(|high: u32| attributes.extend_from_slice(&(high << 20 | mark).to_be_bytes()));
+    }
     wire::update(&[], &attributes, &prefixes)
 }

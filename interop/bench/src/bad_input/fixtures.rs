@@ -52,6 +52,7 @@ impl Fixture {
             four_octet: self.four_octet,
             opening: self.is_open().then(|| Arc::clone(&self.bytes)),
             evil: true,
+            short: true,
             retry: None,
             raw: false,
         }

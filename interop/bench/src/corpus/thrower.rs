@@ -39,6 +39,7 @@ pub(super) fn run(
         four_octet: number < CROWD,
         opening: None,
         evil: true,
+        short: false,
         retry: Some(Duration::from_millis(200)),
         raw: false,
     });
@@ -76,6 +77,7 @@ fn opener(message: &Message) -> Guest {
         four_octet: true,
         opening: Some(Arc::clone(&message.bytes)),
         evil: true,
+        short: false,
         retry: None,
         raw: false,
     }

@@ -38,6 +38,9 @@ fn cluster(job: &Job) -> String {
             if peer.evil { "none" } else { "accept-all" },
             job.hold_time
         );
+        if peer.short {
+            text.push_str("extended-messages = false\n");
+        }
         if peer.evil {
             text.push_str("families = [\"ipv4\", \"ipv6\"]\nenforce-first-as = false\n");
         }

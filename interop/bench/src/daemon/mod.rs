@@ -84,6 +84,8 @@ pub(crate) struct Peer {
     pub(crate) asn: u32,
     /// It throws bad input: both families are taken from it, its first AS is not checked, and nothing is sent.
     pub(crate) evil: bool,
+    /// No message of more than 4096 octets is taken from it (RFC 8654 is not offered).
+    pub(crate) short: bool,
 }
 
 /// What a daemon is to be configured for.

@@ -45,6 +45,7 @@ pub(super) fn run(plan: &Plan) -> Result<Figures> {
                 address: peer_address(i),
                 asn: peer_as(i),
                 evil: false,
+                short: false,
             })
             .collect(),
         hold_time: 90,

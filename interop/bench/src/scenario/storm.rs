@@ -85,6 +85,7 @@ fn job(plan: &Plan, configs: &[PeerConfig], passive: bool) -> Job {
         address: config.id,
         asn: config.asn,
         evil: false,
+        short: false,
     };
     Job {
         peers: configs.iter().map(peer).collect(),
