@@ -13,6 +13,7 @@ use crate::wire;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The session that must not notice anything.
@@ -139,13 +140,19 @@ pub(crate) struct Arena {
     pub(crate) slowest_relay: Duration,
     token: u32,
     begin: Instant,
+    stop: Arc<AtomicBool>,
     _pair: Pair,
 }
 
 impl Arena {
     /// Starts the daemon and all sessions; returns when the good two are up. The calling thread is in the
     /// generator's namespace from then on.
-    pub(crate) fn start(kind: Kind, programs: &Programs, guests: Vec<Guest>) -> Result<Self> {
+    pub(crate) fn start(
+        kind: Kind,
+        programs: &Programs,
+        guests: Vec<Guest>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self> {
         let pair = Pair::new()?;
         pair.enter_generator()?;
         let good = |_| Guest {
@@ -184,6 +191,7 @@ impl Arena {
             slowest_relay: Duration::ZERO,
             token: 0,
             begin: Instant::now(),
+            stop: Arc::clone(stop),
             _pair: pair,
         };
         arena.until(PATIENCE, "the good sessions", |arena| {
@@ -195,6 +203,9 @@ impl Arena {
 
     /// Lets everything happen that is ready or due.
     pub(crate) fn poll(&mut self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
         let seen = &mut self.seen;
         self.fleet
             .poll(Duration::from_millis(2), &mut |index, event| {
@@ -278,6 +289,7 @@ impl Arena {
                     .push(format!("good session {index} is down at the end"));
             }
         }
+        self.seen.wrongs.extend(self.daemon.panic());
         if self.silence() > SILENCE {
             let wrong = format!("the good sessions heard nothing for {:.1?}", self.silence());
             self.seen.wrongs.push(wrong);

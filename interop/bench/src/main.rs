@@ -53,7 +53,7 @@ fn dispatch() -> Result<bool> {
         } => mirror::run(&peers_file, hold_time).map(|()| true),
         Command::Run(options) => driver::run(&options, &stop_flag()?),
         Command::Corpus(options) => corpus::run(options, &stop_flag()?),
-        Command::BadInput(options) => bad_input::run(&options),
+        Command::BadInput(options) => bad_input::run(&options, &stop_flag()?),
     }
 }
 

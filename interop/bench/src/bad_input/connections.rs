@@ -11,6 +11,7 @@ use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 const FEEDER: usize = GUESTS;
@@ -35,7 +36,7 @@ const PEAK_MB: f64 = 400.0;
 type Verdict = std::result::Result<String, String>;
 
 /// Runs all checks.
-pub(super) fn run(programs: &Programs) -> Result<Tally> {
+pub(super) fn run(programs: &Programs, stop: &Arc<AtomicBool>) -> Result<Tally> {
     let guest = |number: u32, raw: bool| Guest {
         asn: FIRST_AS + number,
         four_octet: true,
@@ -51,7 +52,7 @@ pub(super) fn run(programs: &Programs) -> Result<Tally> {
         guest(2, true),
         guest(3, true),
     ];
-    let mut arena = Arena::start(Kind::Dunlin, programs, guests)?;
+    let mut arena = Arena::start(Kind::Dunlin, programs, guests, stop)?;
     arena.until(PATIENCE, "the feeder", |arena| {
         arena.fleet.is_established(FEEDER)
     })?;

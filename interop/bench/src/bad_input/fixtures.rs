@@ -10,6 +10,7 @@ use crate::wire;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// So long a session must outlive what was thrown at it.
@@ -60,7 +61,7 @@ impl Fixture {
 }
 
 /// Throws all fixtures below the folder.
-pub(super) fn run(programs: &Programs, folder: &Path) -> Result<Tally> {
+pub(super) fn run(programs: &Programs, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Tally> {
     let mut tally = Tally::default();
     let fixtures = read(folder)?;
     if fixtures.is_empty() {
@@ -68,7 +69,7 @@ pub(super) fn run(programs: &Programs, folder: &Path) -> Result<Tally> {
         return Err(Error::Usage(message));
     }
     let guests = fixtures.iter().map(Fixture::guest).collect();
-    let mut arena = Arena::start(Kind::Dunlin, programs, guests)?;
+    let mut arena = Arena::start(Kind::Dunlin, programs, guests, stop)?;
     let all = fixtures.iter().enumerate();
     let sessions: Vec<usize> = all
         .filter(|(_, fixture)| !fixture.is_open())

@@ -7,6 +7,8 @@ mod fixtures;
 use crate::cli::BadInputOptions;
 use crate::daemon::Programs;
 use crate::error::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Which checks held.
 #[derive(Default)]
@@ -34,15 +36,16 @@ impl Tally {
 }
 
 /// Runs the checks; `false`: one did not hold.
-pub(crate) fn run(options: &BadInputOptions) -> Result<bool> {
+pub(crate) fn run(options: &BadInputOptions, stop: &Arc<AtomicBool>) -> Result<bool> {
     let programs = Programs {
         dunlin: options.dunlin.clone(),
     };
     let fixtures = options.fixtures.clone();
+    let stop = Arc::clone(stop);
     // A thread of its own: it moves into another network namespace.
     let thread = std::thread::spawn(move || match fixtures {
-        Some(folder) => fixtures::run(&programs, &folder),
-        None => connections::run(&programs),
+        Some(folder) => fixtures::run(&programs, &folder, &stop),
+        None => connections::run(&programs, &stop),
     });
     let tally = thread
         .join()

@@ -45,7 +45,7 @@ pub(super) fn run(
     });
     let guests = crowd.chain(opens.iter().map(opener)).collect();
     let mut story = Story {
-        arena: Arena::start(kind, programs, guests)?,
+        arena: Arena::start(kind, programs, guests, &bounds.stop)?,
         outcome: Outcome {
             total,
             ..Outcome::default()
@@ -106,9 +106,6 @@ impl Story {
     fn all(&mut self, opens: &[Message], others: &[Message], bounds: &Bounds) -> Result<()> {
         self.judge_opens(opens)?;
         for message in others {
-            if bounds.stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
             if self.begin.elapsed() > bounds.timeout {
                 let thrown = self.outcome.thrown;
                 let what = format!("--timeout, after {thrown} messages");

@@ -88,6 +88,18 @@ pub(crate) struct Peer {
     pub(crate) short: bool,
 }
 
+impl Peer {
+    /// A peer that does nothing wrong.
+    pub(crate) fn new(address: Ipv4Addr, asn: u32) -> Self {
+        Self {
+            address,
+            asn,
+            evil: false,
+            short: false,
+        }
+    }
+}
+
 /// What a daemon is to be configured for.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
@@ -226,6 +238,17 @@ impl Running {
             .output();
         let output = output.ok().filter(|_| self.kind == Kind::Dunlin)?;
         serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// The first panic in the daemon's log: one in a task of its own need not end it.
+    pub(crate) fn panic(&self) -> Option<String> {
+        let bytes = fs::read(self.folder.join("log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines = text
+            .lines()
+            .skip_while(|line| !line.contains("panicked at"));
+        let first = lines.next()?;
+        Some(format!("{first} {}", lines.next().unwrap_or_default()))
     }
 
     /// The last lines the daemon wrote.
