@@ -29,10 +29,14 @@ dunlin-bench: measures dunlin and other BGP daemons in the same, interleaved run
 
   dunlin-bench corpus [options] FILE...   throws messages at a daemon; a second session must not notice
     --daemon NAME       which daemon                   (default dunlin)
-    --settle MS         wait for an answer to each     (default 5)
+    --settle MS         wait for an answer to each     (default 20)
     --timeout SECONDS   bound of the whole             (default 120)
     --limit N           throw only N messages, evenly picked
     --json FILE, --dunlin PATH                         as above
+
+  dunlin-bench bad-input fixtures FOLDER [options]   throws each NAME.hex below FOLDER, compares with NAME.expect
+  dunlin-bench bad-input connections [options]       strangers, silent and slow peers, peers that do not read
+    --dunlin PATH                                      as above
 ";
 
 /// What to do.
@@ -43,6 +47,8 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Throw a corpus.
     Corpus(CorpusOptions),
+    /// Throw fixtures, or misbehave as a TCP peer.
+    BadInput(BadInputOptions),
     /// Be the relay.
     Mirror {
         /// Lines of `ADDRESS AS`.
@@ -88,12 +94,21 @@ pub(crate) struct CorpusOptions {
     pub(crate) dunlin: PathBuf,
 }
 
+/// Options of `bad-input`.
+pub(crate) struct BadInputOptions {
+    /// The folder of fixtures; without one, it is about connections.
+    pub(crate) fixtures: Option<PathBuf>,
+    /// The dunlin to test.
+    pub(crate) dunlin: PathBuf,
+}
+
 /// Understands the arguments after the program's name.
 pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command> {
     let mut words = Words(arguments.collect::<Vec<_>>().into_iter());
     match words.0.next().as_deref() {
         Some("run") => run(words),
         Some("corpus") => corpus(words),
+        Some("bad-input") => bad_input(words),
         Some("mirror") => mirror(words),
         Some("--help" | "-h" | "help") | None => Ok(Command::Help),
         Some(other) => Err(Error::Usage(format!("unknown command `{other}`"))),
@@ -201,7 +216,7 @@ fn corpus(mut words: Words) -> Result<Command> {
     let mut options = CorpusOptions {
         files: Vec::new(),
         kind: Kind::Dunlin,
-        settle: Duration::from_millis(5),
+        settle: Duration::from_millis(20),
         timeout: Duration::from_secs(120),
         limit: None,
         json: None,
@@ -227,6 +242,25 @@ fn corpus(mut words: Words) -> Result<Command> {
         return Err(Error::Usage("no corpus file".to_owned()));
     }
     Ok(Command::Corpus(options))
+}
+
+fn bad_input(mut words: Words) -> Result<Command> {
+    let fixtures = match words.0.next().as_deref() {
+        Some("fixtures") => Some(words.value("fixtures")?.into()),
+        Some("connections") => None,
+        Some(_) | None => {
+            let message = "bad-input needs `fixtures FOLDER` or `connections`";
+            return Err(Error::Usage(message.to_owned()));
+        }
+    };
+    let mut dunlin = beside_this_program();
+    while let Some(word) = words.0.next() {
+        match word.as_str() {
+            "--dunlin" => dunlin = words.value(&word)?.into(),
+            _ => return Err(Error::Usage(format!("unknown option `{word}`"))),
+        }
+    }
+    Ok(Command::BadInput(BadInputOptions { fixtures, dunlin }))
 }
 
 fn mirror(mut words: Words) -> Result<Command> {
@@ -274,6 +308,8 @@ mod tests {
             "run --daemons quagga",
             "run --prefixes",
             "corpus",
+            "bad-input",
+            "bad-input fixtures",
             "walk",
         ] {
             assert!(matches!(words(line), Err(Error::Usage(_))), "{line}");

@@ -107,16 +107,28 @@ impl Fleet {
         }
     }
 
-    /// Ends a session and dials again soon; `opening` goes out in place of an OPEN.
-    pub(crate) fn restart(
-        &mut self,
-        index: usize,
-        four_octet: bool,
-        opening: Option<Arc<Vec<u8>>>,
-    ) {
+    /// Ends a session and dials again soon; see [`Session::restart`].
+    pub(crate) fn restart(&mut self, index: usize, in_step: bool) {
         if let Some(session) = self.sessions.get_mut(index) {
-            session.restart(four_octet, opening, Instant::now());
+            session.restart(in_step, Instant::now());
         }
+    }
+
+    /// The body of the NOTIFICATION that ended a session, if one did.
+    pub(crate) fn said(&self, index: usize) -> Option<&[u8]> {
+        self.sessions.get(index)?.said()
+    }
+
+    /// The longest time in which the daemon said nothing on a session that was up.
+    pub(crate) fn silence(&self, index: usize) -> Duration {
+        self.sessions
+            .get(index)
+            .map_or(Duration::ZERO, Session::silence)
+    }
+
+    /// Takes leave of all sessions.
+    pub(crate) fn leave(&mut self) {
+        (0..self.sessions.len()).for_each(|index| self.restart(index, true));
     }
 
     /// Waits for sockets and timers at most this long, and does what is due.

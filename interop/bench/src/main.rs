@@ -1,8 +1,10 @@
 //! `dunlin-bench`: one load generator, several daemons, the same work for each in the same run.
 //!
-//! It measures; it does not judge. Exit status 0: every run gave figures (for `corpus`: the innocent session
-//! never dropped), 1: some did not, 2: the command line makes no sense.
+//! It measures; it does not judge. Exit status 0: every run gave figures (for `corpus` and `bad-input`: all
+//! was as it must be), 1: some did not, 2: the command line makes no sense.
 
+mod arena;
+mod bad_input;
 mod cli;
 mod corpus;
 mod daemon;
@@ -51,6 +53,7 @@ fn dispatch() -> Result<bool> {
         } => mirror::run(&peers_file, hold_time).map(|()| true),
         Command::Run(options) => driver::run(&options, &stop_flag()?),
         Command::Corpus(options) => corpus::run(options, &stop_flag()?),
+        Command::BadInput(options) => bad_input::run(&options, &stop_flag()?),
     }
 }
 

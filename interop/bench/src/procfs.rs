@@ -20,6 +20,8 @@ pub(crate) struct Cost {
     pub(crate) cpu: f64,
     /// Peak resident memory in bytes.
     pub(crate) peak_rss: u64,
+    /// Resident memory in bytes.
+    pub(crate) rss: u64,
     /// How many processes there are.
     pub(crate) processes: usize,
 }
@@ -42,7 +44,8 @@ impl ProcessTree {
             cost.cpu += ticks as f64 / ticks_per_second;
             cost.processes += 1;
             if let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) {
-                cost.peak_rss += peak_rss(&status).unwrap_or(0);
+                cost.peak_rss += memory(&status, "VmHWM:").unwrap_or(0);
+                cost.rss += memory(&status, "VmRSS:").unwrap_or(0);
             }
         }
         cost
@@ -102,10 +105,8 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     (14..=17).map(|number| field(stat, number)).sum()
 }
 
-fn peak_rss(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+fn memory(status: &str, key: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -129,10 +130,10 @@ mod tests {
     #[test]
     fn peak_memory_is_in_bytes() {
         assert_eq!(
-            peak_rss("Name:\tx\nVmHWM:\t    1536 kB\n"),
+            memory("Name:\tx\nVmHWM:\t    1536 kB\n", "VmHWM:"),
             Some(1536 * 1024)
         );
-        assert_eq!(peak_rss("Name:\tx\n"), None);
+        assert_eq!(memory("Name:\tx\n", "VmHWM:"), None);
     }
 
     #[test]

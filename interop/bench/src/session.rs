@@ -120,6 +120,10 @@ pub(crate) struct Session {
     heard: Instant,
     keepalive_at: Instant,
     got_open: bool,
+    /// The body of the last NOTIFICATION of this connection.
+    said: Option<Vec<u8>>,
+    /// The longest time in which the daemon said nothing while the session was up.
+    silence: Duration,
     /// Connections tried or accepted.
     pub(crate) attempts: usize,
 }
@@ -140,6 +144,8 @@ impl Session {
             heard: start,
             keepalive_at: start,
             got_open: false,
+            said: None,
+            silence: Duration::ZERO,
             attempts: 0,
         }
     }
@@ -160,6 +166,7 @@ impl Session {
             return Ok(None);
         };
         self.attempts += 1;
+        self.said = None;
         self.phase = Phase::Connecting {
             until: now + patience.attempt,
         };
@@ -293,6 +300,9 @@ impl Session {
             }
             Err(error) => return Err(format!("read: {error}")),
         };
+        if self.is_established() {
+            self.silence = self.silence.max(now.saturating_duration_since(self.heard));
+        }
         self.heard = now;
         let fresh = scratch.get(..count).unwrap_or_default();
         let mut kept = std::mem::take(&mut self.received);
@@ -334,6 +344,7 @@ impl Session {
             wire::NOTIFICATION => {
                 let code = frame.body.first().copied().unwrap_or(0);
                 let subcode = frame.body.get(1).copied().unwrap_or(0);
+                self.said = Some(frame.body.to_vec());
                 return Err(format!("NOTIFICATION {code}/{subcode}"));
             }
             wire::OPEN => {
@@ -385,16 +396,25 @@ impl Session {
         self.flush()
     }
 
-    /// Drops the connection and dials again soon, with another first message.
-    pub(crate) fn restart(
-        &mut self,
-        four_octet: bool,
-        opening: Option<Arc<Vec<u8>>>,
-        now: Instant,
-    ) {
+    /// The body of the last NOTIFICATION on the current or the last connection.
+    pub(crate) fn said(&self) -> Option<&[u8]> {
+        self.said.as_deref()
+    }
+
+    /// The longest time in which the daemon said nothing while the session was up.
+    pub(crate) fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// Drops the connection and dials again soon. The daemon is told with a Cease (RFC 4486), unless what was
+    /// sent before is out of step, so that this would be taken for the rest of it.
+    pub(crate) fn restart(&mut self, in_step: bool, now: Instant) {
+        if in_step && self.unsent.is_empty() && self.stream.is_some() {
+            self.unsent.push_back(Arc::new(wire::cease()));
+            // If it does not leave at once, the daemon sees a lost connection: worse, but no fault.
+            let _ = self.flush();
+        }
         self.down(now);
-        self.config.four_octet = four_octet;
-        self.config.opening = opening;
         // A moment for the daemon to see the old connection go, so that the new one is no collision.
         self.phase = Phase::Idle {
             at: Some(now + Duration::from_millis(5)),

@@ -76,6 +76,11 @@ pub(crate) fn keepalive() -> Vec<u8> {
     message(KEEPALIVE, &[])
 }
 
+/// A Cease: Administrative Reset (RFC 4486), which no daemon punishes.
+pub(crate) fn cease() -> Vec<u8> {
+    message(NOTIFICATION, &[6, 4])
+}
+
 /// The End-of-RIB marker of IPv4 unicast (RFC 4724).
 pub(crate) fn end_of_rib() -> Vec<u8> {
     message(UPDATE, &[0, 0, 0, 0])
@@ -83,7 +88,17 @@ pub(crate) fn end_of_rib() -> Vec<u8> {
 
 /// An OPEN with IPv4 unicast, route refresh and, if asked for, four-octet AS numbers.
 pub(crate) fn open(asn: u32, hold_time: u16, id: Ipv4Addr, four_octet: bool) -> Vec<u8> {
+    open_with(&[], asn, hold_time, id, four_octet)
+}
+
+/// The same with IPv6 unicast, so that what is said in MP_REACH_NLRI is looked at.
+pub(crate) fn open_dual(asn: u32, hold_time: u16, id: Ipv4Addr, four_octet: bool) -> Vec<u8> {
+    open_with(&[1, 4, 0, 2, 0, 1], asn, hold_time, id, four_octet)
+}
+
+fn open_with(more: &[u8], asn: u32, hold_time: u16, id: Ipv4Addr, four_octet: bool) -> Vec<u8> {
     let mut capabilities = vec![1, 4, 0, 1, 0, 1, 2, 0];
+    capabilities.extend_from_slice(more);
     if four_octet {
         capabilities.extend_from_slice(&[65, 4]);
         capabilities.extend_from_slice(&asn.to_be_bytes());
@@ -108,6 +123,23 @@ pub(crate) fn update(withdrawn: &[u8], attributes: &[u8], nlri: &[u8]) -> Vec<u8
     body.extend_from_slice(attributes);
     body.extend_from_slice(nlri);
     message(UPDATE, &body)
+}
+
+/// The AS number that an OPEN claims, whatever else is wrong with it: capability 65's, else the field's.
+pub(crate) fn open_asn(message: &[u8]) -> u32 {
+    let field = message.get(HEADER + 1..HEADER + 3).unwrap_or_default();
+    let short = field
+        .iter()
+        .fold(0, |asn, octet| asn << 8 | u32::from(*octet));
+    let parameters = message.get(HEADER + 10..).unwrap_or_default();
+    let long = parameters.windows(6).find_map(|window| match window {
+        [65, 4, asn @ ..] => Some(
+            asn.iter()
+                .fold(0, |asn, octet| asn << 8 | u32::from(*octet)),
+        ),
+        _ => None,
+    });
+    long.unwrap_or(short)
 }
 
 /// Appends a prefix in NLRI form.

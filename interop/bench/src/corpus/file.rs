@@ -66,7 +66,7 @@ fn parse(line: &str, place: &str) -> Result<Option<Message>> {
     }))
 }
 
-fn hex(word: &str) -> Option<Vec<u8>> {
+pub(crate) fn hex(word: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = word
         .chars()
         .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))

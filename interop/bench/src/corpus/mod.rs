@@ -1,13 +1,10 @@
 //! The bad-input story: throw messages of a corpus at a live daemon, and see that a peer who did nothing
 //! wrong does not notice.
 //!
-//! The peer `evil` opens a session as a proper speaker would and then sends one message of the corpus after
-//! another, on a new session whenever the daemon ends the old one. An OPEN of the corpus goes out in place of
-//! its own. All the while the peer `good` keeps a session with a hold time of 9 s and changes a route now and
-//! then. What the daemon answers to each message is counted, not judged: that `good` never drops, that what
-//! reaches it can be parsed, that the daemon lives and still passes routes on, is judged.
+//! What the daemon answers to each message is counted, not judged; judged is that every message was thrown, that
+//! an OPEN is accepted or answered by a NOTIFICATION, and what [`arena`](crate::arena) judges of the good peers.
 
-mod file;
+pub(crate) mod file;
 mod thrower;
 
 use crate::cli::CorpusOptions;
@@ -33,6 +30,19 @@ pub(super) struct Outcome {
     resets: BTreeMap<String, usize>,
     /// OPENs of the corpus that led to a session.
     opens_accepted: usize,
+    /// OPENs of the corpus that did not, by what the daemon said.
+    open_refusals: BTreeMap<String, usize>,
+    /// UPDATEs after which the session stayed, and those that ended it.
+    updates_accepted: usize,
+    updates_reset: usize,
+    /// What dunlin says it did with them (RFC 7606), of the good sessions' too.
+    treated_as_withdraw: Option<u64>,
+    attributes_discarded: Option<u64>,
+    /// Connections of evil peers that the daemon turned away after an error of theirs.
+    held_off: usize,
+    /// Seconds: the longest that a good session heard nothing, and that a route took from one to the other.
+    silence: f64,
+    slowest_relay: f64,
     /// UPDATEs that reached `good`.
     relayed: usize,
     /// How often `good` lost its session.
@@ -73,7 +83,7 @@ pub(crate) fn run(options: CorpusOptions, stop: &Arc<AtomicBool>) -> Result<bool
     if let Some(path) = json {
         write_json(&path, &outcome.json(kind.name()))?;
     }
-    Ok(outcome.wrongs.is_empty() && outcome.good_drops == 0)
+    Ok(outcome.is_good())
 }
 
 /// How long things may take.
@@ -88,21 +98,53 @@ impl Outcome {
         self.resets.values().sum()
     }
 
+    fn is_good(&self) -> bool {
+        self.wrongs.is_empty() && self.good_drops == 0 && self.thrown == self.total
+    }
+
     fn print(&self, daemon: &str) {
         println!(
-            "{daemon}: {} of {} messages thrown in {:.1} s, {} sessions reset, {} OPENs accepted",
-            self.thrown,
-            self.total,
-            self.wall,
-            self.reset_count(),
+            "{daemon}: {} of {} messages thrown in {:.1} s",
+            self.thrown, self.total, self.wall
+        );
+        let refused: usize = self.open_refusals.values().sum();
+        println!(
+            "  {} OPENs accepted, {refused} refused:",
             self.opens_accepted
+        );
+        for (reason, count) in &self.open_refusals {
+            println!("  {count:5} x {reason}");
+        }
+        println!(
+            "  {} UPDATEs accepted, {} ended the session{}",
+            self.updates_accepted,
+            self.updates_reset,
+            match (self.treated_as_withdraw, self.attributes_discarded) {
+                (Some(withdrawn), Some(discarded)) => format!(
+                    "; {withdrawn} were treated as withdraw, {discarded} attributes discarded"
+                ),
+                _ => String::new(),
+            }
+        );
+        println!(
+            "  {} sessions reset, {} connections held off afterwards:",
+            self.reset_count(),
+            self.held_off
         );
         for (reason, count) in &self.resets {
             println!("  {count:5} x {reason}");
         }
         println!(
-            "  the good session dropped {} times and got {} UPDATEs; the daemon used {:.2} s CPU, {:.0} MB",
-            self.good_drops, self.relayed, self.cpu, self.rss_mb
+            "  the good sessions dropped {} times, got {} UPDATEs, heard nothing for at most {:.1} s; a route took at \
+             most {:.0} ms",
+            self.good_drops,
+            self.relayed,
+            self.silence,
+            self.slowest_relay * 1e3
+        );
+        println!(
+            "  the daemon used {:.2} s CPU, {:.0} MB",
+            self.cpu, self.rss_mb
         );
         for wrong in &self.wrongs {
             println!("  WRONG: {wrong}");
@@ -118,7 +160,11 @@ impl Outcome {
         json!({
             "daemon": daemon, "total": self.total, "thrown": self.thrown, "thrown_by_type": by_type,
             "resets": self.reset_count(), "resets_by_reason": self.resets,
-            "opens_accepted": self.opens_accepted, "updates_to_good": self.relayed,
+            "opens_accepted": self.opens_accepted, "opens_refused_by_reason": self.open_refusals,
+            "updates_accepted": self.updates_accepted, "updates_reset": self.updates_reset,
+            "treated_as_withdraw": self.treated_as_withdraw, "attributes_discarded": self.attributes_discarded,
+            "held_off": self.held_off, "updates_to_good": self.relayed, "silence_s": self.silence,
+            "slowest_relay_s": self.slowest_relay,
             "good_drops": self.good_drops, "wrongs": self.wrongs,
             "cpu_s": self.cpu, "peak_rss_mb": self.rss_mb, "wall_s": self.wall,
         })

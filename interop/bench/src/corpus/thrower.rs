@@ -1,32 +1,27 @@
-//! The two peers of the bad-input story and the order of what they do.
+//! Throws a corpus: OPENs as the first message of a connection of their own, all else at sessions that are up.
 //!
-//! One message is in flight at a time: it is sent, then the daemon has the settle time to end the session.
-//! An answer later than that is counted all the same, only not for the right message. Everything is bounded.
+//! Each OPEN comes from an address of its own, which the daemon is told to expect the OPEN's AS from, so it is
+//! judged by what is in it. The other messages go to a crowd of evil peers, one in flight at each: a daemon holds
+//! off who has erred, and the next message finds a peer that is not in such a pause. An answer later than the
+//! settle time is counted all the same, only not for the right message.
 
 use super::file::Message;
 use super::{Bounds, Outcome};
-use crate::daemon::{Job, Kind, Peer, Programs, Running};
+use crate::arena::{Arena, GUESTS, Guest, PATIENCE};
+use crate::daemon::{Kind, LOCAL_AS, Programs};
 use crate::error::{Error, Result};
-use crate::fleet::Fleet;
-use crate::netns::{DAEMON, Pair, peer_address};
 use crate::scenario::megabytes;
-use crate::session::{Event, Patience, PeerConfig, Role};
 use crate::wire;
-use std::net::SocketAddr;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-const GOOD: usize = 0;
-const EVIL: usize = 1;
-/// `good`'s AS number; `evil` has the next.
-const FIRST_AS: u32 = 65_001;
-/// How long a session with the daemon may take to come up, whatever happened before.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// `good` changes a route after every so many messages.
-const HEARTBEAT_EVERY: usize = 50;
-/// The route that must still get through at the end: 198.18.99.0/24.
-const LAST_ROUTE: u32 = 0xc612_6300;
+/// Evil peers with four-octet AS numbers, and as many with two.
+const CROWD: usize = 32;
+const FIRST_AS: u32 = 64_000;
+/// A route of the partner's must get through after so many messages.
+const BATCH: usize = 50;
 
 /// Runs the story.
 pub(super) fn run(
@@ -35,295 +30,237 @@ pub(super) fn run(
     messages: Vec<Message>,
     bounds: &Bounds,
 ) -> Result<Outcome> {
-    let pair = Pair::new()?;
-    pair.enter_generator()?;
-    let peers = [GOOD, EVIL].map(|i| Peer {
-        address: peer_address(i),
-        asn: asn(i),
-    });
-    let job = Job {
-        peers: peers.to_vec(),
-        hold_time: 9,
-        passive: true,
-    };
-    let mut daemon = Running::start(kind, programs, &pair, &job)?;
-    daemon.await_listening(Duration::from_secs(15))?;
     let begin = Instant::now();
+    let total = messages.len();
+    let is_open = |message: &Message| message.kind() == wire::OPEN;
+    let (opens, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_open);
+    let crowd = (0..2 * CROWD).map(|number| Guest {
+        asn: FIRST_AS + u32::try_from(number).unwrap_or(0),
+        four_octet: number < CROWD,
+        opening: None,
+        evil: true,
+        short: false,
+        retry: Some(Duration::from_millis(200)),
+        raw: false,
+    });
+    let guests = crowd.chain(opens.iter().map(opener)).collect();
     let mut story = Story {
-        fleet: Fleet::new([GOOD, EVIL].map(config).to_vec(), begin)?,
-        seen: Seen::default(),
+        arena: Arena::start(kind, programs, guests, &bounds.stop)?,
         outcome: Outcome {
-            total: messages.len(),
+            total,
             ..Outcome::default()
         },
-        daemon,
-        four_octet: true,
-        opened_with_corpus: false,
+        flying: vec![None; 2 * CROWD],
+        next: 0,
+        settle: bounds.settle,
+        begin,
     };
-    story.until(PATIENCE, |story| story.fleet.established() == 2)?;
-    story.seen.watch_good = true;
-    story.good_routes();
-    let deadline = begin + bounds.timeout;
-    for message in &messages {
-        if bounds.stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
-        if Instant::now() > deadline {
-            let wrong = format!(
-                "cut short by --timeout after {} messages",
-                story.outcome.thrown
-            );
-            story.outcome.wrongs.push(wrong);
-            break;
-        }
-        if let Err(error) = story.throw(message, bounds.settle) {
-            story
-                .outcome
-                .wrongs
-                .push(format!("at {}: {error}", message.origin));
-            break;
-        }
+    if let Err(error) = story.all(&opens, &others, bounds) {
+        story.arena.seen.wrongs.push(error.to_string());
     }
-    story.finish();
-    story.outcome.wall = begin.elapsed().as_secs_f64();
+    story.finish(kind, programs);
+    if bounds.stop.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
     Ok(story.outcome)
 }
 
-fn asn(index: usize) -> u32 {
-    FIRST_AS + u32::try_from(index).unwrap_or(0)
-}
-
-fn config(index: usize) -> PeerConfig {
-    let address = peer_address(index);
-    PeerConfig {
-        local: address.into(),
-        remote: SocketAddr::new(DAEMON.into(), 179),
-        id: address,
-        asn: asn(index),
-        hold_time: 9,
+/// The peer that throws one OPEN, once.
+fn opener(message: &Message) -> Guest {
+    let asn = match wire::open_asn(&message.bytes) {
+        // No peer can be configured with these; the refusal is all there is to see.
+        0 | u32::MAX => LOCAL_AS,
+        asn => asn,
+    };
+    Guest {
+        asn,
         four_octet: true,
-        opening: None,
-        role: Role::Dial(Patience {
-            attempt: Duration::from_secs(5),
-            retry: Duration::from_millis(20),
-        }),
+        opening: Some(Arc::clone(&message.bytes)),
+        evil: true,
+        short: false,
+        retry: None,
+        raw: false,
     }
 }
 
-/// What the sessions reported since it was last looked at.
-#[derive(Default)]
-struct Seen {
-    /// `good` is up and must stay so.
-    watch_good: bool,
-    evil_down: Option<String>,
-    last_route: bool,
-    relayed: usize,
-    good_drops: usize,
-    wrongs: Vec<String>,
-    /// Why the last attempt of any session failed.
-    last_down: String,
-}
-
-impl Seen {
-    fn note(&mut self, index: usize, event: Event<'_>) {
-        match event {
-            Event::Established => {}
-            Event::Message(frame) => self.message(index, frame),
-            Event::Down {
-                established,
-                reason,
-            } => {
-                self.last_down = reason.to_owned();
-                if index == EVIL {
-                    self.evil_down = Some(reason.to_owned());
-                } else if established && self.watch_good {
-                    self.good_drops += 1;
-                    self.wrongs
-                        .push(format!("the good session dropped: {reason}"));
-                }
-            }
-        }
-    }
-
-    fn message(&mut self, index: usize, frame: &wire::Frame<'_>) {
-        if frame.kind != wire::UPDATE {
-            return;
-        }
-        let mut last_route = false;
-        let parsed = wire::prefixes(frame.body, |up, address, _| {
-            last_route |= up && address == LAST_ROUTE;
-        });
-        let parsed = parsed.and_then(|()| wire::attributes(frame.body, |_, _| {}));
-        if parsed.is_err() {
-            self.wrongs.push(format!(
-                "the daemon sent a malformed UPDATE: {:02x?}",
-                frame.whole
-            ));
-        }
-        if index == GOOD {
-            self.relayed += 1;
-        } else {
-            self.last_route |= last_route;
-        }
-    }
+/// A message whose answer, if any, is awaited.
+#[derive(Clone, Copy)]
+struct Flying {
+    kind: u8,
+    framed: bool,
+    until: Instant,
 }
 
 struct Story {
-    fleet: Fleet,
-    seen: Seen,
+    arena: Arena,
     outcome: Outcome,
-    daemon: Running,
-    /// What `evil`'s session negotiates.
-    four_octet: bool,
-    /// `evil`'s session came up with an OPEN of the corpus.
-    opened_with_corpus: bool,
+    /// By number in the crowd.
+    flying: Vec<Option<Flying>>,
+    /// Who is asked first to throw the next message.
+    next: usize,
+    settle: Duration,
+    begin: Instant,
 }
 
 impl Story {
-    fn poll(&mut self) -> Result<()> {
-        let seen = &mut self.seen;
-        self.fleet
-            .poll(Duration::from_millis(2), &mut |index, event| {
-                seen.note(index, event)
-            })
+    fn all(&mut self, opens: &[Message], others: &[Message], bounds: &Bounds) -> Result<()> {
+        self.judge_opens(opens)?;
+        for message in others {
+            if self.begin.elapsed() > bounds.timeout {
+                let thrown = self.outcome.thrown;
+                let what = format!("--timeout, after {thrown} messages");
+                let after = bounds.timeout;
+                return Err(Error::Timeout { what, after });
+            }
+            self.throw(message)?;
+            if self.outcome.thrown.is_multiple_of(BATCH) {
+                self.arena.relay()?;
+                if std::io::stderr().is_terminal() {
+                    eprint!(
+                        "\r{} of {} thrown ",
+                        self.outcome.thrown, self.outcome.total
+                    );
+                }
+            }
+        }
+        let settle = self.settle * 4;
+        self.until(settle + PATIENCE, |story| {
+            story.flying.iter().all(Option::is_none)
+        })
     }
 
-    /// Polls until the condition holds.
-    fn until(&mut self, bound: Duration, done: impl Fn(&Self) -> bool) -> Result<()> {
+    /// Each OPEN has led to a session, or to a NOTIFICATION: never to silence.
+    fn judge_opens(&mut self, opens: &[Message]) -> Result<()> {
+        let first = GUESTS + 2 * CROWD;
+        let mut verdicts: Vec<Option<Option<String>>> = vec![None; opens.len()];
+        let bound = Instant::now() + PATIENCE;
+        while verdicts.iter().any(Option::is_none) && Instant::now() < bound {
+            self.arena.poll()?;
+            for index in std::mem::take(&mut self.arena.seen.ups) {
+                if let Some(verdict) = index.checked_sub(first).and_then(|i| verdicts.get_mut(i)) {
+                    *verdict = Some(None);
+                }
+            }
+            for down in std::mem::take(&mut self.arena.seen.downs) {
+                let number = down.index.checked_sub(first);
+                if let Some(verdict) = number.and_then(|i| verdicts.get_mut(i)) {
+                    verdict.get_or_insert(Some(down.reason));
+                }
+            }
+        }
+        for (number, (message, verdict)) in opens.iter().zip(verdicts).enumerate() {
+            self.outcome.thrown += 1;
+            *self.outcome.by_type.entry(wire::OPEN).or_default() += 1;
+            match verdict {
+                Some(None) => self.outcome.opens_accepted += 1,
+                Some(Some(reason)) if reason.starts_with("NOTIFICATION") => {
+                    *self.outcome.open_refusals.entry(reason).or_default() += 1;
+                }
+                Some(Some(_)) | None => {
+                    let what = verdict.flatten().unwrap_or_else(|| "no answer".to_owned());
+                    let wrong = format!("the OPEN {} met silence: {what}", message.origin);
+                    self.arena.seen.wrongs.push(wrong);
+                }
+            }
+            if self.arena.fleet.is_established(first + number) {
+                self.arena.fleet.restart(first + number, true);
+            }
+        }
+        Ok(())
+    }
+
+    fn until(&mut self, bound: Duration, mut done: impl FnMut(&mut Self) -> bool) -> Result<()> {
         let end = Instant::now() + bound;
         while !done(self) {
             self.poll()?;
             if Instant::now() > end {
-                self.daemon.check()?;
-                let what = format!("the session; the last attempt: {}", self.seen.last_down);
+                self.arena.daemon.check()?;
+                let what = "a session of an evil peer that is not held off".to_owned();
                 return Err(Error::Timeout { what, after: bound });
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, index: usize, bytes: Arc<Vec<u8>>) {
-        let seen = &mut self.seen;
-        self.fleet
-            .send(index, bytes, &mut |index, event| seen.note(index, event));
-    }
-
-    /// `good` announces a prefix of 198.18.0.0/15, or withdraws it.
-    fn good_route(&mut self, address: u32, announce: bool) {
-        let mut prefix = Vec::new();
-        wire::put_prefix(&mut prefix, address, 24);
-        let mut attributes = vec![0x40, 1, 1, 0, 0x40, 2, 6, 2, 1];
-        attributes.extend_from_slice(&asn(GOOD).to_be_bytes());
-        attributes.extend_from_slice(&[0x40, 3, 4]);
-        attributes.extend_from_slice(&peer_address(GOOD).octets());
-        let update = match announce {
-            true => wire::update(&[], &attributes, &prefix),
-            false => wire::update(&prefix, &[], &[]),
-        };
-        self.send(GOOD, Arc::new(update));
-    }
-
-    fn good_routes(&mut self) {
-        for third in 0..4 {
-            self.good_route(0xc612_0000 | third << 8, true);
+    fn poll(&mut self) -> Result<()> {
+        self.arena.poll()?;
+        self.arena.seen.ups.clear();
+        for down in std::mem::take(&mut self.arena.seen.downs) {
+            let number = down.index - GUESTS;
+            let flown = self.flying.get_mut(number).and_then(Option::take);
+            if !down.established {
+                // The daemon holds it off: no answer to a message.
+                self.outcome.held_off += usize::from(number < 2 * CROWD);
+                continue;
+            }
+            if number < 2 * CROWD {
+                *self.outcome.resets.entry(down.reason).or_default() += 1;
+                let update = flown.is_some_and(|flown| flown.kind == wire::UPDATE);
+                self.outcome.updates_reset += usize::from(update);
+            }
         }
-    }
-
-    /// Has `evil` in a proper session of this kind.
-    fn ready_evil(&mut self, four_octet: bool) -> Result<()> {
-        self.account_reset();
-        if self.four_octet != four_octet || self.opened_with_corpus {
-            self.fleet.restart(EVIL, four_octet, None);
-            self.four_octet = four_octet;
-            self.opened_with_corpus = false;
+        let now = Instant::now();
+        for (number, slot) in self.flying.iter_mut().enumerate() {
+            if let Some(flown) = slot.take_if(|flown| flown.until <= now)
+                && !flown.framed
+            {
+                // The daemon may wait for the rest of it: the next message starts on a clean session.
+                self.arena.fleet.restart(GUESTS + number, false);
+            }
         }
-        self.until(PATIENCE, |story| story.fleet.is_established(EVIL))?;
-        // What failed on the way is the daemon's holding off, not an answer to a message.
-        self.seen.evil_down = None;
         Ok(())
     }
 
-    fn account_reset(&mut self) -> bool {
-        let down = self.seen.evil_down.take();
-        let any = down.is_some();
-        if let Some(reason) = down {
-            *self.outcome.resets.entry(reason).or_default() += 1;
+    fn throw(&mut self, message: &Message) -> Result<()> {
+        let base = if message.four_octet { 0 } else { CROWD };
+        let mut found = None;
+        self.until(PATIENCE, |story| {
+            let free = |number: &usize| {
+                story.flying.get(*number).is_some_and(Option::is_none)
+                    && story.arena.fleet.is_established(GUESTS + number)
+            };
+            found = (0..CROWD)
+                .map(|i| base + (story.next + i) % CROWD)
+                .find(free);
+            found.is_some()
+        })?;
+        let number = found.unwrap_or(base);
+        self.next = (number - base + 1) % CROWD;
+        if let Some(slot) = self.flying.get_mut(number) {
+            *slot = Some(Flying {
+                kind: message.kind(),
+                framed: message.is_framed(),
+                until: Instant::now() + self.settle,
+            });
         }
-        any
-    }
-
-    fn throw(&mut self, message: &Message, settle: Duration) -> Result<()> {
-        if message.kind() == wire::OPEN {
-            self.throw_open(message)?;
-        } else {
-            self.ready_evil(message.four_octet)?;
-            self.send(EVIL, Arc::clone(&message.bytes));
-            let end = Instant::now() + settle;
-            while self.seen.evil_down.is_none() && Instant::now() < end {
-                self.poll()?;
-            }
-            if !self.account_reset() && !message.is_framed() {
-                // The daemon may wait for the rest of it: the next message starts on a clean session.
-                self.fleet.restart(EVIL, message.four_octet, None);
-            }
-        }
+        self.arena.send(GUESTS + number, Arc::clone(&message.bytes));
         self.outcome.thrown += 1;
         *self.outcome.by_type.entry(message.kind()).or_default() += 1;
-        if self.outcome.thrown.is_multiple_of(HEARTBEAT_EVERY) {
-            let odd = self.outcome.thrown / HEARTBEAT_EVERY % 2 == 1;
-            self.good_route(0xc612_6200, odd);
-            self.daemon.check()?;
-            eprint!("\r{} of {} thrown", self.outcome.thrown, self.outcome.total);
-        }
         Ok(())
     }
 
-    fn throw_open(&mut self, message: &Message) -> Result<()> {
-        // A session must have been possible, else a refusal says nothing about this OPEN.
-        self.ready_evil(self.four_octet)?;
-        self.fleet
-            .restart(EVIL, self.four_octet, Some(Arc::clone(&message.bytes)));
-        self.opened_with_corpus = true;
-        let end = Instant::now() + Duration::from_secs(1);
-        while self.seen.evil_down.is_none()
-            && !self.fleet.is_established(EVIL)
-            && Instant::now() < end
-        {
-            self.poll()?;
+    fn finish(&mut self, kind: Kind, programs: &Programs) {
+        self.arena.finish();
+        let outcome = &mut self.outcome;
+        let updates = outcome.by_type.get(&wire::UPDATE).copied().unwrap_or(0);
+        outcome.updates_accepted = updates.saturating_sub(outcome.updates_reset);
+        if kind == Kind::Dunlin {
+            let answer = self.arena.daemon.dunlin_peers(programs).unwrap_or_default();
+            let sum = |key: &str| {
+                let peers = answer["peers"].as_array().into_iter().flatten();
+                peers.filter_map(|peer| peer[key].as_u64()).sum()
+            };
+            outcome.treated_as_withdraw = Some(sum("treated-as-withdraw"));
+            outcome.attributes_discarded = Some(sum("discarded"));
         }
-        if self.fleet.is_established(EVIL) {
-            self.outcome.opens_accepted += 1;
-        }
-        self.account_reset();
-        Ok(())
-    }
-
-    /// The daemon lives, `good` is up, and a new route of `good` reaches `evil` in a proper session.
-    fn finish(&mut self) {
-        eprintln!();
-        self.good_route(LAST_ROUTE, true);
-        let last = match self.ready_evil(true) {
-            Ok(()) => self.until(PATIENCE, |story| story.seen.last_route),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = last {
-            let wrong = format!(
-                "at the end a route of the good peer does not reach the other one: {error}"
-            );
-            self.outcome.wrongs.push(wrong);
-        }
-        if !self.fleet.is_established(GOOD) {
-            self.outcome
-                .wrongs
-                .push("the good session is down at the end".to_owned());
-        }
-        if let Err(error) = self.daemon.check() {
-            self.outcome.wrongs.push(error.to_string());
-        }
-        self.outcome.wrongs.append(&mut self.seen.wrongs);
-        self.outcome.relayed = self.seen.relayed;
-        self.outcome.good_drops = self.seen.good_drops;
-        let cost = self.daemon.processes().cost();
-        (self.outcome.cpu, self.outcome.rss_mb) = (cost.cpu, megabytes(cost.peak_rss));
+        self.arena.fleet.leave();
+        outcome.wrongs.append(&mut self.arena.seen.wrongs);
+        outcome.relayed = self.arena.seen.relayed;
+        outcome.good_drops = self.arena.seen.drops;
+        outcome.silence = self.arena.silence().as_secs_f64();
+        outcome.slowest_relay = self.arena.slowest_relay.as_secs_f64();
+        let cost = self.arena.daemon.processes().cost();
+        (outcome.cpu, outcome.rss_mb) = (cost.cpu, megabytes(cost.peak_rss));
+        outcome.wall = self.begin.elapsed().as_secs_f64();
     }
 }

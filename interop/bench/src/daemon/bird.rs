@@ -31,9 +31,15 @@ fn config(job: &Job) -> String {
         job.hold_time
     );
     for (number, peer) in job.peers.iter().enumerate() {
+        let terms = match peer.evil {
+            true => {
+                "enforce first as off; ipv6 { import all; export none; }; ipv4 { export none; };"
+            }
+            false => "",
+        };
         let _ = writeln!(
             text,
-            "protocol bgp p{number} from peer {{ neighbor {} as {}; }}",
+            "protocol bgp p{number} from peer {{ neighbor {} as {}; {terms} }}",
             peer.address, peer.asn
         );
     }

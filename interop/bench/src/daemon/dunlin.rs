@@ -31,9 +31,19 @@ fn cluster(job: &Job) -> String {
         let _ = write!(
             text,
             "\n[[bgp-peer]]\nname = \"p{number}\"\npeer-ip = \"{}\"\nas-number = {}\npassive = {}\n\
-             import = \"accept-all\"\nexport = \"accept-all\"\nhold-time = \"{}s\"\n",
-            peer.address, peer.asn, job.passive, job.hold_time
+             import = \"accept-all\"\nexport = \"{}\"\nhold-time = \"{}s\"\n",
+            peer.address,
+            peer.asn,
+            job.passive,
+            if peer.evil { "none" } else { "accept-all" },
+            job.hold_time
         );
+        if peer.short {
+            text.push_str("extended-messages = false\n");
+        }
+        if peer.evil {
+            text.push_str("families = [\"ipv4\", \"ipv6\"]\nenforce-first-as = false\n");
+        }
     }
     text
 }

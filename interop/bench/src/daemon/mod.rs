@@ -82,6 +82,22 @@ pub(crate) struct Peer {
     pub(crate) address: Ipv4Addr,
     /// Its AS number.
     pub(crate) asn: u32,
+    /// It throws bad input: both families are taken from it, its first AS is not checked, and nothing is sent.
+    pub(crate) evil: bool,
+    /// No message of more than 4096 octets is taken from it (RFC 8654 is not offered).
+    pub(crate) short: bool,
+}
+
+impl Peer {
+    /// A peer that does nothing wrong.
+    pub(crate) fn new(address: Ipv4Addr, asn: u32) -> Self {
+        Self {
+            address,
+            asn,
+            evil: false,
+            short: false,
+        }
+    }
 }
 
 /// What a daemon is to be configured for.
@@ -211,6 +227,28 @@ impl Running {
         }
         std::thread::sleep(Duration::from_secs(1));
         self.check()
+    }
+
+    /// What dunlin says of its peers; `None` for other daemons.
+    pub(crate) fn dunlin_peers(&self, programs: &Programs) -> Option<serde_json::Value> {
+        let output = Command::new(programs.find(Kind::Dunlin)?)
+            .arg("--socket")
+            .arg(self.folder.join("control"))
+            .args(["peers", "--output", "json"])
+            .output();
+        let output = output.ok().filter(|_| self.kind == Kind::Dunlin)?;
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// The first panic in the daemon's log: one in a task of its own need not end it.
+    pub(crate) fn panic(&self) -> Option<String> {
+        let bytes = fs::read(self.folder.join("log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines = text
+            .lines()
+            .skip_while(|line| !line.contains("panicked at"));
+        let first = lines.next()?;
+        Some(format!("{first} {}", lines.next().unwrap_or_default()))
     }
 
     /// The last lines the daemon wrote.

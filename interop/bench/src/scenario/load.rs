@@ -41,10 +41,7 @@ pub(super) fn run(plan: &Plan) -> Result<Figures> {
     pair.enter_generator()?;
     let job = Job {
         peers: (0..2)
-            .map(|i| Peer {
-                address: peer_address(i),
-                asn: peer_as(i),
-            })
+            .map(|i| Peer::new(peer_address(i), peer_as(i)))
             .collect(),
         hold_time: 90,
         passive: true,

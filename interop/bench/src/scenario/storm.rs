@@ -81,10 +81,7 @@ pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
 }
 
 fn job(plan: &Plan, configs: &[PeerConfig], passive: bool) -> Job {
-    let peer = |config: &PeerConfig| Peer {
-        address: config.id,
-        asn: config.asn,
-    };
+    let peer = |config: &PeerConfig| Peer::new(config.id, config.asn);
     Job {
         peers: configs.iter().map(peer).collect(),
         hold_time: plan.sizes.hold_time,
