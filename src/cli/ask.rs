@@ -1,6 +1,7 @@
 //! One command, one or more requests, one print.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use super::args::{Args, Command, Output, PeerOrder};
 use super::{Exit, peer_table, route_table};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Answer, Failure, Fib, Request, Routes, VERSION};
+use crate::daemon;
 use crate::net::Prefix;
 
 /// Prefixes asked for at a time: an answer of about a megabyte.
@@ -29,6 +31,22 @@ pub(super) fn ask(command: &Command, args: &Args) -> ExitCode {
             complain(&error);
             Exit::Failed.into()
         }
+    }
+}
+
+/// Reads a configuration without a daemon, and prints what is to be said of it.
+pub(super) fn check(config: &Path, output: Output) -> ExitCode {
+    let daemon::Checked { good, lines } = daemon::check(config);
+    let printed = match output {
+        Output::Json => print_json(&serde_json::json!({ "good": good, "lines": lines })),
+        Output::Table => lines
+            .iter()
+            .try_for_each(|line| writeln!(io::stdout(), "{line}")),
+    };
+    match (good, printed) {
+        (false, _) => Exit::BadConfiguration.into(),
+        (true, Ok(())) => ExitCode::SUCCESS,
+        (true, Err(_)) => Exit::Failed.into(),
     }
 }
 
@@ -214,6 +232,6 @@ fn exit_of(reason: Failure) -> ExitCode {
     }
 }
 
-fn complain(what: &dyn std::fmt::Display) {
+pub(super) fn complain(what: &dyn std::fmt::Display) {
     let _nowhere_to_complain = writeln!(io::stderr(), "dunlin: {what}");
 }

@@ -9,18 +9,21 @@ mod peer_table;
 mod route_table;
 mod table;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use args::{Args, Command, Output};
+use crate::daemon::{self, DaemonError};
+
+pub use args::{Args, Command};
 
 /// Parses the process's arguments and does what they say.
 pub fn main() -> ExitCode {
     let args = Args::parse();
     match args.command {
-        Command::Run(ref run) => crate::daemon::run(&run.config),
-        Command::Check(ref check) => crate::daemon::check(&check.config, args.output),
+        Command::Run(ref run) => run_daemon(&run.config),
+        Command::Check(ref check) => ask::check(&check.config, args.output),
         Command::Lab(ref options) => crate::lab::run(options),
         Command::LabInside(ref options) => crate::lab::run_inside(options),
         Command::Version if !args.socket_is_given() => ask::print_version(args.output),
@@ -28,9 +31,22 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn run_daemon(config: &Path) -> ExitCode {
+    match daemon::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ask::complain(&error);
+            match error {
+                DaemonError::Configuration { .. } => Exit::BadConfiguration.into(),
+                DaemonError::System(_) => Exit::Failed.into(),
+            }
+        }
+    }
+}
+
 /// The exit codes beside 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+enum Exit {
     /// It could not be done.
     Failed = 1,
     /// No daemon answers.

@@ -18,81 +18,70 @@ mod explain;
 mod source;
 mod telemetry;
 
-use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 
-use crate::cli::{Exit, Output};
+/// Why the daemon did not run, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration has errors: one line each.
+    #[error("{}\nthe configuration has errors; nothing was started", lines.join("\n"))]
+    Configuration {
+        /// The lines.
+        lines: Vec<String>,
+    },
+    /// The system refused something, in words.
+    #[error("{0}")]
+    System(String),
+}
+
+/// What a reading of the configuration says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether a daemon would run with it.
+    pub good: bool,
+    /// One line a problem; for a good one a summary at the end.
+    pub lines: Vec<String>,
+}
 
 /// Runs until a signal ends it.
-pub fn run(path: &Path) -> ExitCode {
-    let reading = match source::read(path) {
-        Ok(reading) => reading,
-        Err(bad) => return refuse(&bad.lines),
-    };
+///
+/// # Errors
+/// What kept it from running.
+pub fn run(path: &Path) -> Result<(), DaemonError> {
+    let reading =
+        source::read(path).map_err(|bad| DaemonError::Configuration { lines: bad.lines })?;
     telemetry::begin(reading.config.log);
     for warning in &reading.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(&format!("cannot start the runtime: {error}")),
-    };
-    match runtime.block_on(event_loop::run(path, reading)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&error.to_string()),
-    }
+        .map_err(|error| DaemonError::System(format!("cannot start the runtime: {error}")))?;
+    let ended = runtime.block_on(event_loop::run(path, reading));
+    ended.map_err(|error| DaemonError::System(error.to_string()))
 }
 
 /// Reads the configuration and says everything about it.
-pub fn check(path: &Path, output: Output) -> ExitCode {
-    let (lines, good) = match source::read(path) {
-        Ok(reading) => {
-            let mut lines = reading.warnings;
-            let plan = &reading.plan;
-            let (peers, blocks) = (plan.peers.len(), plan.originate.len());
-            lines.push(format!(
-                "{}: node {}, AS {}, router id {}, {peers} peers, {blocks} own blocks: good",
-                path.display(),
-                plan.name,
-                plan.asn,
-                plan.router_id
-            ));
-            (lines, true)
+pub fn check(path: &Path) -> Checked {
+    let reading = match source::read(path) {
+        Ok(reading) => reading,
+        Err(bad) => {
+            return Checked {
+                good: false,
+                lines: bad.lines,
+            };
         }
-        Err(bad) => (bad.lines, false),
     };
-    let mut out = std::io::stdout().lock();
-    let printed = match output {
-        Output::Json => {
-            let value = serde_json::json!({ "good": good, "lines": lines });
-            writeln!(out, "{value:#}")
-        }
-        Output::Table => lines.iter().try_for_each(|line| writeln!(out, "{line}")),
-    };
-    match (good, printed) {
-        (false, _) => Exit::BadConfiguration.into(),
-        (true, Ok(())) => ExitCode::SUCCESS,
-        (true, Err(_)) => Exit::Failed.into(),
-    }
-}
-
-fn refuse(lines: &[String]) -> ExitCode {
-    let mut err = std::io::stderr().lock();
-    for line in lines {
-        let _nowhere_else = writeln!(err, "{line}");
-    }
-    let _nowhere_else = writeln!(
-        err,
-        "dunlin: the configuration has errors; nothing was started"
-    );
-    Exit::BadConfiguration.into()
-}
-
-fn complain(what: &str) -> ExitCode {
-    let _nowhere_else = writeln!(std::io::stderr(), "dunlin: {what}");
-    Exit::Failed.into()
+    let mut lines = reading.warnings;
+    let plan = &reading.plan;
+    let (peers, blocks) = (plan.peers.len(), plan.originate.len());
+    lines.push(format!(
+        "{}: node {}, AS {}, router id {}, {peers} peers, {blocks} own blocks: good",
+        path.display(),
+        plan.name,
+        plan.asn,
+        plan.router_id
+    ));
+    Checked { good: true, lines }
 }
