@@ -364,19 +364,8 @@ fn read_scope(
 }
 
 fn read_ttl(table: &TableReader<'_>, problems: &mut Problems) -> TtlRule {
-    let hops = || scalar::integer::<u8>("a number of hops", 1..=255);
-    let multihop = plain(table.read("multihop", hops(), problems));
-    let security = plain(table.read("ttl-security", hops(), problems));
-    match (multihop, security) {
-        (Some(_), Some(_)) => {
-            let message = "a peer has \"multihop\" or \"ttl-security\", not both";
-            problems.error(&table.key_place("ttl-security"), message);
-            TtlRule::Any
-        }
-        (Some(hops), None) => TtlRule::Multihop(hops),
-        (None, Some(hops)) => TtlRule::Security(hops),
-        (None, None) => TtlRule::Any,
-    }
+    let hops = scalar::integer::<u8>("a number of hops", 1..=255);
+    plain(table.read("multihop", hops, problems)).map_or(TtlRule::Any, TtlRule::Multihop)
 }
 
 fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCapabilities {

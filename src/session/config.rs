@@ -72,6 +72,8 @@ pub struct HoldTimeError(pub u16);
 pub struct TimerConfig {
     /// Proposed hold time.
     pub hold_time: HoldTime,
+    /// The interval of KEEPALIVEs, if shorter than a third of the hold time that was agreed on.
+    pub keepalive: Option<Duration>,
     /// Between two dials; also how long one dial may take.
     pub connect_retry: Duration,
     /// The pause after an error.
@@ -319,6 +321,7 @@ impl Default for TimerConfig {
     fn default() -> Self {
         Self {
             hold_time: HoldTime::Seconds(HoldSeconds(90)),
+            keepalive: None,
             connect_retry: Duration::from_secs(5),
             idle_hold: IdleHoldLimits::default(),
             delay_open: None,

@@ -133,7 +133,11 @@ pub fn negotiate(
     let remote_role = if ibgp { None } else { role(theirs, config)? };
     Ok(Negotiated {
         hold_time,
-        keepalive: hold_time.keepalive(),
+        // Never longer than a third: the peer counts on three of them in a hold time.
+        keepalive: hold_time.keepalive().map(|third| {
+            let wanted = config.timers.keepalive.unwrap_or(third);
+            wanted.clamp(Duration::from_secs(1).min(third), third)
+        }),
         families,
         four_octet_as,
         route_refresh: theirs.route_refresh(),

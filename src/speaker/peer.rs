@@ -164,6 +164,9 @@ pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan) -> PeerConfig {
     };
     // 1 and 2 are refused when the configuration is read.
     config.timers.hold_time = HoldTime::from_secs(open.hold_time).unwrap_or(HoldTime::Disabled);
+    config.timers.keepalive = open
+        .keepalive_time
+        .map(|secs| Duration::from_secs(u64::from(secs)));
     config.timers.connect_retry = planned.connect_retry;
     config.offer = Offer {
         families: Family::ALL.map(|family| open.families.contains(family)),

@@ -221,3 +221,21 @@ fn delay_open_sends_nothing_until_its_end_or_the_peers_open() {
     assert_eq!(out, ["send OPEN", "send KEEPALIVE"]);
     assert_eq!(driver.peer.state(), State::OpenConfirm);
 }
+
+#[test]
+fn a_configured_keepalive_is_taken_up_to_a_third_of_the_hold_time() {
+    use dunlin::net::{Asn, RouterId};
+    use dunlin::session::PeerConfig;
+    use dunlin::session::negotiate::negotiate;
+    use dunlin::time::Duration;
+    let side = |address: &str, id: u32| {
+        let asn = Asn(65001);
+        PeerConfig::new(address.parse().unwrap(), asn, Some(asn), RouterId(id))
+    };
+    let (mut ours, theirs) = (side("10.0.0.2", 1), side("10.0.0.1", 2));
+    for (configured, taken) in [(None, 30), (Some(5), 5), (Some(60), 30)] {
+        ours.timers.keepalive = configured.map(Duration::from_secs);
+        let agreed = negotiate(&ours.open(), &theirs.open(), &ours).unwrap();
+        assert_eq!(agreed.keepalive, Some(Duration::from_secs(taken)));
+    }
+}
