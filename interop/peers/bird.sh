@@ -22,7 +22,9 @@ bird_config() {
   {
     printf 'router id %s;\n' "$(of "$n" router-id)"
     printf 'log stderr all;\n'
-    printf 'debug protocols { states, events, packets };\n'
+    # A line a packet would be the most of BIRD's work with a large table.
+    if [ -n "$(of "$n" table)" ]; then printf 'debug protocols { states, events };\n'
+    else printf 'debug protocols { states, events, packets };\n'; fi
     printf 'protocol device { scan time 10; }\n'
     for family in 4 6; do
       # BIRD reads `include` only at the start of a line.
