@@ -47,7 +47,8 @@ pub(super) struct Established {
     pub(super) negotiated: Arc<Negotiated>,
     pub(super) local: Option<IpAddr>,
     pub(super) context: DecodeContext,
-    /// Stands for `context` and the peer's kind in the cache of parsed attribute blocks.
+    /// Stands for all that judging an attribute block depends on in the cache of parsed ones: no two
+    /// sessions have the same, because what the peer may say can change from one to the next.
     pub(super) context_key: u64,
     /// End-of-RIB has come, by family.
     pub(super) end_of_rib: [bool; 2],
@@ -411,6 +412,8 @@ impl Speaker {
     }
 
     fn up(&mut self, index: PeerIndex, connection: ConnectionId, negotiated: Arc<Negotiated>) {
+        self.sessions_begun += 1;
+        let context_key = self.sessions_begun;
         let Some(peer) = self.peer_mut(index) else {
             return;
         };
@@ -429,8 +432,7 @@ impl Speaker {
             connection,
             local,
             context,
-            // Loop checks and policy look at the peer, so blocks are shared within a peer only.
-            context_key: u64::from(index.0),
+            context_key,
             end_of_rib: [false; 2],
             negotiated,
         });
