@@ -1,7 +1,7 @@
 //! From the old plan to the new one, touching only what differs.
 //!
 //! A session is bounced only if its OPEN carries what has changed; a changed policy is applied to
-//! the paths that are there, and sends only differences.
+//! the paths that are there, without a session lost or a refresh asked for.
 
 use super::Speaker;
 use super::peer::{PeerEntry, session_config};
@@ -40,10 +40,23 @@ impl Speaker {
                 }
             }
         }
+        self.judge_identity(&old);
         if old.router_id != self.plan.router_id {
             said.push(format!("router id is now {}", self.plan.router_id));
         }
         said
+    }
+
+    /// Our AS and our addresses decide what is a loop, whatever the policy of a peer says.
+    fn judge_identity(&mut self, old: &Plan) {
+        let identity = |plan: &Plan| (plan.asn, plan.router_id, plan.ipv4, plan.ipv6);
+        if identity(old) == identity(&self.plan) {
+            return;
+        }
+        self.rib.attributes_mut().forget_raw();
+        for index in self.indices() {
+            self.judge_again(index);
+        }
     }
 
     fn set_local_facts(&mut self) {
