@@ -370,7 +370,7 @@ fn a_slow_peer_delays_nobody_and_ends_with_the_same_table() {
         let complete = |world: &World, peer| world.script_of(peer).prefixes().len();
         world.run(secs(1));
         assert_eq!(complete(&world, "p1"), 20_000);
-        // Churn while p3 sleeps: every second block goes or gets another path.
+        // Churn while p3 sleeps: all blocks get another path, and then a quarter of them goes.
         for round in 1..4 {
             feed(&mut world, &blocks, round);
             for chunk in blocks[..5_000].chunks(500) {
