@@ -106,8 +106,8 @@ impl Speaker {
         }
     }
 
-    /// Moves a peer to other groups without a word about what it has: both lists are compared, and only
-    /// differences are sent.
+    /// Moves a peer to other groups in mid-session: what its new group refuses is withdrawn, if the peer
+    /// has it; what the group lets through is sent, even if the peer has just that already.
     pub(super) fn change_export(&mut self, index: PeerIndex) {
         for family in Family::ALL {
             let key = self
@@ -148,7 +148,10 @@ impl Speaker {
                 link_local: None,
             },
             next_hop_self: peer.planned.policy.next_hop_self,
-            shared_subnet: self.shared_subnet(peer),
+            // Who asked for our own address is not told of a neighbour's, however near.
+            shared_subnet: self
+                .shared_subnet(peer)
+                .filter(|_| !peer.planned.policy.next_hop_self),
             extended_next_hop: negotiated.extended_next_hop,
             policy: pack(policy_kind(peer.planned.policy.export), peer.class()),
         })

@@ -3,6 +3,7 @@
 //! The same attribute bytes of the same peer are found by hash and not parsed again. A fault costs
 //! what RFC 7606 says and no more; what ends the session goes back as the NOTIFICATION to send.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Speaker;
@@ -251,23 +252,29 @@ impl Speaker {
         })
     }
 
-    /// Judges all paths of a peer again, after its policy or our surroundings have changed.
-    pub(super) fn judge_again(&mut self, index: PeerIndex) {
-        let Some(judge) = self.judge(index) else {
+    /// Judges all paths of these peers again, after their policy or our surroundings have changed: one
+    /// walk over the tables, however many they are.
+    pub(super) fn judge_again(&mut self, peers: &BTreeSet<PeerIndex>) {
+        let judges: BTreeMap<PeerIndex, Judge> = peers
+            .iter()
+            .filter_map(|index| Some((*index, self.judge(*index)?)))
+            .collect();
+        if judges.is_empty() {
             return;
-        };
+        }
         for family in Family::ALL {
             let mut cursor = None;
             loop {
-                let (again, next) = self.page_to_judge(index, judge, family, cursor);
+                let (again, next) = self.page_to_judge(&judges, family, cursor);
                 for (prefix, path, accepted) in again {
                     let Path {
+                        peer,
                         path_id,
                         attributes,
                         ..
                     } = path;
                     self.rib
-                        .announce(index, prefix, path_id, attributes, accepted);
+                        .announce(peer, prefix, path_id, attributes, accepted);
                 }
                 cursor = next;
                 if cursor.is_none() {
@@ -280,17 +287,19 @@ impl Speaker {
     /// The paths of one page whose judgement has changed.
     fn page_to_judge(
         &self,
-        index: PeerIndex,
-        judge: Judge,
+        judges: &BTreeMap<PeerIndex, Judge>,
         family: Family,
         from: Option<PageCursor>,
     ) -> (Vec<(Prefix, Path, bool)>, Option<PageCursor>) {
         let (page, next) = self.rib.page(family, from, 4096);
         let mut again = Vec::new();
         for route in page {
-            for path in route.paths.iter().filter(|path| path.peer == index) {
+            for path in route.paths {
+                let Some(judge) = judges.get(&path.peer) else {
+                    continue;
+                };
                 let attributes = self.rib.path_attributes(path).map(|found| found.decode());
-                let eligible = attributes.is_some_and(|a| self.eligible(index, &a).is_ok());
+                let eligible = attributes.is_some_and(|a| self.eligible(path.peer, &a).is_ok());
                 let accepted = eligible && judge.accepts(&self.around, route.prefix);
                 if accepted != path.accepted {
                     again.push((route.prefix, *path, accepted));

@@ -107,6 +107,8 @@ pub struct Speaker {
     connections: BTreeMap<ConnectionId, PeerIndex>,
     ids: ConnectionIds,
     deadlines: BTreeSet<(Instant, PeerIndex)>,
+    /// Sessions that came up so far; the count is a session's name in the cache of parsed blocks.
+    sessions_begun: u64,
     rib: Rib,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
@@ -141,6 +143,7 @@ impl Speaker {
             connections: BTreeMap::new(),
             ids: ConnectionIds::default(),
             deadlines: BTreeSet::new(),
+            sessions_begun: 0,
             rib,
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),

@@ -47,7 +47,8 @@ pub(super) struct Established {
     pub(super) negotiated: Arc<Negotiated>,
     pub(super) local: Option<IpAddr>,
     pub(super) context: DecodeContext,
-    /// Stands for `context` and the peer's kind in the cache of parsed attribute blocks.
+    /// Stands for all that judging an attribute block depends on in the cache of parsed ones: no two
+    /// sessions have the same, because what the peer may say can change from one to the next.
     pub(super) context_key: u64,
     /// End-of-RIB has come, by family.
     pub(super) end_of_rib: [bool; 2],
@@ -431,6 +432,8 @@ impl Speaker {
     }
 
     fn up(&mut self, index: PeerIndex, connection: ConnectionId, negotiated: Arc<Negotiated>) {
+        self.sessions_begun += 1;
+        let context_key = self.sessions_begun;
         let Some(peer) = self.peer_mut(index) else {
             return;
         };
@@ -449,7 +452,7 @@ impl Speaker {
             connection,
             local,
             context,
-            context_key: context_key(index, &context),
+            context_key,
             end_of_rib: [false; 2],
             negotiated,
         });
@@ -509,10 +512,4 @@ impl Speaker {
             self.deadlines.insert((at, index));
         }
     }
-}
-
-/// What parsing and loop checks of attribute bytes depend on while the plan stays: the peer, and what
-/// its session has agreed on. A peer may come back with other capabilities.
-fn context_key(index: PeerIndex, context: &DecodeContext) -> u64 {
-    u64::from(index.0) << 2 | u64::from(context.four_octet_as) << 1 | u64::from(context.ebgp)
 }

@@ -1,8 +1,9 @@
 //! From the old plan to the new one, touching only what differs.
 //!
 //! A session is bounced only if its OPEN carries what has changed; a changed policy is applied to
-//! the paths that are there, and sends only differences.
+//! the paths that are there, without a session lost or a refresh asked for.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Speaker;
@@ -29,6 +30,7 @@ impl Speaker {
         self.rib.attributes_mut().forget_raw();
         self.set_local_facts();
         self.reoriginate(&mut said);
+        let mut to_judge = self.judged_by_identity(&old);
         for change in changes {
             match change {
                 PeerChange::Add(planned) => {
@@ -40,14 +42,28 @@ impl Speaker {
                     said.push(format!("peer {name} removed"));
                 }
                 PeerChange::Change { peer, fields } => {
+                    if fields.iter().any(|field| is_import(*field)) {
+                        to_judge.extend(self.names.get(&peer.name));
+                    }
                     said.push(self.change_peer(now, peer, &fields));
                 }
             }
         }
+        self.judge_again(&to_judge);
         if old.router_id != self.plan.router_id {
             said.push(format!("router id is now {}", self.plan.router_id));
         }
         said
+    }
+
+    /// Our AS and our addresses decide what is a loop, whatever the policy of a peer says: all peers if
+    /// these have changed.
+    fn judged_by_identity(&self, old: &Plan) -> BTreeSet<PeerIndex> {
+        let identity = |plan: &Plan| (plan.asn, plan.router_id, plan.ipv4, plan.ipv6);
+        if identity(old) == identity(&self.plan) {
+            return BTreeSet::new();
+        }
+        self.names.values().copied().collect()
     }
 
     fn set_local_facts(&mut self) {
@@ -66,7 +82,7 @@ impl Speaker {
 
     /// Own blocks: new ones into the table, former ones out of it.
     fn reoriginate(&mut self, said: &mut Replanned) {
-        let wanted: std::collections::BTreeSet<_> = self.plan.originate.iter().copied().collect();
+        let wanted: BTreeSet<_> = self.plan.originate.iter().copied().collect();
         let gone: Vec<_> = self
             .originated
             .keys()
@@ -186,9 +202,6 @@ impl Speaker {
             self.input(now, index, Input::ConfigurationChange);
         }
         self.check_limit(now, index);
-        if fields.iter().any(|field| is_import(*field)) {
-            self.judge_again(index);
-        }
         if fields.contains(&PeerField::EnforceFirstAs) {
             // What was treated as withdrawn is nowhere: only the peer still has it.
             self.ask_for_routes(index);
