@@ -17,6 +17,7 @@ dunlin-bench: measures dunlin and other BGP daemons in the same, interleaved run
     --prefixes N        s1: table size                 (default 1000000)
     --peers N           storm: peers                   (default 300)
     --hold SECONDS      storm: hold time, 9 or 90      (default 9)
+    --load-hold SECONDS s1: hold time; 3 shows whether KEEPALIVEs stay on time under load (default 90)
     --ibgp | --ebgp     storm: the peers' kind         (default --ebgp)
     --routes N          storm: /26 blocks that each peer announces, at most 4 (default 0); everybody is to get
                         all; with --ibgp the last peer is an eBGP one
@@ -152,6 +153,7 @@ fn run(mut words: Words) -> Result<Command> {
         runs: 3,
         sizes: Sizes {
             prefixes: 1_000_000,
+            load_hold: 90,
             peers: 300,
             hold_time: 9,
             ibgp: false,
@@ -171,6 +173,7 @@ fn run(mut words: Words) -> Result<Command> {
             "--prefixes" => options.sizes.prefixes = words.number(&word)?,
             "--peers" => options.sizes.peers = words.number(&word)?,
             "--hold" => options.sizes.hold_time = words.number(&word)?,
+            "--load-hold" => options.sizes.load_hold = words.number(&word)?,
             "--routes" => options.sizes.routes = words.number(&word)?,
             "--ibgp" => options.sizes.ibgp = true,
             "--ebgp" => options.sizes.ibgp = false,
@@ -206,7 +209,7 @@ fn check_sizes(options: &RunOptions) -> Result<()> {
     if options.runs == 0 {
         return wrong("--runs is at least 1");
     }
-    if matches!(sizes.hold_time, 1 | 2) {
+    if matches!(sizes.hold_time, 1 | 2) || matches!(sizes.load_hold, 1 | 2) {
         return wrong("--hold is 0 or at least 3 (RFC 4271, section 4.2)");
     }
     Ok(())

@@ -43,13 +43,15 @@ pub(super) fn run(plan: &Plan) -> Result<Figures> {
         peers: (0..2)
             .map(|i| Peer::new(peer_address(i), peer_as(i)))
             .collect(),
-        hold_time: 90,
+        hold_time: plan.sizes.load_hold,
         passive: true,
     };
     let mut daemon = Running::start(plan.kind, &plan.programs, &pair, &job)?;
     let bound = Bound::new(plan.sizes.timeout, &plan.stop);
     daemon.await_listening(Duration::from_secs(15))?;
-    let peers = (0..2).map(peer).collect();
+    let peers = (0..2)
+        .map(|index| peer(index, plan.sizes.load_hold))
+        .collect();
     let mut fleet = Fleet::new(peers, Instant::now())?;
 
     let mut watch = Watch::default();
@@ -107,14 +109,14 @@ fn peer_as(index: usize) -> u32 {
     FEEDER_AS + u32::try_from(index).unwrap_or(0)
 }
 
-fn peer(index: usize) -> PeerConfig {
+fn peer(index: usize, hold_time: u16) -> PeerConfig {
     let address = peer_address(index);
     PeerConfig {
         local: address.into(),
         remote: SocketAddr::new(DAEMON.into(), 179),
         id: address,
         asn: peer_as(index),
-        hold_time: 90,
+        hold_time,
         four_octet: true,
         opening: None,
         role: Role::Dial(EAGER),

@@ -50,6 +50,8 @@ impl Scenario {
 pub(crate) struct Sizes {
     /// S1: how many prefixes.
     pub(crate) prefixes: usize,
+    /// S1: hold time in seconds; a short one shows whether KEEPALIVEs stay on time under load.
+    pub(crate) load_hold: u16,
     /// Storm: how many peers.
     pub(crate) peers: usize,
     /// Storm: hold time in seconds.
