@@ -76,20 +76,19 @@ impl Speaker {
                     continue;
                 };
                 let connection = established.connection;
-                let was_idle = peer.queued == 0;
                 peer.queued += delivery.bytes.len();
                 peer.session.count_sent(MessageKind::Update, messages);
                 self.outputs.push_back(Output::Send {
                     connection,
                     bytes: delivery.bytes.clone(),
                 });
-                if was_idle {
-                    self.input(
-                        now,
-                        index,
-                        crate::session::Input::SendBlocked { connection },
-                    );
-                }
+                // Said every time: it counts only if the timer does not run yet, and what is queued
+                // already may be a KEEPALIVE of which nobody said so.
+                self.input(
+                    now,
+                    index,
+                    crate::session::Input::SendBlocked { connection },
+                );
             }
         }
     }

@@ -29,6 +29,7 @@ mod sim_script;
 mod sim_transit;
 mod sim_world;
 mod speaker_first_as;
+mod speaker_send_hold;
 mod topology_laws;
 mod wire_corpus;
 mod wire_edges;
