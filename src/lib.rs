@@ -13,6 +13,7 @@ pub mod rib;
 pub mod session;
 pub mod topology;
 
+pub mod forwarding;
 pub mod speaker;
 
 pub mod node;

@@ -15,6 +15,7 @@ use super::reconciler::{PathId, Reconciler};
 use super::report::{Counts, Report, RouteState};
 use super::resolve::KernelView;
 use super::route::{Hop, Shape};
+use super::tunnels::{Tunnel, TunnelStatus};
 use crate::net::Prefix;
 use crate::time::Instant;
 
@@ -27,6 +28,18 @@ pub struct Settings {
     pub window: usize,
     /// At most so many hops a route has; the best-sorted ones are taken.
     pub max_hops: usize,
+    /// Whose leftovers are taken over.
+    pub adopt: Adopt,
+}
+
+/// Other programs whose leftover routes and devices are taken over: they have ended for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Adopt {
+    /// BIRD: its routes (protocol 12) inside our pools.
+    pub bird: bool,
+    /// Felix: its routes (protocol 80, and those over its VXLAN devices) inside our pools, and its
+    /// tunnel devices.
+    pub felix: bool,
 }
 
 impl Default for Settings {
@@ -35,6 +48,7 @@ impl Default for Settings {
             ownership: Ownership::default(),
             window: 1024,
             max_hops: 64,
+            adopt: Adopt::default(),
         }
     }
 }
@@ -50,6 +64,7 @@ pub struct Dataplane {
     /// Next hops that the speaker asked about, and how often.
     asked: BTreeMap<NextHop, u32>,
     resolutions: VecDeque<NextHop>,
+    tunnels: Vec<Tunnel>,
 }
 
 impl Dataplane {
@@ -63,6 +78,7 @@ impl Dataplane {
             paths: Paths::default(),
             asked: BTreeMap::new(),
             resolutions: VecDeque::new(),
+            tunnels: Vec::new(),
         }
     }
 
@@ -80,6 +96,17 @@ impl Dataplane {
         if let Some(before) = self.reconciler.unwant(prefix) {
             self.release(before);
         }
+    }
+
+    /// Wants these tunnel devices and no others.
+    pub fn set_tunnels(&mut self, now: Instant, tunnels: Vec<Tunnel>) {
+        self.now = now;
+        self.tunnels = tunnels;
+    }
+
+    /// How the tunnel devices do, those that are about to go among them.
+    pub fn tunnels(&self) -> Vec<TunnelStatus> {
+        Vec::new()
     }
 
     /// Says that all wishes are known by now: routes of ours that are not wanted may go.
@@ -230,6 +257,7 @@ impl Dataplane {
         match change {
             Change::Route { route, replaced } => self.reconciler.route_seen(now, route, *replaced),
             Change::RouteGone(route) => self.reconciler.route_gone(now, route),
+            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
             Change::Link(_)
             | Change::LinkGone { .. }
             | Change::Address(_)
@@ -254,7 +282,11 @@ impl Dataplane {
             }
             Change::LinkGone { index } => Some(*index),
             Change::AddressGone(address) => Some(address.interface),
-            Change::Address(_) | Change::Route { .. } | Change::RouteGone(_) => None,
+            Change::Address(_)
+            | Change::Neighbour { .. }
+            | Change::NeighbourGone(_)
+            | Change::Route { .. }
+            | Change::RouteGone(_) => None,
         }
     }
 

@@ -6,7 +6,9 @@
 
 use std::net::IpAddr;
 
+use super::device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
 use super::route::{Errno, KernelRoute};
+use crate::net::Mac;
 
 /// Names one operation from [`Op`] to [`KernelInput::Done`]; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,9 +32,40 @@ pub enum Action {
     Replace(KernelRoute),
     /// Delete the route with this key and protocol; its hops, if it has any, must match too.
     Delete(KernelRoute),
-    /// Report every link, address and main-table route as [`KernelInput::Dumped`], then answer
-    /// with [`KernelInput::Done`]. Never asked for while another operation is outstanding.
+    /// Report every link, address, neighbour and main-table route as [`KernelInput::Dumped`], then
+    /// answer with [`KernelInput::Done`]. Never asked for while another operation is outstanding.
     Dump,
+    /// Create a link, up.
+    AddLink(LinkSpec),
+    /// Change a link in place.
+    SetLink {
+        /// Which one.
+        index: u32,
+        /// What about it.
+        setting: LinkSetting,
+    },
+    /// Delete a link, and with it what is on it.
+    DeleteLink {
+        /// Which one.
+        index: u32,
+    },
+    /// Give a link an address.
+    AddAddress(Address),
+    /// Take it away.
+    DeleteAddress(Address),
+    /// Enter a permanent neighbour or FDB entry, in place of one with its key.
+    SetNeighbour(Neighbour),
+    /// Remove it; an FDB entry must match its node, too.
+    DeleteNeighbour(Neighbour),
+    /// Bring a setting of the kernel to what it has to be, unless it is.
+    Tune(Sysctl),
+    /// Switch the offloading of transmit checksums of a link.
+    Offload {
+        /// Its name.
+        link: Box<str>,
+        /// On or off.
+        on: bool,
+    },
 }
 
 /// What the kernel says.
@@ -67,6 +100,15 @@ pub enum Change {
     Address(Address),
     /// An address is no longer there.
     AddressGone(Address),
+    /// A neighbour or FDB entry was added or changed.
+    Neighbour {
+        /// The entry.
+        neighbour: Neighbour,
+        /// It is a permanent one; what the kernel has learnt is not.
+        permanent: bool,
+    },
+    /// A neighbour or FDB entry is no longer there; its MAC may be missing (zero).
+    NeighbourGone(Neighbour),
     /// A route was added or changed.
     Route {
         /// The route, with all its hops.
@@ -89,9 +131,34 @@ pub struct Link {
     pub up: bool,
     /// It has a carrier.
     pub lower_up: bool,
+    /// It is the loopback.
+    pub loopback: bool,
+    /// The largest packet that it carries, in octets.
+    pub mtu: u32,
+    /// Its Ethernet address, if it has one.
+    pub mac: Option<Mac>,
+    /// What somebody noted on it (`ip link set … alias`).
+    pub alias: Option<Box<str>>,
+    /// What kind of virtual device it is, if it is one.
+    pub device: Option<Device>,
 }
 
 impl Link {
+    /// A link that is up, with a carrier and an Ethernet's MTU.
+    pub fn named(index: u32, name: &str) -> Self {
+        Self {
+            index,
+            name: name.into(),
+            up: true,
+            lower_up: true,
+            loopback: false,
+            mtu: 1500,
+            mac: None,
+            alias: None,
+            device: None,
+        }
+    }
+
     /// Whether packets can leave by it.
     pub const fn usable(&self) -> bool {
         self.up && self.lower_up
@@ -105,4 +172,6 @@ pub struct Address {
     pub interface: u32,
     /// The address itself.
     pub address: IpAddr,
+    /// The prefix length of the subnet that comes with it.
+    pub len: u8,
 }

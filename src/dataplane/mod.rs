@@ -16,6 +16,7 @@
 //! - At most [`Settings::window`] operations are outstanding.
 //! - Once faults stop, the kernel's routes of ours are the wanted ones.
 
+mod device;
 mod foreign;
 mod forwarder;
 mod input;
@@ -29,8 +30,10 @@ mod resolve;
 mod route;
 #[cfg(test)]
 mod tests;
+mod tunnels;
 
-pub use forwarder::{Dataplane, Settings};
+pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
+pub use forwarder::{Adopt, Dataplane, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
 pub use ownership::{Owner, Ownership};
@@ -38,3 +41,4 @@ pub use reconciler::{PathId, Reconciler};
 pub use report::{Counts, Report, RouteState};
 pub use resolve::KernelView;
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
+pub use tunnels::{FarEnd, Tunnel, TunnelKind, TunnelState, TunnelStatus};

@@ -136,6 +136,7 @@ impl KernelView {
                 self.dirty.prefixes.push(Prefix::host(address.address));
             }
             Change::AddressGone(address) => self.address_gone(*address),
+            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
             Change::Route { route, replaced } => {
                 if is_foreign(self.rule, route) {
                     self.state.foreign.insert(route, *replaced);
@@ -175,6 +176,8 @@ impl KernelView {
             Change::Route { .. }
             | Change::LinkGone { .. }
             | Change::AddressGone(_)
+            | Change::Neighbour { .. }
+            | Change::NeighbourGone(_)
             | Change::RouteGone(_) => {}
         }
     }
@@ -430,6 +433,7 @@ impl Dump {
             Change::Address(address) | Change::AddressGone(address) => {
                 self.addresses.insert(*address);
             }
+            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
             Change::Route { route, .. } | Change::RouteGone(route) => {
                 self.prefixes.insert(route.prefix);
             }
@@ -487,18 +491,14 @@ mod tests {
         let mut view = KernelView::new(Ownership::default());
         view.dump_begins();
         for (index, name) in [(2, "eth0"), (3, "tunl0")] {
-            let link = Link {
-                index,
-                name: name.into(),
-                up: true,
-                lower_up: true,
-            };
+            let link = Link::named(index, name);
             view.dumped(&Change::Link(link));
         }
         let address = "10.9.0.1".parse().unwrap();
         view.dumped(&Change::Address(Address {
             interface: 2,
             address,
+            len: 32,
         }));
         for (prefix, protocol, shape) in routes {
             let prefix = prefix.parse().unwrap();

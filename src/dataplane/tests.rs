@@ -32,12 +32,7 @@ impl FakeKernel {
     }
 
     fn link_up(&mut self, index: u32, name: &str, subnet: &str) {
-        let link = Link {
-            index,
-            name: name.into(),
-            up: true,
-            lower_up: true,
-        };
+        let link = Link::named(index, name);
         self.links.insert(index, link.clone());
         self.tell(Change::Link(link));
         let hop = Hop {
@@ -118,6 +113,16 @@ impl FakeKernel {
                 );
                 self.write(route)?;
             }
+            // Devices are granted and not kept.
+            Action::AddLink(_)
+            | Action::SetLink { .. }
+            | Action::DeleteLink { .. }
+            | Action::AddAddress(_)
+            | Action::DeleteAddress(_)
+            | Action::SetNeighbour(_)
+            | Action::DeleteNeighbour(_)
+            | Action::Tune(_)
+            | Action::Offload { .. } => {}
             Action::Delete(route) => {
                 let key = (route.prefix, route.metric);
                 if self

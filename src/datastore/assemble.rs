@@ -41,6 +41,7 @@ pub fn read_cluster(files: &[(Arc<str>, String)]) -> Result<Loaded, Problems> {
         return Err(problems);
     }
     let intent = Intent {
+        felix: crate::topology::FelixSettings::default(),
         bgp: records.bgp.map(|bgp| bgp.value).unwrap_or_default(),
         pools: records
             .pools

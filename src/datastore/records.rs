@@ -268,6 +268,8 @@ fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
         route_reflector_cluster_id: plain(cluster_id),
         labels,
         blocks,
+        tunnels: crate::topology::TunnelAddresses::default(),
+        internal_ips: Vec::new(),
     };
     for key in ["ipv4-address", "ipv6-address"]
         .into_iter()

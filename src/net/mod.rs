@@ -5,10 +5,12 @@
 
 mod asn;
 mod family;
+mod mac;
 mod prefix;
 mod router_id;
 
 pub use asn::{Asn, ParseAsnError};
 pub use family::{AfiSafi, Family};
+pub use mac::{Mac, ParseMacError};
 pub use prefix::{ParsePrefixError, Prefix, Prefix4, Prefix6};
 pub use router_id::{ParseRouterIdError, RouterId};

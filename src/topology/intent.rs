@@ -6,12 +6,13 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use super::Selector;
-use crate::net::{Asn, Family, Prefix, RouterId};
+use super::felix::FelixSettings;
+use crate::net::{Asn, Family, Mac, Prefix, RouterId};
 
 /// The cluster, as wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +25,8 @@ pub struct Intent {
     pub nodes: Vec<Node>,
     /// Sessions besides the mesh.
     pub peers: Vec<Peer>,
+    /// Tunnels and NAT.
+    pub felix: FelixSettings,
 }
 
 /// Cluster-wide settings (Calico's BGPConfiguration "default").
@@ -70,11 +73,11 @@ pub struct Pool {
     pub name: String,
     /// The range.
     pub cidr: Prefix,
-    /// When to wrap packets in IP-in-IP. Kept; this version routes without encapsulation.
+    /// When to wrap packets in IP-in-IP.
     pub ipip_mode: PoolMode,
-    /// When to wrap packets in VXLAN. Kept; this version routes without encapsulation.
+    /// When to wrap packets in VXLAN.
     pub vxlan_mode: PoolMode,
-    /// Whether traffic that leaves the pools is masqueraded. Kept.
+    /// Whether traffic that leaves the pools is masqueraded.
     pub nat_outgoing: bool,
     /// No new blocks come from it; the blocks that there are stay routed.
     pub disabled: bool,
@@ -113,6 +116,28 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// The pod blocks that live on it.
     pub blocks: Vec<Prefix>,
+    /// What its tunnel devices are known by, where it is on record.
+    pub tunnels: TunnelAddresses,
+    /// Its addresses as Kubernetes knows them (`InternalIP`).
+    pub internal_ips: Vec<IpAddr>,
+}
+
+/// What a node's tunnel devices are known by; without a record it is derived from its blocks and
+/// its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TunnelAddresses {
+    /// Of `tunl0`.
+    pub ipip_v4: Option<Ipv4Addr>,
+    /// Of the IPv6 tunnel device.
+    pub ipip_v6: Option<Ipv6Addr>,
+    /// Of `vxlan.calico`.
+    pub vxlan_v4: Option<Ipv4Addr>,
+    /// Of `vxlan-v6.calico`.
+    pub vxlan_v6: Option<Ipv6Addr>,
+    /// The MAC of `vxlan.calico`.
+    pub vxlan_mac_v4: Option<Mac>,
+    /// The MAC of `vxlan-v6.calico`.
+    pub vxlan_mac_v6: Option<Mac>,
 }
 
 /// A session besides the mesh (Calico's BGPPeer, and what it lacks).

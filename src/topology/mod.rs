@@ -30,15 +30,20 @@
 //! ```
 
 mod diff;
+mod fabric;
+mod felix;
 mod intent;
 mod nearest;
 mod plan;
 mod selector;
 
 pub use diff::{Impact, PeerChange, PeerField, diff};
+pub use fabric::{Encapsulation, Fabric, FabricNode, FabricPool, Vtep, When, vtep_mac};
+pub use felix::{FelixSettings, NatExclusions};
 pub use intent::{
     BgpSettings, Families, Intent, Node, Peer, PeerAddress, PeerCapabilities, PeerRoutes,
     PeerScope, PolicyKind, Pool, PoolMode, SessionSettings, SourceAddress, TtlRule,
+    TunnelAddresses,
 };
 pub use nearest::nearest;
 pub use plan::{

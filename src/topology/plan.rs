@@ -19,6 +19,7 @@ use std::net::IpAddr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
+use super::fabric::Fabric;
 use super::intent::{
     BgpSettings, Families, Intent, Node, Peer, PeerRoutes, SessionSettings, SourceAddress, TtlRule,
 };
@@ -58,6 +59,8 @@ pub struct Plan {
     pub own_blocks: Vec<Prefix>,
     /// The cluster's pools, disabled ones too, sorted.
     pub pools: Vec<Prefix>,
+    /// What packets between nodes are carried by.
+    pub fabric: Fabric,
 }
 
 /// One session of a node.
@@ -204,6 +207,7 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
         originate: own_blocks.clone(),
         own_blocks,
         pools: sorted(intent.pools.iter().map(|pool| pool.cidr)),
+        fabric: Fabric::new(intent),
     })
 }
 

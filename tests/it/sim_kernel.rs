@@ -31,6 +31,8 @@ impl FakeKernel {
                 self.routes.remove(&route.prefix);
             }
             Action::Dump => inputs = self.dump(),
+            // Devices are granted and not kept: these scenarios have none.
+            _ => {}
         }
         inputs.push(KernelInput::Done {
             id: op.id,
@@ -40,16 +42,12 @@ impl FakeKernel {
     }
 
     fn dump(&self) -> Vec<KernelInput> {
-        let mut changes = vec![Change::Link(Link {
-            index: 2,
-            name: "eth0".into(),
-            up: true,
-            lower_up: true,
-        })];
+        let mut changes = vec![Change::Link(Link::named(2, "eth0"))];
         if let Some((address, subnet)) = self.device {
             changes.push(Change::Address(Address {
                 interface: 2,
                 address,
+                len: subnet.len(),
             }));
             let hop = Hop {
                 via: None,

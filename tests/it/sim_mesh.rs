@@ -35,7 +35,7 @@ pub(crate) fn cluster(n: u8) -> Intent {
         },
         pools: vec![pool("10.244.0.0/16"), pool("fd00:244::/32")],
         nodes: (1..=n).map(node).collect(),
-        peers: Vec::new(),
+        ..Intent::default()
     }
 }
 

@@ -46,10 +46,12 @@ const FLOORS: &[(&str, &[&str])] = &[
             "session", "rib", "policy", "topology", "wire", "net", "time", "rng",
         ],
     ),
+    ("forwarding", &["topology", "dataplane", "net"]),
     (
         "node",
         &[
             "speaker",
+            "forwarding",
             "session",
             "rib",
             "policy",
@@ -78,6 +80,7 @@ const PURE: &[&str] = &[
     "policy",
     "topology",
     "dataplane",
+    "forwarding",
     "speaker",
     "node",
 ];

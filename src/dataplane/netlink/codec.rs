@@ -73,7 +73,8 @@ pub(super) fn put_action(buffer: &mut Vec<u8>, sequence: u32, action: &Action) {
         Action::Add(route) => (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, route),
         Action::Replace(route) => (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route),
         Action::Delete(route) => (RTM_DELROUTE, 0, route),
-        Action::Dump => return,
+        // The others are not spelt yet.
+        _ => return,
     };
     let message = route_message(route, kind == RTM_DELROUTE);
     put(
@@ -364,6 +365,7 @@ fn link(kind: u16, payload: &[u8]) -> Option<Change> {
         name,
         up,
         lower_up,
+        ..Link::named(index, "")
     }))
 }
 
@@ -386,6 +388,7 @@ fn address(message: &AddressMessage) -> Option<Address> {
     Some(Address {
         interface: message.header.index,
         address: local.or(plain)?,
+        len: message.header.prefix_len,
     })
 }
 

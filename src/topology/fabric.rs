@@ -1,0 +1,296 @@
+//! What packets between nodes are carried by: each pool's encapsulation, each node's tunnel ends.
+//!
+//! Every node derives the same fabric from the same intent. A tunnel address that is not on record
+//! is the first address of the node's first block in a pool of that encapsulation; the MAC of a
+//! VXLAN end is a hash of the node's name, as Calico's nodes compute it. So none of it has to be
+//! distributed.
+
+use std::net::IpAddr;
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+
+use super::felix::FelixSettings;
+use super::intent::{Intent, Node, Pool, PoolMode};
+use crate::net::{Family, Mac, Prefix};
+
+/// Pools, nodes and settings, as far as forwarding needs them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fabric {
+    /// The pools, sorted by prefix; they don't overlap.
+    pub pools: Vec<FabricPool>,
+    /// The nodes, sorted by name, this one among them.
+    pub nodes: Vec<FabricNode>,
+    /// Tunnels and NAT.
+    pub felix: FelixSettings,
+}
+
+/// A pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FabricPool {
+    /// Its addresses.
+    pub cidr: Prefix,
+    /// How its packets travel between nodes.
+    pub encapsulation: Encapsulation,
+    /// Traffic from it that leaves all pools is masqueraded.
+    pub nat_outgoing: bool,
+    /// No new blocks come from it; it counts for routing and as a NAT destination all the same.
+    pub disabled: bool,
+}
+
+/// How a pool's packets travel between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Encapsulation {
+    /// As they are.
+    #[default]
+    None,
+    /// In IP (RFC 2003 for IPv4, RFC 2473 for IPv6).
+    Ipip(When),
+    /// In VXLAN (RFC 7348).
+    Vxlan(When),
+}
+
+/// Between which nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum When {
+    /// All.
+    Always,
+    /// Those on different subnets.
+    CrossSubnet,
+}
+
+/// A node as an end of tunnels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FabricNode {
+    /// Its name.
+    pub name: String,
+    /// Its address with the mask of its subnet.
+    pub ipv4: Option<Ipv4Network>,
+    /// Its address with the mask of its subnet.
+    pub ipv6: Option<Ipv6Network>,
+    /// The address on its IP-in-IP device, by family (IPv4, IPv6).
+    pub ipip: [Option<IpAddr>; 2],
+    /// Its VXLAN end, by family (IPv4, IPv6).
+    pub vxlan: [Option<Vtep>; 2],
+    /// Its pod blocks, sorted.
+    pub blocks: Vec<Prefix>,
+}
+
+/// An end of VXLAN tunnels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vtep {
+    /// The address on the device, that routes go via.
+    pub address: IpAddr,
+    /// The MAC of the device.
+    pub mac: Mac,
+}
+
+impl Fabric {
+    /// The fabric of a cluster.
+    pub fn new(intent: &Intent) -> Self {
+        let mut pools: Vec<FabricPool> = intent.pools.iter().map(FabricPool::new).collect();
+        pools.sort_by_key(|pool| pool.cidr);
+        let mut nodes: Vec<FabricNode> = intent
+            .nodes
+            .iter()
+            .map(|node| FabricNode::new(node, &pools))
+            .collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Self {
+            pools,
+            nodes,
+            felix: intent.felix.clone(),
+        }
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<&FabricNode> {
+        let place = self
+            .nodes
+            .binary_search_by(|node| node.name.as_str().cmp(name));
+        self.nodes.get(place.ok()?)
+    }
+}
+
+impl FabricPool {
+    fn new(pool: &Pool) -> Self {
+        let when = |mode| match mode {
+            PoolMode::Never => None,
+            PoolMode::Always => Some(When::Always),
+            PoolMode::CrossSubnet => Some(When::CrossSubnet),
+        };
+        let vxlan = when(pool.vxlan_mode).map(Encapsulation::Vxlan);
+        let ipip = when(pool.ipip_mode).map(Encapsulation::Ipip);
+        Self {
+            cidr: pool.cidr,
+            encapsulation: vxlan.or(ipip).unwrap_or_default(),
+            nat_outgoing: pool.nat_outgoing,
+            disabled: pool.disabled,
+        }
+    }
+}
+
+impl FabricNode {
+    fn new(node: &Node, pools: &[FabricPool]) -> Self {
+        let mut blocks = node.blocks.clone();
+        blocks.sort_unstable();
+        blocks.dedup();
+        let first_of = |family: Family, wanted: fn(Encapsulation) -> bool| {
+            let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
+            blocks
+                .iter()
+                .filter(|block| block.family() == family)
+                .find(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)))
+                .map(|block| block.address())
+        };
+        let ipip = |encapsulation| matches!(encapsulation, Encapsulation::Ipip(_));
+        let vxlan = |encapsulation| matches!(encapsulation, Encapsulation::Vxlan(_));
+        let on_record = &node.tunnels;
+        let vtep = |family, recorded: Option<IpAddr>, mac: Option<Mac>| {
+            let address = recorded.or_else(|| first_of(family, vxlan))?;
+            let mac = mac.unwrap_or_else(|| vtep_mac(&node.name, family));
+            Some(Vtep { address, mac })
+        };
+        Self {
+            name: node.name.clone(),
+            ipv4: node.ipv4_address,
+            ipv6: node.ipv6_address,
+            ipip: [
+                on_record
+                    .ipip_v4
+                    .map(IpAddr::from)
+                    .or_else(|| first_of(Family::Ipv4, ipip)),
+                on_record
+                    .ipip_v6
+                    .map(IpAddr::from)
+                    .or_else(|| first_of(Family::Ipv6, ipip)),
+            ],
+            vxlan: [
+                vtep(
+                    Family::Ipv4,
+                    on_record.vxlan_v4.map(Into::into),
+                    on_record.vxlan_mac_v4,
+                ),
+                vtep(
+                    Family::Ipv6,
+                    on_record.vxlan_v6.map(Into::into),
+                    on_record.vxlan_mac_v6,
+                ),
+            ],
+            blocks,
+        }
+    }
+
+    /// Its address of a family.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::Ipv4 => self.ipv4.map(|network| network.ip().into()),
+            Family::Ipv6 => self.ipv6.map(|network| network.ip().into()),
+        }
+    }
+
+    /// Its end of VXLAN tunnels of a family.
+    pub const fn vtep(&self, family: Family) -> Option<Vtep> {
+        let [v4, v6] = self.vxlan;
+        match family {
+            Family::Ipv4 => v4,
+            Family::Ipv6 => v6,
+        }
+    }
+
+    /// The address of its IP-in-IP device of a family.
+    pub const fn ipip_address(&self, family: Family) -> Option<IpAddr> {
+        let [v4, v6] = self.ipip;
+        match family {
+            Family::Ipv4 => v4,
+            Family::Ipv6 => v6,
+        }
+    }
+
+    /// Whether both are on one subnet, in the eyes of both: what one calls its neighbour while the
+    /// other does not would travel bare one way and wrapped the other.
+    pub fn shares_subnet(&self, other: &Self, family: Family) -> bool {
+        match family {
+            Family::Ipv4 => self.ipv4.zip(other.ipv4).is_some_and(|(mine, theirs)| {
+                mine.contains(theirs.ip()) && theirs.contains(mine.ip())
+            }),
+            Family::Ipv6 => self.ipv6.zip(other.ipv6).is_some_and(|(mine, theirs)| {
+                mine.contains(theirs.ip()) && theirs.contains(mine.ip())
+            }),
+        }
+    }
+}
+
+/// The MAC of a node's VXLAN device as Calico derives it: 66 and the first five octets of the
+/// SHA-1 of the name, which for IPv6 ends in `-v6`.
+pub fn vtep_mac(name: &str, family: Family) -> Mac {
+    let mut hash = sha1_smol::Sha1::from(name);
+    if family == Family::Ipv6 {
+        hash.update(b"-v6");
+    }
+    let [a, b, c, d, e, ..] = hash.digest().bytes();
+    Mac([0x66, a, b, c, d, e])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(cidr: &str, ipip_mode: PoolMode, vxlan_mode: PoolMode) -> Pool {
+        Pool {
+            name: cidr.to_owned(),
+            cidr: cidr.parse().unwrap(),
+            ipip_mode,
+            vxlan_mode,
+            nat_outgoing: false,
+            disabled: false,
+        }
+    }
+
+    #[test]
+    fn the_mac_is_66_and_the_sha1_of_the_name() {
+        // By sha1sum: 0702c1cc60ff... of "node-a", d4d5513d4237... of "node-a-v6".
+        let mac = |family| vtep_mac("node-a", family).to_string();
+        assert_eq!(mac(Family::Ipv4), "66:07:02:c1:cc:60");
+        assert_eq!(mac(Family::Ipv6), "66:d4:d5:51:3d:42");
+    }
+
+    #[test]
+    fn without_a_record_the_first_address_of_the_first_block_is_the_tunnels() {
+        let mut node = Node::named("a");
+        node.blocks = vec![
+            "10.2.0.64/26".parse().unwrap(),
+            "10.1.0.0/26".parse().unwrap(),
+        ];
+        let intent = Intent {
+            pools: vec![
+                pool("10.1.0.0/16", PoolMode::Always, PoolMode::Never),
+                pool("10.2.0.0/16", PoolMode::Never, PoolMode::CrossSubnet),
+            ],
+            nodes: vec![node],
+            ..Intent::default()
+        };
+        let fabric = Fabric::new(&intent);
+        let node = fabric.node("a").unwrap();
+        assert_eq!(node.ipip_address(Family::Ipv4), "10.1.0.0".parse().ok());
+        assert_eq!(
+            node.vtep(Family::Ipv4).unwrap().address.to_string(),
+            "10.2.0.64"
+        );
+        assert_eq!(node.vtep(Family::Ipv6), None);
+    }
+
+    #[test]
+    fn two_nodes_share_a_subnet_only_if_both_think_so() {
+        let node = |name: &str, address: &str| FabricNode {
+            ipv4: address.parse().ok(),
+            ..FabricNode::new(&Node::named(name), &[])
+        };
+        let wide = node("wide", "10.0.0.1/16");
+        let narrow = node("narrow", "10.0.1.1/24");
+        let beside = node("beside", "10.0.1.2/24");
+        assert!(!wide.shares_subnet(&narrow, Family::Ipv4));
+        assert!(!narrow.shares_subnet(&wide, Family::Ipv4));
+        assert!(narrow.shares_subnet(&beside, Family::Ipv4));
+        assert!(!narrow.shares_subnet(&beside, Family::Ipv6));
+    }
+}
