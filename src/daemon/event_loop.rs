@@ -21,7 +21,7 @@ use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, KernelInput};
 use crate::datastore::Watcher;
-use crate::node::{Input, Node, Output, Settings};
+use crate::node::{Backend, Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
 use crate::speaker;
@@ -215,6 +215,7 @@ impl Daemon {
                     MedRule::Always => MedMode::Always,
                 },
             },
+            backend: Backend::Bgp,
             kernel_routes: config.routing.kernel_routes,
             dataplane: dataplane::Settings {
                 max_hops: usize::from(config.routing.max_paths),
