@@ -17,6 +17,7 @@ mod event_loop;
 mod explain;
 mod source;
 mod telemetry;
+mod tunnels;
 
 use std::path::Path;
 
