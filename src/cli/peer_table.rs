@@ -56,6 +56,17 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     for table in tables {
         writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
+    kernel_lines(out, status)?;
+    if status.problems.is_empty() {
+        return writeln!(out, "{}", colour("no problems", GREEN));
+    }
+    for problem in &status.problems {
+        writeln!(out, "{} {problem}", colour("problem:", RED))?;
+    }
+    Ok(())
+}
+
+fn kernel_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
     if let Some(kernel) = &status.kernel {
         let Kernel {
             wanted,
@@ -74,12 +85,6 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     }
     for tunnel in &status.tunnels {
         writeln!(out, "{}", tunnel_line(tunnel))?;
-    }
-    if status.problems.is_empty() {
-        return writeln!(out, "{}", colour("no problems", GREEN));
-    }
-    for problem in &status.problems {
-        writeln!(out, "{} {problem}", colour("problem:", RED))?;
     }
     Ok(())
 }
