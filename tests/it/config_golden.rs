@@ -5,13 +5,16 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dunlin::daemon::config::{self, Backend, Surroundings};
 use dunlin::datastore::{Loaded, Problems, read_cluster};
 use dunlin::net::Prefix;
-use dunlin::topology::{Dial, Plan, PlannedPeer, plan};
+use dunlin::topology::{
+    Dial, FelixSettings, NatExclusions, Plan, PlannedPeer, PoolMode, TunnelAddresses, plan,
+};
 
 #[test]
 fn cluster_files_become_these_plans() {
@@ -129,6 +132,80 @@ fn timers_are_judged_with_those_that_they_inherit() {
     assert!(read("hold-time = 30", "keepalive-time = 40").is_err());
     assert!(read("", "keepalive-time = 90").is_err());
     assert!(read("keepalive-time = 90", "").is_err());
+}
+
+#[test]
+fn tunnels_and_nat_reach_the_intent() {
+    let text = fs::read_to_string(root().join("peers/reference.toml")).unwrap();
+    let intent = read_cluster(&[("c.toml".into(), text)]).unwrap().intent;
+    let modes: Vec<_> = intent
+        .pools
+        .iter()
+        .map(|pool| (pool.ipip_mode, pool.vxlan_mode, pool.nat_outgoing))
+        .collect();
+    assert_eq!(
+        modes,
+        [
+            (PoolMode::CrossSubnet, PoolMode::Never, true),
+            (PoolMode::Never, PoolMode::Always, false)
+        ]
+    );
+    let node = &intent.nodes[0];
+    assert_eq!(
+        node.tunnels,
+        TunnelAddresses {
+            ipip_v4: "10.244.0.1".parse().ok(),
+            ipip_v6: "fd00:244::1".parse().ok(),
+            vxlan_v4: "10.244.0.2".parse().ok(),
+            vxlan_v6: "fd00:244::2".parse().ok(),
+            vxlan_mac_v4: "66:3f:bd:27:5e:a2".parse().ok(),
+            vxlan_mac_v6: "66:3f:bd:27:5e:a3".parse().ok(),
+        }
+    );
+    assert_eq!(node.internal_ips, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+    let felix = FelixSettings {
+        nat_port_range: Some((30000, 40000)),
+        nat_outgoing_address: "10.0.0.9".parse().ok(),
+        nat_outgoing_interface_filter: Some("eth+".to_owned()),
+        ..FelixSettings::default()
+    };
+    assert_eq!(intent.felix, felix);
+}
+
+#[test]
+fn felix_settings_are_read_in_all_their_spellings() {
+    let felix = |text: &str| {
+        let text = format!("[felix]\n{text}");
+        read_cluster(&[("c.toml".into(), text)])
+            .unwrap()
+            .intent
+            .felix
+    };
+    let all = felix(
+        "ipipMTU = 1400\nvxlanMTU = 1410\nvxlanMTUV6 = 1390\nvxlanPort = 8472\nvxlanVNI = 1\n\
+         natPortRange = 2000\nnatOutgoingExclusions = \"IPPoolsAndHostIPs\"\n\
+         natOutgoingAddress = \"fd00::9\"\niptablesNATOutgoingInterfaceFilter = \"eth0\"\n\
+         featureDetectOverride = \"SNATFullyRandom=true, ChecksumOffloadBroken=false\"\n\
+         ipipEnabled = false\nprogramClusterRoutes = \"Enabled\"",
+    );
+    let expected = FelixSettings {
+        ipip_mtu: Some(1400),
+        vxlan_mtu: Some(1410),
+        vxlan_mtu_v6: Some(1390),
+        vxlan_port: 8472,
+        vxlan_vni: 1,
+        checksum_offload_broken: false,
+        nat_port_range: Some((2000, 2000)),
+        nat_outgoing_address: "fd00::9".parse().ok(),
+        nat_outgoing_exclusions: NatExclusions::IpPoolsAndHostIps,
+        nat_outgoing_interface_filter: Some("eth0".to_owned()),
+    };
+    assert_eq!(all, expected);
+    assert_eq!(felix("ipip-mtu = 0"), FelixSettings::default());
+    assert_eq!(
+        felix("nat-port-range = \"2000:2000\"").nat_port_range,
+        Some((2000, 2000))
+    );
 }
 
 #[test]
