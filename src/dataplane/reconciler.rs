@@ -380,7 +380,7 @@ impl Reconciler {
         self.now = now;
         self.sync.handle_timeout(now);
         for prefix in self.troubles.expire(now) {
-            self.enqueue(prefix);
+            self.look_at(prefix);
         }
     }
 

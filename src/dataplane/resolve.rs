@@ -125,7 +125,7 @@ impl KernelView {
     /// Takes in a change. Routes of ours are none of its business and are left out.
     pub fn apply(&mut self, change: &Change) {
         if let Some(dump) = &mut self.dump {
-            dump.distrust(change);
+            dump.distrust(self.rule, change);
         }
         match change {
             Change::Link(link) => self.link(link),
@@ -458,7 +458,7 @@ impl KernelView {
 
 impl Dump {
     /// Remembers that a notification has overtaken the dump about something.
-    fn distrust(&mut self, change: &Change) {
+    fn distrust(&mut self, rule: Ownership, change: &Change) {
         match change {
             Change::Link(Link { index, .. }) | Change::LinkGone { index } => {
                 self.links.insert(*index);
@@ -467,6 +467,9 @@ impl Dump {
                 self.addresses.insert(*address);
             }
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
+            // What becomes of a route of ours says nothing about others, unless it took their place.
+            Change::Route { route, replaced } if !replaced && !is_foreign(rule, route) => {}
+            Change::RouteGone(route) if !is_foreign(rule, route) => {}
             Change::Route { route, .. } | Change::RouteGone(route) => {
                 self.routes.insert((route.prefix, route.metric));
             }

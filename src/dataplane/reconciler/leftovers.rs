@@ -231,8 +231,8 @@ impl Reconciler {
         self.look_at(prefix);
     }
 
-    /// Decides anew about a prefix, even one that has no entry.
-    fn look_at(&mut self, prefix: Prefix) {
+    /// Decides anew about a prefix, even one that has no entry: a leftover may stand there.
+    pub(super) fn look_at(&mut self, prefix: Prefix) {
         self.table.entry(prefix);
         self.enqueue(prefix);
         self.table.tidy(prefix);

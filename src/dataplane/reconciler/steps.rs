@@ -173,10 +173,13 @@ impl Reconciler {
         let entry = self.table.get(prefix);
         let ours_stood = entry.is_some_and(ours);
         let unsure = entry.is_some_and(|entry| entry.seen != Seen::NOTHING);
-        // A running dump may still show ours where the foreign one is by now.
-        if replaced && (ours_stood || unsure || self.sync.is_running()) {
+        if replaced && (ours_stood || unsure) {
             self.meddled(prefix, ours_stood);
             return;
+        }
+        // A running dump may still show ours where the foreign one is by now.
+        if replaced && self.sync.is_running() {
+            self.table.entry(prefix).set(OVERTAKEN);
         }
         let Some(entry) = self.table.get_mut(prefix) else {
             return;
@@ -369,9 +372,7 @@ impl Reconciler {
             .values()
             .filter_map(|pending| match pending {
                 Pending::Write { shape, .. } => Some(*shape),
-                Pending::Delete { .. } | Pending::Stray | Pending::Leftover | Pending::Dump => {
-                    None
-                }
+                Pending::Delete { .. } | Pending::Stray | Pending::Leftover | Pending::Dump => None,
             });
         self.shapes.keep(seen.chain(wanted).chain(written));
     }
