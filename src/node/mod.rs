@@ -275,7 +275,9 @@ impl Node {
         };
         while let Some(report) = dataplane.poll_report() {
             match report {
-                Report::Synced { .. } | Report::Recovered { .. } => tracing::info!("{report}"),
+                Report::Synced { .. } | Report::Recovered { .. } | Report::TookOver { .. } => {
+                    tracing::info!("{report}");
+                }
                 Report::Repairing { .. } => {
                     self.tally.repaired += 1;
                     tracing::warn!("{report}");
@@ -285,6 +287,8 @@ impl Node {
                 | Report::Refused { .. }
                 | Report::Conflict { .. }
                 | Report::Fought { .. }
+                | Report::StillWriting { .. }
+                | Report::LeftStanding { .. }
                 | Report::More { .. } => tracing::warn!("{report}"),
             }
         }
