@@ -93,6 +93,8 @@ impl Ways {
 
     /// Wants the tunnels, and without BGP the routes.
     pub(super) fn apply(&mut self, now: Instant, dataplane: &mut Dataplane) {
+        let pools = self.chooser.fabric().pools.iter();
+        dataplane.set_pools(pools.map(|pool| pool.cidr).collect());
         dataplane.set_tunnels(now, self.chooser.tunnels());
         if self.backend != Backend::Vxlan {
             return;
