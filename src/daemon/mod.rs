@@ -15,6 +15,7 @@ mod clock;
 pub mod config;
 mod event_loop;
 mod explain;
+mod nat;
 mod source;
 mod telemetry;
 mod tunnels;
