@@ -157,7 +157,10 @@ fn addresses_come_and_go() {
             assert!(wire.dump().contains(&Change::Address(address)));
             assert_eq!(wire.ask(Action::DeleteAddress(address)), Ok(()));
             assert!(!ip("addr show dev vxlan.calico").contains(text));
-            assert_eq!(wire.ask(Action::DeleteAddress(address)), Err(Errno(99)));
+            assert_eq!(
+                wire.ask(Action::DeleteAddress(address)),
+                Err(Errno::EADDRNOTAVAIL)
+            );
             ip(&format!("addr add {text}/{len} dev vxlan.calico nodad"));
             wire.hear_exactly(&Change::Address(address));
             ip(&format!("addr del {text}/{len} dev vxlan.calico"));

@@ -261,5 +261,11 @@ fn own_echoes_are_heard_only_where_the_kernel_names_nobody() {
         assert!(!of(Change::Address(v4)), "{heard:?}");
         assert!(!of(entry(near4)) && !of(entry(near6)), "{heard:?}");
         assert!(of(entry(forward)), "{heard:?}");
+        assert_eq!(wire.ask(Action::DeleteNeighbour(near4)), Ok(()));
+        wire.hear_exactly(&Change::NeighbourGone(Neighbour::Address {
+            interface,
+            address: addr("10.244.8.0"),
+            mac: Mac::default(),
+        }));
     });
 }
