@@ -4,6 +4,7 @@
 mod cli;
 mod config_golden;
 mod config_watch;
+mod config_yaml;
 mod dataplane_netns;
 mod lab_daemons;
 mod lab_plumbing;
