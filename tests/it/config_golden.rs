@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dunlin::daemon::config::{self, Surroundings};
+use dunlin::daemon::config::{self, Backend, Surroundings};
 use dunlin::datastore::{Loaded, Problems, read_cluster};
 use dunlin::net::Prefix;
 use dunlin::topology::{
@@ -234,6 +234,38 @@ fn the_node_file_overrides_its_own_record_and_says_so() {
     assert_eq!(plan.router_id.to_string(), "1.2.3.4");
 }
 
+#[test]
+fn the_environment_speaks_where_the_file_is_silent() {
+    let parse = |file: &str, variable: &str, text: &str| {
+        let environment = [(variable.to_owned(), text.to_owned())].into();
+        let surroundings = Surroundings {
+            environment,
+            ..surroundings()
+        };
+        config::parse(&"d.toml".into(), file, &surroundings)
+    };
+    for (word, backend) in [
+        ("bird", Backend::Bgp),
+        ("vxlan", Backend::Vxlan),
+        ("none", Backend::None),
+        ("", Backend::Bgp),
+    ] {
+        let read = parse("", "CALICO_NETWORKING_BACKEND", word).unwrap();
+        assert_eq!(read.config.routing.backend, backend, "{word}");
+        assert_eq!(read.from_environment.len(), usize::from(!word.is_empty()));
+    }
+    let file = "routing = { backend = \"bgp\" }";
+    let read = parse(file, "CALICO_NETWORKING_BACKEND", "vxlan").unwrap();
+    assert_eq!(read.config.routing.backend, Backend::Bgp);
+    assert_eq!(read.from_environment, [""; 0]);
+    let wrong = parse("", "CALICO_NETWORKING_BACKEND", "vxlam").unwrap_err();
+    assert_eq!(
+        lines(&wrong),
+        "environment variable CALICO_NETWORKING_BACKEND: expected \"bgp\", \"vxlan\", \"none\" or \
+         \"bird\", found the string \"vxlam\"; did you mean \"vxlan\"?\n"
+    );
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-fixtures/intent")
 }
@@ -242,6 +274,7 @@ fn surroundings() -> Surroundings {
     Surroundings {
         host_name: "host".into(),
         folder: "/etc/dunlin".into(),
+        environment: Default::default(),
     }
 }
 
