@@ -1,8 +1,10 @@
 //! What operators are told about the kernel's routes: the dataplane decides, others print.
 
 use core::fmt;
+use std::sync::Arc;
 
 use super::route::Errno;
+use super::tunnels::TunnelNews;
 use crate::net::Prefix;
 use crate::time::{Duration, Instant};
 
@@ -53,6 +55,13 @@ pub enum Report {
         /// Its destination.
         prefix: Prefix,
     },
+    /// Something about a tunnel device.
+    Tunnel {
+        /// Its name.
+        name: Arc<str>,
+        /// What.
+        news: TunnelNews,
+    },
     /// Reports were left out because nobody read them in time.
     More {
         /// How many.
@@ -69,6 +78,8 @@ pub enum RouteState {
     Pending,
     /// None of its next hops can be reached.
     Unresolved,
+    /// Its way leads through a tunnel that is being set up; until then the kernel keeps what it has.
+    Waiting,
     /// Left by a former process, and not wanted so far.
     Stale,
     /// A foreign route has the key.
@@ -98,6 +109,7 @@ impl fmt::Display for RouteState {
             Self::Installed => f.write_str("installed"),
             Self::Pending => f.write_str("pending"),
             Self::Unresolved => f.write_str("unreachable: no next hop of it can be reached"),
+            Self::Waiting => f.write_str("waiting: the tunnel to it is being set up"),
             Self::Stale => f.write_str("stale: left by a former process"),
             Self::Conflict { protocol } => {
                 write!(f, "conflict: a route of protocol {protocol} stands there")
@@ -126,6 +138,8 @@ pub struct Counts {
     pub pending: usize,
     /// Without a reachable next hop.
     pub unresolved: usize,
+    /// On hold until a tunnel is ready.
+    pub waiting: usize,
     /// Left by a former process.
     pub stale: usize,
     /// Taken by others.
@@ -173,6 +187,7 @@ impl fmt::Display for Report {
                 pause.as_secs()
             ),
             Self::Recovered { prefix } => write!(f, "{prefix}: well again"),
+            Self::Tunnel { name, news } => write!(f, "{name}: {news}"),
             Self::More { count } => write!(f, "{count} more reports were left out"),
         }
     }

@@ -8,9 +8,9 @@ use super::super::report::Report;
 use super::super::resolve::KernelView;
 use super::super::route::{Errno, KernelRoute, RouteKind, Shape};
 use super::table::{BUSY, CROSSED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, USURPED};
-use super::{Pending, Reconciler, desired, differs};
+use super::{Pending, Reconciler, desired, differs, holds};
 use crate::net::{Family, Prefix};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// So many reports wait to be read; more are counted only.
 const MAX_REPORTS: usize = 1024;
@@ -86,6 +86,7 @@ impl Reconciler {
         let Some(shape) = desired(&self.targets, &entry) else {
             return match entry.seen {
                 Seen::NOTHING => Decision::Settled,
+                _ if holds(&self.targets, &entry) => Decision::Nothing,
                 _ if self.sync.converged => Decision::Delete,
                 _ => Decision::Nothing,
             };
@@ -203,6 +204,7 @@ impl Reconciler {
 
     /// An operation is over and the kernel has `seen`, unless somebody else came across.
     pub(super) fn settle(&mut self, prefix: Prefix, seen: Seen) {
+        self.changes += 1;
         let entry = self.table.entry(prefix);
         entry.clear(BUSY);
         entry.seen = if entry.is(CROSSED) {
@@ -232,11 +234,28 @@ impl Reconciler {
             // Somebody wrote here meanwhile, perhaps under our name, and nothing else would look.
             self.sync.request(self.now);
         }
+        if !self.setback(self.now, errno) {
+            if add && errno == Errno::EEXIST {
+                // Somebody's, and nobody told us: read whose.
+                self.sync.request(self.now);
+            }
+            if self.troubles.refused(self.now, prefix, errno) {
+                self.report(Report::Refused { prefix, errno });
+            }
+        }
+        self.enqueue(prefix);
+    }
+
+    /// A refusal that is about us or the moment, not about what was asked for: everything rests.
+    /// Whether it is one.
+    pub(in crate::dataplane) fn setback(&mut self, now: Instant, errno: Errno) -> bool {
+        self.now = now;
         match errno {
             Errno::EPERM | Errno::EACCES => {
                 if self.sync.denied(self.now + DENIED_PAUSE) {
                     self.report(Report::Denied);
                 }
+                true
             }
             // ENOMEM, EAGAIN and EINTR beside it: nothing is wrong with this route.
             Errno::ENOBUFS | Errno(12 | 11 | 4) => {
@@ -245,18 +264,10 @@ impl Reconciler {
                     // Results were lost, and writing all again would lose them again.
                     self.sync.request(self.now);
                 }
+                true
             }
-            _ => {
-                if add && errno == Errno::EEXIST {
-                    // Somebody's, and nobody told us: read whose.
-                    self.sync.request(self.now);
-                }
-                if self.troubles.refused(self.now, prefix, errno) {
-                    self.report(Report::Refused { prefix, errno });
-                }
-            }
+            _ => false,
         }
-        self.enqueue(prefix);
     }
 
     pub(super) fn strike(&mut self, prefix: Prefix) {
