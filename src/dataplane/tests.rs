@@ -143,8 +143,11 @@ impl World {
                 Some(foreign) => {
                     let conflict = state == Some(RouteState::Conflict { protocol: 4 });
                     let unresolved = state == Some(RouteState::Unresolved);
-                    assert!(conflict || unresolved, "{foreign}: {state:?}");
+                    let waiting = state == Some(RouteState::Waiting);
+                    assert!(conflict || unresolved || waiting, "{foreign}: {state:?}");
                 }
+                // What was there before the tunnel stays until it is ready.
+                None if state == Some(RouteState::Waiting) => {}
                 None => assert_eq!(
                     stands.map(|s| &s.shape),
                     self.plane.target(*prefix),

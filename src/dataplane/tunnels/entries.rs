@@ -76,6 +76,8 @@ pub(super) struct Entries {
     dump: Option<Dump>,
     pace: Pace<Key>,
     events: Vec<(Key, Event)>,
+    /// Counts what may have to be removed.
+    changes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -505,6 +507,11 @@ impl Entries {
         !self.deletes.is_empty()
     }
 
+    /// Counts what may have to be removed.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// When [`Self::handle_timeout`] wants to be called.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
@@ -585,6 +592,7 @@ impl Entries {
             (Some(_), _) if !differs => self.events.push((key, Event::Settled)),
             (None, Some(_)) if !rests && !key.comes_by_itself() => {
                 self.deletes.insert(key);
+                self.changes += 1;
             }
             (Some(_) | None, _) => {}
         }

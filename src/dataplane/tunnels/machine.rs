@@ -24,6 +24,8 @@ use crate::time::{Duration, Instant};
 const OURS: u64 = 1 << 63;
 /// So many reports wait to be read; more are counted only.
 const MAX_REPORTS: usize = 256;
+/// What this process makes is made anew so often if it is not what was asked for.
+const MISFITS: u8 = 5;
 /// The routes are asked for what they use at most so often.
 const REVIEW: Duration = Duration::from_millis(100);
 
@@ -137,6 +139,7 @@ impl Tunnels {
                 continue;
             }
             port.calm = None;
+            port.misfits = 0;
             port.wished = false;
             for gone in port.far_ends.set(&tunnel.far_ends) {
                 view.set_far_end(&name, gone, false);
@@ -387,7 +390,7 @@ impl Tunnels {
     }
 
     const fn version(&self, routes: &Reconciler) -> u64 {
-        self.changes + routes.changes()
+        self.changes + self.entries.changes() + routes.changes()
     }
 
     /// Whether something may have to be removed that was not looked at since something changed.
@@ -425,10 +428,12 @@ impl Tunnels {
                 self.pursue(view, &mut port, &tunnel, link.as_ref());
                 Some(port)
             }
-            (None, Some(link)) if needs::is_marked(&link) || port.knows(&link) => {
+            (None, Some(link)) if needs::is_marked(&link) || port.still_has(&link) => {
                 self.see_off(view, &mut port, &link);
                 Some(port)
             }
+            // It was made a moment ago, and may be without its note.
+            (None, None) if port.expects != Expects::Nothing => Some(port),
             (None, _) => {
                 if port.leaving.is_some_and(|leaving| leaving.goes) {
                     self.report(&port.name, TunnelNews::Removed);
@@ -527,7 +532,8 @@ impl Tunnels {
                 port.shut();
                 port.index = Some(index);
                 let parent = underlay.parent.as_ref().map(|(index, _)| *index);
-                if port.made_so(index, &needs::device(tunnel, parent)) {
+                // Unless it happens again and again, somebody was quick to change it.
+                if port.misfits >= MISFITS && port.made_so(index, &needs::device(tunnel, parent)) {
                     self.hinder(port, Obstacle::Misfit, TunnelNews::Misfit);
                     return;
                 }
@@ -562,6 +568,7 @@ impl Tunnels {
         };
         let index = link.index;
         (port.index, port.fitted) = (Some(index), Some(index));
+        port.misfits = 0;
         if !port.wished {
             port.wished = true;
             let wishes = port.wishes(index);

@@ -231,11 +231,21 @@ pub(super) fn is_fallback(link: &Link) -> bool {
     link.device.as_ref() == Some(&any)
 }
 
+/// Whether a link is the kernel's own `tunl0`, which can't be deleted.
+fn is_undying(link: &Link) -> bool {
+    is_fallback(link) && &*link.name == "tunl0"
+}
+
+/// Whether it is as the kernel made it, for anybody to use.
+pub(super) fn is_given_back(link: &Link) -> bool {
+    is_undying(link) && !link.up && link.alias.is_none()
+}
+
 /// How a link of ours that nobody wants goes: the kernel's own `tunl0` can't be deleted. `addresses`
 /// says that there are some left on it. An empty answer means that it is given back.
 pub(super) fn farewell(link: &Link, addresses: bool) -> Vec<(Part, Action)> {
     let index = link.index;
-    if !(is_fallback(link) && &*link.name == "tunl0") {
+    if !is_undying(link) {
         return vec![(Part::Remove, Action::DeleteLink { index })];
     }
     if addresses {

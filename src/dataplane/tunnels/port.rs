@@ -37,6 +37,8 @@ pub(super) struct Port {
     pub(super) expects: Expects,
     /// The index with which it was seen to be what is wanted.
     pub(super) fitted: Option<u32>,
+    /// So often in a row what this process made was not what it asked for.
+    pub(super) misfits: u8,
     /// Nothing was to be done at last, with this MTU.
     pub(super) calm: Option<u32>,
     pub(super) refusals: BTreeMap<Part, Refusal>,
@@ -110,6 +112,7 @@ impl Port {
             made: None,
             expects: Expects::Nothing,
             fitted: None,
+            misfits: 0,
             calm: None,
             refusals: BTreeMap::new(),
             due: None,
@@ -143,7 +146,12 @@ impl Port {
             || made.is_some_and(|made| made.index.is_none_or(|index| index == link.index))
     }
 
-    /// Whether this process made the link like this, so that to make it anew would not help.
+    /// Whether a link without our note, which nobody wants, is still to be seen off.
+    pub(super) fn still_has(&self, link: &Link) -> bool {
+        self.knows(link) && !needs::is_given_back(link)
+    }
+
+    /// Whether this process made the link like this, so that to make it anew may not help.
     pub(super) fn made_so(&self, index: u32, wanted: &Device) -> bool {
         let made = self.made.as_ref();
         self.fitted != Some(index)
@@ -159,6 +167,9 @@ impl Port {
 
     /// The first step that may be made.
     pub(super) fn choose(&mut self, steps: Vec<(Part, Action)>) {
+        // What is no longer needed is no longer refused.
+        let needed = |wanted: &Part| steps.iter().any(|(part, _)| part == wanted);
+        self.refusals.retain(|part, _| needed(part));
         let waits = self.busy || self.due.is_some();
         self.next = steps
             .into_iter()

@@ -114,6 +114,9 @@ impl Tunnels {
                 if port.tunnel.is_some() {
                     self.report(&port.name, TunnelNews::MadeAnew);
                 }
+                if port.fitted.is_none() {
+                    port.misfits = port.misfits.saturating_add(1);
+                }
                 port.reset_link();
                 outcome = self.link_is_gone(index);
             }
