@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::adoption::Adoption;
 use super::input::{Change, KernelInput, Op};
 use super::next_hop::{Forwarding, NextHop, Resolution};
 use super::next_hop::{Reach, Unreachable};
@@ -58,6 +59,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Dataplane {
     settings: Settings,
+    adoption: Adoption,
     now: Instant,
     view: KernelView,
     reconciler: Reconciler,
@@ -73,6 +75,10 @@ impl Dataplane {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
+            adoption: Adoption {
+                whose: settings.adopt,
+                pools: Vec::new(),
+            },
             now: Instant::ZERO,
             view: KernelView::new(settings.ownership),
             reconciler: Reconciler::new(settings.ownership, settings.window),
@@ -110,6 +116,13 @@ impl Dataplane {
         self.tunnels.status(&self.view)
     }
 
+    /// Says which prefixes are the cluster's pools: leftovers of other programs
+    /// ([`Settings::adopt`]) are taken over only in there. What counts is what was said before the
+    /// kernel was read for the first time.
+    pub fn set_pools(&mut self, pools: Vec<Prefix>) {
+        self.adoption.pools = pools;
+    }
+
     /// Says that all wishes are known by now: routes of ours that are not wanted may go.
     pub fn converged(&mut self) {
         self.reconciler.converged();
@@ -145,11 +158,14 @@ impl Dataplane {
         match input {
             KernelInput::Changed(change) => self.changed(now, &change),
             KernelInput::Dumped(row) => {
-                self.view.dumped(&row);
                 self.tunnels.dumped(&row);
                 if let Change::Route { route, .. } = &row {
+                    if self.reconciler.leftover_dumped(route) {
+                        return;
+                    }
                     self.reconciler.dumped(route);
                 }
+                self.view.dumped(&row);
             }
             KernelInput::Done { id, result } if Tunnels::issued(id) => {
                 let outcome = self.tunnels.done(now, &self.view, id, result);
@@ -307,7 +323,14 @@ impl Dataplane {
         let lost = self.lost_link(change);
         self.view.apply(change);
         match change {
-            Change::Route { route, replaced } => self.reconciler.route_seen(now, route, *replaced),
+            Change::Route { route, replaced } => {
+                self.reconciler.route_seen(now, route, *replaced);
+                if self.reconciler.is_synced()
+                    && let Some(former) = self.view.leftover(&self.adoption, route)
+                {
+                    self.reconciler.still_writes(now, former);
+                }
+            }
             Change::RouteGone(route) => self.reconciler.route_gone(now, route),
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
             Change::Link(_)
@@ -348,8 +371,14 @@ impl Dataplane {
         let complete = complete && !self.reconciler.is_spoilt();
         self.view.dump_ends(complete);
         self.tunnels.dump_ends(now, &self.view, complete);
+        let left = if complete && !self.reconciler.is_synced() {
+            self.view.take_leftovers(&self.adoption)
+        } else {
+            Vec::new()
+        };
         self.settle_paths();
         self.reconciler.dump_ends(now, &self.view, complete);
+        self.reconciler.adopt(left);
     }
 
     /// Brings the paths up to date with the next hops that changed.

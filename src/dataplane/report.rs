@@ -3,6 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
+use super::adoption::Former;
 use super::route::Errno;
 use super::tunnels::TunnelNews;
 use crate::net::Prefix;
@@ -61,6 +62,27 @@ pub enum Report {
         name: Arc<str>,
         /// What.
         news: TunnelNews,
+    },
+    /// Routes that other programs left are taken over. Said once, at the start.
+    TookOver {
+        /// So many of BIRD's.
+        bird: usize,
+        /// So many of Felix's.
+        felix: usize,
+    },
+    /// A program whose leftovers were taken over has not ended: it wrote a route.
+    StillWriting {
+        /// Which one.
+        former: Former,
+    },
+    /// The kernel did not let us delete a leftover.
+    LeftStanding {
+        /// Its destination.
+        prefix: Prefix,
+        /// Its protocol number.
+        protocol: u8,
+        /// Why.
+        errno: Errno,
     },
     /// Reports were left out because nobody read them in time.
     More {
@@ -188,6 +210,25 @@ impl fmt::Display for Report {
             ),
             Self::Recovered { prefix } => write!(f, "{prefix}: well again"),
             Self::Tunnel { name, news } => write!(f, "{name}: {news}"),
+            Self::TookOver { bird, felix } => write!(
+                f,
+                "took over {bird} routes of BIRD, {felix} of Felix; those that are wanted become \
+                 ours in place, the others go once all peers were heard"
+            ),
+            Self::StillWriting { former } => write!(
+                f,
+                "{former} still writes routes here: stop it, only what it had left when dunlin \
+                 started is taken over"
+            ),
+            Self::LeftStanding {
+                prefix,
+                protocol,
+                errno,
+            } => write!(
+                f,
+                "{prefix}: the leftover route of protocol {protocol} could not be deleted: {errno}; \
+                 remove it by hand (ip route del {prefix} proto {protocol})"
+            ),
             Self::More { count } => write!(f, "{count} more reports were left out"),
         }
     }

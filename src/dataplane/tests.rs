@@ -1,6 +1,9 @@
 //! The dataplane against a fake kernel that fails, forgets to tell, and has other users.
 
+mod adoption;
 mod kernel;
+mod shrunk;
+mod tunnel_stories;
 mod tunnels;
 
 use std::collections::BTreeMap;

@@ -13,11 +13,13 @@
 //! - only permanent entries are touched.
 
 mod entries;
+mod key;
 mod machine;
 mod needs;
 mod news;
 mod pace;
 mod port;
+mod pursuit;
 mod results;
 
 use std::net::IpAddr;

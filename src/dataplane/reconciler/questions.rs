@@ -38,7 +38,7 @@ impl Reconciler {
         let wanted = self.targets.iter().map(|target| target.shape);
         let written = self.outstanding.values().map(|pending| match pending {
             Pending::Write { shape, .. } => Some(*shape),
-            Pending::Delete { .. } | Pending::Stray | Pending::Dump => None,
+            Pending::Delete { .. } | Pending::Stray | Pending::Leftover | Pending::Dump => None,
         });
         let live: BTreeSet<_> = seen.chain(wanted).chain(written).flatten().collect();
         let shapes = live.into_iter().filter_map(|shape| self.shapes.get(shape));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::super::device::{Device, Neighbour, lacks_driver};
 use super::super::input::{Action, Link};
 use super::super::resolve::KernelView;
-use super::entries::{Entries, Key, Value};
+use super::entries::Entries;
+use super::key::{Key, Value, What};
 use super::needs::{self, Part};
 use super::news::why;
 use super::pace::Refusal;
@@ -296,11 +297,9 @@ impl FarEnds {
     /// An entry is in the kernel: the far ends that it may have made ready.
     pub(super) fn touched(&mut self, key: Key, entries: &Entries) {
         let addresses = match key.what {
-            super::entries::What::Address(..) => return,
-            super::entries::What::Neighbour(address) => vec![address],
-            super::entries::What::Forward(mac, _) => {
-                self.by_mac.get(&mac).cloned().unwrap_or_default()
-            }
+            What::Address(..) => return,
+            What::Neighbour(address) => vec![address],
+            What::Forward(mac, _) => self.by_mac.get(&mac).cloned().unwrap_or_default(),
         };
         for address in addresses {
             if !self.ready.contains(&address) && self.is_settled(address, key.interface, entries) {
