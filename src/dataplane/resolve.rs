@@ -329,7 +329,19 @@ impl KernelView {
             Reach::Routed if is_link_local(address) => return Err(Unreachable::NoScope),
             Reach::Routed => return self.routed(address, 0),
             Reach::Link(index) => self.link_by_index(*index),
-            Reach::Device(name) => return self.tunnelled(address, name),
+            Reach::Device(name) => {
+                return self.tunnelled(name, self.gates.index(name, address), |index| Hop {
+                    onlink: true,
+                    ..Hop::new(address, index)
+                });
+            }
+            // Its route is there before the far end is ready: others need it to be accepted.
+            Reach::Onto(name) => {
+                return self.tunnelled(name, self.gates.device(name), |index| Hop {
+                    via: None,
+                    ..Hop::new(address, index)
+                });
+            }
         };
         let link = link.ok_or(Unreachable::NoDevice)?;
         if !link.usable() {
@@ -342,22 +354,23 @@ impl KernelView {
         })
     }
 
-    fn tunnelled(&self, address: IpAddr, name: &str) -> Result<Resolution, Unreachable> {
+    fn tunnelled(
+        &self,
+        name: &str,
+        open: Option<u32>,
+        hop: impl Fn(u32) -> Hop,
+    ) -> Result<Resolution, Unreachable> {
         let missing = || match self.link_by_name(name) {
             Some(_) => Unreachable::NotReady,
             None => Unreachable::NoDevice,
         };
-        let index = self.gates.index(name, address).ok_or_else(missing)?;
+        let index = open.ok_or_else(missing)?;
         let link = self.link_by_index(index).ok_or_else(missing)?;
         if !link.usable() {
             return Err(Unreachable::NotReady);
         }
-        let hop = Hop {
-            onlink: true,
-            ..Hop::new(address, index)
-        };
         Ok(Resolution::Reachable {
-            hops: Arc::new([hop]),
+            hops: Arc::new([hop(index)]),
             metric: 0,
             direct: false,
         })
