@@ -219,7 +219,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotWanted => f.write_str("none of this family is wanted"),
-            Self::NotTheLiteral => f.write_str("another address is configured"),
+            Self::NotTheLiteral => f.write_str("another address is configured or on record"),
             Self::Scope(scope) => scope.fmt(f),
             Self::NotTheNodes(begin) => {
                 write!(f, "links named {begin}... are left out by default")
