@@ -7,6 +7,7 @@ mod config_watch;
 mod dataplane_netns;
 mod lab_daemons;
 mod lab_plumbing;
+mod own_address;
 mod rib_cohorts;
 mod rib_decision;
 mod rib_model;
