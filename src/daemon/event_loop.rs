@@ -22,7 +22,7 @@ use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput};
 use crate::datastore::Watcher;
-use crate::node::{Input, Node, Output, Settings};
+use crate::node::{Backend, Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
 use crate::speaker;
@@ -218,9 +218,11 @@ impl Daemon {
                     MedRule::Always => MedMode::Always,
                 },
             },
+            backend: config.routing.backend,
             kernel_routes: config.routing.kernel_routes,
             dataplane: dataplane::Settings {
                 max_hops: usize::from(config.routing.max_paths),
+                adopt: config.routing.adopt,
                 ..dataplane::Settings::default()
             },
         };
@@ -246,6 +248,9 @@ impl Daemon {
 
     /// Opens and closes listening sockets as the plan wants; sessions on a closed one stay.
     fn listen(&mut self) -> Result<(), RunError> {
+        if self.config.routing.backend != Backend::Bgp {
+            return Ok(());
+        }
         let port = self.node.speaker().plan().listen_port;
         let wanted = self.config.listen.clone().unwrap_or_else(|| {
             [
@@ -426,7 +431,7 @@ impl Daemon {
         }
         self.config.listen = reading.config.listen;
         self.places = reading.places;
-        self.own = reading.own;
+        self.take_own(reading.own, &reading.notes);
         let now = self.clock.now();
         self.read_at = now;
         self.bad_reading.clear();

@@ -19,6 +19,7 @@ mod host;
 pub(crate) mod own_address;
 mod source;
 mod telemetry;
+mod tunnels;
 
 use std::path::Path;
 

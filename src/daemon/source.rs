@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::config::{self, Config, Configured};
+use super::host::{NAME_PATIENCE, NAME_PATIENCE_RUNNING};
 use super::own_address::Own;
 use crate::dataplane::KernelView;
 use crate::datastore::{self, Problems};
@@ -109,7 +110,11 @@ pub(super) fn examine(
     if let Some(running) = running {
         own.addresses = running.own.addresses;
     }
-    let found = own.find(running.and_then(|running| running.view));
+    let patience = match running {
+        Some(_) => NAME_PATIENCE_RUNNING,
+        None => NAME_PATIENCE,
+    };
+    let found = own.find(running.and_then(|running| running.view), patience);
     warnings.extend(found.warnings);
     let planned = plan(&config, &own)?;
     warnings.extend(planned.warnings);

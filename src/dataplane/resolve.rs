@@ -8,16 +8,22 @@
 //! does here what the kernel does there. A kernel dump replaces the whole view at its end, except
 //! for what changed while it ran: about those the notifications know better.
 
+mod way;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::adoption::{Adoption, Former};
 use super::foreign::{Foreign, ForeignTable};
+use super::forwarder::Adopt;
 use super::input::{Address, Change, Link};
 use super::next_hop::{NextHop, Reach, Resolution, Unreachable};
 use super::ownership::{Owner, Ownership};
 use super::route::{Hop, KernelRoute, RouteKind};
 use crate::net::{Family, Prefix};
+
+pub use way::Way;
 
 /// A route's gateway that needs another route, and so on, at most so often.
 const MAX_DEPTH: u8 = 4;
@@ -39,17 +45,6 @@ pub struct KernelView {
     revision: u64,
 }
 
-/// The way of a packet of this host itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Way {
-    /// The link that it leaves by.
-    pub link: u32,
-    /// The neighbour that it goes to, unless that is its destination.
-    pub gateway: Option<IpAddr>,
-    /// The source address that the route prescribes.
-    pub source: Option<IpAddr>,
-}
-
 #[derive(Debug, Clone, Default)]
 struct State {
     links: BTreeMap<u32, Link>,
@@ -63,7 +58,8 @@ struct Dump {
     rows: State,
     links: BTreeSet<u32>,
     addresses: BTreeSet<Address>,
-    prefixes: BTreeSet<Prefix>,
+    /// Prefixes with the metric: of other routes to the prefix the notification says nothing.
+    routes: BTreeSet<(Prefix, u32)>,
 }
 
 #[derive(Debug, Clone)]
@@ -134,9 +130,11 @@ impl KernelView {
     /// Takes in a change. Routes of ours are none of its business and are left out.
     pub fn apply(&mut self, change: &Change) {
         if let Some(dump) = &mut self.dump {
-            dump.distrust(change);
+            dump.distrust(self.rule, change);
         }
-        self.revision += 1;
+        if !matches!(change, Change::Neighbour { .. } | Change::NeighbourGone(_)) {
+            self.revision += 1;
+        }
         match change {
             Change::Link(link) => self.link(link),
             Change::LinkGone { index } => {
@@ -210,6 +208,36 @@ impl KernelView {
         }
     }
 
+    /// Whose leftover a route is, by what is known of its links.
+    pub(super) fn leftover(&self, adoption: &Adoption, route: &KernelRoute) -> Option<Former> {
+        let link_name = |index| self.link_by_index(index).map(|link| &*link.name);
+        adoption.claims(route, link_name)
+    }
+
+    /// Hands out the routes that are taken over: they are foreign no longer.
+    pub(super) fn take_leftovers(&mut self, adoption: &Adoption) -> Vec<(Former, KernelRoute)> {
+        if adoption.whose == Adopt::default() {
+            return Vec::new();
+        }
+        let State { links, foreign, .. } = &mut self.state;
+        let table = self.rule.table;
+        let as_route = |prefix, route: &Foreign| KernelRoute {
+            prefix,
+            table,
+            metric: route.metric,
+            protocol: route.protocol,
+            shape: Arc::clone(&route.shape),
+        };
+        let link_name = |index| links.get(&index).map(|link| &*link.name);
+        let taken = foreign
+            .take_where(|prefix, route| adoption.claims(&as_route(prefix, route), link_name));
+        self.dirty.all |= !taken.is_empty();
+        taken
+            .into_iter()
+            .map(|(former, prefix, route)| (former, as_route(prefix, &route)))
+            .collect()
+    }
+
     /// A route of ours took the place of a foreign one at our key.
     pub(super) fn displaced(&mut self, prefix: Prefix) {
         self.state
@@ -260,7 +288,7 @@ impl KernelView {
         self.state.addresses.iter().copied()
     }
 
-    /// Another number after anything has changed.
+    /// Another number after a link, an address or a route has changed.
     pub const fn revision(&self) -> u64 {
         self.revision
     }
@@ -268,65 +296,6 @@ impl KernelView {
     /// Whether a dump was ever complete.
     pub const fn is_known(&self) -> bool {
         self.known
-    }
-
-    /// The link that the default route with the lowest metric leaves by, of those that can be used.
-    pub fn default_link(&self, family: Family) -> Option<u32> {
-        let everything = match family {
-            Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let routes = self.state.foreign.get(Prefix::new(everything, 0)).iter();
-        let hops = routes.flat_map(|route| &route.shape.hops);
-        hops.filter_map(|hop| hop.interface)
-            .find(|index| self.link_by_index(*index).is_some_and(Link::usable))
-    }
-
-    /// Whether a foreign route to the subnet of `address` has it as its source: the kernel's own
-    /// route has, if it is the first address in there.
-    pub fn is_source_of_its_subnet(&self, address: Address) -> bool {
-        let routes = self
-            .state
-            .foreign
-            .get(Prefix::new(address.address, address.len));
-        routes.iter().any(|route| {
-            route.shape.preferred_source == Some(address.address)
-                && route.shape.uses(address.interface)
-        })
-    }
-
-    /// How a packet of this host leaves for `address`, by foreign routes.
-    pub fn way_to(&self, address: IpAddr) -> Option<Way> {
-        self.way(address, 0)
-    }
-
-    fn way(&self, address: IpAddr, depth: u8) -> Option<Way> {
-        let group = self.state.foreign.longest(address)?;
-        let best = group.first()?.metric;
-        let routes = group.iter().take_while(|route| route.metric == best);
-        let hops = routes.flat_map(|route| {
-            let source = route.shape.preferred_source;
-            route.shape.hops.iter().map(move |hop| (hop, source))
-        });
-        let ways = hops.filter_map(|(hop, source)| match (hop.interface, hop.via) {
-            (Some(link), gateway) => self
-                .link_by_index(link)
-                .filter(|link| link.up)
-                .map(|_| Way {
-                    link,
-                    gateway,
-                    source,
-                }),
-            (None, Some(via)) if depth < MAX_DEPTH => {
-                let way = self.way(via, depth + 1)?;
-                Some(Way {
-                    source: source.or(way.source),
-                    ..way
-                })
-            }
-            (None, _) => None,
-        });
-        ways.into_iter().next()
     }
 
     /// How `next_hop` is reached, by what is known now.
@@ -508,7 +477,7 @@ impl KernelView {
 
 impl Dump {
     /// Remembers that a notification has overtaken the dump about something.
-    fn distrust(&mut self, change: &Change) {
+    fn distrust(&mut self, rule: Ownership, change: &Change) {
         match change {
             Change::Link(Link { index, .. }) | Change::LinkGone { index } => {
                 self.links.insert(*index);
@@ -517,8 +486,11 @@ impl Dump {
                 self.addresses.insert(*address);
             }
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
+            // What becomes of a route of ours says nothing about others, unless it took their place.
+            Change::Route { route, replaced } if !replaced && !is_foreign(rule, route) => {}
+            Change::RouteGone(route) if !is_foreign(rule, route) => {}
             Change::Route { route, .. } | Change::RouteGone(route) => {
-                self.prefixes.insert(route.prefix);
+                self.routes.insert((route.prefix, route.metric));
             }
         }
     }
@@ -529,7 +501,7 @@ impl Dump {
             mut rows,
             links,
             addresses,
-            prefixes,
+            routes,
         } = self;
         for index in links {
             match current.links.get(&index) {
@@ -544,8 +516,8 @@ impl Dump {
                 rows.addresses.remove(&address);
             }
         }
-        for prefix in prefixes {
-            rows.foreign.copy_from(&current.foreign, prefix);
+        for (prefix, metric) in routes {
+            rows.foreign.copy_from(&current.foreign, prefix, metric);
         }
         rows
     }

@@ -1,6 +1,8 @@
 //! The route installer against the real kernel, each test in a network namespace of its own.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
+mod adoption;
+
 use std::io::Write;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};

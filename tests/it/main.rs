@@ -5,6 +5,7 @@ mod cli;
 mod config_golden;
 mod config_watch;
 mod dataplane_netns;
+mod forwarding_choice;
 mod lab_daemons;
 mod lab_plumbing;
 mod own_address;

@@ -18,6 +18,7 @@ use crate::dataplane::Adopt;
 use crate::datastore::{Place, Problems, Source, read_text};
 use crate::topology::Intent;
 
+pub use crate::node::Backend;
 pub use node::{AddressChoice, NodeIdentity, OwnAddresses};
 
 /// Where the control socket is unless configured otherwise.
@@ -57,18 +58,6 @@ pub struct Routing {
     pub med: MedRule,
     /// Whose leftover routes and devices are taken over.
     pub adopt: Adopt,
-}
-
-/// What distributes routes, and whether any are programmed (Calico's `calico_backend`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Backend {
-    /// BGP sessions with the other nodes and with routers.
-    #[default]
-    Bgp,
-    /// No BGP at all: routes and VXLAN tunnels from the datastore alone.
-    Vxlan,
-    /// Nothing is programmed.
-    None,
 }
 
 /// Between which routes MED decides (RFC 4271 §9.1.2.2 c).

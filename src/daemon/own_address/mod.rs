@@ -8,12 +8,13 @@
 mod report;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use super::config::{AddressChoice, NodeIdentity, OwnAddresses};
 use super::event_loop::Daemon;
-use super::host::{self, NAME_PATIENCE, Names};
+use super::host::{self, Names};
 use super::source;
 use crate::dataplane::own_address::{Chosen, Method, Question, Selection, select};
 use crate::dataplane::{Dataplane, KernelView, Ownership};
@@ -173,18 +174,19 @@ impl Own {
     }
 
     /// Looks up the names that methods need.
-    fn learn_names(&mut self) {
+    fn learn_names(&mut self, patience: Duration) {
         for ask in self.asks() {
             if let Some(name) = ask.method.target() {
-                self.names.learn(name, NAME_PATIENCE);
+                self.names.learn(name, patience);
             }
         }
     }
 
-    /// Searches, and takes what was found. `view` is that of a running dataplane, if there is one.
-    pub(super) fn find(&mut self, view: Option<&KernelView>) -> Found {
+    /// Searches, and takes what was found. `view` is that of a running dataplane, if there is one;
+    /// a resolver is waited for so long.
+    pub(super) fn find(&mut self, view: Option<&KernelView>, patience: Duration) -> Found {
         let empty = KernelView::new(Ownership::default());
-        self.learn_names();
+        self.learn_names(patience);
         let looked;
         let mut unseen = None;
         let view = match view.filter(|view| view.is_known()) {
@@ -228,6 +230,21 @@ impl Own {
         )
     }
 
+    /// That another node's record has the address, too.
+    fn taken_twice(&self, address: IpAddr) -> Option<String> {
+        let theirs = |node: &&Node| {
+            let families = FAMILIES
+                .into_iter()
+                .filter_map(|family| of_record(node, family));
+            node.name != self.identity.name && families.into_iter().any(|n| n.ip() == address)
+        };
+        let other = self.intent.nodes.iter().find(theirs)?;
+        let name = &other.name;
+        Some(format!(
+            "{address} is on record as the address of node {name}, too; one of them is wrong"
+        ))
+    }
+
     fn search(&self, view: &KernelView) -> Found {
         let mut found = Found::default();
         for ask in self.asks() {
@@ -237,6 +254,7 @@ impl Own {
                 Ok(None) => {}
                 Ok(Some(chosen)) => {
                     found.addresses.set(chosen.address, chosen.len);
+                    found.warnings.extend(self.taken_twice(chosen.address));
                     if method.looks_at_host() {
                         found.because.push(because(&ask, chosen, &selection));
                         found
@@ -315,6 +333,16 @@ impl Daemon {
         }
         self.own.addresses = found.addresses;
         self.plan_again();
+    }
+
+    /// What a reading has found; why is said only if it is news.
+    pub(super) fn take_own(&mut self, own: Own, notes: &[String]) {
+        if own.addresses != self.own.addresses {
+            for line in notes {
+                tracing::info!("own address: {line}");
+            }
+        }
+        self.own = own;
     }
 
     /// A new plan from what was read last and what this host says now.

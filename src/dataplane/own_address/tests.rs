@@ -173,92 +173,96 @@ fn ask(view: &KernelView, method: &str, order: Order, current: &[IpAddr]) -> [St
     })
 }
 
+const V4: &str = "10.0.0.5/24 eth1";
+const V6: &str = "fd00::5/64 eth1";
+
+/// A method and what it finds on [`host`], of IPv4 and of IPv6.
+const FOUND: &[(&str, &str, &str)] = &[
+    ("none", "none", "none"),
+    // The default route with the lowest metric leaves by eth1; the virtual address is lower.
+    ("first-found", V4, V6),
+    ("autodetect", V4, V6),
+    (
+        "interface=eth0",
+        "192.168.7.9/24 eth0",
+        "none of 6 IPv6 addresses will do",
+    ),
+    ("interface=wg.*,eth[1-2]", V4, V6),
+    // Not anchored, and the default excludes do not apply.
+    (
+        "interface=ocker",
+        "172.17.0.1/16 docker0",
+        "none of 6 IPv6 addresses will do",
+    ),
+    (
+        "interface=tunl",
+        "none of 8 IPv4 addresses will do",
+        "fd00:244::1/128 tunl6",
+    ),
+    (
+        "skip-interface=eth1",
+        "192.168.7.9/24 eth0",
+        "fd05::5/64 eth3",
+    ),
+    (
+        "skip-interface=eth,wg",
+        "none of 8 IPv4 addresses will do",
+        "none of 6 IPv6 addresses will do",
+    ),
+    (
+        "cidr=10.99.0.0/16,fd05::/16",
+        "10.99.0.2/24 wg0",
+        "fd05::5/64 eth3",
+    ),
+    (
+        "cidr=10.5.0.0/16,10.4.0.0/16",
+        "10.5.0.5/24 eth3",
+        "none of 6 IPv6 addresses will do",
+    ),
+    (
+        "cidr=10.4.0.7/16",
+        "10.4.0.5/24 eth2",
+        "none of 6 IPv6 addresses will do",
+    ),
+    (
+        "can-reach=198.51.100.9",
+        "10.99.0.2/24 wg0",
+        "\"198.51.100.9\" has no IPv6 address that is known",
+    ),
+    // The route prescribes the source.
+    (
+        "can-reach=203.0.113.9",
+        "10.5.0.5/24 eth3",
+        "\"203.0.113.9\" has no IPv6 address that is known",
+    ),
+    // By the gateway's subnet, not the lowest.
+    ("can-reach=two-names", V4, V6),
+    (
+        "can-reach=172.17.0.1",
+        "172.17.0.1/16 docker0",
+        "\"172.17.0.1\" has no IPv6 address that is known",
+    ),
+    (
+        "kubernetes-internal-ip",
+        "10.5.0.5/24 eth3",
+        "no link carries the InternalIP fd99::1, so its mask is unknown",
+    ),
+    ("192.168.7.9", "192.168.7.9/24 eth0", "192.168.7.9/32 -"),
+    ("192.168.7.9/20", "192.168.7.9/20 eth0", "192.168.7.9/20 -"),
+    ("10.1.1.1", "10.1.1.1/32 -", "10.1.1.1/32 -"),
+];
+
 #[test]
 fn each_method_finds_its_address() {
     let view = host().view();
-    let v4 = "10.0.0.5/24 eth1";
-    let v6 = "fd00::5/64 eth1";
-    for (method, ipv4, ipv6) in [
-        ("none", "none", "none"),
-        // The default route with the lowest metric leaves by eth1; the virtual address is lower.
-        ("first-found", v4, v6),
-        ("autodetect", v4, v6),
-        (
-            "interface=eth0",
-            "192.168.7.9/24 eth0",
-            "none of 6 IPv6 addresses will do",
-        ),
-        ("interface=wg.*,eth[1-2]", v4, v6),
-        // Not anchored, and the default excludes do not apply.
-        (
-            "interface=ocker",
-            "172.17.0.1/16 docker0",
-            "none of 6 IPv6 addresses will do",
-        ),
-        (
-            "interface=tunl",
-            "none of 8 IPv4 addresses will do",
-            "fd00:244::1/128 tunl6",
-        ),
-        (
-            "skip-interface=eth1",
-            "192.168.7.9/24 eth0",
-            "fd05::5/64 eth3",
-        ),
-        (
-            "skip-interface=eth,wg",
-            "none of 8 IPv4 addresses will do",
-            "none of 6 IPv6 addresses will do",
-        ),
-        (
-            "cidr=10.99.0.0/16,fd05::/16",
-            "10.99.0.2/24 wg0",
-            "fd05::5/64 eth3",
-        ),
-        (
-            "cidr=10.5.0.0/16,10.4.0.0/16",
-            "10.5.0.5/24 eth3",
-            "none of 6 IPv6 addresses will do",
-        ),
-        (
-            "cidr=10.4.0.7/16",
-            "10.4.0.5/24 eth2",
-            "none of 6 IPv6 addresses will do",
-        ),
-        (
-            "can-reach=198.51.100.9",
-            "10.99.0.2/24 wg0",
-            "\"198.51.100.9\" has no IPv6 address that is known",
-        ),
-        // The route prescribes the source.
-        (
-            "can-reach=203.0.113.9",
-            "10.5.0.5/24 eth3",
-            "\"203.0.113.9\" has no IPv6 address that is known",
-        ),
-        // By the gateway's subnet, not the lowest.
-        ("can-reach=two-names", v4, v6),
-        (
-            "can-reach=172.17.0.1",
-            "172.17.0.1/16 docker0",
-            "\"172.17.0.1\" has no IPv6 address that is known",
-        ),
-        (
-            "kubernetes-internal-ip",
-            "10.5.0.5/24 eth3",
-            "no link carries the InternalIP fd99::1, so its mask is unknown",
-        ),
-        ("192.168.7.9", "192.168.7.9/24 eth0", "192.168.7.9/32 -"),
-        ("192.168.7.9/20", "192.168.7.9/20 eth0", "192.168.7.9/20 -"),
-        ("10.1.1.1", "10.1.1.1/32 -", "10.1.1.1/32 -"),
-    ] {
+    for (method, ipv4, ipv6) in FOUND {
         let got = ask(&view, method, Order::Preferred, &[]);
         let got = [got[0].as_str(), got[1].as_str()];
         if method.starts_with(|c: char| c.is_ascii_digit()) {
-            assert_eq!(got[0], ipv4, "{method}");
+            assert_eq!(got[0], *ipv4, "{method}");
             continue;
         }
-        assert_eq!(got, [ipv4, ipv6], "{method}");
+        assert_eq!(got, [*ipv4, *ipv6], "{method}");
     }
 }
 
