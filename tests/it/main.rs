@@ -4,6 +4,7 @@
 mod cli;
 mod config_golden;
 mod config_watch;
+mod dataplane_devices;
 mod dataplane_netns;
 mod forwarding_choice;
 mod lab_daemons;
