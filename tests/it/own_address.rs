@@ -243,6 +243,13 @@ fn a_running_daemon_follows_its_address() {
         ip("addr add 10.9.0.1/24 dev v0");
         daemon.wait_for("own address: IPv4 is 10.9.0.1/24 of v0");
         assert_eq!(daemon.router_id(), "10.9.0.1");
+
+        // Another method in the file: no restart for that.
+        ip("addr add 10.8.0.1/24 dev e0");
+        let text = fs::read_to_string(&config).unwrap();
+        folder.write("dunlin.toml", &text.replace("first-found", "interface=^e"));
+        daemon.wait_for("own address: IPv4 is 10.8.0.1/24 of e0 by interface=^e");
+        assert_eq!(daemon.router_id(), "10.8.0.1");
     });
 }
 
