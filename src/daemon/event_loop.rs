@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::answers;
 use super::clock::Clock;
 use super::config::{Config, MedRule, NodeIdentity};
+use super::nat::NatOutgoing;
 use super::own_address::Own;
 use super::source::{self, BadReading, Places, Reading, Running};
 use crate::control::protocol::{Answer, Failure, Request};
@@ -97,6 +98,7 @@ fn advice(source: &io::Error) -> &'static str {
 pub(super) struct Daemon {
     pub(super) clock: Clock,
     pub(super) node: Node,
+    pub(super) nat: NatOutgoing,
     pub(super) config: Config,
     pub(super) places: Places,
     pub(super) own: Own,
@@ -226,9 +228,11 @@ impl Daemon {
                 ..dataplane::Settings::default()
             },
         };
+        let node = Node::new(clock.now(), settings, reading.plan);
         let mut daemon = Self {
             clock,
-            node: Node::new(clock.now(), settings, reading.plan),
+            nat: NatOutgoing::start(config.routing.kernel_routes, &node),
+            node,
             config,
             places: reading.places,
             own: reading.own,
@@ -436,6 +440,7 @@ impl Daemon {
         self.read_at = now;
         self.bad_reading.clear();
         let changes = self.node.replan(now, reading.plan);
+        self.nat.replan(&self.node);
         if let Err(error) = self.listen() {
             warnings.push(error.to_string());
         }

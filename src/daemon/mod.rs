@@ -16,6 +16,7 @@ pub mod config;
 mod event_loop;
 mod explain;
 mod host;
+mod nat;
 pub(crate) mod own_address;
 mod source;
 mod telemetry;

@@ -9,6 +9,8 @@ mod dataplane_netns;
 mod forwarding_choice;
 mod lab_daemons;
 mod lab_plumbing;
+mod nat_netns;
+mod nat_rooms;
 mod own_address;
 mod rib_cohorts;
 mod rib_decision;

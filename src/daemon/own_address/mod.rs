@@ -357,6 +357,7 @@ impl Daemon {
                 for change in self.node.replan(now, planned.plan) {
                     tracing::info!("{change}");
                 }
+                self.nat.replan(&self.node);
             }
             Err(bad) => tracing::error!("{bad}"),
         }
