@@ -143,6 +143,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         backend: daemon.node.backend().as_str().to_owned(),
         kernel,
         tunnels,
+        nat_outgoing: daemon.nat.status().map(|status| status.to_string()),
         originated: plan.own_blocks.iter().map(ToString::to_string).collect(),
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read: now.since(daemon.read_at).as_secs(),
