@@ -289,6 +289,11 @@ impl Node {
                     self.tally.repaired += 1;
                     tracing::warn!("{report}");
                 }
+                Report::Tunnel { ref news, .. } if news.is_good() => tracing::info!("{report}"),
+                Report::Tunnel { ref news, .. } => {
+                    self.tally.repaired += u64::from(news.is_repair());
+                    tracing::warn!("{report}");
+                }
                 Report::Denied => tracing::error!("{report}"),
                 Report::Overrun
                 | Report::Refused { .. }

@@ -166,7 +166,8 @@ impl FabricNode {
             let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
             blocks
                 .iter()
-                .filter(|block| block.family() == family)
+                // A borrowed address is a pod's.
+                .filter(|block| block.family() == family && !block.is_host())
                 .find(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)))
                 .map(|block| block.address())
         };
