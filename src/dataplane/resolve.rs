@@ -297,7 +297,7 @@ impl KernelView {
     }
 
     /// Whether the kernel was read completely at least once.
-    pub(super) const fn is_known(&self) -> bool {
+    pub const fn is_known(&self) -> bool {
         self.known
     }
 
@@ -324,11 +324,6 @@ impl KernelView {
     /// Another number after a link, an address or a route has changed.
     pub const fn revision(&self) -> u64 {
         self.revision
-    }
-
-    /// Whether a dump was ever complete.
-    pub const fn is_known(&self) -> bool {
-        self.known
     }
 
     /// How `next_hop` is reached, by what is known now.
