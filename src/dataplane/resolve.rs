@@ -10,6 +10,8 @@
 //!
 //! A tunnel device is a way only while its gate is open ([`Gates`]).
 
+mod way;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use super::next_hop::{NextHop, Reach, Resolution, Unreachable};
 use super::ownership::{Owner, Ownership};
 use super::route::{Hop, KernelRoute, RouteKind};
 use crate::net::{Family, Prefix};
+
+pub use way::Way;
 
 /// A route's gateway that needs another route, and so on, at most so often.
 const MAX_DEPTH: u8 = 4;
@@ -42,6 +46,7 @@ pub struct KernelView {
     gates: Gates,
     dirty: Dirty,
     changed: BTreeSet<NextHop>,
+    revision: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -132,6 +137,9 @@ impl KernelView {
         if let Some(dump) = &mut self.dump {
             dump.distrust(self.rule, change);
         }
+        if !matches!(change, Change::Neighbour { .. } | Change::NeighbourGone(_)) {
+            self.revision += 1;
+        }
         match change {
             Change::Link(link) => self.link(link),
             Change::LinkGone { index } => {
@@ -197,6 +205,7 @@ impl KernelView {
             return;
         }
         self.state = dump.merged(&self.state);
+        self.revision += 1;
         self.dirty.all = true;
         if !self.known {
             self.known = true;
@@ -288,7 +297,7 @@ impl KernelView {
     }
 
     /// Whether the kernel was read completely at least once.
-    pub(super) const fn is_known(&self) -> bool {
+    pub const fn is_known(&self) -> bool {
         self.known
     }
 
@@ -310,6 +319,11 @@ impl KernelView {
     /// The addresses of this host.
     pub fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
         self.state.addresses.iter().copied()
+    }
+
+    /// Another number after a link, an address or a route has changed.
+    pub const fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// How `next_hop` is reached, by what is known now.
