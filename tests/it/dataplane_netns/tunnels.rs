@@ -62,7 +62,6 @@ fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
         assert!(ip("route show 10.244.7.0/26").contains("via 10.244.250.2 dev vxlan.calico"));
 
         // Entry after entry is taken away, and comes back.
-        let written = rig.written;
         for (theft, back, sign) in [
             (
                 "neigh del 10.244.250.2 dev vxlan.calico",
@@ -100,7 +99,5 @@ fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
             let repair = |report| matches!(report, Report::Tunnel { news, .. } if news.is_repair());
             assert!(repairs.any(repair), "{theft} is said in the log");
         }
-        assert!(rig.written > written);
-        assert!(ip("route show 10.244.7.0/26").contains("via 10.244.250.2 dev vxlan.calico"));
     });
 }
