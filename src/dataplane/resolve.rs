@@ -42,8 +42,8 @@ pub struct KernelView {
     /// Whether a dump was ever complete.
     known: bool,
     tracked: BTreeMap<NextHop, Tracked>,
-    gates: Gates,
-    dirty: Dirty,
+    pub(super) gates: Gates,
+    pub(super) dirty: Dirty,
     changed: BTreeSet<NextHop>,
     revision: u64,
 }
@@ -72,10 +72,10 @@ struct Tracked {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Dirty {
-    all: bool,
+pub(super) struct Dirty {
+    pub(super) all: bool,
     prefixes: Vec<Prefix>,
-    next_hops: BTreeSet<NextHop>,
+    pub(super) next_hops: BTreeSet<NextHop>,
 }
 
 impl KernelView {
@@ -209,24 +209,6 @@ impl KernelView {
         if !self.known {
             self.known = true;
             self.changed.extend(self.tracked.keys().cloned());
-        }
-    }
-
-    /// Packets may go through a tunnel device; with `by_far_end` only to those that are ready.
-    pub(super) fn open_gate(&mut self, device: &Arc<str>, index: u32, by_far_end: bool) {
-        self.dirty.all |= self.gates.open(device, index, by_far_end);
-    }
-
-    /// No packets may go through it.
-    pub(super) fn close_gate(&mut self, device: &str) {
-        self.dirty.all |= self.gates.close(device);
-    }
-
-    /// A far end of a tunnel device is ready, or no longer wanted.
-    pub(super) fn set_far_end(&mut self, device: &Arc<str>, address: IpAddr, ready: bool) {
-        if self.gates.set_far_end(device, address, ready) {
-            let next_hop = NextHop::through(address, Arc::clone(device));
-            self.dirty.next_hops.insert(next_hop);
         }
     }
 

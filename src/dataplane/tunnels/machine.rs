@@ -213,6 +213,7 @@ impl Tunnels {
             self.dirty = true;
             for port in self.ports.values_mut() {
                 port.expects = Expects::Nothing;
+                port.gone.clear();
             }
         }
     }

@@ -118,6 +118,7 @@ impl Tunnels {
                     port.misfits = port.misfits.saturating_add(1);
                 }
                 port.reset_link();
+                port.gone.insert(index);
                 outcome = self.link_is_gone(index);
             }
             Action::SetLink { index, setting } => {
