@@ -130,11 +130,24 @@ impl KernelView {
         if hops.is_empty() {
             return Err(failure);
         }
-        let metric = if direct { 0 } else { route.metric };
+        let metric = if direct {
+            0
+        } else {
+            distance(address, route.metric)
+        };
         Ok(Resolution::Reachable {
             hops: hops.into(),
             metric,
             direct,
         })
+    }
+}
+
+/// The kernel makes 1024 of an IPv6 route without a metric, and 0 of an IPv4 one: both say nothing about
+/// how far it is, and a connected subnet's lower metric is no reason to prefer a node on it.
+const fn distance(address: IpAddr, metric: u32) -> u32 {
+    match address {
+        IpAddr::V4(_) => metric,
+        IpAddr::V6(_) => metric.saturating_sub(1024),
     }
 }
