@@ -168,7 +168,8 @@ impl Node {
             }
             let mut resolutions = Vec::new();
             while let Some((hop, resolution)) = dataplane.poll_resolution() {
-                resolutions.push((hop.address, resolved(&resolution)));
+                let is_node = self.ways.chooser().is_node(hop.address);
+                resolutions.push((hop.address, resolved(&resolution, is_node)));
             }
             self.speaker.next_hops_resolved(&resolutions);
         }
@@ -328,11 +329,14 @@ impl Node {
     }
 }
 
-fn resolved(resolution: &dataplane::Resolution) -> crate::rib::Resolution {
+/// All nodes of the cluster are equally far: the way to them is the underlay's matter, often one tunnel,
+/// and the metric of a default route that DHCP gave is no distance.
+fn resolved(resolution: &dataplane::Resolution, is_node: bool) -> crate::rib::Resolution {
     match resolution {
         dataplane::Resolution::Unreachable(_) => crate::rib::Resolution::Unreachable,
         dataplane::Resolution::Reachable { metric, .. } => {
-            crate::rib::Resolution::Reachable { metric: *metric }
+            let metric = if is_node { 0 } else { *metric };
+            crate::rib::Resolution::Reachable { metric }
         }
     }
 }
