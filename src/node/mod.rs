@@ -23,8 +23,8 @@ use crate::time::{Duration, Instant};
 use crate::topology::Plan;
 use crate::wire::error::HeaderError;
 
+pub use ways::Backend;
 use ways::Ways;
-pub use ways::{Backend, SWITCH_HOLD};
 
 /// How long routes of a former process may wait for peers that are not up.
 pub const CONVERGENCE_LIMIT: Duration = Duration::from_secs(30);
@@ -36,6 +36,9 @@ pub struct Settings {
     pub speaker: speaker::Settings,
     /// Where the knowledge of who has which block comes from.
     pub backend: Backend,
+    /// How long packets of a pool go on by its former mode after it was changed: the time in which
+    /// all nodes are told.
+    pub switch_delay: Duration,
     /// Whether routes are installed.
     pub kernel_routes: bool,
     /// How, if they are.
@@ -98,7 +101,7 @@ const OPS: usize = 4096;
 impl Node {
     /// A node that carries out `plan` from `now` on.
     pub fn new(now: Instant, settings: Settings, plan: Plan) -> Self {
-        let mut ways = Ways::new(settings.backend, &plan);
+        let mut ways = Ways::new(settings.backend, settings.switch_delay, &plan);
         let programmed = settings.kernel_routes && settings.backend != Backend::None;
         let mut dataplane = programmed.then(|| Dataplane::new(settings.dataplane));
         if let Some(dataplane) = &mut dataplane {
@@ -364,6 +367,7 @@ mod tests {
                 med: MedMode::PerNeighbour,
             },
             backend: Backend::Bgp,
+            switch_delay: Duration::from_secs(5),
             kernel_routes: true,
             dataplane: dataplane::Settings::default(),
         };
