@@ -332,6 +332,7 @@ impl Reconciler {
         let first = complete && !self.sync.synced;
         self.sync.synced |= complete;
         self.leftovers.dump_ends(complete);
+        self.enqueue_leftovers();
         let Self {
             table,
             queue,

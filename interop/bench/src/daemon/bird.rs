@@ -1,4 +1,4 @@
-//! BIRD 2: one template, one protocol a peer, no kernel protocol.
+//! BIRD 2: one template, one protocol a peer, a kernel protocol only where the job asks for it.
 
 use super::{Job, LOCAL_AS, write};
 use crate::error::Result;
@@ -30,6 +30,11 @@ fn config(job: &Job) -> String {
          error wait time 1, 2;\n  error forget time 1;\n  ipv4 {{ import all; export all; }};\n}}\n",
         job.hold_time
     );
+    if job.kernel {
+        text.push_str(
+            "protocol kernel { persist; graceful restart; scan time 60; ipv4 { import none; export all; }; }\n",
+        );
+    }
     for (number, peer) in job.peers.iter().enumerate() {
         let terms = match peer.evil {
             true => {
