@@ -21,7 +21,7 @@ use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, KernelInput};
 use crate::datastore::Watcher;
-use crate::node::{Input, Node, Output, Settings};
+use crate::node::{Backend, Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
 use crate::speaker;
@@ -215,9 +215,11 @@ impl Daemon {
                     MedRule::Always => MedMode::Always,
                 },
             },
+            backend: config.routing.backend,
             kernel_routes: config.routing.kernel_routes,
             dataplane: dataplane::Settings {
                 max_hops: usize::from(config.routing.max_paths),
+                adopt: config.routing.adopt,
                 ..dataplane::Settings::default()
             },
         };
@@ -242,6 +244,9 @@ impl Daemon {
 
     /// Opens and closes listening sockets as the plan wants; sessions on a closed one stay.
     fn listen(&mut self) -> Result<(), RunError> {
+        if self.config.routing.backend != Backend::Bgp {
+            return Ok(());
+        }
         let port = self.node.speaker().plan().listen_port;
         let wanted = self.config.listen.clone().unwrap_or_else(|| {
             [

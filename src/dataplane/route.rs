@@ -222,6 +222,8 @@ impl Errno {
     pub const ENODEV: Self = Self(19);
     /// The kernel calls the request malformed.
     pub const EINVAL: Self = Self(22);
+    /// The kernel has no driver for that kind of link, or the link can't do it.
+    pub const EOPNOTSUPP: Self = Self(95);
     /// The link is down.
     pub const ENETDOWN: Self = Self(100);
     /// No route to the neighbour.
@@ -241,6 +243,7 @@ impl fmt::Display for Errno {
             Self::EEXIST => "another route stands there",
             Self::ENODEV => "no such link",
             Self::EINVAL => "invalid argument",
+            Self::EOPNOTSUPP => "the kernel does not support it",
             Self::ENETDOWN => "the link is down",
             Self::ENETUNREACH | Self::EHOSTUNREACH => "the next hop is unreachable",
             Self::ENOBUFS => "a kernel buffer overran",

@@ -4,7 +4,9 @@
 mod cli;
 mod config_golden;
 mod config_watch;
+mod dataplane_devices;
 mod dataplane_netns;
+mod forwarding_choice;
 mod lab_daemons;
 mod lab_plumbing;
 mod rib_cohorts;
