@@ -22,11 +22,12 @@ mod codec;
 mod ethtool;
 mod links;
 mod neighbours;
+mod route_writer;
 mod routes;
 mod socket;
 mod sysctl;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -115,7 +116,7 @@ impl Kernel {
                 open: true,
             },
             backlog: VecDeque::new(),
-            waiting: HashMap::new(),
+            waiting: VecDeque::new(),
             made: VecDeque::new(),
             reader: Reader::default(),
             ethtool: Ethtool::default(),
@@ -150,8 +151,8 @@ struct Task {
     settings: KernelSettings,
     out: Outbox,
     backlog: VecDeque<Op>,
-    /// Operations by the sequence number of their request.
-    waiting: HashMap<u32, Waiting>,
+    /// Operations with the sequence number of their request, in the order in which they were sent.
+    waiting: VecDeque<(u32, Waiting)>,
     /// Links that were made and still lack what the kernel takes only from a second request.
     made: VecDeque<(OpId, LinkSpec)>,
     reader: Reader,
@@ -312,12 +313,23 @@ impl Task {
                         }
                     }
                 }
-            } else if header.kind == NLMSG_ERROR
-                && let Some(Waiting { id, link }) = waiting.remove(&header.sequence)
-            {
-                match link {
-                    Some(link) if result.is_ok() => made.push_back((id, link)),
-                    Some(_) | None => out.push(KernelInput::Done { id, result }),
+            } else if header.kind == NLMSG_ERROR {
+                let place = waiting
+                    .iter()
+                    .position(|(sequence, _)| *sequence == header.sequence);
+                let Some(place) = place else { continue };
+                // Of a batch only errors are told, and that its last request was carried out: the
+                // kernel keeps the order, so what it says nothing about went well.
+                for (sequence, Waiting { id, link }) in waiting.drain(..=place) {
+                    let result = if sequence == header.sequence {
+                        result
+                    } else {
+                        Ok(())
+                    };
+                    match link {
+                        Some(link) if result.is_ok() => made.push_back((id, link)),
+                        Some(_) | None => out.push(KernelInput::Done { id, result }),
+                    }
                 }
             }
         }
@@ -328,7 +340,7 @@ impl Task {
 
     /// Results were lost with the buffer: nobody knows which operations took effect.
     fn lose_results(&mut self) {
-        let mut ids: Vec<OpId> = self.waiting.drain().map(|(_, one)| one.id).collect();
+        let mut ids: Vec<OpId> = self.waiting.drain(..).map(|(_, one)| one.id).collect();
         ids.extend(self.dump.take().map(|dump| dump.id));
         ids.sort_unstable();
         for id in ids {
@@ -366,6 +378,7 @@ impl Task {
     fn send_batch(&mut self, bytes: &mut Vec<u8>) {
         bytes.clear();
         let mut batch = Vec::with_capacity(BATCH);
+        let mut last = None;
         while batch.len() < BATCH && bytes.len() < BATCH_BYTES {
             if !self.backlog.front().is_some_and(|op| together(&op.action)) {
                 break;
@@ -374,6 +387,9 @@ impl Task {
                 break;
             };
             let sequence = self.next_sequence();
+            if let Some(before) = last.replace(bytes.len()) {
+                codec::hush(bytes, before);
+            }
             codec::put_action(bytes, sequence, &op.action, self.reader.tunnels());
             batch.push((
                 sequence,

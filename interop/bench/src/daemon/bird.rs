@@ -21,13 +21,14 @@ fn config(job: &Job) -> String {
     } else {
         "connect delay time 1; connect retry time 5;"
     };
+    let restart = if job.kernel { "graceful restart; " } else { "" };
     // `error wait time` keeps a session that had an error from being refused for a minute.
     let mut text = format!(
         "router id {DAEMON};\n\
          log stderr {{ warning, error, fatal, bug }};\n\
          protocol device {{}}\n\
          template bgp peer {{\n  local {DAEMON} as {LOCAL_AS};\n  direct;\n  hold time {};\n  {passive}\n  \
-         error wait time 1, 2;\n  error forget time 1;\n  ipv4 {{ import all; export all; }};\n}}\n",
+         error wait time 1, 2;\n  error forget time 1;\n  {restart}ipv4 {{ import all; export all; }};\n}}\n",
         job.hold_time
     );
     if job.kernel {

@@ -65,9 +65,6 @@ pub(super) fn crash(plan: &Plan) -> Result<Figures> {
     let mut stage = Stage::open(plan, &table.prefixes)?;
     let (add, _) = stage.orders(plan.kind, &table)?;
     stage.phase(add, count)?;
-    stage.feed(Arc::new(wire::end_of_rib()))?;
-    stage.rest(AFTERMATH)?;
-
     stage.witness.mark();
     let start = Instant::now();
     stage.daemon.crash()?;
@@ -142,6 +139,9 @@ impl Stage {
         };
         while plan.kind.is_speaker() && !stage.fleet.is_established(0) {
             stage.poll("the session", false)?;
+        }
+        if plan.kind.is_speaker() {
+            stage.feed(Arc::new(wire::end_of_rib()))?;
         }
         Ok(stage)
     }
