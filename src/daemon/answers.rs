@@ -119,6 +119,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
     }
     let tunnels = super::tunnels::all(daemon, now);
     problems.extend(tunnels.iter().filter_map(super::tunnels::problem));
+    problems.extend(daemon.nat.problem());
     if let Some(kernel) = &kernel {
         problems.extend(kernel.errors.iter().cloned());
         let foreign = |prefix| format!("{prefix}: a route of another program stands there");
@@ -142,6 +143,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         backend: daemon.node.backend().as_str().to_owned(),
         kernel,
         tunnels,
+        nat_outgoing: daemon.nat.status().map(|status| status.to_string()),
         originated: plan.own_blocks.iter().map(ToString::to_string).collect(),
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read: now.since(daemon.read_at).as_secs(),
@@ -173,7 +175,10 @@ fn kernel(daemon: &Daemon) -> Option<Kernel> {
         match state {
             RouteState::Conflict { .. } => kernel.conflicts.push(prefix.to_string()),
             RouteState::Installed | RouteState::Pending | RouteState::Stale => {}
-            RouteState::Unresolved | RouteState::Refused { .. } | RouteState::Fought { .. } => {
+            RouteState::Unresolved
+            | RouteState::Waiting
+            | RouteState::Refused { .. }
+            | RouteState::Fought { .. } => {
                 kernel.errors.push(format!("{prefix}: {state}"));
             }
         }

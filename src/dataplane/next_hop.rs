@@ -24,6 +24,8 @@ pub enum Reach {
     Link(u32),
     /// Through the device of this name, `onlink`: a tunnel. The device may come and go.
     Device(Arc<str>),
+    /// It is the destination itself, behind the tunnel device of this name.
+    Onto(Arc<str>),
 }
 
 impl NextHop {
@@ -52,6 +54,16 @@ impl NextHop {
     }
 }
 
+impl NextHop {
+    /// The destination itself, behind a tunnel device.
+    pub const fn onto(address: IpAddr, device: Arc<str>) -> Self {
+        Self {
+            address,
+            reach: Reach::Onto(device),
+        }
+    }
+}
+
 impl From<IpAddr> for NextHop {
     fn from(address: IpAddr) -> Self {
         Self::routed(address)
@@ -64,6 +76,7 @@ impl fmt::Display for NextHop {
             Reach::Routed => self.address.fmt(f),
             Reach::Link(index) => write!(f, "{} dev #{index}", self.address),
             Reach::Device(name) => write!(f, "{} dev {name} onlink", self.address),
+            Reach::Onto(name) => write!(f, "dev {name}"),
         }
     }
 }
@@ -121,6 +134,9 @@ pub enum Unreachable {
     /// The link or device does not exist.
     #[error("the device to it does not exist")]
     NoDevice,
+    /// The tunnel device, or what it needs for this far end, is not (or not yet) there.
+    #[error("the tunnel to it is being set up")]
+    NotReady,
     /// It is an address of this host.
     #[error("it is an address of this host")]
     Local,

@@ -7,6 +7,11 @@
 //! IPv4 routes vanish without a word when their link goes down or loses its last address; the view
 //! does here what the kernel does there. A kernel dump replaces the whole view at its end, except
 //! for what changed while it ran: about those the notifications know better.
+//!
+//! A tunnel device is a way only while its gate is open ([`Gates`]).
+
+mod lookup;
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,14 +20,15 @@ use std::sync::Arc;
 use super::adoption::{Adoption, Former};
 use super::foreign::{Foreign, ForeignTable};
 use super::forwarder::Adopt;
+use super::gate::Gates;
 use super::input::{Address, Change, Link};
-use super::next_hop::{NextHop, Reach, Resolution, Unreachable};
+use super::next_hop::{NextHop, Resolution};
 use super::ownership::{Owner, Ownership};
-use super::route::{Hop, KernelRoute, RouteKind};
+use super::route::{Hop, KernelRoute};
 use crate::net::{Family, Prefix};
 
-/// A route's gateway that needs another route, and so on, at most so often.
-const MAX_DEPTH: u8 = 4;
+pub use way::Way;
+
 /// Above so many changed prefixes all tracked next hops are looked up again.
 const MANY: usize = 32;
 
@@ -36,8 +42,10 @@ pub struct KernelView {
     /// Whether a dump was ever complete.
     known: bool,
     tracked: BTreeMap<NextHop, Tracked>,
-    dirty: Dirty,
+    pub(super) gates: Gates,
+    pub(super) dirty: Dirty,
     changed: BTreeSet<NextHop>,
+    revision: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -64,9 +72,10 @@ struct Tracked {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Dirty {
-    all: bool,
+pub(super) struct Dirty {
+    pub(super) all: bool,
     prefixes: Vec<Prefix>,
+    pub(super) next_hops: BTreeSet<NextHop>,
 }
 
 impl KernelView {
@@ -126,6 +135,9 @@ impl KernelView {
     pub fn apply(&mut self, change: &Change) {
         if let Some(dump) = &mut self.dump {
             dump.distrust(self.rule, change);
+        }
+        if !matches!(change, Change::Neighbour { .. } | Change::NeighbourGone(_)) {
+            self.revision += 1;
         }
         match change {
             Change::Link(link) => self.link(link),
@@ -192,6 +204,7 @@ impl KernelView {
             return;
         }
         self.state = dump.merged(&self.state);
+        self.revision += 1;
         self.dirty.all = true;
         if !self.known {
             self.known = true;
@@ -264,6 +277,11 @@ impl KernelView {
         self.state.foreign.len()
     }
 
+    /// Whether the kernel was read completely at least once.
+    pub const fn is_known(&self) -> bool {
+        self.known
+    }
+
     /// A link by its index.
     pub fn link_by_index(&self, index: u32) -> Option<&Link> {
         self.state.links.get(&index)
@@ -274,105 +292,19 @@ impl KernelView {
         self.state.links.values().find(|link| &*link.name == name)
     }
 
+    /// The links, by index.
+    pub fn links(&self) -> impl Iterator<Item = &Link> + '_ {
+        self.state.links.values()
+    }
+
     /// The addresses of this host.
     pub fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
         self.state.addresses.iter().copied()
     }
 
-    /// How `next_hop` is reached, by what is known now.
-    pub fn resolve(&self, next_hop: &NextHop) -> Resolution {
-        if !self.known {
-            return Resolution::Unreachable(Unreachable::Unknown);
-        }
-        self.find(next_hop).unwrap_or_else(Resolution::Unreachable)
-    }
-
-    fn find(&self, next_hop: &NextHop) -> Result<Resolution, Unreachable> {
-        let address = next_hop.address;
-        if self.is_local(address) {
-            return Err(Unreachable::Local);
-        }
-        let link = match &next_hop.reach {
-            Reach::Routed if is_link_local(address) => return Err(Unreachable::NoScope),
-            Reach::Routed => return self.routed(address, 0),
-            Reach::Link(index) => self.link_by_index(*index),
-            Reach::Device(name) => self.link_by_name(name),
-        };
-        let link = link.ok_or(Unreachable::NoDevice)?;
-        if !link.usable() {
-            return Err(Unreachable::LinkDown);
-        }
-        let onlink = matches!(next_hop.reach, Reach::Device(_));
-        let hop = Hop {
-            onlink,
-            ..Hop::new(address, link.index)
-        };
-        Ok(Resolution::Reachable {
-            hops: Arc::new([hop]),
-            metric: 0,
-            direct: !onlink,
-        })
-    }
-
-    fn routed(&self, address: IpAddr, depth: u8) -> Result<Resolution, Unreachable> {
-        if depth >= MAX_DEPTH {
-            return Err(Unreachable::TooDeep);
-        }
-        let group = self
-            .state
-            .foreign
-            .longest(address)
-            .ok_or(Unreachable::NoRoute)?;
-        let best = group.first().ok_or(Unreachable::NoRoute)?.metric;
-        // Several routes with one metric are one choice of the kernel's: the first that works.
-        let mut failure = Unreachable::NoRoute;
-        for route in group.iter().take_while(|route| route.metric == best) {
-            match self.over(route, address, depth) {
-                Ok(found) => return Ok(found),
-                Err(reason) => failure = reason,
-            }
-        }
-        Err(failure)
-    }
-
-    fn over(&self, route: &Foreign, address: IpAddr, depth: u8) -> Result<Resolution, Unreachable> {
-        if route.shape.kind != RouteKind::Unicast {
-            return Err(Unreachable::Dropped);
-        }
-        let mut hops = Vec::with_capacity(route.shape.hops.len());
-        let mut direct = false;
-        let mut failure = Unreachable::NoRoute;
-        for hop in &route.shape.hops {
-            match (hop.via, hop.interface) {
-                (via, Some(interface)) => {
-                    if !self.link_by_index(interface).is_some_and(Link::usable) {
-                        failure = Unreachable::LinkDown;
-                        continue;
-                    }
-                    direct |= via.is_none();
-                    hops.push(Hop {
-                        via: Some(via.unwrap_or(address)),
-                        ..*hop
-                    });
-                }
-                (Some(via), None) => match self.routed(via, depth + 1) {
-                    Ok(Resolution::Reachable { hops: deeper, .. }) => {
-                        hops.extend_from_slice(&deeper)
-                    }
-                    Ok(Resolution::Unreachable(reason)) | Err(reason) => failure = reason,
-                },
-                (None, None) => {}
-            }
-        }
-        if hops.is_empty() {
-            return Err(failure);
-        }
-        let metric = if direct { 0 } else { route.metric };
-        Ok(Resolution::Reachable {
-            hops: hops.into(),
-            metric,
-            direct,
-        })
+    /// Another number after a link, an address or a route has changed.
+    pub const fn revision(&self) -> u64 {
+        self.revision
     }
 
     fn is_local(&self, address: IpAddr) -> bool {
@@ -436,14 +368,21 @@ impl KernelView {
     }
 
     fn refresh(&mut self) {
-        if !self.known || (!self.dirty.all && self.dirty.prefixes.is_empty()) {
+        if !self.known {
             return;
         }
         let dirty = core::mem::take(&mut self.dirty);
+        if !dirty.all && dirty.prefixes.is_empty() {
+            for next_hop in dirty.next_hops {
+                self.look_up(next_hop);
+            }
+            return;
+        }
         let mut tracked = core::mem::take(&mut self.tracked);
         for (next_hop, entry) in &mut tracked {
             let hit = |prefix: &Prefix| prefix.contains(next_hop.address);
-            if !dirty.all && !dirty.prefixes.iter().any(hit) {
+            let exact = || dirty.next_hops.contains(next_hop);
+            if !dirty.all && !dirty.prefixes.iter().any(hit) && !exact() {
                 continue;
             }
             let fresh = self.resolve(next_hop);
@@ -453,6 +392,16 @@ impl KernelView {
             }
         }
         self.tracked = tracked;
+    }
+
+    fn look_up(&mut self, next_hop: NextHop) {
+        let fresh = self.resolve(&next_hop);
+        if let Some(entry) = self.tracked.get_mut(&next_hop)
+            && entry.resolution != fresh
+        {
+            entry.resolution = fresh;
+            self.changed.insert(next_hop);
+        }
     }
 }
 
@@ -520,6 +469,7 @@ fn is_link_local(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::next_hop::Unreachable;
     use super::super::route::Shape;
     use super::*;
 

@@ -4,11 +4,17 @@
 mod cli;
 mod config_golden;
 mod config_watch;
+mod config_yaml;
 mod dataplane_devices;
+mod dataplane_entries;
 mod dataplane_netns;
+mod dataplane_wire;
 mod forwarding_choice;
 mod lab_daemons;
 mod lab_plumbing;
+mod nat_netns;
+mod nat_rooms;
+mod own_address;
 mod rib_cohorts;
 mod rib_decision;
 mod rib_model;

@@ -12,7 +12,8 @@
 //!
 //! The filter goes by the port that a notification names. On Linux 6.1 and 6.18 that is ours for
 //! routes, IPv4 addresses and neighbours, which are therefore not heard; it is 0, as if the kernel
-//! itself had acted, for IPv6 addresses and FDB entries, whose echo is heard after the result.
+//! itself had acted, for IPv6 addresses, for FDB entries and for the end of a neighbour, whose echo is
+//! heard after the result.
 //! Links pass whatever their port: [`Action::AddLink`], [`Action::SetLink`] and
 //! [`Action::DeleteLink`] are answered *after* the link as it is then was told.
 
