@@ -50,8 +50,9 @@ use socket::{Channel, Received};
 const BATCH: usize = 128;
 /// And so many bytes, well below the send buffer.
 const BATCH_BYTES: usize = 48 * 1024;
-/// So many inputs are handed over at once.
-const HANDOVER: usize = 4096;
+/// So many inputs are handed over at once: a part of the window, so that the owner thinks about the
+/// next operations while the rest of the last ones is written.
+const HANDOVER: usize = 1024;
 
 /// What the adapter may be told.
 #[derive(Debug, Clone, Copy)]
