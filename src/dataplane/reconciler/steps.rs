@@ -74,6 +74,11 @@ impl Reconciler {
                 Some(self.op(Pending::Write { prefix, shape, add }, action))
             }
             Decision::Delete => {
+                if desired(&self.targets, &entry).is_some() {
+                    // It makes room for a foreign one, by news that may be older than our last
+                    // write: only the kernel knows whether that one still stands.
+                    self.sync.request(self.now);
+                }
                 // Whatever shape it has: the key and our protocol number say enough.
                 let any = Shape {
                     kind: RouteKind::Other(0),

@@ -75,3 +75,35 @@ fn a_foreign_route_of_which_no_news_has_come_is_not_replaced() {
     world.settle();
     world.check();
 }
+
+#[test]
+fn a_conflict_by_late_news_does_not_last() {
+    let mut world = World::new();
+    let acts = [
+        Act::LinkDown(3, false),
+        Act::Ask,
+        Act::Run,
+        Act::News,
+        Act::News,
+        Act::Results,
+        Act::Results,
+        Act::Results,
+        Act::News,
+        Act::Results,
+        Act::Pass(500),
+        Act::Mimic(3),
+        Act::Delete(3),
+        Act::News,
+        Act::News,
+        Act::Want(3, via(&["10.9.0.3", "10.8.0.3"])),
+        Act::News,
+        Act::LinkDown(2, false),
+        Act::LinksUp,
+        Act::Foreign(3, false),
+    ];
+    for act in &acts {
+        world.act(act);
+    }
+    world.settle();
+    world.check();
+}
