@@ -104,6 +104,8 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm && mount -t devpts devpts /dev/pts && mount -t tmpfs tmpfs /dev/shm
+# What devtmpfs does not bring by itself.
+ln -sf /proc/self/fd /dev/fd && ln -sf fd/0 /dev/stdin && ln -sf fd/1 /dev/stdout && ln -sf fd/2 /dev/stderr
 # The root once more at a place that nothing hides, before tmpfs covers parts of it.
 mkdir /mnt/root && mount --bind / /mnt/root
 for d in /tmp /run /var/tmp; do mount -t tmpfs tmpfs "$d"; done
