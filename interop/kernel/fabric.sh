@@ -270,12 +270,13 @@ forget_mtu() {
 
 # ---------------------------------------------------------------------------------------------- traffic
 
-# flows PAIR... - both directions and both families of each pair (a-c), as options of dunlin-probe in FLOWS.
+# flows PAIR... - both directions and both families (or those in FAMILIES) of each pair (a-c), as options of
+# dunlin-probe in FLOWS.
 flows() {
   local pair af from to
   FLOWS=()
   for pair in "$@"; do
-    for af in 4 6; do
+    for af in ${FAMILIES:-4 6}; do
       for from in "${pair%-*}" "${pair#*-}"; do
         to=${pair#*-}
         [ "$from" != "$to" ] || to=${pair%-*}

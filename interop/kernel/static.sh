@@ -3,7 +3,7 @@
 # fabric.sh. It knows nothing but the mode of a node, does what dunlin should do in the order in which it should,
 # and repairs nothing.
 
-static_config() { [ -n "${MODE[$1]:-}" ] || MODE[$1]=none; set_node "$1" static=1; tell "$1" "${MODE[$1]}"; }
+static_config() { [ -n "${MODE[$1]:-}" ] || MODE[$1]=none; set_node "$1" static=1 started=; tell "$1" "${MODE[$1]}"; }
 static_start() {
   # Something has to live there, for the harness to see that it does.
   setsid ip netns exec "${NS[$1]}" sleep infinity < /dev/null > /dev/null 2>&1 &
@@ -12,10 +12,17 @@ static_start() {
 }
 static_ready() { :; }
 
-# static_apply NODE - devices first, routes replaced, nothing removed.
+# static_apply NODE - devices at once; routes are replaced when every node has had the time to make its devices, which
+# is what dunlin waits for, too. Nothing is removed.
 static_apply() {
-  local n=$1 af other mode=${MODE[$1]} to
-  [ "$n" != router ] || { router_routes; return; }
+  [ "$1" != router ] || { router_routes; return; }
+  _static_devices "$1"
+  if [ -n "${SET["$1.started"]:-}" ]; then (sleep "${STATIC_HOLD:-10}"; _static_routes "$1") & else _static_routes "$1"; fi
+  set_node "$1" started=1
+}
+
+_static_devices() {
+  local n=$1 af mode=${MODE[$1]}
   in_namespace "$n" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.eth0.rp_filter=2
   for af in 4 6; do
     case $mode in
@@ -24,6 +31,17 @@ static_apply() {
         _static_vxlan "$n" $af | _batch ip "$n" -$af
         _static_fdb "$n" $af | _batch bridge "$n" ;;
     esac
+    # While nodes switch at different times, packets come by another device than answers leave.
+    case $mode$af in
+      ipip*4) in_namespace "$n" sysctl -qw net.ipv4.conf.tunl0.rp_filter=2 ;;
+      vxlan*4) in_namespace "$n" sysctl -qw net/ipv4/conf/vxlan.calico/rp_filter=2 ;;
+    esac
+  done
+}
+
+_static_routes() {
+  local n=$1 af other mode=${MODE[$1]} to
+  for af in 4 6; do
     {
       echo "route replace blackhole ${BLOCK[$n$af]} proto 179"
       for other in "${NODES[@]}"; do
