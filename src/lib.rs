@@ -29,4 +29,6 @@ pub mod datastore;
 #[cfg(feature = "daemon")]
 pub mod lab;
 #[cfg(feature = "daemon")]
+pub mod nft;
+#[cfg(feature = "daemon")]
 pub mod transport;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::table::{Table, ago, colour, utc};
-use crate::control::protocol::{Kernel, Messages, Peer, Status};
+use crate::control::protocol::{Kernel, Messages, Peer, Status, Tunnel};
 
 const GREEN: u8 = 32;
 const RED: u8 = 31;
@@ -22,30 +22,51 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         "{node}  AS {asn}  router id {router_id}  dunlin {version}  up {}",
         ago(*uptime)
     )?;
-    writeln!(
-        out,
-        "listening    {}",
-        none_if_empty(&status.listening.join(", "))
-    )?;
+    match status.backend.as_str() {
+        "vxlan" => writeln!(
+            out,
+            "backend      vxlan: no BGP at all, routes from the cluster's records alone"
+        )?,
+        "none" => writeln!(out, "backend      none: nothing is programmed")?,
+        _bgp => writeln!(
+            out,
+            "listening    {}",
+            none_if_empty(&status.listening.join(", "))
+        )?,
+    }
     writeln!(
         out,
         "cluster      {} (read {} ago)",
         status.datastore,
         ago(status.datastore_read)
     )?;
-    writeln!(
-        out,
-        "sessions     {} of {} Established",
-        status.established, status.peers
-    )?;
+    if status.backend == "bgp" {
+        writeln!(
+            out,
+            "sessions     {} of {} Established",
+            status.established, status.peers
+        )?;
+    }
     writeln!(
         out,
         "own blocks   {}",
         none_if_empty(&status.originated.join(", "))
     )?;
-    for table in &status.tables {
+    let tables = status.tables.iter().filter(|_| status.backend == "bgp");
+    for table in tables {
         writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
+    kernel_lines(out, status)?;
+    if status.problems.is_empty() {
+        return writeln!(out, "{}", colour("no problems", GREEN));
+    }
+    for problem in &status.problems {
+        writeln!(out, "{} {problem}", colour("problem:", RED))?;
+    }
+    Ok(())
+}
+
+fn kernel_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
     if let Some(kernel) = &status.kernel {
         let Kernel {
             wanted,
@@ -59,16 +80,29 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
             "kernel       {installed} of {wanted} routes in place ({written} writes, \
              {repaired} repaired)"
         )?;
-    } else {
+    } else if status.backend != "none" {
         writeln!(out, "kernel       not programmed (kernel-routes = false)")?;
     }
-    if status.problems.is_empty() {
-        return writeln!(out, "{}", colour("no problems", GREEN));
+    if let Some(nat) = status.nat_outgoing.as_ref().filter(|nat| *nat != "off") {
+        writeln!(out, "nat outgoing {nat}")?;
     }
-    for problem in &status.problems {
-        writeln!(out, "{} {problem}", colour("problem:", RED))?;
+    for tunnel in &status.tunnels {
+        writeln!(out, "{}", tunnel_line(tunnel))?;
     }
     Ok(())
+}
+
+fn tunnel_line(tunnel: &Tunnel) -> String {
+    let mtu = tunnel
+        .mtu
+        .map(|mtu| format!(", mtu {mtu}"))
+        .unwrap_or_default();
+    let far_ends = match tunnel.far_ends {
+        0 => String::new(),
+        all => format!(", {} of {all} far ends ready", tunnel.ready),
+    };
+    let name = format!("{} ({})", tunnel.name, tunnel.kind);
+    format!("tunnel       {name} {}{mtu}{far_ends}", tunnel.state)
 }
 
 pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {

@@ -151,8 +151,14 @@ pub struct Status {
     pub established: usize,
     /// Per family.
     pub tables: Vec<Table>,
+    /// `bgp`, `vxlan` (routes from the datastore alone) or `none`.
+    pub backend: String,
     /// Kernel routes: wanted, in place, and what does not fit.
     pub kernel: Option<Kernel>,
+    /// Tunnel devices that are wanted or about to go.
+    pub tunnels: Vec<Tunnel>,
+    /// How natOutgoing does; none if this daemon has nothing to do with it.
+    pub nat_outgoing: Option<String>,
     /// Own blocks that are announced.
     pub originated: Vec<String>,
     /// The configuration file of the cluster.
@@ -345,6 +351,46 @@ pub struct FibRoute {
     pub state: String,
 }
 
+/// The way to one next hop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Way {
+    /// The next hop as the route has it.
+    pub next_hop: IpAddr,
+    /// `native`, `IP-in-IP`, `VXLAN` or `no way`.
+    pub encapsulation: String,
+    /// The tunnel device, if it is one.
+    pub device: Option<String>,
+    /// Where the kernel is to send it: the next hop itself, or the far end's tunnel address.
+    pub via: Option<IpAddr>,
+    /// Why.
+    pub reason: String,
+    /// How the tunnel device does, if it is one.
+    pub device_state: Option<String>,
+}
+
+/// A tunnel device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Tunnel {
+    /// Its name.
+    pub name: String,
+    /// The kernel's kind: `ipip`, `ip6tnl`, `vxlan`.
+    pub kind: String,
+    /// `up`, or what is the matter.
+    pub state: String,
+    /// Whether it works.
+    pub works: bool,
+    /// Its MTU in the kernel.
+    pub mtu: Option<u32>,
+    /// The addresses on it.
+    pub addresses: Vec<String>,
+    /// Far ends that are wanted (VXLAN).
+    pub far_ends: usize,
+    /// Far ends with all their entries in the kernel.
+    pub ready: usize,
+}
+
 /// Why packets to an address go where they go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -359,6 +405,8 @@ pub struct Explanation {
     pub pool: Option<String>,
     /// All paths and by which rule each lost.
     pub paths: Vec<Path>,
+    /// The way to each next hop in use, and why that one.
+    pub ways: Vec<Way>,
     /// What ought to be in the kernel.
     pub wanted: Option<String>,
     /// What really is.

@@ -117,6 +117,9 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
             problems.push(format!("{}: {problem}", peer.planned.name));
         }
     }
+    let tunnels = super::tunnels::all(daemon, now);
+    problems.extend(tunnels.iter().filter_map(super::tunnels::problem));
+    problems.extend(daemon.nat.problem());
     if let Some(kernel) = &kernel {
         problems.extend(kernel.errors.iter().cloned());
         let foreign = |prefix| format!("{prefix}: a route of another program stands there");
@@ -137,8 +140,11 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         peers: peers.len(),
         established,
         tables: Family::ALL.map(|family| table(daemon, family)).to_vec(),
+        backend: daemon.node.backend().as_str().to_owned(),
         kernel,
-        originated: plan.originate.iter().map(ToString::to_string).collect(),
+        tunnels,
+        nat_outgoing: daemon.nat.status().map(|status| status.to_string()),
+        originated: plan.own_blocks.iter().map(ToString::to_string).collect(),
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read: now.since(daemon.read_at).as_secs(),
         datastore_problems: daemon.bad_reading.clone(),

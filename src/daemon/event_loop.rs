@@ -15,13 +15,14 @@ use tokio::sync::mpsc;
 use super::answers;
 use super::clock::Clock;
 use super::config::{Config, MedRule};
+use super::nat::NatOutgoing;
 use super::source::{self, BadReading, Places, Reading};
 use crate::control::protocol::{Answer, Failure, Request};
 use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, KernelInput};
 use crate::datastore::Watcher;
-use crate::node::{Input, Node, Output, Settings};
+use crate::node::{Backend, Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
 use crate::speaker;
@@ -96,6 +97,7 @@ fn advice(source: &io::Error) -> &'static str {
 pub(super) struct Daemon {
     pub(super) clock: Clock,
     pub(super) node: Node,
+    pub(super) nat: NatOutgoing,
     pub(super) config: Config,
     pub(super) places: Places,
     /// When the cluster was last read well.
@@ -215,15 +217,19 @@ impl Daemon {
                     MedRule::Always => MedMode::Always,
                 },
             },
+            backend: config.routing.backend,
             kernel_routes: config.routing.kernel_routes,
             dataplane: dataplane::Settings {
                 max_hops: usize::from(config.routing.max_paths),
+                adopt: config.routing.adopt,
                 ..dataplane::Settings::default()
             },
         };
+        let node = Node::new(clock.now(), settings, reading.plan);
         let mut daemon = Self {
             clock,
-            node: Node::new(clock.now(), settings, reading.plan),
+            nat: NatOutgoing::start(config.routing.kernel_routes, &node),
+            node,
             config,
             places: reading.places,
             read_at: clock.now(),
@@ -242,6 +248,9 @@ impl Daemon {
 
     /// Opens and closes listening sockets as the plan wants; sessions on a closed one stay.
     fn listen(&mut self) -> Result<(), RunError> {
+        if self.config.routing.backend != Backend::Bgp {
+            return Ok(());
+        }
         let port = self.node.speaker().plan().listen_port;
         let wanted = self.config.listen.clone().unwrap_or_else(|| {
             [
@@ -422,6 +431,7 @@ impl Daemon {
         self.read_at = now;
         self.bad_reading.clear();
         let changes = self.node.replan(now, reading.plan);
+        self.nat.replan(&self.node);
         if let Err(error) = self.listen() {
             warnings.push(error.to_string());
         }

@@ -4,16 +4,24 @@ use std::net::IpAddr;
 
 use super::answers::{fib_route, path};
 use super::event_loop::Daemon;
-use crate::control::protocol::{Answer, Explanation, Path};
+use crate::control::protocol::{Answer, Explanation, Path, Way};
+use crate::dataplane::Reach;
 use crate::net::Prefix;
+use crate::node::Backend;
 
 pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
     let speaker = daemon.node.speaker_mut();
-    let prefix = speaker
-        .rib()
-        .longest_match(address)
-        .map(|route| route.prefix);
-    let status = prefix.and_then(|prefix| speaker.route(prefix));
+    let best_match = speaker.rib().longest_match(address);
+    let prefix = match (
+        best_match.map(|route| route.prefix),
+        daemon.node.dataplane(),
+    ) {
+        (None, Some(dataplane)) if daemon.node.backend() == Backend::Vxlan => {
+            covering(dataplane.prefixes(), address)
+        }
+        (found, _) => found,
+    };
+    let status = prefix.and_then(|prefix| daemon.node.speaker_mut().route(prefix));
     let block = covering(
         daemon.places.blocks.iter().map(|(block, _)| *block),
         address,
@@ -34,11 +42,13 @@ pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
             .flat_map(|status| &status.paths)
             .map(path)
             .collect(),
+        ways: Vec::new(),
         wanted: row.as_ref().and_then(|row| row.wanted.clone()),
         installed: row.as_ref().and_then(|row| row.installed.clone()),
         problems: Vec::new(),
         lines: Vec::new(),
     };
+    explanation.ways = prefix.map_or_else(Vec::new, |prefix| ways(daemon, prefix, &explanation));
     explanation.problems = problems(daemon, &explanation, block);
     explanation.lines = lines(daemon, &explanation, block);
     Answer::Explain(Box::new(explanation))
@@ -48,6 +58,60 @@ fn covering(prefixes: impl Iterator<Item = Prefix>, address: IpAddr) -> Option<P
     prefixes
         .filter(|prefix| prefix.contains(address))
         .max_by_key(|prefix| prefix.len())
+}
+
+/// The way to each next hop in use; without BGP the node's address is the next hop.
+fn ways(daemon: &Daemon, prefix: Prefix, found: &Explanation) -> Vec<Way> {
+    let own = found.node.as_ref() == Some(&daemon.node.chooser().me().name);
+    let mut next_hops: Vec<IpAddr> = match daemon.node.backend() {
+        Backend::Vxlan if !own => {
+            let fabric = daemon.node.chooser().fabric();
+            let node = found.node.as_ref().and_then(|name| fabric.node(name));
+            node.and_then(|node| node.address(prefix.family()))
+                .into_iter()
+                .collect()
+        }
+        Backend::Bgp | Backend::Vxlan | Backend::None => {
+            let used = found
+                .paths
+                .iter()
+                .filter(|path| path.best || path.multipath);
+            used.filter_map(|path| path.next_hop).collect()
+        }
+    };
+    next_hops.dedup();
+    let tunnels = super::tunnels::all(daemon, daemon.clock.now());
+    let way = |next_hop| {
+        let choice = daemon.node.choose(prefix, next_hop);
+        let hop = choice.way.next_hop();
+        let device = hop.and_then(|hop| match &hop.reach {
+            Reach::Device(name) => Some(name.to_string()),
+            Reach::Routed | Reach::Link(_) => None,
+        });
+        let tunnel = tunnels
+            .iter()
+            .find(|tunnel| Some(&tunnel.name) == device.as_ref());
+        Way {
+            next_hop,
+            encapsulation: choice.way.word().to_owned(),
+            via: hop.map(|hop| hop.address),
+            reason: choice.reason.to_string(),
+            device_state: tunnel.map(|tunnel| tunnel.state.clone()),
+            device,
+        }
+    };
+    next_hops.into_iter().map(way).collect()
+}
+
+fn way_line(way: &Way) -> String {
+    let device = way
+        .device
+        .as_ref()
+        .map(|name| format!(" by {name}"))
+        .unwrap_or_default();
+    let via = way.via.map(|via| format!(" via {via}")).unwrap_or_default();
+    let encapsulation = &way.encapsulation;
+    format!("way      {encapsulation}{device}{via}: {}", way.reason)
 }
 
 fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<String> {
@@ -64,8 +128,18 @@ fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<
         (None, _, _) => problems.push("no route covers it; the kernel's other routes do".to_owned()),
         (Some(_), _, _) => {}
     }
-    if found.prefix.is_some() && !found.paths.iter().any(|path| path.best) {
+    let by_paths = daemon.node.backend() == Backend::Bgp;
+    if by_paths && found.prefix.is_some() && !found.paths.iter().any(|path| path.best) {
         problems.push("no path of it can be used; see the reasons above".to_owned());
+    }
+    let no_way = found.ways.iter().filter(|way| way.via.is_none());
+    problems.extend(no_way.map(|way| format!("no way to {}: {}", way.next_hop, way.reason)));
+    for way in &found.ways {
+        if let (Some(device), Some(state)) = (&way.device, &way.device_state)
+            && state != "up"
+        {
+            problems.push(format!("{device}: {state}"));
+        }
     }
     if found.wanted != found.installed {
         problems.push("the kernel does not have what it ought to (`dunlin fib`)".to_owned());
@@ -106,17 +180,25 @@ fn lines(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<Str
     if let Some(prefix) = &found.prefix {
         let count = found.paths.len();
         let plural = if count == 1 { "" } else { "s" };
-        lines.push(format!("route    {prefix}, {count} path{plural}:"));
+        match daemon.node.backend() {
+            Backend::Vxlan => {
+                lines.push(format!(
+                    "route    {prefix}, from the cluster's records (no BGP)"
+                ));
+            }
+            Backend::Bgp | Backend::None => {
+                lines.push(format!("route    {prefix}, {count} path{plural}:"));
+            }
+        }
         lines.extend(found.paths.iter().map(path_line));
     }
+    lines.extend(found.ways.iter().map(way_line));
     match (&found.wanted, &found.installed) {
         _ if daemon.node.dataplane().is_none() => {
             lines.push("kernel   not programmed (kernel-routes = false)".to_owned());
         }
         (Some(wanted), Some(installed)) if wanted == installed => {
-            lines.push(format!(
-                "kernel   {installed} (native: no encapsulation), as it ought to be"
-            ));
+            lines.push(format!("kernel   {installed}, as it ought to be"));
         }
         (None, None) => lines.push("kernel   has no route of ours for it".to_owned()),
         (wanted, installed) => {

@@ -15,8 +15,10 @@ mod clock;
 pub mod config;
 mod event_loop;
 mod explain;
+mod nat;
 mod source;
 mod telemetry;
+mod tunnels;
 
 use std::path::Path;
 
@@ -51,6 +53,9 @@ pub fn run(path: &Path) -> Result<(), DaemonError> {
     let reading =
         source::read(path).map_err(|bad| DaemonError::Configuration { lines: bad.lines })?;
     telemetry::begin(reading.config.log);
+    for line in &reading.from_environment {
+        tracing::info!("{line}");
+    }
     for warning in &reading.warnings {
         tracing::warn!("{warning}");
     }

@@ -17,6 +17,8 @@ pub(super) struct Reading {
     pub places: Places,
     /// One line a warning.
     pub warnings: Vec<String>,
+    /// One line an environment variable that was used.
+    pub from_environment: Vec<String>,
 }
 
 /// Whose block and which pool an address is in.
@@ -54,6 +56,7 @@ pub(super) fn read(path: &Path) -> Result<Reading, BadReading> {
     reading
         .warnings
         .splice(0..0, lines_of(&configured.warnings));
+    reading.from_environment = configured.from_environment;
     Ok(reading)
 }
 
@@ -87,6 +90,7 @@ pub(super) fn read_cluster(config: Config) -> Result<Reading, BadReading> {
         plan,
         places,
         warnings,
+        from_environment: Vec::new(),
     })
 }
 

@@ -61,11 +61,13 @@ pub struct LinkSpec {
 pub enum LinkSetting {
     /// Set it up.
     Up,
+    /// Set it down: only the kernel's own `tunl0`, which can't be deleted, when it is given back.
+    Down,
     /// Its MTU.
     Mtu(u32),
     /// Its Ethernet address.
     Mac(Mac),
-    /// The note on it.
+    /// The note on it; an empty one takes the note away.
     Alias(Box<str>),
 }
 
@@ -134,6 +136,6 @@ impl Neighbour {
 
 /// Whether a refusal to make a link says that the kernel has no driver for it.
 pub(super) const fn lacks_driver(errno: Errno) -> bool {
-    // EOPNOTSUPP is the answer for an unknown kind, ENODEV that of some modules without a fallback.
+    // EOPNOTSUPP is the answer for an unknown kind. ENODEV is not: a link under it may be gone.
     matches!(errno.0, 95)
 }

@@ -100,14 +100,43 @@ impl ForeignTable {
         !hit.is_empty()
     }
 
+    /// Takes out the routes that `claim` says something about, with what it says.
+    pub(super) fn take_where<T>(
+        &mut self,
+        claim: impl Fn(Prefix, &Foreign) -> Option<T>,
+    ) -> Vec<(T, Prefix, Foreign)> {
+        let hit: Vec<Prefix> = self
+            .routes
+            .iter()
+            .filter(|(prefix, group)| group.iter().any(|route| claim(**prefix, route).is_some()))
+            .map(|(prefix, _)| *prefix)
+            .collect();
+        let mut taken = Vec::with_capacity(hit.len());
+        for prefix in hit {
+            let (theirs, others): (Vec<Foreign>, Vec<Foreign>) = self
+                .take(prefix)
+                .into_iter()
+                .partition(|route| claim(prefix, route).is_some());
+            let claimed = |route: Foreign| Some((claim(prefix, &route)?, prefix, route));
+            taken.extend(theirs.into_iter().filter_map(claimed));
+            self.put(prefix, others);
+        }
+        taken
+    }
+
     pub(super) fn get(&self, prefix: Prefix) -> &[Foreign] {
         self.routes.get(&prefix).map_or(&[], Vec::as_slice)
     }
 
-    /// Takes over what `other` says about one prefix.
-    pub(super) fn copy_from(&mut self, other: &Self, prefix: Prefix) {
-        self.take(prefix);
-        self.put(prefix, other.get(prefix).to_vec());
+    /// Takes over what `other` says about one prefix and metric.
+    pub(super) fn copy_from(&mut self, other: &Self, prefix: Prefix, metric: u32) {
+        let mut group = self.take(prefix);
+        group.retain(|route| route.metric != metric);
+        let place = group.partition_point(|route| route.metric < metric);
+        let theirs = other.get(prefix).iter();
+        let theirs = theirs.filter(|route| route.metric == metric).cloned();
+        group.splice(place..place, theirs);
+        self.put(prefix, group);
     }
 
     /// The best routes of the longest prefix that holds `address`.

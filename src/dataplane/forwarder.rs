@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::adoption::Adoption;
 use super::input::{Change, KernelInput, Op};
 use super::next_hop::{Forwarding, NextHop, Resolution};
 use super::ownership::Ownership;
@@ -57,6 +58,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Dataplane {
     settings: Settings,
+    adoption: Adoption,
     now: Instant,
     view: KernelView,
     reconciler: Reconciler,
@@ -72,6 +74,10 @@ impl Dataplane {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
+            adoption: Adoption {
+                whose: settings.adopt,
+                pools: Vec::new(),
+            },
             now: Instant::ZERO,
             view: KernelView::new(settings.ownership),
             reconciler: Reconciler::new(settings.ownership, settings.window),
@@ -109,6 +115,13 @@ impl Dataplane {
         Vec::new()
     }
 
+    /// Says which prefixes are the cluster's pools: leftovers of other programs
+    /// ([`Settings::adopt`]) are taken over only in there. What counts is what was said before the
+    /// kernel was read for the first time.
+    pub fn set_pools(&mut self, pools: Vec<Prefix>) {
+        self.adoption.pools = pools;
+    }
+
     /// Says that all wishes are known by now: routes of ours that are not wanted may go.
     pub fn converged(&mut self) {
         self.reconciler.converged();
@@ -143,10 +156,13 @@ impl Dataplane {
         match input {
             KernelInput::Changed(change) => self.changed(now, &change),
             KernelInput::Dumped(row) => {
-                self.view.dumped(&row);
                 if let Change::Route { route, .. } = &row {
+                    if self.reconciler.leftover_dumped(route) {
+                        return;
+                    }
                     self.reconciler.dumped(route);
                 }
+                self.view.dumped(&row);
             }
             KernelInput::Done { id, result } => {
                 let dump = self.reconciler.is_dump(id);
@@ -255,7 +271,14 @@ impl Dataplane {
         let lost = self.lost_link(change);
         self.view.apply(change);
         match change {
-            Change::Route { route, replaced } => self.reconciler.route_seen(now, route, *replaced),
+            Change::Route { route, replaced } => {
+                self.reconciler.route_seen(now, route, *replaced);
+                if self.reconciler.is_synced()
+                    && let Some(former) = self.view.leftover(&self.adoption, route)
+                {
+                    self.reconciler.still_writes(now, former);
+                }
+            }
             Change::RouteGone(route) => self.reconciler.route_gone(now, route),
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
             Change::Link(_)
@@ -294,8 +317,14 @@ impl Dataplane {
         // A dump during which changes were lost is no better than one that broke off.
         let complete = complete && !self.reconciler.is_spoilt();
         self.view.dump_ends(complete);
+        let left = if complete && !self.reconciler.is_synced() {
+            self.view.take_leftovers(&self.adoption)
+        } else {
+            Vec::new()
+        };
         self.settle_paths();
         self.reconciler.dump_ends(now, &self.view, complete);
+        self.reconciler.adopt(left);
     }
 
     /// Brings the paths up to date with the next hops that changed.

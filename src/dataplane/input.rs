@@ -2,7 +2,9 @@
 //!
 //! The netlink adapter speaks these types, and so does the fake kernel of the tests. Two promises
 //! bind whoever produces the inputs: changes arrive in the order in which the kernel made them, and
-//! the echo of an operation of ours is *not* among the changes (its result says it all).
+//! the echo of an operation of ours on a route is *not* among the changes (its result says it all).
+//! Of an operation on a link the result comes *after* the link as it then is, its index among it;
+//! echoes of other operations may come after their results, and say nothing new.
 
 use std::net::IpAddr;
 

@@ -9,13 +9,15 @@
 //! kernel has, and asks for the difference. It is pure; `netlink` (feature `daemon`) moves the
 //! bytes and decides nothing. What always holds:
 //!
-//! - Only routes with our protocol number in our table are changed ([`Ownership`]).
+//! - Only routes with our protocol number in our table are changed ([`Ownership`]), and what a
+//!   former program left, if the operator says so ([`Adopt`]).
 //! - Next hops are resolved over routes that are not ours, never over our own.
 //! - Nothing is written before the kernel was read once, and nothing is deleted before the caller
 //!   said [`Dataplane::converged`]: a restart leaves the routes of the former process in place.
 //! - At most [`Settings::window`] operations are outstanding.
 //! - Once faults stop, the kernel's routes of ours are the wanted ones.
 
+mod adoption;
 mod device;
 mod foreign;
 mod forwarder;
@@ -32,6 +34,7 @@ mod route;
 mod tests;
 mod tunnels;
 
+pub use adoption::Former;
 pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
 pub use forwarder::{Adopt, Dataplane, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};

@@ -3,6 +3,7 @@
 //! Ours is what carries our protocol number in our table, and nothing else. A route of somebody
 //! else is read (next hops are resolved over it) and never changed. Where a foreign route has the
 //! very key that ours would have, the foreign one stays and the prefix is reported as a conflict.
+//! (What a program that has ended left can be taken over; `adoption` says which routes that are.)
 
 use crate::net::Family;
 

@@ -12,6 +12,7 @@
 //!
 //! During a dump nothing is outstanding, so the dump shows no half of an operation of ours.
 
+mod leftovers;
 mod questions;
 mod steps;
 mod sync;
@@ -29,6 +30,7 @@ use super::route::{Errno, KernelRoute, Shape};
 use crate::net::Prefix;
 use crate::time::Instant;
 
+use leftovers::Leftovers;
 use sync::Sync;
 pub use table::PathId;
 use table::{DUMPED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, Shapes, Table, USURPED};
@@ -47,6 +49,7 @@ pub struct Reconciler {
     any_target_moved: bool,
     queue: VecDeque<Prefix>,
     strays: VecDeque<KernelRoute>,
+    leftovers: Leftovers,
     outstanding: BTreeMap<OpId, Pending>,
     next_id: u64,
     troubles: Troubles,
@@ -71,6 +74,7 @@ enum Pending {
         prefix: Prefix,
     },
     Stray,
+    Leftover,
     Dump,
 }
 
@@ -87,6 +91,7 @@ impl Reconciler {
             any_target_moved: false,
             queue: VecDeque::new(),
             strays: VecDeque::new(),
+            leftovers: Leftovers::default(),
             outstanding: BTreeMap::new(),
             next_id: 0,
             troubles: Troubles::default(),
@@ -149,12 +154,16 @@ impl Reconciler {
     pub fn converged(&mut self) {
         if !core::mem::replace(&mut self.sync.converged, true) {
             self.enqueue_differing();
+            self.enqueue_leftovers();
         }
     }
 
     /// A route of ours, or a foreign one at our key, was reported changed.
     pub fn route_seen(&mut self, now: Instant, route: &KernelRoute, replaced: bool) {
         self.now = now;
+        if replaced && route.table == self.rule.table {
+            self.leftovers.replaced(route.prefix, route.metric);
+        }
         match self.rule.of(route) {
             Owner::Ours => self.own_changed(route, replaced),
             Owner::Stray => self.strays.push_back(route.clone()),
@@ -167,6 +176,9 @@ impl Reconciler {
     /// A route of ours, or a foreign one at our key, was reported gone.
     pub fn route_gone(&mut self, now: Instant, route: &KernelRoute) {
         self.now = now;
+        if self.leftover_gone(route) {
+            return;
+        }
         match self.rule.of(route) {
             Owner::Ours => self.own_gone(route.prefix),
             Owner::Stray => self.strays.retain(|stray| stray != route),
@@ -227,6 +239,13 @@ impl Reconciler {
         self.collect_shapes();
         let room = self.window.saturating_sub(self.outstanding.len()).min(max);
         let mut ops = Vec::with_capacity(room.min(self.queue.len() + self.strays.len()));
+        // First of all: what is written afterwards may rely on it.
+        while ops.len() < room {
+            let Some(op) = self.delete_leftover() else {
+                break;
+            };
+            ops.push(op);
+        }
         while ops.len() < room && self.sync.converged {
             let Some(stray) = self.strays.pop_front() else {
                 break;
@@ -250,12 +269,16 @@ impl Reconciler {
         self.now = now;
         match self.outstanding.remove(&id)? {
             Pending::Stray | Pending::Dump => None,
+            Pending::Leftover => {
+                self.leftover_deleted(id, result);
+                None
+            }
             Pending::Delete { prefix } => {
                 self.deleted(prefix, result);
                 None
             }
             Pending::Write { prefix, shape, add } => match result {
-                Ok(()) => self.written(prefix, shape),
+                Ok(()) => self.written(prefix, shape, add),
                 Err(errno) => {
                     self.refused(prefix, add, errno);
                     None
@@ -308,6 +331,7 @@ impl Reconciler {
         let complete = self.sync.ended(now, complete);
         let first = complete && !self.sync.synced;
         self.sync.synced |= complete;
+        self.leftovers.dump_ends(complete);
         let Self {
             table,
             queue,
@@ -356,7 +380,7 @@ impl Reconciler {
         self.now = now;
         self.sync.handle_timeout(now);
         for prefix in self.troubles.expire(now) {
-            self.enqueue(prefix);
+            self.look_at(prefix);
         }
     }
 
@@ -376,6 +400,7 @@ impl Reconciler {
             && self.queue.is_empty()
             && !self.any_target_moved
             && (self.strays.is_empty() || !self.sync.converged)
+            && self.leftovers.is_idle()
             && self.sync.is_idle()
     }
 

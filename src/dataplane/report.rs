@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::adoption::Former;
 use super::route::Errno;
 use crate::net::Prefix;
 use crate::time::{Duration, Instant};
@@ -52,6 +53,27 @@ pub enum Report {
     Recovered {
         /// Its destination.
         prefix: Prefix,
+    },
+    /// Routes that other programs left are taken over. Said once, at the start.
+    TookOver {
+        /// So many of BIRD's.
+        bird: usize,
+        /// So many of Felix's.
+        felix: usize,
+    },
+    /// A program whose leftovers were taken over has not ended: it wrote a route.
+    StillWriting {
+        /// Which one.
+        former: Former,
+    },
+    /// The kernel did not let us delete a leftover.
+    LeftStanding {
+        /// Its destination.
+        prefix: Prefix,
+        /// Its protocol number.
+        protocol: u8,
+        /// Why.
+        errno: Errno,
     },
     /// Reports were left out because nobody read them in time.
     More {
@@ -173,6 +195,25 @@ impl fmt::Display for Report {
                 pause.as_secs()
             ),
             Self::Recovered { prefix } => write!(f, "{prefix}: well again"),
+            Self::TookOver { bird, felix } => write!(
+                f,
+                "took over {bird} routes of BIRD, {felix} of Felix; those that are wanted become \
+                 ours in place, the others go once all peers were heard"
+            ),
+            Self::StillWriting { former } => write!(
+                f,
+                "{former} still writes routes here: stop it, only what it had left when dunlin \
+                 started is taken over"
+            ),
+            Self::LeftStanding {
+                prefix,
+                protocol,
+                errno,
+            } => write!(
+                f,
+                "{prefix}: the leftover route of protocol {protocol} could not be deleted: {errno}; \
+                 remove it by hand (ip route del {prefix} proto {protocol})"
+            ),
             Self::More { count } => write!(f, "{count} more reports were left out"),
         }
     }

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::adoption::{Adoption, Former};
 use super::foreign::{Foreign, ForeignTable};
+use super::forwarder::Adopt;
 use super::input::{Address, Change, Link};
 use super::next_hop::{NextHop, Reach, Resolution, Unreachable};
 use super::ownership::{Owner, Ownership};
@@ -51,7 +53,8 @@ struct Dump {
     rows: State,
     links: BTreeSet<u32>,
     addresses: BTreeSet<Address>,
-    prefixes: BTreeSet<Prefix>,
+    /// Prefixes with the metric: of other routes to the prefix the notification says nothing.
+    routes: BTreeSet<(Prefix, u32)>,
 }
 
 #[derive(Debug, Clone)]
@@ -122,7 +125,7 @@ impl KernelView {
     /// Takes in a change. Routes of ours are none of its business and are left out.
     pub fn apply(&mut self, change: &Change) {
         if let Some(dump) = &mut self.dump {
-            dump.distrust(change);
+            dump.distrust(self.rule, change);
         }
         match change {
             Change::Link(link) => self.link(link),
@@ -194,6 +197,36 @@ impl KernelView {
             self.known = true;
             self.changed.extend(self.tracked.keys().cloned());
         }
+    }
+
+    /// Whose leftover a route is, by what is known of its links.
+    pub(super) fn leftover(&self, adoption: &Adoption, route: &KernelRoute) -> Option<Former> {
+        let link_name = |index| self.link_by_index(index).map(|link| &*link.name);
+        adoption.claims(route, link_name)
+    }
+
+    /// Hands out the routes that are taken over: they are foreign no longer.
+    pub(super) fn take_leftovers(&mut self, adoption: &Adoption) -> Vec<(Former, KernelRoute)> {
+        if adoption.whose == Adopt::default() {
+            return Vec::new();
+        }
+        let State { links, foreign, .. } = &mut self.state;
+        let table = self.rule.table;
+        let as_route = |prefix, route: &Foreign| KernelRoute {
+            prefix,
+            table,
+            metric: route.metric,
+            protocol: route.protocol,
+            shape: Arc::clone(&route.shape),
+        };
+        let link_name = |index| links.get(&index).map(|link| &*link.name);
+        let taken = foreign
+            .take_where(|prefix, route| adoption.claims(&as_route(prefix, route), link_name));
+        self.dirty.all |= !taken.is_empty();
+        taken
+            .into_iter()
+            .map(|(former, prefix, route)| (former, as_route(prefix, &route)))
+            .collect()
     }
 
     /// A route of ours took the place of a foreign one at our key.
@@ -425,7 +458,7 @@ impl KernelView {
 
 impl Dump {
     /// Remembers that a notification has overtaken the dump about something.
-    fn distrust(&mut self, change: &Change) {
+    fn distrust(&mut self, rule: Ownership, change: &Change) {
         match change {
             Change::Link(Link { index, .. }) | Change::LinkGone { index } => {
                 self.links.insert(*index);
@@ -434,8 +467,11 @@ impl Dump {
                 self.addresses.insert(*address);
             }
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
+            // What becomes of a route of ours says nothing about others, unless it took their place.
+            Change::Route { route, replaced } if !replaced && !is_foreign(rule, route) => {}
+            Change::RouteGone(route) if !is_foreign(rule, route) => {}
             Change::Route { route, .. } | Change::RouteGone(route) => {
-                self.prefixes.insert(route.prefix);
+                self.routes.insert((route.prefix, route.metric));
             }
         }
     }
@@ -446,7 +482,7 @@ impl Dump {
             mut rows,
             links,
             addresses,
-            prefixes,
+            routes,
         } = self;
         for index in links {
             match current.links.get(&index) {
@@ -461,8 +497,8 @@ impl Dump {
                 rows.addresses.remove(&address);
             }
         }
-        for prefix in prefixes {
-            rows.foreign.copy_from(&current.foreign, prefix);
+        for (prefix, metric) in routes {
+            rows.foreign.copy_from(&current.foreign, prefix, metric);
         }
         rows
     }

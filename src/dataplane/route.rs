@@ -222,6 +222,12 @@ impl Errno {
     pub const ENODEV: Self = Self(19);
     /// The kernel calls the request malformed.
     pub const EINVAL: Self = Self(22);
+    /// The file system is read-only, as `/proc/sys` is in most containers.
+    pub const EROFS: Self = Self(30);
+    /// The kernel has no driver for that kind of link, or the link can't do it.
+    pub const EOPNOTSUPP: Self = Self(95);
+    /// No such address on the link.
+    pub const EADDRNOTAVAIL: Self = Self(99);
     /// The link is down.
     pub const ENETDOWN: Self = Self(100);
     /// No route to the neighbour.
@@ -241,6 +247,9 @@ impl fmt::Display for Errno {
             Self::EEXIST => "another route stands there",
             Self::ENODEV => "no such link",
             Self::EINVAL => "invalid argument",
+            Self::EROFS => "read-only here",
+            Self::EADDRNOTAVAIL => "no such address",
+            Self::EOPNOTSUPP => "the kernel does not support it",
             Self::ENETDOWN => "the link is down",
             Self::ENETUNREACH | Self::EHOSTUNREACH => "the next hop is unreachable",
             Self::ENOBUFS => "a kernel buffer overran",

@@ -1,5 +1,8 @@
 //! The dataplane against a fake kernel that fails, forgets to tell, and has other users.
 
+mod adoption;
+mod shrunk;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;

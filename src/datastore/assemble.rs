@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::problem::{Place, Problems};
 use super::records::{Record, Records, keepalive_too_long};
 use super::table::Source;
+use super::tunnels;
 use crate::net::{Family, Prefix, Prefix4, Prefix6, RouterId};
 use crate::topology::{BGP_PORT, DEFAULT_HOLD_TIME, Intent, Node, Peer, PeerScope, nearest};
 
@@ -36,12 +37,15 @@ pub fn read_cluster(files: &[(Arc<str>, String)]) -> Result<Loaded, Problems> {
     check_nodes(&records, &mut problems);
     check_blocks(&records, &mut problems);
     check_peers(&records, &mut problems);
+    if let Some(felix) = &records.felix {
+        felix.check(records.pools.iter().map(|pool| &pool.value), &mut problems);
+    }
     let problems = problems.sorted();
     if problems.has_errors() {
         return Err(problems);
     }
     let intent = Intent {
-        felix: crate::topology::FelixSettings::default(),
+        felix: records.felix.map(|felix| felix.value).unwrap_or_default(),
         bgp: records.bgp.map(|bgp| bgp.value).unwrap_or_default(),
         pools: records
             .pools
@@ -139,6 +143,18 @@ fn check_nodes(records: &Records, problems: &mut Problems) {
                 addresses.claim(address, "address", (name, node.at(key)), problems);
             }
         }
+        let tunnels = &node.value.tunnels;
+        let ends: [Option<IpAddr>; 4] = [
+            tunnels.ipip_v4.map(Into::into),
+            tunnels.ipip_v6.map(Into::into),
+            tunnels.vxlan_v4.map(Into::into),
+            tunnels.vxlan_v6.map(Into::into),
+        ];
+        for (address, key) in ends.into_iter().zip(tunnels::ADDRESSES) {
+            if let Some(address) = address {
+                addresses.claim(address, "address", (name, node.at(key)), problems);
+            }
+        }
         if let Some(id) = node.value.router_id {
             ids.claim(id, "router id", (name, node.at("router-id")), problems);
         }
@@ -148,6 +164,7 @@ fn check_nodes(records: &Records, problems: &mut Problems) {
             problems.warning(node.at("name"), message);
         }
     }
+    tunnels::check_macs(&records.nodes, problems);
     // Equal addresses have been reported; so an identifier from an address can only be one that
     // somebody configured, while one from a name can be anybody's.
     let derived = || {

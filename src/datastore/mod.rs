@@ -10,12 +10,15 @@
 //! pen never withdraws a route; every problem names file, line and column.
 
 mod assemble;
+mod felix;
 mod file;
+mod pools;
 mod problem;
 mod records;
 pub(crate) mod scalar;
 mod schema;
 mod table;
+mod tunnels;
 mod watch;
 
 pub use assemble::{Loaded, read_cluster};

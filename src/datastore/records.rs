@@ -5,20 +5,24 @@
 
 use std::collections::BTreeMap;
 
+use super::felix::{Felix, read_felix};
+use super::pools::read_pool;
 use super::problem::{Place, Problems};
 use super::scalar::{self, one_of};
-use super::schema::{BGP, FAMILIES, FILE, MODES, NODE, PEER, POLICIES, POOL};
+use super::schema::{BGP, FAMILIES, FELIX, FILE, NODE, PEER, POLICIES, POOL};
 use super::table::{Located, Source, TableReader};
-use crate::net::{Asn, Prefix};
+use super::tunnels::read_tunnels;
+use crate::net::Asn;
 use crate::topology::{
     BgpSettings, DEFAULT_HOLD_TIME, Families, Node, Peer, PeerAddress, PeerCapabilities,
-    PeerRoutes, PeerScope, Pool, PoolMode, SessionSettings, SourceAddress, TtlRule,
+    PeerRoutes, PeerScope, Pool, SessionSettings, SourceAddress, TtlRule,
 };
 
 /// What the files hold, in their order, each table by itself.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     pub(crate) bgp: Option<Located<BgpSettings>>,
+    pub(crate) felix: Option<Felix>,
     pub(crate) pools: Vec<Record<Pool>>,
     pub(crate) nodes: Vec<Record<Node>>,
     pub(crate) peers: Vec<Record<Peer>>,
@@ -69,19 +73,10 @@ impl Records {
 
     fn read_root(&mut self, root: &TableReader<'_>, problems: &mut Problems) {
         if let Some(table) = root.table("bgp", &BGP, problems) {
-            let value = read_bgp(&table, problems);
-            match &self.bgp {
-                Some(first) => {
-                    let message = format!("[bgp] is already at {}; keep one of them", first.place);
-                    problems.error(table.place(), message);
-                }
-                None => {
-                    self.bgp = Some(Located {
-                        value,
-                        place: table.place().clone(),
-                    })
-                }
-            }
+            self.read_bgp(&table, problems);
+        }
+        if let Some(table) = root.table("felix", &FELIX, problems) {
+            self.read_felix(&table, problems);
         }
         let tables = root.tables("ip-pool", &POOL, problems);
         self.pools_missing |= !tables.complete;
@@ -103,20 +98,55 @@ impl Records {
     }
 }
 
+impl Records {
+    fn read_bgp(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
+        let value = read_bgp(table, problems);
+        match &self.bgp {
+            Some(first) => only_one(table, &first.place, problems),
+            None => {
+                self.bgp = Some(Located {
+                    value,
+                    place: table.place().clone(),
+                });
+            }
+        }
+    }
+
+    fn read_felix(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
+        let value = read_felix(table, problems);
+        match &self.felix {
+            Some(first) => only_one(table, &first.place, problems),
+            None => self.felix = Some(value),
+        }
+    }
+}
+
+fn only_one(table: &TableReader<'_>, first: &Place, problems: &mut Problems) {
+    let label = table.label();
+    let message = format!("{label} is already at {first}; keep one of them");
+    problems.error(table.place(), message);
+}
+
 /// Remembers the place of each value that it hands on.
-struct Places {
+#[derive(Default)]
+pub(crate) struct Places {
     values: BTreeMap<&'static str, Place>,
 }
 
 impl Places {
-    fn note<T>(&mut self, key: &'static str, value: Option<Located<T>>) -> Option<T> {
+    pub(crate) fn note<T>(&mut self, key: &'static str, value: Option<Located<T>>) -> Option<T> {
         value.map(|located| {
             self.values.insert(key, located.place);
             located.value
         })
     }
 
-    fn record<T>(self, table: &TableReader<'_>, value: T, blocks: Vec<Place>) -> Record<T> {
+    pub(crate) fn record<T>(
+        self,
+        table: &TableReader<'_>,
+        value: T,
+        blocks: Vec<Place>,
+    ) -> Record<T> {
         Record {
             value,
             place: table.place().clone(),
@@ -145,7 +175,7 @@ fn read_bgp(table: &TableReader<'_>, problems: &mut Problems) -> BgpSettings {
     }
 }
 
-fn plain<T>(value: Option<Located<T>>) -> Option<T> {
+pub(crate) fn plain<T>(value: Option<Located<T>>) -> Option<T> {
     value.map(|located| located.value)
 }
 
@@ -184,64 +214,8 @@ pub(crate) fn keepalive_too_long(keepalive: u16, hold: u16) -> Option<String> {
     (hold > 0 && keepalive >= hold).then(message)
 }
 
-fn read_pool(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<Pool>> {
-    let mut places = Places {
-        values: BTreeMap::new(),
-    };
-    let mut read_mode = |key: &'static str, problems: &mut Problems| {
-        let mode = places
-            .note(key, table.read(key, one_of(MODES), problems))
-            .unwrap_or_default();
-        if mode != PoolMode::Never {
-            let message = format!(
-                "{key:?} other than \"Never\" has no effect in this version: packets between \
-                 nodes are routed as they are, so the network between them must carry pod addresses"
-            );
-            problems.warning(places.values.get(key).unwrap_or(table.place()), message);
-        }
-        mode
-    };
-    let ipip_mode = read_mode("ipip-mode", problems);
-    let vxlan_mode = read_mode("vxlan-mode", problems);
-    let nat = places.note(
-        "nat-outgoing",
-        table.read("nat-outgoing", scalar::boolean, problems),
-    );
-    if nat == Some(true) {
-        let message = "\"nat-outgoing\" has no effect in this version: traffic that leaves the \
-                       pools keeps the pod's address";
-        problems.warning(&table.key_place("nat-outgoing"), message);
-    }
-    if ipip_mode != PoolMode::Never && vxlan_mode != PoolMode::Never {
-        let message = "a pool has \"ipip-mode\" or \"vxlan-mode\", not both; set one to \"Never\"";
-        problems.error(&table.key_place("vxlan-mode"), message);
-    }
-    let disabled = plain(table.read("disabled", scalar::boolean, problems)).unwrap_or(false);
-    let name = places.note("name", table.read("name", scalar::name, problems));
-    let cidr = places.note("cidr", table.require("cidr", scalar::prefix, problems))?;
-    let name = name.unwrap_or_else(|| cidr.to_string());
-    if matches!(cidr, Prefix::V6(_)) && ipip_mode != PoolMode::Never {
-        problems.error(
-            &table.key_place("ipip-mode"),
-            "\"ipip-mode\" is for IPv4 pools only",
-        );
-    }
-    let nat_outgoing = nat.unwrap_or(false);
-    let pool = Pool {
-        name,
-        cidr,
-        ipip_mode,
-        vxlan_mode,
-        nat_outgoing,
-        disabled,
-    };
-    Some(places.record(table, pool, Vec::new()))
-}
-
 fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<Node>> {
-    let mut places = Places {
-        values: BTreeMap::new(),
-    };
+    let mut places = Places::default();
     let ipv4 = table.read("ipv4-address", scalar::ipv4_address, problems);
     let ipv6 = table.read("ipv6-address", scalar::ipv6_address, problems);
     let router_id = table.read("router-id", scalar::router_id, problems);
@@ -257,6 +231,10 @@ fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
     let blocks = table
         .read_list("blocks", scalar::prefix, problems)
         .unwrap_or_default();
+    let internal_ips = table
+        .read_list("internal-ips", scalar::address, problems)
+        .unwrap_or_default();
+    let tunnels = read_tunnels(table, &mut places, problems);
     let (blocks, block_places) = blocks.into_iter().map(|b| (b.value, b.place)).unzip();
     let node = Node {
         name: places.note("name", table.require("name", scalar::name, problems))?,
@@ -268,8 +246,8 @@ fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
         route_reflector_cluster_id: plain(cluster_id),
         labels,
         blocks,
-        tunnels: crate::topology::TunnelAddresses::default(),
-        internal_ips: Vec::new(),
+        tunnels,
+        internal_ips: internal_ips.into_iter().map(|ip| ip.value).collect(),
     };
     for key in ["ipv4-address", "ipv6-address"]
         .into_iter()
@@ -284,9 +262,7 @@ fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
 }
 
 fn read_peer(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<Peer>> {
-    let mut places = Places {
-        values: BTreeMap::new(),
-    };
+    let mut places = Places::default();
     let scope = read_scope(table, &mut places, problems);
     let local_as_number = plain(table.read("local-as-number", scalar::asn, problems));
     let passive = plain(table.read("passive", scalar::boolean, problems)).unwrap_or(false);

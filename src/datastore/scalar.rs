@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::table::kebab;
-use crate::net::{Asn, ParsePrefixError, Prefix, RouterId};
+use crate::net::{Asn, Mac, ParsePrefixError, Prefix, RouterId};
 use crate::topology::{PeerAddress, Selector, SourceAddress, nearest};
 
 /// What is wrong with a value.
@@ -45,11 +45,18 @@ pub(crate) fn show(value: &DeValue<'_>) -> String {
     }
 }
 
-fn expected(expected: impl fmt::Display, value: &DeValue<'_>) -> Fault {
-    Fault::Expected {
-        expected: expected.to_string(),
-        found: show(value),
+impl Fault {
+    /// That something else stands there than was expected.
+    pub(crate) fn expected(expected: impl fmt::Display, value: &DeValue<'_>) -> Self {
+        Self::Expected {
+            expected: expected.to_string(),
+            found: show(value),
+        }
     }
+}
+
+fn expected(expected: impl fmt::Display, value: &DeValue<'_>) -> Fault {
+    Fault::expected(expected, value)
 }
 
 /// A text that is not empty.
@@ -305,6 +312,54 @@ pub(crate) fn ipv6_address(value: &DeValue<'_>) -> Result<Ipv6Network, Fault> {
         )));
     }
     Ok(network)
+}
+
+/// The IPv4 address of a tunnel device. Calico may write it with a mask, which says nothing.
+pub(crate) fn tunnel_ipv4(value: &DeValue<'_>) -> Result<Ipv4Addr, Fault> {
+    let text = value.as_str().unwrap_or_default();
+    let bare = text.strip_suffix("/32").unwrap_or(text);
+    let address = bare
+        .parse::<Ipv4Addr>()
+        .map_err(|_| expected("an IPv4 address such as \"10.244.0.1\"", value))?;
+    usable(address.into())?;
+    Ok(address)
+}
+
+/// The IPv6 address of a tunnel device.
+pub(crate) fn tunnel_ipv6(value: &DeValue<'_>) -> Result<Ipv6Addr, Fault> {
+    let text = value.as_str().unwrap_or_default();
+    let bare = text.strip_suffix("/128").unwrap_or(text);
+    let address = bare
+        .parse::<Ipv6Addr>()
+        .map_err(|_| expected("an IPv6 address such as \"fd00:244::1\"", value))?;
+    usable(address.into())?;
+    Ok(address)
+}
+
+/// An address of either family that one host can have.
+pub(crate) fn address(value: &DeValue<'_>) -> Result<IpAddr, Fault> {
+    let text = value.as_str().unwrap_or_default();
+    let address = text
+        .parse()
+        .map_err(|_| expected("an address such as \"10.0.0.1\" or \"fd00::1\"", value))?;
+    usable(address)?;
+    Ok(address)
+}
+
+/// The Ethernet address of one device.
+pub(crate) fn mac(value: &DeValue<'_>) -> Result<Mac, Fault> {
+    let text = value.as_str().unwrap_or_default();
+    let mac: Mac = text
+        .parse()
+        .map_err(|_| expected("an Ethernet address such as \"66:3f:bd:27:5e:a2\"", value))?;
+    let Mac([first, ..]) = mac;
+    if first & 1 != 0 {
+        return Err(Fault::Wrong(format!("{mac} is a group address")));
+    }
+    if mac == Mac::default() {
+        return Err(Fault::Wrong(format!("{mac} is nobody's address")));
+    }
+    Ok(mac)
 }
 
 /// Whether one end of a session can have the address.

@@ -4,12 +4,14 @@
 //! key of theirs that this version can't honour is refused rather than passed over, except where
 //! it could not change a route.
 
+use toml::de::DeValue;
+
 use super::table::Schema;
-use crate::topology::{Families, PolicyKind, PoolMode};
+use crate::topology::{Families, NatExclusions, PolicyKind, PoolMode};
 
 pub(crate) const FILE: Schema = Schema {
     label: "the cluster file",
-    keys: &["bgp", "ip-pool", "node", "bgp-peer"],
+    keys: &["bgp", "felix", "ip-pool", "node", "bgp-peer"],
     unsupported: &["bgp-filter"],
     ignored: &[],
 };
@@ -51,6 +53,28 @@ pub(crate) const BGP: Schema = Schema {
     ignored: &["log-severity-screen", "ignored-interfaces"],
 };
 
+/// FelixConfiguration "default". What Felix does with policy, eBPF, health and logs is not dunlin's,
+/// so those keys are read over.
+pub(crate) const FELIX: Schema = Schema {
+    label: "[felix]",
+    keys: &[
+        "ipip-enabled",
+        "ipip-mtu",
+        "vxlan-enabled",
+        "vxlan-mtu",
+        "vxlan-mtu-v6",
+        "vxlan-port",
+        "vxlan-vni",
+        "nat-port-range",
+        "nat-outgoing-address",
+        "nat-outgoing-exclusions",
+        "iptables-nat-outgoing-interface-filter",
+        "feature-detect-override",
+    ],
+    unsupported: &[],
+    ignored: super::felix::IGNORED,
+};
+
 pub(crate) const POOL: Schema = Schema {
     label: "[[ip-pool]]",
     keys: &[
@@ -58,10 +82,11 @@ pub(crate) const POOL: Schema = Schema {
         "cidr",
         "ipip-mode",
         "vxlan-mode",
+        "encapsulation",
         "nat-outgoing",
         "disabled",
     ],
-    unsupported: &["disable-bgp-export", "encapsulation"],
+    unsupported: &["disable-bgp-export"],
     // They steer the allocation of blocks, which is not dunlin's.
     ignored: &[
         "block-size",
@@ -84,6 +109,13 @@ pub(crate) const NODE: Schema = Schema {
         "route-reflector-cluster-id",
         "labels",
         "blocks",
+        "ipv4-ipip-tunnel-addr",
+        "ipv6-ipip-tunnel-addr",
+        "ipv4-vxlan-tunnel-addr",
+        "ipv6-vxlan-tunnel-addr",
+        "vxlan-tunnel-mac-addr",
+        "vxlan-tunnel-mac-addr-v6",
+        "internal-ips",
     ],
     unsupported: &[],
     ignored: &[],
@@ -134,6 +166,18 @@ pub(crate) const MODES: &[(&str, PoolMode)] = &[
     ("Always", PoolMode::Always),
     ("CrossSubnet", PoolMode::CrossSubnet),
 ];
+/// The Calico operator's one word for both modes: IP-in-IP, then VXLAN.
+pub(crate) const ENCAPSULATIONS: &[(&str, (PoolMode, PoolMode))] = &[
+    ("None", (PoolMode::Never, PoolMode::Never)),
+    ("IPIP", (PoolMode::Always, PoolMode::Never)),
+    ("IPIPCrossSubnet", (PoolMode::CrossSubnet, PoolMode::Never)),
+    ("VXLAN", (PoolMode::Never, PoolMode::Always)),
+    ("VXLANCrossSubnet", (PoolMode::Never, PoolMode::CrossSubnet)),
+];
+pub(crate) const EXCLUSIONS: &[(&str, NatExclusions)] = &[
+    ("IPPoolsOnly", NatExclusions::IpPoolsOnly),
+    ("IPPoolsAndHostIPs", NatExclusions::IpPoolsAndHostIps),
+];
 pub(crate) const POLICIES: &[(&str, PolicyKind)] = &[
     ("safe", PolicyKind::Safe),
     ("accept-all", PolicyKind::AcceptAll),
@@ -155,3 +199,29 @@ pub(crate) const FAMILIES: &[(&str, Families)] = &[
         },
     ),
 ];
+
+/// What keys that can't be honoured are by default: written out, it asks for nothing.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("disable-bgp-export", "false"),
+    ("keep-original-next-hop", "false"),
+    ("next-hop-mode", "Auto"),
+    ("reverse-peering", "Auto"),
+    ("bind-mode", "None"),
+    ("service-load-balancer-aggregation", "Enabled"),
+    ("num-allowed-local-as-numbers", "0"),
+    ("ipv4-normal-route-priority", "1024"),
+    ("ipv6-normal-route-priority", "1024"),
+];
+
+/// Whether a key that can't be honoured has a value that asks for nothing.
+pub(crate) fn is_default(word: &str, value: &DeValue<'_>) -> bool {
+    let default = DEFAULTS.iter().find(|(key, _)| *key == word);
+    let is = |text: &str| default.is_some_and(|(_, default)| *default == text);
+    match value {
+        DeValue::Array(items) => items.is_empty(),
+        DeValue::String(text) => is(text),
+        DeValue::Integer(number) => is(number.as_str()),
+        DeValue::Boolean(value) => is(&value.to_string()),
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => false,
+    }
+}

@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Place, Problems};
 use super::scalar::{Fault, found};
+use super::schema::is_default;
 use crate::topology::nearest;
 
 /// A text with a name, and where its lines begin.
@@ -134,7 +135,7 @@ impl<'a> TableReader<'a> {
             let at = source.place(&key.span());
             let written: &str = key.get_ref();
             let word = kebab(written);
-            if !schema.admits(written, &word, &at, problems) {
+            if !schema.admits((written, &word), value.get_ref(), &at, problems) {
                 continue;
             }
             if let Some((first, _)) = values.insert(word, (at.clone(), value)) {
@@ -151,6 +152,16 @@ impl<'a> TableReader<'a> {
             place,
             values,
         }
+    }
+
+    /// How people know the table.
+    pub(crate) const fn label(&self) -> &'static str {
+        self.schema.label
+    }
+
+    /// The key as it stands there, or as it would.
+    pub(crate) fn word(&self, key: &'static str) -> &str {
+        key
     }
 
     /// Where the table begins.
@@ -305,12 +316,21 @@ impl<'a> TableReader<'a> {
 }
 
 impl Schema {
-    fn admits(&self, written: &str, word: &str, at: &Place, problems: &mut Problems) -> bool {
+    fn admits(
+        &self,
+        (written, word): (&str, &str),
+        value: &DeValue<'_>,
+        at: &Place,
+        problems: &mut Problems,
+    ) -> bool {
         if self.keys.contains(&word) {
             return true;
         }
         let label = self.label;
         if self.unsupported.contains(&word) {
+            if is_default(word, value) {
+                return false;
+            }
             problems.error(
                 at,
                 format!("{written:?} in {label} is not supported in this version"),
@@ -328,27 +348,37 @@ impl Schema {
 }
 
 /// `asNumber`, `peerIP`, `localASNumber` in kebab-case; kebab-case is left as it is.
+///
+/// A run of capitals is one word, its plural `s` and a digit behind it included
+/// (`serviceClusterIPs`, `localWorkloadPeeringIPV4`, `sourceAddressIPv6`), but `V` and a digit behind another
+/// abbreviation are a word of their own (`vxlanMTUV6`).
 pub(crate) fn kebab(word: &str) -> String {
+    let letters: Vec<char> = word.chars().collect();
     let mut out = String::with_capacity(word.len() + 4);
-    let mut before: Option<char> = None;
-    let mut letters = word.chars().peekable();
-    while let Some(letter) = letters.next() {
-        if letter.is_ascii_uppercase() {
-            let starts = match before {
-                Some(b) if b.is_ascii_lowercase() || b.is_ascii_digit() => true,
-                Some(b) if b.is_ascii_uppercase() => {
-                    letters.peek().is_some_and(char::is_ascii_lowercase)
-                }
-                Some(_) | None => false,
-            };
-            if starts {
-                out.push('-');
-            }
+    for (at, letter) in letters.iter().enumerate() {
+        let (before, after) = letters.split_at_checked(at).unwrap_or_default();
+        if letter.is_ascii_uppercase() && starts_word(before, after) {
+            out.push('-');
         }
         out.push(letter.to_ascii_lowercase());
-        before = Some(letter);
     }
     out
+}
+
+/// Whether a word starts with the capital that `after` starts with.
+fn starts_word(before: &[char], after: &[char]) -> bool {
+    match before.last() {
+        Some(last) if last.is_ascii_lowercase() || last.is_ascii_digit() => true,
+        Some(last) if last.is_ascii_uppercase() => match after {
+            [_, 's'] => false,
+            [_, 's', next, ..] if !next.is_ascii_lowercase() => false,
+            [_, 'v', next, ..] if next.is_ascii_digit() => false,
+            ['V', next, ..] if next.is_ascii_digit() => !before.ends_with(&['I', 'P']),
+            [_, next, ..] => next.is_ascii_lowercase(),
+            _ => false,
+        },
+        Some(_) | None => false,
+    }
 }
 
 #[cfg(test)]
@@ -368,6 +398,48 @@ mod tests {
             ("IPPool", "ip-pool"),
             ("BGPPeer", "bgp-peer"),
             ("as-number", "as-number"),
+            ("ipipMode", "ipip-mode"),
+            ("vxlanMode", "vxlan-mode"),
+            ("natOutgoing", "nat-outgoing"),
+            ("ipipMTU", "ipip-mtu"),
+            ("vxlanMTU", "vxlan-mtu"),
+            ("vxlanMTUV6", "vxlan-mtu-v6"),
+            ("vxlanPort", "vxlan-port"),
+            ("vxlanVNI", "vxlan-vni"),
+            ("ipipEnabled", "ipip-enabled"),
+            ("natPortRange", "nat-port-range"),
+            ("natOutgoingAddress", "nat-outgoing-address"),
+            ("natOutgoingExclusions", "nat-outgoing-exclusions"),
+            (
+                "iptablesNATOutgoingInterfaceFilter",
+                "iptables-nat-outgoing-interface-filter",
+            ),
+            ("featureDetectOverride", "feature-detect-override"),
+            ("ipv4IPIPTunnelAddr", "ipv4-ipip-tunnel-addr"),
+            ("ipv6IPIPTunnelAddr", "ipv6-ipip-tunnel-addr"),
+            ("ipv4VXLANTunnelAddr", "ipv4-vxlan-tunnel-addr"),
+            ("ipv6VXLANTunnelAddr", "ipv6-vxlan-tunnel-addr"),
+            ("vxlanTunnelMACAddr", "vxlan-tunnel-mac-addr"),
+            ("vxlanTunnelMACAddrV6", "vxlan-tunnel-mac-addr-v6"),
+            ("internalIPs", "internal-ips"),
+            ("serviceClusterIPs", "service-cluster-ips"),
+            ("serviceLoadBalancerIPs", "service-load-balancer-ips"),
+            ("localWorkloadPeeringIPV4", "local-workload-peering-ipv4"),
+            ("numAllowedLocalASNumbers", "num-allowed-local-as-numbers"),
+            (
+                "allowIPIPPacketsFromWorkloads",
+                "allow-ipip-packets-from-workloads",
+            ),
+            (
+                "allowVXLANPacketsFromWorkloads",
+                "allow-vxlan-packets-from-workloads",
+            ),
+            (
+                "deviceRouteSourceAddressIPv6",
+                "device-route-source-address-ipv6",
+            ),
+            ("IPPoolsAndHostIPs", "ip-pools-and-host-ips"),
+            ("IPIPCrossSubnet", "ipip-cross-subnet"),
         ] {
             assert_eq!(kebab(camel), expected);
         }

@@ -121,7 +121,7 @@ impl Way {
 
 impl Chooser {
     /// A chooser for the node `me`; a node that the fabric does not have has no addresses.
-    pub fn new(fabric: Fabric, me: &str) -> Self {
+    pub fn new(fabric: Arc<Fabric>, me: &str) -> Self {
         let mut by_address = BTreeMap::new();
         let mut by_block = BTreeMap::new();
         for (place, node) in fabric.nodes.iter().enumerate() {
@@ -148,7 +148,7 @@ impl Chooser {
             by_address,
             by_block,
             devices: Devices::default(),
-            fabric: Arc::new(fabric),
+            fabric,
         }
     }
 

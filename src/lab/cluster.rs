@@ -103,7 +103,7 @@ impl<'a> Cluster<'a> {
             fs::create_dir(&folder).map_err(LabError::file("make the folder", &folder))?;
             let config = folder.join("dunlin.toml");
             let socket = self.control_socket(name);
-            write(config.clone(), Plan::node_file(name, &cluster, &socket))?;
+            write(config.clone(), self.plan.node_file(name, &cluster, &socket))?;
             let log = folder.join("log");
             let dies_with_lab = !self.options.keep;
             self.daemons.push(Daemon::start(
@@ -311,6 +311,9 @@ impl<'a> Cluster<'a> {
                 pods: self.pods_of(place),
             })
             .collect();
+        if !self.plan.router_is_node() {
+            return rows;
+        }
         let (address, _) = Subnet::A.router_address(Family::Ipv4);
         let seen: Seen = next();
         rows.push(Row {

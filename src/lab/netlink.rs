@@ -15,7 +15,7 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
@@ -117,6 +117,34 @@ impl Netlink {
             format!("make the bridge {name}")
         })?;
         self.link(name)
+    }
+
+    /// Whether the kernel has the driver of a kind of tunnel device; loads it if it may.
+    pub(super) fn has_driver(&mut self, kind: &str) -> Result<bool, LabError> {
+        const PROBE: &str = "probe";
+        let mut info = vec![LinkInfo::Kind(kind.into())];
+        if kind == "vxlan" {
+            info.push(LinkInfo::Data(InfoData::Vxlan(vec![InfoVxlan::Id(1)])));
+        }
+        let mut message = LinkMessage::default();
+        message
+            .attributes
+            .push(LinkAttribute::IfName(PROBE.to_owned()));
+        message.attributes.push(LinkAttribute::LinkInfo(info));
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        match self.request(RouteNetlinkMessage::NewLink(message), flags) {
+            Ok(_) => {
+                let mut gone = LinkMessage::default();
+                gone.header.index = self.link(PROBE)?;
+                self.request(RouteNetlinkMessage::DelLink(gone), NLM_F_ACK)
+                    .map_err(self.failed(format!("remove the link {PROBE}")))?;
+                Ok(true)
+            }
+            // The kernel's own device of the kind has the same ends: it is there.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+            Err(error) => Err(self.failed(format!("make a link of kind {kind}"))(error)),
+        }
     }
 
     /// Makes a pair of links: one end here, the other in another namespace. Gives the index of

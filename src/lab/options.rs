@@ -31,6 +31,14 @@ pub struct LabOptions {
     #[arg(long, value_name = "true|false", default_value_t = true, action = ArgAction::Set)]
     pub ipv6: bool,
 
+    /// How pods' packets travel between nodes
+    #[arg(long, value_enum, default_value_t = Encapsulation::None)]
+    pub encapsulation: Encapsulation,
+
+    /// Where the nodes' routes come from: from BGP sessions, or from the cluster file alone
+    #[arg(long, value_enum, default_value_t = Backend::Bgp)]
+    pub backend: Backend,
+
     /// Build it, wait until every pod reaches every other pod, take it down; exit with 0 only if
     /// they all did
     #[arg(long)]
@@ -80,6 +88,8 @@ impl Default for LabOptions {
             nodes: 4,
             pods: 2,
             ipv6: true,
+            encapsulation: Encapsulation::None,
+            backend: Backend::Bgp,
             check: false,
             keep: false,
             clean: false,
@@ -87,6 +97,65 @@ impl Default for LabOptions {
             verbose: false,
             routing: Routing::Dunlin,
             instance: "dunlin-lab".to_owned(),
+        }
+    }
+}
+
+/// How pods' packets travel between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Encapsulation {
+    /// As they are: the router learns the pods' routes, too
+    None,
+    /// In IP, between all nodes
+    Ipip,
+    /// In IP, between the subnets only
+    IpipCrossSubnet,
+    /// In VXLAN, between all nodes
+    Vxlan,
+    /// In VXLAN, between the subnets only
+    VxlanCrossSubnet,
+}
+
+impl Encapsulation {
+    /// The line of a pool that asks for it.
+    pub(super) const fn pool_key(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Ipip => "ipip-mode = \"Always\"\n",
+            Self::IpipCrossSubnet => "ipip-mode = \"CrossSubnet\"\n",
+            Self::Vxlan => "vxlan-mode = \"Always\"\n",
+            Self::VxlanCrossSubnet => "vxlan-mode = \"CrossSubnet\"\n",
+        }
+    }
+
+    /// The kernel's drivers that it takes: kind and module.
+    pub(super) const fn drivers(self, ipv6: bool) -> &'static [(&'static str, &'static str)] {
+        match (self, ipv6) {
+            (Self::None, _) => &[],
+            (Self::Ipip | Self::IpipCrossSubnet, false) => &[("ipip", "ipip")],
+            (Self::Ipip | Self::IpipCrossSubnet, true) => {
+                &[("ipip", "ipip"), ("ip6tnl", "ip6_tunnel")]
+            }
+            (Self::Vxlan | Self::VxlanCrossSubnet, _) => &[("vxlan", "vxlan")],
+        }
+    }
+}
+
+/// Where the nodes' routes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// From BGP sessions between all nodes
+    Bgp,
+    /// From the cluster file alone: no session, no listener
+    Vxlan,
+}
+
+impl Backend {
+    /// As dunlin.toml spells it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Bgp => "bgp",
+            Self::Vxlan => "vxlan",
         }
     }
 }

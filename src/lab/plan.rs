@@ -7,7 +7,7 @@ use core::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use super::options::LabOptions;
+use super::options::{Backend, Encapsulation, LabOptions};
 use crate::net::{Family, Prefix};
 
 /// The address that every pod sends to first, on its own node.
@@ -135,6 +135,10 @@ pub(super) struct Plan {
     pub(super) nodes: Vec<NodePlan>,
     /// The pods, those of one node side by side.
     pub(super) pods: Vec<PodPlan>,
+    /// How pods' packets travel between nodes.
+    pub(super) encapsulation: Encapsulation,
+    /// Where the nodes' routes come from.
+    pub(super) backend: Backend,
 }
 
 impl Plan {
@@ -170,6 +174,8 @@ impl Plan {
             families,
             nodes,
             pods,
+            encapsulation: options.encapsulation,
+            backend: options.backend,
         }
     }
 
@@ -180,12 +186,20 @@ impl Plan {
             .chain(self.pods.iter().map(|p| p.namespace.as_str()))
     }
 
+    /// Whether the router is a node: packets that are wrapped between subnets need no routes there.
+    pub(super) fn router_is_node(&self) -> bool {
+        self.encapsulation == Encapsulation::None
+    }
+
     /// Every place where a dunlin runs: its node name and its namespace; the router comes last.
     pub(super) fn speakers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let router = self
+            .router_is_node()
+            .then_some((ROUTER, self.router_namespace.as_str()));
         self.nodes
             .iter()
             .map(|n| (n.name.as_str(), n.namespace.as_str()))
-            .chain(core::iter::once((ROUTER, self.router_namespace.as_str())))
+            .chain(router)
     }
 
     /// The cluster file, the same for every node.
@@ -196,14 +210,17 @@ impl Plan {
         );
         for family in &self.families {
             let _ = write!(text, "\n[[ip-pool]]\ncidr = \"{}\"\n", pool(*family));
+            text.push_str(self.encapsulation.pool_key());
         }
         let addresses: Vec<_> = self
             .families
             .iter()
             .map(|f| Subnet::A.router_address(*f))
             .collect();
-        text.push_str("\n# Joins the two subnets; it has no pods and learns every block.");
-        write_node(&mut text, ROUTER, &addresses, &[]);
+        if self.router_is_node() {
+            text.push_str("\n# Joins the two subnets; it has no pods and learns every block.");
+            write_node(&mut text, ROUTER, &addresses, &[]);
+        }
         for node in &self.nodes {
             write_node(&mut text, &node.name, &node.addresses, &node.blocks);
         }
@@ -211,11 +228,13 @@ impl Plan {
     }
 
     /// The file of one node's own dunlin.
-    pub(super) fn node_file(name: &str, cluster: &Path, socket: &Path) -> String {
+    pub(super) fn node_file(&self, name: &str, cluster: &Path, socket: &Path) -> String {
+        let backend = self.backend.word();
         format!(
             "# Written by `dunlin lab`: what is {name}'s own.\n\
              [node]\nname = \"{name}\"\n\n\
              [datastore]\nkind = \"file\"\npath = {}\n\n\
+             [routing]\nbackend = \"{backend}\"\n\n\
              [control]\nsocket = {}\n",
             toml_string(cluster),
             toml_string(socket),
@@ -405,7 +424,7 @@ mod tests {
         assert_eq!(nodes[0]["blocks"].as_array().unwrap().len(), 0);
         assert_eq!(nodes[2]["ipv4-address"].as_str(), Some("172.31.2.12/24"));
         assert_eq!(cluster["ip-pool"].as_array().unwrap().len(), 2);
-        let file = Plan::node_file("node-1", Path::new("/a \"b\"/c"), Path::new("/s"));
+        let file = plan.node_file("node-1", Path::new("/a \"b\"/c"), Path::new("/s"));
         let file: toml::Table = file.parse().unwrap();
         assert_eq!(file["datastore"]["path"].as_str(), Some("/a \"b\"/c"));
         assert_eq!(file["control"]["socket"].as_str(), Some("/s"));
@@ -419,6 +438,27 @@ mod tests {
         });
         assert!(!plan.cluster_file().contains("fd00"));
         assert!(plan.pods.iter().all(|p| p.addresses.len() == 1));
+    }
+
+    #[test]
+    fn a_router_of_wrapped_packets_is_no_node() {
+        let plan = Plan::new(&LabOptions {
+            encapsulation: Encapsulation::VxlanCrossSubnet,
+            backend: Backend::Vxlan,
+            ..LabOptions::default()
+        });
+        let cluster: toml::Table = plan.cluster_file().parse().unwrap();
+        assert_eq!(cluster["node"].as_array().unwrap().len(), 4);
+        let pools = cluster["ip-pool"].as_array().unwrap();
+        assert!(
+            pools
+                .iter()
+                .all(|p| p["vxlan-mode"].as_str() == Some("CrossSubnet"))
+        );
+        assert!(plan.speakers().all(|(name, _)| name != ROUTER));
+        let file = plan.node_file("node-1", Path::new("/c"), Path::new("/s"));
+        let file: toml::Table = file.parse().unwrap();
+        assert_eq!(file["routing"]["backend"].as_str(), Some("vxlan"));
     }
 
     #[test]

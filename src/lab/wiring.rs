@@ -50,6 +50,7 @@ pub(super) type Progress<'a> = &'a mut dyn FnMut(&str) -> Result<(), LabError>;
 pub(super) fn wire(plan: &Plan, progress: Progress<'_>) -> Result<Wired, LabError> {
     namespace::prepare_folder()?;
     let mut router = open(plan, &plan.router_namespace, true)?;
+    check_drivers(plan, &mut router)?;
     let mut bridges = Vec::new();
     for subnet in Subnet::ALL {
         let bridge = router.add_bridge(subnet.bridge(), subnet.router_mac())?;
@@ -76,6 +77,20 @@ pub(super) fn wire(plan: &Plan, progress: Progress<'_>) -> Result<Wired, LabErro
         }
     }
     Ok(Wired { nodes, router })
+}
+
+/// Refuses an encapsulation that the running kernel can't do.
+fn check_drivers(plan: &Plan, netlink: &mut Netlink) -> Result<(), LabError> {
+    let ipv6 = plan.families.contains(&Family::Ipv6);
+    for (kind, module) in plan.encapsulation.drivers(ipv6) {
+        if !netlink.has_driver(kind)? {
+            return Err(LabError::Usage(format!(
+                "the running kernel has no driver {kind} for this encapsulation: `modprobe \
+                 {module}` as root, or choose another one (`--encapsulation none` needs no driver)"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Makes a namespace, sets its switches and brings loopback up.

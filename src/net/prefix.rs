@@ -128,6 +128,14 @@ impl Prefix {
         Self::new(address, if address.is_ipv4() { 32 } else { 128 })
     }
 
+    /// Whether it is that of one address.
+    pub const fn is_host(self) -> bool {
+        match self {
+            Self::V4(prefix) => prefix.len() == 32,
+            Self::V6(prefix) => prefix.len() == 128,
+        }
+    }
+
     /// Its family.
     pub const fn family(self) -> Family {
         match self {

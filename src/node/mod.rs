@@ -8,16 +8,23 @@
 //! next hop counts as reachable. Routes that a former process left are deleted only after every peer
 //! that is up has sent all it has, and at the latest [`CONVERGENCE_LIMIT`] after the start.
 
+mod ways;
+
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::dataplane::{self, Action, Dataplane, Forwarding, KernelInput, NextHop, Op, Report};
+use crate::dataplane::{self, Action, Dataplane, KernelInput, NextHop, Op, Report};
+use crate::forwarding::{Choice, Chooser};
+use crate::net::Prefix;
 use crate::rib::{ForwardingChange, Tracked};
 use crate::session::{ConnectionId, DialError, StopReason};
 use crate::speaker::{self, Replanned, SocketTerms, Speaker};
 use crate::time::{Duration, Instant};
 use crate::topology::Plan;
 use crate::wire::error::HeaderError;
+
+pub use ways::Backend;
+use ways::Ways;
 
 /// How long routes of a former process may wait for peers that are not up.
 pub const CONVERGENCE_LIMIT: Duration = Duration::from_secs(30);
@@ -27,6 +34,8 @@ pub const CONVERGENCE_LIMIT: Duration = Duration::from_secs(30);
 pub struct Settings {
     /// The speaker's.
     pub speaker: speaker::Settings,
+    /// Where the knowledge of who has which block comes from.
+    pub backend: Backend,
     /// Whether routes are installed.
     pub kernel_routes: bool,
     /// How, if they are.
@@ -66,6 +75,7 @@ pub enum Output {
 pub struct Node {
     speaker: Speaker,
     dataplane: Option<Dataplane>,
+    ways: Ways,
     /// Operations that were polled from the dataplane and not from us.
     ops: VecDeque<Op>,
     started: Instant,
@@ -88,11 +98,16 @@ const OPS: usize = 4096;
 impl Node {
     /// A node that carries out `plan` from `now` on.
     pub fn new(now: Instant, settings: Settings, plan: Plan) -> Self {
+        let mut ways = Ways::new(settings.backend, &plan);
+        let programmed = settings.kernel_routes && settings.backend != Backend::None;
+        let mut dataplane = programmed.then(|| Dataplane::new(settings.dataplane));
+        if let Some(dataplane) = &mut dataplane {
+            ways.apply(now, dataplane);
+        }
         Self {
-            speaker: Speaker::new(now, settings.speaker, plan),
-            dataplane: settings
-                .kernel_routes
-                .then(|| Dataplane::new(settings.dataplane)),
+            speaker: Speaker::new(now, settings.speaker, ways.spoken(plan)),
+            dataplane,
+            ways,
             ops: VecDeque::new(),
             started: now,
             converged: false,
@@ -130,6 +145,14 @@ impl Node {
 
     /// A new plan.
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
+        let ways_differ = self.ways.replan(&plan);
+        if let Some(dataplane) = &mut self.dataplane {
+            self.ways.apply(now, dataplane);
+            if ways_differ {
+                self.speaker.forward_again();
+            }
+        }
+        let plan = self.ways.spoken(plan);
         self.speaker.replan(now, plan)
     }
 
@@ -211,6 +234,21 @@ impl Node {
         self.tally
     }
 
+    /// Where the knowledge of who has which block comes from.
+    pub const fn backend(&self) -> Backend {
+        self.ways.backend()
+    }
+
+    /// Pools, nodes and the choice between native and wrapped, to look at.
+    pub const fn chooser(&self) -> &Chooser {
+        self.ways.chooser()
+    }
+
+    /// The way of packets to `prefix` by `next_hop`, and why.
+    pub fn choose(&self, prefix: Prefix, next_hop: IpAddr) -> Choice {
+        self.ways.choose(prefix, next_hop)
+    }
+
     /// The dataplane, to look at.
     pub fn dataplane(&self) -> Option<&Dataplane> {
         self.dataplane.as_ref()
@@ -223,14 +261,10 @@ impl Node {
             };
             match change {
                 ForwardingChange::Withdrawn => dataplane.unwant(prefix),
-                ForwardingChange::Paths(paths) if paths.iter().any(|p| p.peer.is_local()) => {
-                    dataplane.want(prefix, Forwarding::Blackhole);
-                }
-                ForwardingChange::Paths(paths) => {
-                    let hops = paths.iter().filter_map(|path| path.next_hop);
-                    let hops = hops.map(|hop| NextHop::routed(hop.address)).collect();
-                    dataplane.want(prefix, Forwarding::Via(hops));
-                }
+                ForwardingChange::Paths(paths) => match self.ways.forwarding(prefix, &paths) {
+                    Some(forwarding) => dataplane.want(prefix, forwarding),
+                    None => dataplane.unwant(prefix),
+                },
             }
         }
     }
@@ -241,7 +275,9 @@ impl Node {
         };
         while let Some(report) = dataplane.poll_report() {
             match report {
-                Report::Synced { .. } | Report::Recovered { .. } => tracing::info!("{report}"),
+                Report::Synced { .. } | Report::Recovered { .. } | Report::TookOver { .. } => {
+                    tracing::info!("{report}");
+                }
                 Report::Repairing { .. } => {
                     self.tally.repaired += 1;
                     tracing::warn!("{report}");
@@ -251,6 +287,8 @@ impl Node {
                 | Report::Refused { .. }
                 | Report::Conflict { .. }
                 | Report::Fought { .. }
+                | Report::StillWriting { .. }
+                | Report::LeftStanding { .. }
                 | Report::More { .. } => tracing::warn!("{report}"),
             }
         }
@@ -305,6 +343,7 @@ mod tests {
                 max_paths: 1,
                 med: MedMode::PerNeighbour,
             },
+            backend: Backend::Bgp,
             kernel_routes: true,
             dataplane: dataplane::Settings::default(),
         };

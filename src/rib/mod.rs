@@ -351,6 +351,14 @@ impl Rib {
         None
     }
 
+    /// Says all forwarding again, as if the paths of every prefix had changed.
+    pub fn forward_again(&mut self) {
+        if self.config.forwarding {
+            self.tables.v4.forward_again();
+            self.tables.v6.forward_again();
+        }
+    }
+
     /// Starts sending a family to a peer: the table, End-of-RIB, then changes. `key.family` says
     /// which. The peer's outbox is to be empty.
     pub fn add_export(&mut self, peer: PeerIndex, key: GroupKey) {

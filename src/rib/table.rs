@@ -228,6 +228,16 @@ impl<P: TableKey> Table<P> {
         }
     }
 
+    /// Lets the forwarding plane hear of every destination that has a selected path.
+    pub(crate) fn forward_again(&mut self) {
+        for id in 0..self.map.end() {
+            let destination = self.map.get(id);
+            if destination.is_some_and(|found| found.paths.selected().next().is_some()) {
+                self.forwarding.insert(id);
+            }
+        }
+    }
+
     /// Decides a destination again, and compares with what `remember` kept.
     fn decide(&mut self, id: DestinationId, facts: Facts<'_>) -> Change {
         let Self {

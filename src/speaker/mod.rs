@@ -274,6 +274,11 @@ impl Speaker {
         self.rib.set_resolution(resolutions);
     }
 
+    /// Says all forwarding again: whoever takes it decides by other rules now.
+    pub fn forward_again(&mut self) {
+        self.rib.forward_again();
+    }
+
     /// The next prefix whose forwarding has changed.
     pub fn poll_forwarding(&mut self) -> Option<(Prefix, ForwardingChange)> {
         self.rib.poll_forwarding()

@@ -16,6 +16,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
@@ -60,7 +61,7 @@ pub struct Plan {
     /// The cluster's pools, disabled ones too, sorted.
     pub pools: Vec<Prefix>,
     /// What packets between nodes are carried by.
-    pub fabric: Fabric,
+    pub fabric: Arc<Fabric>,
 }
 
 /// One session of a node.
@@ -207,7 +208,7 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
         originate: own_blocks.clone(),
         own_blocks,
         pools: sorted(intent.pools.iter().map(|pool| pool.cidr)),
-        fabric: Fabric::new(intent),
+        fabric: Arc::new(Fabric::new(intent)),
     })
 }
 

@@ -5,13 +5,16 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dunlin::daemon::config::{self, Surroundings};
+use dunlin::daemon::config::{self, Backend, Surroundings};
 use dunlin::datastore::{Loaded, Problems, read_cluster};
 use dunlin::net::Prefix;
-use dunlin::topology::{Dial, Plan, PlannedPeer, plan};
+use dunlin::topology::{
+    Dial, FelixSettings, NatExclusions, Plan, PlannedPeer, PoolMode, TunnelAddresses, plan,
+};
 
 #[test]
 fn cluster_files_become_these_plans() {
@@ -132,6 +135,80 @@ fn timers_are_judged_with_those_that_they_inherit() {
 }
 
 #[test]
+fn tunnels_and_nat_reach_the_intent() {
+    let text = fs::read_to_string(root().join("peers/reference.toml")).unwrap();
+    let intent = read_cluster(&[("c.toml".into(), text)]).unwrap().intent;
+    let modes: Vec<_> = intent
+        .pools
+        .iter()
+        .map(|pool| (pool.ipip_mode, pool.vxlan_mode, pool.nat_outgoing))
+        .collect();
+    assert_eq!(
+        modes,
+        [
+            (PoolMode::CrossSubnet, PoolMode::Never, true),
+            (PoolMode::Never, PoolMode::Always, false)
+        ]
+    );
+    let node = &intent.nodes[0];
+    assert_eq!(
+        node.tunnels,
+        TunnelAddresses {
+            ipip_v4: "10.244.0.1".parse().ok(),
+            ipip_v6: "fd00:244::1".parse().ok(),
+            vxlan_v4: "10.244.0.2".parse().ok(),
+            vxlan_v6: "fd00:244::2".parse().ok(),
+            vxlan_mac_v4: "66:3f:bd:27:5e:a2".parse().ok(),
+            vxlan_mac_v6: "66:3f:bd:27:5e:a3".parse().ok(),
+        }
+    );
+    assert_eq!(node.internal_ips, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+    let felix = FelixSettings {
+        nat_port_range: Some((30000, 40000)),
+        nat_outgoing_address: "10.0.0.9".parse().ok(),
+        nat_outgoing_interface_filter: Some("eth+".to_owned()),
+        ..FelixSettings::default()
+    };
+    assert_eq!(intent.felix, felix);
+}
+
+#[test]
+fn felix_settings_are_read_in_all_their_spellings() {
+    let felix = |text: &str| {
+        let text = format!("[felix]\n{text}");
+        read_cluster(&[("c.toml".into(), text)])
+            .unwrap()
+            .intent
+            .felix
+    };
+    let all = felix(
+        "ipipMTU = 1400\nvxlanMTU = 1410\nvxlanMTUV6 = 1390\nvxlanPort = 8472\nvxlanVNI = 1\n\
+         natPortRange = 2000\nnatOutgoingExclusions = \"IPPoolsAndHostIPs\"\n\
+         natOutgoingAddress = \"fd00::9\"\niptablesNATOutgoingInterfaceFilter = \"eth0\"\n\
+         featureDetectOverride = \"SNATFullyRandom=true, ChecksumOffloadBroken=false\"\n\
+         ipipEnabled = false\nprogramClusterRoutes = \"Enabled\"",
+    );
+    let expected = FelixSettings {
+        ipip_mtu: Some(1400),
+        vxlan_mtu: Some(1410),
+        vxlan_mtu_v6: Some(1390),
+        vxlan_port: 8472,
+        vxlan_vni: 1,
+        checksum_offload_broken: false,
+        nat_port_range: Some((2000, 2000)),
+        nat_outgoing_address: "fd00::9".parse().ok(),
+        nat_outgoing_exclusions: NatExclusions::IpPoolsAndHostIps,
+        nat_outgoing_interface_filter: Some("eth0".to_owned()),
+    };
+    assert_eq!(all, expected);
+    assert_eq!(felix("ipip-mtu = 0"), FelixSettings::default());
+    assert_eq!(
+        felix("nat-port-range = \"2000:2000\"").nat_port_range,
+        Some((2000, 2000))
+    );
+}
+
+#[test]
 fn the_node_file_overrides_its_own_record_and_says_so() {
     let cluster = "[[node]]\nname = \"host\"\nipv4-address = \"10.0.0.1/24\"\n\
                    ipv6-address = \"fd00::1/64\"\n";
@@ -155,6 +232,38 @@ fn the_node_file_overrides_its_own_record_and_says_so() {
     assert_eq!(plan.router_id.to_string(), "1.2.3.4");
 }
 
+#[test]
+fn the_environment_speaks_where_the_file_is_silent() {
+    let parse = |file: &str, variable: &str, text: &str| {
+        let environment = [(variable.to_owned(), text.to_owned())].into();
+        let surroundings = Surroundings {
+            environment,
+            ..surroundings()
+        };
+        config::parse(&"d.toml".into(), file, &surroundings)
+    };
+    for (word, backend) in [
+        ("bird", Backend::Bgp),
+        ("vxlan", Backend::Vxlan),
+        ("none", Backend::None),
+        ("", Backend::Bgp),
+    ] {
+        let read = parse("", "CALICO_NETWORKING_BACKEND", word).unwrap();
+        assert_eq!(read.config.routing.backend, backend, "{word}");
+        assert_eq!(read.from_environment.len(), usize::from(!word.is_empty()));
+    }
+    let file = "routing = { backend = \"bgp\" }";
+    let read = parse(file, "CALICO_NETWORKING_BACKEND", "vxlan").unwrap();
+    assert_eq!(read.config.routing.backend, Backend::Bgp);
+    assert_eq!(read.from_environment, [""; 0]);
+    let wrong = parse("", "CALICO_NETWORKING_BACKEND", "vxlam").unwrap_err();
+    assert_eq!(
+        lines(&wrong),
+        "environment variable CALICO_NETWORKING_BACKEND: expected \"bgp\", \"vxlan\", \"none\" or \
+         \"bird\", found the string \"vxlam\"; did you mean \"vxlan\"?\n"
+    );
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-fixtures/intent")
 }
@@ -163,6 +272,7 @@ fn surroundings() -> Surroundings {
     Surroundings {
         host_name: "host".into(),
         folder: "/etc/dunlin".into(),
+        environment: Default::default(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The route installer against the real kernel, each test in a network namespace of its own.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
+mod adoption;
+
 use std::io::Write;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
@@ -18,7 +20,7 @@ use nix::sched::{CloneFlags, unshare};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs `body` in a fresh namespace with a veth pair, 10.9.0.1/24 and fd00:9::1/64 on its one end.
-fn in_namespace(body: impl FnOnce() + Send + 'static) {
+pub(super) fn in_namespace(body: impl FnOnce() + Send + 'static) {
     let outcome = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)?;
         ip("link set lo up");
@@ -46,7 +48,7 @@ fn in_namespace(body: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn ip(arguments: &str) -> String {
+pub(super) fn ip(arguments: &str) -> String {
     let output = Command::new("ip")
         .args(arguments.split_whitespace())
         .output()

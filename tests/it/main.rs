@@ -4,9 +4,15 @@
 mod cli;
 mod config_golden;
 mod config_watch;
+mod dataplane_devices;
+mod dataplane_entries;
 mod dataplane_netns;
+mod dataplane_wire;
+mod forwarding_choice;
 mod lab_daemons;
 mod lab_plumbing;
+mod nat_netns;
+mod nat_rooms;
 mod rib_cohorts;
 mod rib_decision;
 mod rib_model;

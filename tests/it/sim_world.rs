@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 use dunlin::dataplane::{self, KernelInput, Op};
 use dunlin::net::Prefix;
-use dunlin::node::{Input, Node, Output, Settings};
+use dunlin::node::{Backend, Input, Node, Output, Settings};
 use dunlin::rib::MedMode;
 use dunlin::session::{ConnectionId, DialError};
 use dunlin::speaker;
@@ -155,6 +155,7 @@ pub(crate) fn settings(seed: u64, kernel_routes: bool) -> Settings {
             max_paths: 1,
             med: MedMode::PerNeighbour,
         },
+        backend: Backend::Bgp,
         kernel_routes,
         dataplane: dataplane::Settings::default(),
     }

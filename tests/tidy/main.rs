@@ -65,6 +65,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("transport", &["session", "wire", "net", "time"]),
     ("datastore", &["topology", "net"]),
+    ("nft", &["forwarding", "net"]),
     ("control", &["net"]),
     ("lab", &["control", "net"]),
 ];
@@ -115,6 +116,10 @@ const CLOCK_READERS: &[(&str, &str)] = &[
     ("src/lab", "waits for processes and probes"),
     ("src/transport", "timeouts of dials"),
     (NETLINK, "patience with the kernel"),
+    (
+        "src/nft",
+        "patience with the nft program, pauses between repairs",
+    ),
 ];
 
 const EMPTY_NAMES: &[&str] = &[

@@ -1,14 +1,31 @@
-//! The kernel's routes over netlink: bytes and batches, no decisions.
+//! The kernel over netlink: bytes and batches, no decisions.
 //!
 //! One thread owns two sockets. The first carries operations and dumps: many messages a send, their
 //! results matched by sequence number. The second hears notifications; a filter in the kernel keeps
 //! the echoes of the first one's operations and the routes of other tables out of its buffer. What
-//! overruns it is said as [`KernelInput::Overrun`].
+//! overruns it is said as [`KernelInput::Overrun`]. Settings below `/proc/sys` and offloading are
+//! carried out between two sends, so that results come in the order of the operations.
 //!
 //! The thread works in the network namespace of whoever spawns it.
+//!
+//! # Echoes
+//!
+//! The filter goes by the port that a notification names. On Linux 6.1 and 6.18 that is ours for
+//! routes, IPv4 addresses and neighbours, which are therefore not heard; it is 0, as if the kernel
+//! itself had acted, for IPv6 addresses, for FDB entries and for the end of a neighbour, whose echo is
+//! heard after the result.
+//! Links pass whatever their port: [`Action::AddLink`], [`Action::SetLink`] and
+//! [`Action::DeleteLink`] are answered *after* the link as it is then was told.
 
+mod addresses;
+mod attribute;
 mod codec;
+mod ethtool;
+mod links;
+mod neighbours;
+mod routes;
 mod socket;
+mod sysctl;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
@@ -20,10 +37,12 @@ use std::thread;
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::device::LinkSpec;
 use super::input::{Action, KernelInput, Op, OpId};
 use super::ownership::Ownership;
 use super::route::Errno;
-use codec::Stage;
+use codec::{Reader, Stage};
+use ethtool::Ethtool;
 use socket::{Channel, Received};
 
 /// So many messages go into one send; more bring nothing.
@@ -98,6 +117,9 @@ impl Kernel {
             },
             backlog: VecDeque::new(),
             waiting: HashMap::new(),
+            made: VecDeque::new(),
+            reader: Reader::default(),
+            ethtool: Ethtool::default(),
             dump: None,
             sequence: 0,
         };
@@ -130,9 +152,20 @@ struct Task {
     out: Outbox,
     backlog: VecDeque<Op>,
     /// Operations by the sequence number of their request.
-    waiting: HashMap<u32, OpId>,
+    waiting: HashMap<u32, Waiting>,
+    /// Links that were made and still lack what the kernel takes only from a second request.
+    made: VecDeque<(OpId, LinkSpec)>,
+    reader: Reader,
+    ethtool: Ethtool,
     dump: Option<Dump>,
     sequence: u32,
+}
+
+/// An operation that was sent.
+struct Waiting {
+    id: OpId,
+    /// The link that it makes, if it makes one.
+    link: Option<LinkSpec>,
 }
 
 struct Dump {
@@ -184,6 +217,7 @@ impl Task {
         // News first: what somebody else did is older, as a rule, than the result just read.
         self.read_news();
         self.read_results();
+        self.finish_links();
         let alive = self.read_ops();
         self.send_backlog();
         alive
@@ -211,7 +245,7 @@ impl Task {
                     let mut rest = self.news.datagram();
                     while let Some((header, payload, next)) = codec::split(rest) {
                         rest = next;
-                        if let Some(change) = codec::change(header, payload) {
+                        if let Some(change) = self.reader.change(header, payload) {
                             self.out.push(KernelInput::Changed(change));
                         }
                     }
@@ -245,6 +279,8 @@ impl Task {
             requests,
             out,
             waiting,
+            made,
+            reader,
             dump,
             ..
         } = self;
@@ -272,15 +308,18 @@ impl Task {
                     }
                     NLMSG_OVERRUN => dump.result = Err(Errno::ENOBUFS),
                     _ => {
-                        if let Some(row) = codec::change(header, payload) {
+                        if let Some(row) = reader.change(header, payload) {
                             out.push(KernelInput::Dumped(row));
                         }
                     }
                 }
             } else if header.kind == NLMSG_ERROR
-                && let Some(id) = waiting.remove(&header.sequence)
+                && let Some(Waiting { id, link }) = waiting.remove(&header.sequence)
             {
-                out.push(KernelInput::Done { id, result });
+                match link {
+                    Some(link) if result.is_ok() => made.push_back((id, link)),
+                    Some(_) | None => out.push(KernelInput::Done { id, result }),
+                }
             }
         }
         if stage_over {
@@ -290,7 +329,7 @@ impl Task {
 
     /// Results were lost with the buffer: nobody knows which operations took effect.
     fn lose_results(&mut self) {
-        let mut ids: Vec<OpId> = self.waiting.drain().map(|(_, id)| id).collect();
+        let mut ids: Vec<OpId> = self.waiting.drain().map(|(_, one)| one.id).collect();
         ids.extend(self.dump.take().map(|dump| dump.id));
         ids.sort_unstable();
         for id in ids {
@@ -303,39 +342,92 @@ impl Task {
 
     fn send_backlog(&mut self) {
         let mut bytes = Vec::with_capacity(BATCH_BYTES);
-        while !self.backlog.is_empty() {
-            bytes.clear();
-            let mut batch = Vec::with_capacity(BATCH);
-            while batch.len() < BATCH && bytes.len() < BATCH_BYTES {
-                let Some(op) = self.backlog.pop_front() else {
-                    break;
-                };
-                if op.action == Action::Dump {
-                    self.start_dump(op.id);
-                    continue;
-                }
-                let sequence = self.next_sequence();
-                codec::put_action(&mut bytes, sequence, &op.action);
-                self.waiting.insert(sequence, op.id);
-                batch.push(sequence);
-            }
-            if batch.is_empty() {
+        loop {
+            if self.backlog.front().is_some_and(|op| together(&op.action)) {
+                self.send_batch(&mut bytes);
+                self.read_results();
                 continue;
             }
-            if let Err(error) = self.requests.send(&bytes) {
-                let errno = Errno(error.raw_os_error().unwrap_or(Errno::ENOBUFS.0));
-                for id in batch
-                    .iter()
-                    .filter_map(|sequence| self.waiting.remove(sequence))
-                {
-                    self.out.push(KernelInput::Done {
-                        id,
-                        result: Err(errno),
-                    });
+            let Some(op) = self.backlog.pop_front() else {
+                return;
+            };
+            match op.action {
+                Action::Dump => self.start_dump(op.id),
+                Action::Tune(setting) => self.answer(op.id, sysctl::tune(&setting)),
+                Action::Offload { link, on } => {
+                    let result = self.ethtool.offload(&link, on);
+                    self.answer(op.id, result);
                 }
+                _ => self.send_link(op),
             }
+        }
+    }
+
+    /// Sends the operations at the front that can go together.
+    fn send_batch(&mut self, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        let mut batch = Vec::with_capacity(BATCH);
+        while batch.len() < BATCH && bytes.len() < BATCH_BYTES {
+            if !self.backlog.front().is_some_and(|op| together(&op.action)) {
+                break;
+            }
+            let Some(op) = self.backlog.pop_front() else {
+                break;
+            };
+            let sequence = self.next_sequence();
+            codec::put_action(bytes, sequence, &op.action, self.reader.tunnels());
+            batch.push((
+                sequence,
+                Waiting {
+                    id: op.id,
+                    link: None,
+                },
+            ));
+        }
+        self.send(bytes, batch);
+    }
+
+    /// Sends an operation on a link by itself, and tells what became of the link before the result.
+    fn send_link(&mut self, op: Op) {
+        let sequence = self.next_sequence();
+        let mut bytes = Vec::new();
+        codec::put_action(&mut bytes, sequence, &op.action, self.reader.tunnels());
+        let link = match op.action {
+            Action::AddLink(spec) => Some(spec),
+            _ => None,
+        };
+        self.send(&bytes, vec![(sequence, Waiting { id: op.id, link })]);
+        self.read_news();
+        self.read_results();
+        self.finish_links();
+    }
+
+    /// The second half of making a link.
+    fn finish_links(&mut self) {
+        while let Some((id, spec)) = self.made.pop_front() {
+            let sequence = self.next_sequence();
+            let mut bytes = Vec::new();
+            codec::put_rest_of_link(&mut bytes, sequence, &spec);
+            self.send(&bytes, vec![(sequence, Waiting { id, link: None })]);
+            self.read_news();
             self.read_results();
         }
+    }
+
+    fn send(&mut self, bytes: &[u8], batch: Vec<(u32, Waiting)>) {
+        match self.requests.send(bytes) {
+            Ok(()) => self.waiting.extend(batch),
+            Err(error) => {
+                let errno = Errno(error.raw_os_error().unwrap_or(Errno::ENOBUFS.0));
+                for (_, one) in batch {
+                    self.answer(one.id, Err(errno));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, id: OpId, result: Result<(), Errno>) {
+        self.out.push(KernelInput::Done { id, result });
     }
 
     fn start_dump(&mut self, id: OpId) {
@@ -388,5 +480,24 @@ impl Task {
             self.sequence + 1
         };
         self.sequence
+    }
+}
+
+/// Whether an operation is one request to rtnetlink whose result needs nothing told before it.
+const fn together(action: &Action) -> bool {
+    match action {
+        Action::Add(_)
+        | Action::Replace(_)
+        | Action::Delete(_)
+        | Action::AddAddress(_)
+        | Action::DeleteAddress(_)
+        | Action::SetNeighbour(_)
+        | Action::DeleteNeighbour(_) => true,
+        Action::Dump
+        | Action::AddLink(_)
+        | Action::SetLink { .. }
+        | Action::DeleteLink { .. }
+        | Action::Tune(_)
+        | Action::Offload { .. } => false,
     }
 }

@@ -1,17 +1,18 @@
-//! The two netlink sockets: how they are opened, filtered and read.
+//! The netlink sockets: how they are opened, filtered and read.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockFilter, SockRef};
 
 use super::KernelSettings;
-use super::codec::{RTM_DELROUTE, RTM_NEWROUTE};
+use super::codec::{RTM_DELLINK, RTM_DELROUTE, RTM_NEWLINK, RTM_NEWROUTE};
 
 const RTNLGRP_LINK: u32 = 1;
+const RTNLGRP_NEIGH: u32 = 3;
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
@@ -19,6 +20,8 @@ const RTNLGRP_IPV6_ROUTE: u32 = 11;
 
 /// The kernel fills at most 32 KiB of a dump into one datagram.
 const DATAGRAM: usize = 64 * 1024;
+/// Answers of generic netlink are read one by one.
+const GENERIC_BUFFER: usize = 256 * 1024;
 
 /// A socket and the datagram that was read last.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ pub(super) enum Received {
 impl Channel {
     /// For operations and dumps.
     pub(super) fn requests(settings: KernelSettings) -> io::Result<Self> {
-        let channel = Self::open(settings.result_buffer)?;
+        let channel = Self::open(NETLINK_ROUTE, settings.result_buffer)?;
         // An error without the request that caused it: the sequence number says enough.
         channel.socket.set_cap_ack(true)?;
         // Dumps filtered by the kernel; since Linux 4.20.
@@ -49,13 +52,21 @@ impl Channel {
         Ok(channel)
     }
 
-    /// For notifications, without the echoes of the operations of `port`.
+    /// For requests to families of generic netlink.
+    pub(super) fn generic() -> io::Result<Self> {
+        let channel = Self::open(NETLINK_GENERIC, GENERIC_BUFFER)?;
+        channel.socket.set_cap_ack(true)?;
+        Ok(channel)
+    }
+
+    /// For notifications, without the echoes of the operations of `port` on all but links.
     pub(super) fn news(settings: KernelSettings, port: u32) -> io::Result<Self> {
-        let channel = Self::open(settings.news_buffer)?;
+        let channel = Self::open(NETLINK_ROUTE, settings.news_buffer)?;
         let program = filter(port, settings.table);
         SockRef::from(&channel.socket).attach_filter(&program)?;
         for group in [
             RTNLGRP_LINK,
+            RTNLGRP_NEIGH,
             RTNLGRP_IPV4_IFADDR,
             RTNLGRP_IPV4_ROUTE,
             RTNLGRP_IPV6_IFADDR,
@@ -66,8 +77,8 @@ impl Channel {
         Ok(channel)
     }
 
-    fn open(receive_buffer: usize) -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+    fn open(protocol: isize, receive_buffer: usize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         let port = socket.bind_auto()?.port_number();
         socket.set_non_blocking(true)?;
         // Above the administrator's limit, if we may; otherwise as much as there is.
@@ -116,7 +127,8 @@ impl AsFd for Channel {
     }
 }
 
-/// A classic BPF program that drops echoes of `port`'s requests, and routes of other tables.
+/// A classic BPF program that drops echoes of `port`'s requests, and routes of other tables. Links
+/// always pass: only the echo says which index a new one got, and what the kernel made of its MTU.
 ///
 /// A notification is one message a datagram: type at 4, port of the requester at 12, and in a
 /// route message the table at 20 (252 and above name themselves, larger ones go by attribute).
@@ -132,6 +144,9 @@ fn filter(port: u32, table: u32) -> Vec<SockFilter> {
     // A table above 255 stands in an attribute; the byte says 252, "see there".
     let table = u8::try_from(table).unwrap_or(252);
     vec![
+        SockFilter::new(LOAD_HALF, 0, 0, 4),
+        SockFilter::new(JUMP_EQUAL, 8, 0, half(RTM_NEWLINK)),
+        SockFilter::new(JUMP_EQUAL, 7, 0, half(RTM_DELLINK)),
         SockFilter::new(LOAD_WORD, 0, 0, 12),
         SockFilter::new(JUMP_EQUAL, 6, 0, word(port)),
         SockFilter::new(LOAD_HALF, 0, 0, 4),

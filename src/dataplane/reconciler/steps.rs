@@ -24,6 +24,7 @@ enum Decision {
     Settled,
     Conflict,
     NeedsDump,
+    Release,
     Write { shape: ShapeId, add: bool },
     Delete,
 }
@@ -42,6 +43,7 @@ impl Reconciler {
                 if self.troubles.settled(self.now, prefix) {
                     self.report(Report::Recovered { prefix });
                 }
+                self.leftovers.release(prefix);
                 self.table.tidy(prefix);
                 None
             }
@@ -54,6 +56,11 @@ impl Reconciler {
             }
             Decision::NeedsDump => {
                 self.sync.request(self.now);
+                None
+            }
+            // Its deletion brings the prefix back here.
+            Decision::Release => {
+                self.leftovers.release(prefix);
                 None
             }
             Decision::Write { shape, add } => {
@@ -85,6 +92,9 @@ impl Reconciler {
         }
         let Some(shape) = desired(&self.targets, &entry) else {
             return match entry.seen {
+                Seen::NOTHING if !self.sync.converged && self.leftovers.stand_at(prefix) => {
+                    Decision::Nothing
+                }
                 Seen::NOTHING => Decision::Settled,
                 _ if self.sync.converged => Decision::Delete,
                 _ => Decision::Nothing,
@@ -92,12 +102,16 @@ impl Reconciler {
         };
         let foreign = view.foreign_at_our_key(prefix);
         let usurped = entry.is(USURPED);
+        let metric = self.rule.metric(prefix.family());
+        let left = self.leftovers.stand_at_key(prefix, metric);
         match (entry.seen, foreign && !usurped) {
             (seen, _) if seen == shape.into() => Decision::Settled,
+            // Two stand beside each other, and a replacement takes the first.
+            (seen, foreign) if left && (foreign || seen.shape().is_some()) => Decision::Release,
             (Seen::NOTHING, true) => Decision::Conflict,
             (Seen::NOTHING, false) => Decision::Write {
                 shape,
-                add: !usurped,
+                add: !usurped && !left,
             },
             // Whose route stands there? A replacement may hit the foreign one.
             (Seen::UNSURE, true) => Decision::NeedsDump,
@@ -159,10 +173,13 @@ impl Reconciler {
         let entry = self.table.get(prefix);
         let ours_stood = entry.is_some_and(ours);
         let unsure = entry.is_some_and(|entry| entry.seen != Seen::NOTHING);
-        // A running dump may still show ours where the foreign one is by now.
-        if replaced && (ours_stood || unsure || self.sync.is_running()) {
+        if replaced && (ours_stood || unsure) {
             self.meddled(prefix, ours_stood);
             return;
+        }
+        // A running dump may still show ours where the foreign one is by now.
+        if replaced && self.sync.is_running() {
+            self.table.entry(prefix).set(OVERTAKEN);
         }
         let Some(entry) = self.table.get_mut(prefix) else {
             return;
@@ -184,7 +201,13 @@ impl Reconciler {
         self.enqueue(prefix);
     }
 
-    pub(super) fn written(&mut self, prefix: Prefix, shape: ShapeId) -> Option<Prefix> {
+    pub(super) fn written(&mut self, prefix: Prefix, shape: ShapeId, add: bool) -> Option<Prefix> {
+        let metric = self.rule.metric(prefix.family());
+        if add {
+            self.leftovers.emptied(prefix, metric);
+        } else {
+            self.leftovers.replaced(prefix, metric);
+        }
         let entry = self.table.entry(prefix);
         let usurped = entry.is(USURPED) && !entry.is(CROSSED);
         self.settle(prefix, shape.into());
@@ -232,11 +255,26 @@ impl Reconciler {
             // Somebody wrote here meanwhile, perhaps under our name, and nothing else would look.
             self.sync.request(self.now);
         }
+        if !self.rests(errno) {
+            if add && errno == Errno::EEXIST {
+                // Somebody's, and nobody told us: read whose.
+                self.sync.request(self.now);
+            }
+            if self.troubles.refused(self.now, prefix, errno) {
+                self.report(Report::Refused { prefix, errno });
+            }
+        }
+        self.enqueue(prefix);
+    }
+
+    /// Whether an error says nothing about the route; then everything rests for a while.
+    pub(super) fn rests(&mut self, errno: Errno) -> bool {
         match errno {
             Errno::EPERM | Errno::EACCES => {
                 if self.sync.denied(self.now + DENIED_PAUSE) {
                     self.report(Report::Denied);
                 }
+                true
             }
             // ENOMEM, EAGAIN and EINTR beside it: nothing is wrong with this route.
             Errno::ENOBUFS | Errno(12 | 11 | 4) => {
@@ -245,18 +283,10 @@ impl Reconciler {
                     // Results were lost, and writing all again would lose them again.
                     self.sync.request(self.now);
                 }
+                true
             }
-            _ => {
-                if add && errno == Errno::EEXIST {
-                    // Somebody's, and nobody told us: read whose.
-                    self.sync.request(self.now);
-                }
-                if self.troubles.refused(self.now, prefix, errno) {
-                    self.report(Report::Refused { prefix, errno });
-                }
-            }
+            _ => false,
         }
-        self.enqueue(prefix);
     }
 
     pub(super) fn strike(&mut self, prefix: Prefix) {
@@ -342,7 +372,7 @@ impl Reconciler {
             .values()
             .filter_map(|pending| match pending {
                 Pending::Write { shape, .. } => Some(*shape),
-                Pending::Delete { .. } | Pending::Stray | Pending::Dump => None,
+                Pending::Delete { .. } | Pending::Stray | Pending::Leftover | Pending::Dump => None,
             });
         self.shapes.keep(seen.chain(wanted).chain(written));
     }

@@ -91,7 +91,8 @@ impl Entry {
 
     /// Nothing is worth remembering.
     fn is_idle(self) -> bool {
-        self.want == u32::MAX && self.seen == Seen::NOTHING && !self.is(QUEUED) && !self.is(BUSY)
+        let idle = !self.is(QUEUED) && !self.is(BUSY) && !self.is(OVERTAKEN);
+        self.want == u32::MAX && self.seen == Seen::NOTHING && idle
     }
 }
 

@@ -2,6 +2,7 @@
 //! refused with a reason.
 #![no_main]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ fuzz_target!(|text: &str| {
     let surroundings = Surroundings {
         host_name: "fuzz".to_owned(),
         folder: PathBuf::from("."),
+        environment: BTreeMap::new(),
     };
     if let Err(problems) = parse(&name, text, &surroundings) {
         assert!(problems.has_errors());

@@ -2,19 +2,23 @@
 //!
 //! The same reader as the cluster file's, so the same errors: all at once, with their places. The
 //! cluster itself is not in here; `[datastore]` says where it is. [`parse`] is a pure function of
-//! the text and of what the environment knows ([`Surroundings`]).
+//! the text and of what the environment knows ([`Surroundings`]). Where the file is silent, the
+//! variables that Calico's node knows speak ([`environment`]).
 
+pub mod environment;
+mod read;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
-use toml::de::DeValue;
 
-use crate::datastore::{
-    Fault, Located, Place, Problems, Schema, Source, TableReader, one_of, read_text, scalar,
-};
+use crate::dataplane::Adopt;
+use crate::datastore::{Place, Problems, Source, read_text};
 use crate::net::RouterId;
+pub use crate::node::Backend;
 use crate::topology::Intent;
 
 /// Where the control socket is unless configured otherwise.
@@ -69,12 +73,16 @@ pub enum AddressChoice<N> {
 /// What becomes of routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Routing {
+    /// What distributes and programs them.
+    pub backend: Backend,
     /// Install routes; false only distributes them.
     pub kernel_routes: bool,
     /// The most next hops that one route gets.
     pub max_paths: u8,
     /// Between which routes MED decides.
     pub med: MedRule,
+    /// Whose leftover routes and devices are taken over.
+    pub adopt: Adopt,
 }
 
 /// Between which routes MED decides (RFC 4271 §9.1.2.2 c).
@@ -138,6 +146,9 @@ pub struct Surroundings {
     pub host_name: String,
     /// The folder that relative paths start from: the file's own.
     pub folder: PathBuf,
+    /// Those of the process's environment variables that mean something to us
+    /// ([`environment::VARIABLES`]).
+    pub environment: BTreeMap<String, String>,
 }
 
 /// A configuration and what is odd about its file.
@@ -147,68 +158,9 @@ pub struct Configured {
     pub config: Config,
     /// Warnings only.
     pub warnings: Problems,
+    /// One line for each environment variable that was used.
+    pub from_environment: Vec<String>,
 }
-
-const FILE: Schema = Schema {
-    label: "dunlin.toml",
-    keys: &["node", "datastore", "routing", "bgp", "control", "log"],
-    unsupported: &[],
-    ignored: &[],
-};
-const NODE: Schema = Schema {
-    label: "[node]",
-    keys: &["name", "ipv4", "ipv6", "router-id"],
-    unsupported: &[],
-    ignored: &[],
-};
-const DATASTORE: Schema = Schema {
-    label: "[datastore]",
-    keys: &["kind", "path"],
-    unsupported: &[],
-    ignored: &[],
-};
-const ROUTING: Schema = Schema {
-    label: "[routing]",
-    keys: &["backend", "kernel-routes", "max-paths", "med"],
-    unsupported: &[],
-    ignored: &[],
-};
-const BGP: Schema = Schema {
-    label: "[bgp]",
-    keys: &["listen"],
-    unsupported: &[],
-    ignored: &[],
-};
-const CONTROL: Schema = Schema {
-    label: "[control]",
-    keys: &["socket", "group"],
-    unsupported: &[],
-    ignored: &[],
-};
-const LOG: Schema = Schema {
-    label: "[log]",
-    keys: &["level", "format"],
-    unsupported: &[],
-    ignored: &[],
-};
-
-const MED: &[(&str, MedRule)] = &[("per-as", MedRule::PerAs), ("always", MedRule::Always)];
-const LEVELS: &[(&str, LogLevel)] = &[
-    ("error", LogLevel::Error),
-    ("warn", LogLevel::Warn),
-    ("info", LogLevel::Info),
-    ("debug", LogLevel::Debug),
-    ("trace", LogLevel::Trace),
-];
-const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-/// Detection methods of Calico that are not in this version.
-const METHODS: [&str; 5] = [
-    "can-reach=",
-    "interface=",
-    "skip-interface=",
-    "cidr=",
-    "kubernetes-internal-ip",
-];
 
 impl Config {
     /// What holds without any file.
@@ -222,9 +174,11 @@ impl Config {
             },
             datastore_path: surroundings.folder.join(DEFAULT_CLUSTER),
             routing: Routing {
+                backend: Backend::Bgp,
                 kernel_routes: true,
                 max_paths: DEFAULT_MAX_PATHS,
                 med: MedRule::PerAs,
+                adopt: Adopt::default(),
             },
             listen: None,
             control: Control {
@@ -303,6 +257,7 @@ pub fn load(path: &Path, host_name: &str) -> Result<Configured, Problems> {
     let surroundings = Surroundings {
         host_name: host_name.to_owned(),
         folder,
+        environment: environment::of_process(),
     };
     match read_text(path) {
         Ok(text) => parse(&file, &text, &surroundings),
@@ -320,151 +275,17 @@ pub fn parse(
     text: &str,
     surroundings: &Surroundings,
 ) -> Result<Configured, Problems> {
-    let mut problems = Problems::default();
     let mut config = Config::defaults(surroundings);
     let source = Source::new(file, text);
-    if let Some(table) = source.parse(&mut problems) {
-        let root = TableReader::new(&source, &FILE, source.whole(), &table, &mut problems);
-        read_root(&root, &mut config, &surroundings.folder, &mut problems);
-    }
-    let problems = problems.sorted();
+    let mut reading = read::Reading::new(surroundings);
+    reading.file(&source, &mut config);
+    let (problems, from_environment) = reading.end();
     if problems.has_errors() {
         return Err(problems);
     }
     Ok(Configured {
         config,
         warnings: problems,
+        from_environment,
     })
-}
-
-fn read_root(root: &TableReader<'_>, config: &mut Config, folder: &Path, problems: &mut Problems) {
-    if let Some(table) = root.table("node", &NODE, problems) {
-        set(
-            &mut config.node.name,
-            table.read("name", scalar::name, problems),
-        );
-        set(&mut config.node.ipv4, table.read("ipv4", ipv4, problems));
-        set(&mut config.node.ipv6, table.read("ipv6", ipv6, problems));
-        set(
-            &mut config.node.router_id,
-            table.read("router-id", router_id, problems),
-        );
-    }
-    if let Some(table) = root.table("datastore", &DATASTORE, problems) {
-        table.read("kind", only("file", &["etcd", "kubernetes"]), problems);
-        let path = table.read("path", scalar::text, problems);
-        set(
-            &mut config.datastore_path,
-            path.map(|path| path.map(|path| folder.join(path))),
-        );
-    }
-    if let Some(table) = root.table("routing", &ROUTING, problems) {
-        let max_paths = scalar::integer::<u8>("a number of next hops", 1..=128);
-        table.read("backend", only("bgp", &["vxlan", "none"]), problems);
-        let routing = &mut config.routing;
-        set(
-            &mut routing.kernel_routes,
-            table.read("kernel-routes", scalar::boolean, problems),
-        );
-        set(
-            &mut routing.max_paths,
-            table.read("max-paths", max_paths, problems),
-        );
-        set(&mut routing.med, table.read("med", one_of(MED), problems));
-    }
-    if let Some(table) = root.table("bgp", &BGP, problems) {
-        let listen = table.read_list("listen", scalar::socket_address, problems);
-        config.listen = listen.map(|ends| ends.into_iter().map(|end| end.value).collect());
-    }
-    if let Some(table) = root.table("control", &CONTROL, problems) {
-        let socket = table.read("socket", scalar::text, problems);
-        set(
-            &mut config.control.socket,
-            socket.map(|path| path.map(|path| folder.join(path))),
-        );
-        let group = table.read("group", scalar::name, problems);
-        set(
-            &mut config.control.group,
-            group.map(|group| group.map(Some)),
-        );
-    }
-    if let Some(table) = root.table("log", &LOG, problems) {
-        set(
-            &mut config.log.level,
-            table.read("level", one_of(LEVELS), problems),
-        );
-        set(
-            &mut config.log.format,
-            table.read("format", one_of(FORMATS), problems),
-        );
-    }
-}
-
-fn set<T>(place: &mut T, value: Option<Located<T>>) {
-    if let Some(located) = value {
-        *place = located.value;
-    }
-}
-
-fn ipv4(value: &DeValue<'_>) -> Result<AddressChoice<Ipv4Network>, Fault> {
-    choice(value, scalar::ipv4_address)
-}
-
-fn ipv6(value: &DeValue<'_>) -> Result<AddressChoice<Ipv6Network>, Fault> {
-    choice(value, scalar::ipv6_address)
-}
-
-fn choice<N>(
-    value: &DeValue<'_>,
-    address: fn(&DeValue<'_>) -> Result<N, Fault>,
-) -> Result<AddressChoice<N>, Fault> {
-    match value.as_str() {
-        Some("first-found" | "autodetect") => Ok(AddressChoice::FromCluster),
-        Some("none") => Ok(AddressChoice::None),
-        Some(text) if METHODS.iter().any(|method| text.starts_with(method)) => {
-            Err(Fault::Wrong(format!(
-                "{text:?} is not supported in this version; write the address, or \
-                 \"first-found\" to take it from the node's record in the cluster"
-            )))
-        }
-        Some(_) | None => match address(value) {
-            Err(Fault::Expected { expected, found }) => {
-                let expected = format!("\"first-found\", \"none\" or {expected}");
-                Err(Fault::Expected { expected, found })
-            }
-            result => result.map(AddressChoice::Given),
-        },
-    }
-}
-
-fn router_id(value: &DeValue<'_>) -> Result<Option<RouterId>, Fault> {
-    match value.as_str() {
-        // Both derive it; which way depends on whether there is an IPv4 address.
-        Some("auto") => Ok(None),
-        Some("hash") => Err(Fault::Wrong(
-            "\"hash\" is not supported in this version; nodes without an IPv4 address have it \
-             anyway"
-                .to_owned(),
-        )),
-        Some(_) | None => scalar::router_id(value).map(Some),
-    }
-}
-
-/// One word that works, and others that are known but don't work yet.
-fn only(
-    works: &'static str,
-    later: &'static [&'static str],
-) -> impl Fn(&DeValue<'_>) -> Result<(), Fault> {
-    move |value| match value.as_str() {
-        Some(text) if text == works => Ok(()),
-        Some(text) if later.contains(&text) => {
-            let message = format!("{text:?} is not supported in this version; expected {works:?}");
-            Err(Fault::Wrong(message))
-        }
-        Some(_) | None => {
-            let expected = format!("{works:?}");
-            let found = scalar::show(value);
-            Err(Fault::Expected { expected, found })
-        }
-    }
 }

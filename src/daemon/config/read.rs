@@ -1,0 +1,308 @@
+//! `dunlin.toml`, key by key: which tables and words there are, and what they become.
+
+use std::path::Path;
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+use toml::de::DeValue;
+
+use super::environment::Environment;
+use super::{
+    AddressChoice, Backend, Config, Control, Log, LogFormat, LogLevel, MedRule, NodeIdentity,
+    Routing, Surroundings,
+};
+use crate::dataplane::Adopt;
+use crate::datastore::{Fault, Located, Problems, Schema, Source, TableReader, one_of, scalar};
+use crate::net::RouterId;
+
+const FILE: Schema = Schema {
+    label: "dunlin.toml",
+    keys: &["node", "datastore", "routing", "bgp", "control", "log"],
+    unsupported: &[],
+    ignored: &[],
+};
+const NODE: Schema = Schema {
+    label: "[node]",
+    keys: &["name", "ipv4", "ipv6", "router-id"],
+    unsupported: &[],
+    ignored: &[],
+};
+const DATASTORE: Schema = Schema {
+    label: "[datastore]",
+    keys: &["kind", "path"],
+    unsupported: &[],
+    ignored: &[],
+};
+const ROUTING: Schema = Schema {
+    label: "[routing]",
+    keys: &["backend", "kernel-routes", "max-paths", "med", "adopt"],
+    unsupported: &[],
+    ignored: &[],
+};
+const BGP: Schema = Schema {
+    label: "[bgp]",
+    keys: &["listen"],
+    unsupported: &[],
+    ignored: &[],
+};
+const CONTROL: Schema = Schema {
+    label: "[control]",
+    keys: &["socket", "group"],
+    unsupported: &[],
+    ignored: &[],
+};
+const LOG: Schema = Schema {
+    label: "[log]",
+    keys: &["level", "format"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+const BACKENDS: &[(&str, Backend)] = &[
+    ("bgp", Backend::Bgp),
+    ("vxlan", Backend::Vxlan),
+    ("none", Backend::None),
+    // Calico's word for it.
+    ("bird", Backend::Bgp),
+];
+const ADOPT: &[(&str, Adopt)] = &[
+    (
+        "bird",
+        Adopt {
+            bird: true,
+            felix: false,
+        },
+    ),
+    (
+        "felix",
+        Adopt {
+            bird: false,
+            felix: true,
+        },
+    ),
+];
+const MED: &[(&str, MedRule)] = &[("per-as", MedRule::PerAs), ("always", MedRule::Always)];
+const LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+/// Detection methods of Calico that are not in this version.
+const METHODS: [&str; 5] = [
+    "can-reach=",
+    "interface=",
+    "skip-interface=",
+    "cidr=",
+    "kubernetes-internal-ip",
+];
+
+/// A reading under way.
+pub(super) struct Reading<'s> {
+    folder: &'s Path,
+    environment: Environment<'s>,
+    problems: Problems,
+}
+
+impl<'s> Reading<'s> {
+    pub(super) fn new(surroundings: &'s Surroundings) -> Self {
+        Self {
+            folder: &surroundings.folder,
+            environment: Environment::new(&surroundings.environment),
+            problems: Problems::default(),
+        }
+    }
+
+    /// What is wrong, in order, and which variables were used.
+    pub(super) fn end(self) -> (Problems, Vec<String>) {
+        (self.problems.sorted(), self.environment.used())
+    }
+
+    /// Takes in the file, and the environment where the file is silent.
+    pub(super) fn file(&mut self, source: &Source<'_>, config: &mut Config) {
+        // After a slip of syntax nobody knows where the file is silent.
+        let Some(table) = source.parse(&mut self.problems) else {
+            return;
+        };
+        let root = TableReader::new(source, &FILE, source.whole(), &table, &mut self.problems);
+        self.node(&root, &mut config.node);
+        self.datastore(&root, config);
+        self.routing(&root, &mut config.routing);
+        if let Some(table) = root.table("bgp", &BGP, &mut self.problems) {
+            let listen = table.read_list("listen", scalar::socket_address, &mut self.problems);
+            config.listen = listen.map(|ends| ends.into_iter().map(|end| end.value).collect());
+        }
+        self.control(&root, &mut config.control);
+        self.log(&root, &mut config.log);
+    }
+
+    fn node(&mut self, root: &TableReader<'_>, node: &mut NodeIdentity) {
+        let problems = &mut self.problems;
+        let Some(table) = root.table("node", &NODE, problems) else {
+            return;
+        };
+        set(&mut node.name, table.read("name", scalar::name, problems));
+        set(&mut node.ipv4, table.read("ipv4", ipv4, problems));
+        set(&mut node.ipv6, table.read("ipv6", ipv6, problems));
+        set(
+            &mut node.router_id,
+            table.read("router-id", router_id, problems),
+        );
+    }
+
+    fn datastore(&mut self, root: &TableReader<'_>, config: &mut Config) {
+        let problems = &mut self.problems;
+        let Some(table) = root.table("datastore", &DATASTORE, problems) else {
+            return;
+        };
+        table.read("kind", only("file", &["etcd", "kubernetes"]), problems);
+        let path = table.read("path", scalar::text, problems);
+        set(
+            &mut config.datastore_path,
+            path.map(|path| path.map(|path| self.folder.join(path))),
+        );
+    }
+
+    fn routing(&mut self, root: &TableReader<'_>, routing: &mut Routing) {
+        let table = root.table("routing", &ROUTING, &mut self.problems);
+        let backend = self.either(
+            table.as_ref(),
+            "backend",
+            "CALICO_NETWORKING_BACKEND",
+            one_of(BACKENDS),
+        );
+        set(&mut routing.backend, backend);
+        let problems = &mut self.problems;
+        let Some(table) = table else { return };
+        let max_paths = scalar::integer::<u8>("a number of next hops", 1..=128);
+        set(
+            &mut routing.kernel_routes,
+            table.read("kernel-routes", scalar::boolean, problems),
+        );
+        set(
+            &mut routing.max_paths,
+            table.read("max-paths", max_paths, problems),
+        );
+        set(&mut routing.med, table.read("med", one_of(MED), problems));
+        for other in table
+            .read_list("adopt", one_of(ADOPT), problems)
+            .unwrap_or_default()
+        {
+            routing.adopt.bird |= other.value.bird;
+            routing.adopt.felix |= other.value.felix;
+        }
+    }
+
+    fn control(&mut self, root: &TableReader<'_>, control: &mut Control) {
+        let problems = &mut self.problems;
+        let Some(table) = root.table("control", &CONTROL, problems) else {
+            return;
+        };
+        let socket = table.read("socket", scalar::text, problems);
+        set(
+            &mut control.socket,
+            socket.map(|path| path.map(|path| self.folder.join(path))),
+        );
+        let group = table.read("group", scalar::name, problems);
+        set(&mut control.group, group.map(|group| group.map(Some)));
+    }
+
+    fn log(&mut self, root: &TableReader<'_>, log: &mut Log) {
+        let problems = &mut self.problems;
+        let Some(table) = root.table("log", &LOG, problems) else {
+            return;
+        };
+        set(
+            &mut log.level,
+            table.read("level", one_of(LEVELS), problems),
+        );
+        set(
+            &mut log.format,
+            table.read("format", one_of(FORMATS), problems),
+        );
+    }
+
+    /// What the file says under `key`, else what `variable` says.
+    fn either<T>(
+        &mut self,
+        table: Option<&TableReader<'_>>,
+        key: &'static str,
+        variable: &'static str,
+        decode: impl Fn(&DeValue<'_>) -> Result<T, Fault>,
+    ) -> Option<Located<T>> {
+        match table.filter(|table| table.has(key)) {
+            Some(table) => table.read(key, decode, &mut self.problems),
+            None => self.environment.read(variable, decode, &mut self.problems),
+        }
+    }
+}
+
+fn set<T>(place: &mut T, value: Option<Located<T>>) {
+    if let Some(located) = value {
+        *place = located.value;
+    }
+}
+
+fn ipv4(value: &DeValue<'_>) -> Result<AddressChoice<Ipv4Network>, Fault> {
+    choice(value, scalar::ipv4_address)
+}
+
+fn ipv6(value: &DeValue<'_>) -> Result<AddressChoice<Ipv6Network>, Fault> {
+    choice(value, scalar::ipv6_address)
+}
+
+fn choice<N>(
+    value: &DeValue<'_>,
+    address: fn(&DeValue<'_>) -> Result<N, Fault>,
+) -> Result<AddressChoice<N>, Fault> {
+    match value.as_str() {
+        Some("first-found" | "autodetect") => Ok(AddressChoice::FromCluster),
+        Some("none") => Ok(AddressChoice::None),
+        Some(text) if METHODS.iter().any(|method| text.starts_with(method)) => {
+            Err(Fault::Wrong(format!(
+                "{text:?} is not supported in this version; write the address, or \
+                 \"first-found\" to take it from the node's record in the cluster"
+            )))
+        }
+        Some(_) | None => match address(value) {
+            Err(Fault::Expected { expected, found }) => {
+                let expected = format!("\"first-found\", \"none\" or {expected}");
+                Err(Fault::Expected { expected, found })
+            }
+            result => result.map(AddressChoice::Given),
+        },
+    }
+}
+
+fn router_id(value: &DeValue<'_>) -> Result<Option<RouterId>, Fault> {
+    match value.as_str() {
+        // Both derive it; which way depends on whether there is an IPv4 address.
+        Some("auto") => Ok(None),
+        Some("hash") => Err(Fault::Wrong(
+            "\"hash\" is not supported in this version; nodes without an IPv4 address have it \
+             anyway"
+                .to_owned(),
+        )),
+        Some(_) | None => scalar::router_id(value).map(Some),
+    }
+}
+
+/// One word that works, and others that are known but don't work yet.
+fn only(
+    works: &'static str,
+    later: &'static [&'static str],
+) -> impl Fn(&DeValue<'_>) -> Result<(), Fault> {
+    move |value| match value.as_str() {
+        Some(text) if text == works => Ok(()),
+        Some(text) if later.contains(&text) => {
+            let message = format!("{text:?} is not supported in this version; expected {works:?}");
+            Err(Fault::Wrong(message))
+        }
+        Some(_) | None => {
+            let expected = format!("{works:?}");
+            let found = scalar::show(value);
+            Err(Fault::Expected { expected, found })
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! natOutgoing of the daemon: from the node's plan to the thread that keeps the rules.
+//!
+//! It decides nothing but who may touch nftables at all: nobody with `kernel-routes = false`. With
+//! `backend = "none"` the rules of a former process go. What always holds: the daemon does not wait
+//! for nftables, but for [`AT_START`] when it begins.
+
+use std::cell::RefCell;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use crate::forwarding::Nat;
+use crate::nft::{Nft, Settings, Status};
+use crate::node::{Backend, Node};
+
+/// How long the start may wait for the rules: a packet that leaves by a new route before them keeps
+/// its connection untranslated. nft takes some hundredths of a second.
+const AT_START: Duration = Duration::from_secs(2);
+
+/// The rules and how they do.
+#[derive(Debug)]
+pub(super) struct NatOutgoing {
+    nft: Option<Nft>,
+    news: Receiver<Status>,
+    /// The last of the news.
+    status: RefCell<Status>,
+}
+
+impl NatOutgoing {
+    /// Writes the rules of `node`, or removes those of a former process. `may_write` is
+    /// `kernel-routes`.
+    pub(super) fn start(may_write: bool, node: &Node) -> Self {
+        let (sender, news) = mpsc::channel();
+        let settings = Settings::with_path(std::env::var_os("PATH").as_deref());
+        let spawned =
+            may_write.then(|| Nft::spawn(settings, move |status| sender.send(status).is_ok()));
+        let mut nat = Self {
+            nft: None,
+            news,
+            status: RefCell::default(),
+        };
+        match spawned {
+            Some(Ok(nft)) => nat.nft = Some(nft),
+            Some(Err(error)) => tracing::error!("natOutgoing: no thread for it: {error}"),
+            None => return nat,
+        }
+        nat.replan(node);
+        while !nat.status.borrow().is_settled() {
+            match nat.news.recv_timeout(AT_START) {
+                Ok(status) => *nat.status.borrow_mut() = status,
+                // Later, or never: the routes do without.
+                Err(_) => break,
+            }
+        }
+        nat
+    }
+
+    /// The node has another plan.
+    pub(super) fn replan(&mut self, node: &Node) {
+        let wanted = match node.backend() {
+            Backend::Bgp | Backend::Vxlan => Some(Nat::new(node.chooser())),
+            Backend::None => None,
+        };
+        if let Some(nft) = &self.nft
+            && !nft.set(wanted)
+        {
+            tracing::error!("natOutgoing: its thread has ended; the rules stay as they are");
+            self.nft = None;
+        }
+    }
+
+    /// How the rules do; `None` if this daemon has nothing to do with them.
+    pub(super) fn status(&self) -> Option<Status> {
+        let mut status = self.status.borrow_mut();
+        if let Some(newest) = self.news.try_iter().last() {
+            *status = newest;
+        }
+        self.nft.as_ref().map(|_| status.clone())
+    }
+
+    /// What somebody has to look after, in a line.
+    pub(super) fn problem(&self) -> Option<String> {
+        let status = self.status()?;
+        status
+            .is_failing()
+            .then(|| format!("natOutgoing: {status}"))
+    }
+}
