@@ -175,7 +175,10 @@ fn kernel(daemon: &Daemon) -> Option<Kernel> {
         match state {
             RouteState::Conflict { .. } => kernel.conflicts.push(prefix.to_string()),
             RouteState::Installed | RouteState::Pending | RouteState::Stale => {}
-            RouteState::Unresolved | RouteState::Refused { .. } | RouteState::Fought { .. } => {
+            RouteState::Unresolved
+            | RouteState::Waiting
+            | RouteState::Refused { .. }
+            | RouteState::Fought { .. } => {
                 kernel.errors.push(format!("{prefix}: {state}"));
             }
         }

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use super::adoption::Adoption;
 use super::input::{Change, KernelInput, Op};
 use super::next_hop::{Forwarding, NextHop, Resolution};
+use super::next_hop::{Reach, Unreachable};
 use super::ownership::Ownership;
-use super::reconciler::{PathId, Reconciler};
+use super::reconciler::{Aim, PathId, Reconciler};
 use super::report::{Counts, Report, RouteState};
 use super::resolve::KernelView;
-use super::route::{Hop, Shape};
-use super::tunnels::{Tunnel, TunnelStatus};
+use super::route::{Errno, Hop, Shape};
+use super::tunnels::{Tunnel, TunnelStatus, Tunnels};
 use crate::net::Prefix;
 use crate::time::Instant;
 
@@ -66,7 +67,7 @@ pub struct Dataplane {
     /// Next hops that the speaker asked about, and how often.
     asked: BTreeMap<NextHop, u32>,
     resolutions: VecDeque<NextHop>,
-    tunnels: Vec<Tunnel>,
+    tunnels: Tunnels,
 }
 
 impl Dataplane {
@@ -84,7 +85,7 @@ impl Dataplane {
             paths: Paths::default(),
             asked: BTreeMap::new(),
             resolutions: VecDeque::new(),
-            tunnels: Vec::new(),
+            tunnels: Tunnels::new(settings.adopt),
         }
     }
 
@@ -107,12 +108,12 @@ impl Dataplane {
     /// Wants these tunnel devices and no others.
     pub fn set_tunnels(&mut self, now: Instant, tunnels: Vec<Tunnel>) {
         self.now = now;
-        self.tunnels = tunnels;
+        self.tunnels.set(now, &mut self.view, tunnels);
     }
 
     /// How the tunnel devices do, those that are about to go among them.
     pub fn tunnels(&self) -> Vec<TunnelStatus> {
-        Vec::new()
+        self.tunnels.status(&self.view)
     }
 
     /// Says which prefixes are the cluster's pools: leftovers of other programs
@@ -125,6 +126,7 @@ impl Dataplane {
     /// Says that all wishes are known by now: routes of ours that are not wanted may go.
     pub fn converged(&mut self) {
         self.reconciler.converged();
+        self.tunnels.converged(self.now);
     }
 
     /// Asks for the resolution of a next hop, now and whenever it changes
@@ -156,6 +158,7 @@ impl Dataplane {
         match input {
             KernelInput::Changed(change) => self.changed(now, &change),
             KernelInput::Dumped(row) => {
+                self.tunnels.dumped(&row);
                 if let Change::Route { route, .. } = &row {
                     if self.reconciler.leftover_dumped(route) {
                         return;
@@ -163,6 +166,18 @@ impl Dataplane {
                     self.reconciler.dumped(route);
                 }
                 self.view.dumped(&row);
+            }
+            KernelInput::Done { id, result } if Tunnels::issued(id) => {
+                let outcome = self.tunnels.done(now, &self.view, id, result);
+                if let Some(change) = outcome.effect {
+                    self.surroundings_changed(now, &change);
+                }
+                if let Some((doing, errno)) = outcome.refused
+                    && (errno == Errno::EACCES || !self.reconciler.setback(now, errno))
+                {
+                    // A link on which IPv6 is off answers EACCES, too.
+                    self.tunnels.refused(doing, errno);
+                }
             }
             KernelInput::Done { id, result } => {
                 let dump = self.reconciler.is_dump(id);
@@ -183,13 +198,39 @@ impl Dataplane {
     /// The next operations for the kernel, at most `max`; empty when there is nothing to do now.
     pub fn poll_ops(&mut self, max: usize) -> Vec<Op> {
         self.settle_paths();
-        let ops = self.reconciler.poll(&self.view, max);
-        if let [op] = ops.as_slice()
+        if self.tunnels.takes_dump() {
+            self.reconciler.request_dump(self.now);
+        }
+        let mut ops = Vec::new();
+        if self.reconciler.lets_others_write() {
+            ops = self.tunnels.poll(self.room(max));
+        }
+        // What makes goes before the routes, what removes after them.
+        let others = self.tunnels.outstanding();
+        let left = max.saturating_sub(ops.len());
+        let routes = self.reconciler.poll(&self.view, left, others);
+        if let [op] = routes.as_slice()
             && self.reconciler.is_dump(op.id)
         {
             self.view.dump_begins();
+            self.tunnels.dump_begins();
+        }
+        ops.extend(routes);
+        if self.reconciler.lets_others_write() {
+            let room = self.room(max.saturating_sub(ops.len()));
+            ops.extend(self.tunnels.poll_removals(&self.reconciler, room));
         }
         ops
+    }
+
+    /// How many operations may go out beside those that are outstanding, at most `max`.
+    fn room(&self, max: usize) -> usize {
+        let outstanding = self.reconciler.outstanding() + self.tunnels.outstanding();
+        self.settings
+            .window
+            .max(1)
+            .saturating_sub(outstanding)
+            .min(max)
     }
 
     /// The next tracked next hop with a new resolution. Nothing before the kernel was read once.
@@ -208,18 +249,24 @@ impl Dataplane {
 
     /// The next thing worth a line in the log.
     pub fn poll_report(&mut self) -> Option<Report> {
-        self.reconciler.poll_report()
+        let report = self.reconciler.poll_report();
+        report.or_else(|| self.tunnels.poll_report())
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.reconciler.next_timeout()
+        let routes = self.reconciler.next_timeout(self.tunnels.outstanding());
+        [routes, self.tunnels.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.reconciler.handle_timeout(now);
+        self.tunnels.handle_timeout(now);
     }
 
     /// Links, addresses, foreign routes.
@@ -264,10 +311,15 @@ impl Dataplane {
 
     /// Whether nothing is to be done before the next input, wish or timeout.
     pub fn is_idle(&self) -> bool {
-        self.reconciler.is_idle()
+        self.reconciler.is_idle() && self.tunnels.is_idle(&self.reconciler)
     }
 
     fn changed(&mut self, now: Instant, change: &Change) {
+        self.surroundings_changed(now, change);
+        self.tunnels.changed(now, &self.view, change);
+    }
+
+    fn surroundings_changed(&mut self, now: Instant, change: &Change) {
         let lost = self.lost_link(change);
         self.view.apply(change);
         match change {
@@ -289,7 +341,8 @@ impl Dataplane {
             }
         }
         if let Some(interface) = lost {
-            self.reconciler.link_lost(now, interface);
+            let with_routes = !matches!(change, Change::AddressGone(_));
+            self.reconciler.link_lost(now, interface, with_routes);
         }
     }
 
@@ -317,6 +370,7 @@ impl Dataplane {
         // A dump during which changes were lost is no better than one that broke off.
         let complete = complete && !self.reconciler.is_spoilt();
         self.view.dump_ends(complete);
+        self.tunnels.dump_ends(now, &self.view, complete);
         let left = if complete && !self.reconciler.is_synced() {
             self.view.take_leftovers(&self.adoption)
         } else {
@@ -329,6 +383,7 @@ impl Dataplane {
 
     /// Brings the paths up to date with the next hops that changed.
     fn settle_paths(&mut self) {
+        self.tunnels.settle(&mut self.view);
         let mut moved = BTreeSet::new();
         while let Some(next_hop) = self.view.poll_changed() {
             if let Some(users) = self.paths.users.get(&next_hop) {
@@ -353,8 +408,8 @@ impl Dataplane {
             }
         }
         let path = self.paths.insert(forwarding);
-        let shape = self.shape(path);
-        self.reconciler.define_target(path, shape.as_ref());
+        let target = self.target_of(path);
+        self.reconciler.define_target(path, target.aim());
         path
     }
 
@@ -362,7 +417,7 @@ impl Dataplane {
         let Some(forwarding) = self.paths.release(path) else {
             return;
         };
-        self.reconciler.define_target(path, None);
+        self.reconciler.define_target(path, Aim::Nothing);
         if let Forwarding::Via(next_hops) = &forwarding {
             for next_hop in next_hops {
                 self.view.untrack(next_hop);
@@ -371,31 +426,62 @@ impl Dataplane {
     }
 
     fn retarget(&mut self, path: PathId) {
-        let shape = self.shape(path);
-        self.reconciler.set_target(path, shape.as_ref());
+        let target = self.target_of(path);
+        self.reconciler.set_target(path, target.aim());
     }
 
-    fn shape(&self, path: PathId) -> Option<Arc<Shape>> {
-        match self.paths.get(path)? {
-            Forwarding::Blackhole => Some(Shape::blackhole()),
-            Forwarding::Via(next_hops) => self.unicast(next_hops),
+    fn target_of(&self, path: PathId) -> Target {
+        match self.paths.get(path) {
+            Some(Forwarding::Blackhole) => Target::Shape(Arc::new(Shape::blackhole())),
+            Some(Forwarding::Via(next_hops)) => self.unicast(next_hops),
+            None => Target::Nothing,
         }
-        .map(Arc::new)
     }
 
-    fn unicast(&self, next_hops: &[NextHop]) -> Option<Shape> {
+    fn unicast(&self, next_hops: &[NextHop]) -> Target {
         let mut hops: Vec<Hop> = Vec::new();
+        let mut awaited = false;
         for next_hop in next_hops {
             match self.view.resolution(next_hop) {
                 Some(Resolution::Reachable { hops: found, .. }) => hops.extend_from_slice(found),
-                Some(Resolution::Unreachable(_)) | None => {}
+                Some(Resolution::Unreachable(reason)) => {
+                    let tunnel = matches!(next_hop.reach, Reach::Device(_));
+                    let absent = matches!(reason, Unreachable::NotReady | Unreachable::NoDevice);
+                    awaited |= tunnel && absent;
+                }
+                None => {}
             }
         }
         let mut shape = Shape::unicast(hops);
         if shape.hops.len() > self.settings.max_hops {
             shape = Shape::unicast(shape.hops.iter().take(self.settings.max_hops).copied());
         }
-        (!shape.hops.is_empty()).then_some(shape)
+        if !shape.hops.is_empty() {
+            Target::Shape(Arc::new(shape))
+        } else if awaited {
+            Target::Hold
+        } else {
+            Target::Nothing
+        }
+    }
+}
+
+/// What a path means for the kernel now.
+#[derive(Debug)]
+enum Target {
+    Shape(Arc<Shape>),
+    /// A tunnel on the way is not ready: what the kernel has stays.
+    Hold,
+    Nothing,
+}
+
+impl Target {
+    const fn aim(&self) -> Aim<'_> {
+        match self {
+            Self::Shape(shape) => Aim::Shape(shape),
+            Self::Hold => Aim::Hold,
+            Self::Nothing => Aim::Nothing,
+        }
     }
 }
 

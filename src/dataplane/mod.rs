@@ -15,12 +15,16 @@
 //! - Nothing is written before the kernel was read once, and nothing is deleted before the caller
 //!   said [`Dataplane::converged`]: a restart leaves the routes of the former process in place.
 //! - At most [`Settings::window`] operations are outstanding.
-//! - Once faults stop, the kernel's routes of ours are the wanted ones.
+//! - Once faults stop, the kernel's routes of ours are the wanted ones, and so is what is on the
+//!   tunnel devices that are ours.
+//! - A route through a tunnel is written when the tunnel is ready for it, and until then what the
+//!   kernel has for the prefix stays.
 
 mod adoption;
 mod device;
 mod foreign;
 mod forwarder;
+mod gate;
 mod input;
 #[cfg(feature = "daemon")]
 pub mod netlink;
@@ -40,8 +44,8 @@ pub use forwarder::{Adopt, Dataplane, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
 pub use ownership::{Owner, Ownership};
-pub use reconciler::{PathId, Reconciler};
+pub use reconciler::{Aim, PathId, Reconciler};
 pub use report::{Counts, Report, RouteState};
 pub use resolve::KernelView;
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
-pub use tunnels::{FarEnd, Tunnel, TunnelKind, TunnelState, TunnelStatus};
+pub use tunnels::{FarEnd, Tunnel, TunnelKind, TunnelNews, TunnelState, TunnelStatus};

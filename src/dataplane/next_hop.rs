@@ -121,6 +121,9 @@ pub enum Unreachable {
     /// The link or device does not exist.
     #[error("the device to it does not exist")]
     NoDevice,
+    /// The tunnel device, or what it needs for this far end, is not (or not yet) there.
+    #[error("the tunnel to it is being set up")]
+    NotReady,
     /// It is an address of this host.
     #[error("it is an address of this host")]
     Local,

@@ -33,7 +33,7 @@ use crate::time::Instant;
 use leftovers::Leftovers;
 use sync::Sync;
 pub use table::PathId;
-use table::{DUMPED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, Shapes, Table, USURPED};
+use table::{BUSY, DUMPED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, Shapes, Table, USURPED};
 use trouble::{Mood, Troubles};
 
 /// The delta tracker of the kernel's routes.
@@ -55,11 +55,26 @@ pub struct Reconciler {
     troubles: Troubles,
     sync: Sync,
     reports: VecDeque<Report>,
+    /// Counts whatever may change which hops are in use.
+    changes: u64,
+}
+
+/// What a path means for the kernel now.
+#[derive(Debug, Clone, Copy)]
+pub enum Aim<'a> {
+    /// A route of this shape.
+    Shape(&'a Arc<Shape>),
+    /// Whatever is there: the way leads through a tunnel that is not ready.
+    Hold,
+    /// No route: nothing of it is reachable.
+    Nothing,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Target {
     shape: Option<ShapeId>,
+    /// The way leads through a tunnel that is not ready: what the kernel has stays until it is.
+    hold: bool,
     moved: bool,
 }
 
@@ -97,6 +112,7 @@ impl Reconciler {
             troubles: Troubles::default(),
             sync: Sync::default(),
             reports: VecDeque::new(),
+            changes: 0,
         }
     }
 
@@ -125,25 +141,31 @@ impl Reconciler {
         before
     }
 
-    /// Says what a path means for the kernel now: none if nothing of it is reachable.
-    pub fn set_target(&mut self, path: PathId, shape: Option<&Arc<Shape>>) {
-        self.any_target_moved |= self.put_target(path, shape, true);
+    /// Says what a path means for the kernel now.
+    pub fn set_target(&mut self, path: PathId, aim: Aim<'_>) {
+        self.any_target_moved |= self.put_target(path, aim, true);
     }
 
     /// The same for a path that no prefix is wanted with: new, or no longer used.
-    pub fn define_target(&mut self, path: PathId, shape: Option<&Arc<Shape>>) {
-        self.put_target(path, shape, false);
+    pub fn define_target(&mut self, path: PathId, aim: Aim<'_>) {
+        self.put_target(path, aim, false);
     }
 
-    fn put_target(&mut self, path: PathId, shape: Option<&Arc<Shape>>, moved: bool) -> bool {
+    fn put_target(&mut self, path: PathId, aim: Aim<'_>, moved: bool) -> bool {
+        self.changes += 1;
+        let (shape, hold) = match aim {
+            Aim::Shape(shape) => (Some(shape), false),
+            Aim::Hold => (None, true),
+            Aim::Nothing => (None, false),
+        };
         let shape = shape.map(|shape| self.shapes.intern(shape));
         let place = path.0 as usize;
         if self.targets.len() <= place {
             self.targets.resize(place + 1, Target::default());
         }
         match self.targets.get_mut(place) {
-            Some(target) if target.shape != shape => {
-                *target = Target { shape, moved };
+            Some(target) if (target.shape, target.hold) != (shape, hold) => {
+                *target = Target { shape, hold, moved };
                 moved
             }
             Some(_) | None => false,
@@ -201,19 +223,51 @@ impl Reconciler {
     }
 
     /// A link went down or lost an address. The kernel drops routes over it without telling, so
-    /// if any route of ours may be among them, the kernel is read anew.
-    pub fn link_lost(&mut self, now: Instant, interface: u32) {
+    /// if any route of ours may be among them, the kernel is read anew. `with_routes` says that the
+    /// link itself went: nothing is believed about its routes until then.
+    pub fn link_lost(&mut self, now: Instant, interface: u32, with_routes: bool) {
         self.now = now;
-        if self.shapes.any_uses(interface) {
-            let uses = |seen: Seen| {
-                seen.shape()
-                    .is_some_and(|shape| self.shapes.uses(shape, interface))
-            };
-            if self.table.iter().any(|(_, entry)| uses(entry.seen)) || !self.outstanding.is_empty()
-            {
-                self.sync.request(now);
-            }
+        if !self.shapes.any_uses(interface) {
+            return;
         }
+        let Self {
+            table,
+            shapes,
+            queue,
+            ..
+        } = self;
+        let mut any = !self.outstanding.is_empty();
+        table.sweep(|prefix, entry| {
+            if !entry
+                .seen
+                .shape()
+                .is_some_and(|s| shapes.uses(s, interface))
+            {
+                return;
+            }
+            any = true;
+            if with_routes && !entry.is(BUSY) {
+                entry.seen = Seen::UNSURE;
+                if !entry.is(QUEUED) {
+                    entry.set(QUEUED);
+                    queue.push_back(prefix);
+                }
+            }
+        });
+        if any {
+            self.sync.request(now);
+        }
+    }
+
+    /// Somebody else has a reason to have the kernel read.
+    pub(super) fn request_dump(&mut self, now: Instant) {
+        self.sync.request(now);
+    }
+
+    /// Whether operations beside the routes' may go out now: no dump is due or running, and the
+    /// kernel has not asked for a rest.
+    pub(super) fn lets_others_write(&self) -> bool {
+        !self.sync.may_dump(self.now) && self.sync.may_write(self.now)
     }
 
     /// Changes were lost.
@@ -223,10 +277,11 @@ impl Reconciler {
         self.report(Report::Overrun);
     }
 
-    /// The next operations, at most `max` and as many as the window has room for.
-    pub fn poll(&mut self, view: &KernelView, max: usize) -> Vec<Op> {
+    /// The next operations, at most `max` and as many as the window has room for beside the `others`
+    /// that are outstanding.
+    pub fn poll(&mut self, view: &KernelView, max: usize, others: usize) -> Vec<Op> {
         if self.sync.may_dump(self.now) {
-            if !self.outstanding.is_empty() {
+            if !self.outstanding.is_empty() || others > 0 {
                 return Vec::new();
             }
             self.sync.started();
@@ -237,7 +292,8 @@ impl Reconciler {
         }
         self.requeue_moved();
         self.collect_shapes();
-        let room = self.window.saturating_sub(self.outstanding.len()).min(max);
+        let taken = self.outstanding.len() + others;
+        let room = self.window.saturating_sub(taken).min(max);
         let mut ops = Vec::with_capacity(room.min(self.queue.len() + self.strays.len()));
         // First of all: what is written afterwards may rely on it.
         while ops.len() < room {
@@ -331,6 +387,7 @@ impl Reconciler {
         let complete = self.sync.ended(now, complete);
         let first = complete && !self.sync.synced;
         self.sync.synced |= complete;
+        self.changes += 1;
         self.leftovers.dump_ends(complete);
         let Self {
             table,
@@ -366,9 +423,10 @@ impl Reconciler {
         self.surroundings_changed(now);
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        let sync = self.sync.next_timeout(self.outstanding.is_empty());
+    /// When [`Self::handle_timeout`] wants to be called, while `others` operations are outstanding.
+    pub fn next_timeout(&self, others: usize) -> Option<Instant> {
+        let nothing = self.outstanding.is_empty() && others == 0;
+        let sync = self.sync.next_timeout(nothing);
         [sync, self.troubles.next_timeout()]
             .into_iter()
             .flatten()
@@ -412,6 +470,12 @@ impl Reconciler {
 
 fn desired(targets: &[Target], entry: &Entry) -> Option<ShapeId> {
     targets.get(entry.want()?.0 as usize)?.shape
+}
+
+/// Whether what the kernel has stays, though nothing is to be written.
+fn holds(targets: &[Target], entry: &Entry) -> bool {
+    let target = entry.want().and_then(|path| targets.get(path.0 as usize));
+    target.is_some_and(|target| target.hold)
 }
 
 fn differs(targets: &[Target], entry: &Entry) -> bool {

@@ -1,9 +1,11 @@
 //! What operators are told about the kernel's routes: the dataplane decides, others print.
 
 use core::fmt;
+use std::sync::Arc;
 
 use super::adoption::Former;
 use super::route::Errno;
+use super::tunnels::TunnelNews;
 use crate::net::Prefix;
 use crate::time::{Duration, Instant};
 
@@ -54,6 +56,13 @@ pub enum Report {
         /// Its destination.
         prefix: Prefix,
     },
+    /// Something about a tunnel device.
+    Tunnel {
+        /// Its name.
+        name: Arc<str>,
+        /// What.
+        news: TunnelNews,
+    },
     /// Routes that other programs left are taken over. Said once, at the start.
     TookOver {
         /// So many of BIRD's.
@@ -91,6 +100,8 @@ pub enum RouteState {
     Pending,
     /// None of its next hops can be reached.
     Unresolved,
+    /// Its way leads through a tunnel that is being set up; until then the kernel keeps what it has.
+    Waiting,
     /// Left by a former process, and not wanted so far.
     Stale,
     /// A foreign route has the key.
@@ -120,6 +131,7 @@ impl fmt::Display for RouteState {
             Self::Installed => f.write_str("installed"),
             Self::Pending => f.write_str("pending"),
             Self::Unresolved => f.write_str("unreachable: no next hop of it can be reached"),
+            Self::Waiting => f.write_str("waiting: the tunnel to it is being set up"),
             Self::Stale => f.write_str("stale: left by a former process"),
             Self::Conflict { protocol } => {
                 write!(f, "conflict: a route of protocol {protocol} stands there")
@@ -148,6 +160,8 @@ pub struct Counts {
     pub pending: usize,
     /// Without a reachable next hop.
     pub unresolved: usize,
+    /// On hold until a tunnel is ready.
+    pub waiting: usize,
     /// Left by a former process.
     pub stale: usize,
     /// Taken by others.
@@ -195,6 +209,7 @@ impl fmt::Display for Report {
                 pause.as_secs()
             ),
             Self::Recovered { prefix } => write!(f, "{prefix}: well again"),
+            Self::Tunnel { name, news } => write!(f, "{name}: {news}"),
             Self::TookOver { bird, felix } => write!(
                 f,
                 "took over {bird} routes of BIRD, {felix} of Felix; those that are wanted become \

@@ -7,6 +7,8 @@
 //! IPv4 routes vanish without a word when their link goes down or loses its last address; the view
 //! does here what the kernel does there. A kernel dump replaces the whole view at its end, except
 //! for what changed while it ran: about those the notifications know better.
+//!
+//! A tunnel device is a way only while its gate is open ([`Gates`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use super::adoption::{Adoption, Former};
 use super::foreign::{Foreign, ForeignTable};
 use super::forwarder::Adopt;
+use super::gate::Gates;
 use super::input::{Address, Change, Link};
 use super::next_hop::{NextHop, Reach, Resolution, Unreachable};
 use super::ownership::{Owner, Ownership};
@@ -36,6 +39,7 @@ pub struct KernelView {
     /// Whether a dump was ever complete.
     known: bool,
     tracked: BTreeMap<NextHop, Tracked>,
+    gates: Gates,
     dirty: Dirty,
     changed: BTreeSet<NextHop>,
 }
@@ -67,6 +71,7 @@ struct Tracked {
 struct Dirty {
     all: bool,
     prefixes: Vec<Prefix>,
+    next_hops: BTreeSet<NextHop>,
 }
 
 impl KernelView {
@@ -199,6 +204,24 @@ impl KernelView {
         }
     }
 
+    /// Packets may go through a tunnel device; with `by_far_end` only to those that are ready.
+    pub(super) fn open_gate(&mut self, device: &Arc<str>, index: u32, by_far_end: bool) {
+        self.dirty.all |= self.gates.open(device, index, by_far_end);
+    }
+
+    /// No packets may go through it.
+    pub(super) fn close_gate(&mut self, device: &str) {
+        self.dirty.all |= self.gates.close(device);
+    }
+
+    /// A far end of a tunnel device is ready, or no longer wanted.
+    pub(super) fn set_far_end(&mut self, device: &Arc<str>, address: IpAddr, ready: bool) {
+        if self.gates.set_far_end(device, address, ready) {
+            let next_hop = NextHop::through(address, Arc::clone(device));
+            self.dirty.next_hops.insert(next_hop);
+        }
+    }
+
     /// Whose leftover a route is, by what is known of its links.
     pub(super) fn leftover(&self, adoption: &Adoption, route: &KernelRoute) -> Option<Former> {
         let link_name = |index| self.link_by_index(index).map(|link| &*link.name);
@@ -264,6 +287,11 @@ impl KernelView {
         self.state.foreign.len()
     }
 
+    /// Whether the kernel was read completely at least once.
+    pub(super) const fn is_known(&self) -> bool {
+        self.known
+    }
+
     /// A link by its index.
     pub fn link_by_index(&self, index: u32) -> Option<&Link> {
         self.state.links.get(&index)
@@ -272,6 +300,11 @@ impl KernelView {
     /// A link by its name.
     pub fn link_by_name(&self, name: &str) -> Option<&Link> {
         self.state.links.values().find(|link| &*link.name == name)
+    }
+
+    /// The links, by index.
+    pub fn links(&self) -> impl Iterator<Item = &Link> + '_ {
+        self.state.links.values()
     }
 
     /// The addresses of this host.
@@ -296,21 +329,37 @@ impl KernelView {
             Reach::Routed if is_link_local(address) => return Err(Unreachable::NoScope),
             Reach::Routed => return self.routed(address, 0),
             Reach::Link(index) => self.link_by_index(*index),
-            Reach::Device(name) => self.link_by_name(name),
+            Reach::Device(name) => return self.tunnelled(address, name),
         };
         let link = link.ok_or(Unreachable::NoDevice)?;
         if !link.usable() {
             return Err(Unreachable::LinkDown);
         }
-        let onlink = matches!(next_hop.reach, Reach::Device(_));
+        Ok(Resolution::Reachable {
+            hops: Arc::new([Hop::new(address, link.index)]),
+            metric: 0,
+            direct: true,
+        })
+    }
+
+    fn tunnelled(&self, address: IpAddr, name: &str) -> Result<Resolution, Unreachable> {
+        let missing = || match self.link_by_name(name) {
+            Some(_) => Unreachable::NotReady,
+            None => Unreachable::NoDevice,
+        };
+        let index = self.gates.index(name, address).ok_or_else(missing)?;
+        let link = self.link_by_index(index).ok_or_else(missing)?;
+        if !link.usable() {
+            return Err(Unreachable::NotReady);
+        }
         let hop = Hop {
-            onlink,
-            ..Hop::new(address, link.index)
+            onlink: true,
+            ..Hop::new(address, index)
         };
         Ok(Resolution::Reachable {
             hops: Arc::new([hop]),
             metric: 0,
-            direct: !onlink,
+            direct: false,
         })
     }
 
@@ -436,14 +485,21 @@ impl KernelView {
     }
 
     fn refresh(&mut self) {
-        if !self.known || (!self.dirty.all && self.dirty.prefixes.is_empty()) {
+        if !self.known {
             return;
         }
         let dirty = core::mem::take(&mut self.dirty);
+        if !dirty.all && dirty.prefixes.is_empty() {
+            for next_hop in dirty.next_hops {
+                self.look_up(next_hop);
+            }
+            return;
+        }
         let mut tracked = core::mem::take(&mut self.tracked);
         for (next_hop, entry) in &mut tracked {
             let hit = |prefix: &Prefix| prefix.contains(next_hop.address);
-            if !dirty.all && !dirty.prefixes.iter().any(hit) {
+            let exact = || dirty.next_hops.contains(next_hop);
+            if !dirty.all && !dirty.prefixes.iter().any(hit) && !exact() {
                 continue;
             }
             let fresh = self.resolve(next_hop);
@@ -453,6 +509,16 @@ impl KernelView {
             }
         }
         self.tracked = tracked;
+    }
+
+    fn look_up(&mut self, next_hop: NextHop) {
+        let fresh = self.resolve(&next_hop);
+        if let Some(entry) = self.tracked.get_mut(&next_hop)
+            && entry.resolution != fresh
+        {
+            entry.resolution = fresh;
+            self.changed.insert(next_hop);
+        }
     }
 }
 

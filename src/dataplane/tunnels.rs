@@ -6,14 +6,30 @@
 //!   `tunl0` is taken only while nobody uses it, or when adoption was asked for;
 //! - a device is made before anything is sent through it, and removed only when no route of ours
 //!   uses it and [`LINGER`] has passed since it was last wanted: other nodes switch later;
-//! - a far end counts as ready only when its neighbour and FDB entries are in the kernel;
+//! - a far end counts as ready only when its neighbour and FDB entries are in the kernel, and it
+//!   stays so when another program removes them: they are back sooner than a route would be;
+//! - what makes is asked for before routes are, what removes after them, and not while a route leads
+//!   there;
 //! - only permanent entries are touched.
+
+mod entries;
+mod key;
+mod machine;
+mod needs;
+mod news;
+mod pace;
+mod port;
+mod pursuit;
+mod results;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::net::{Mac, Prefix};
 use crate::time::{Duration, Instant};
+
+pub(super) use machine::Tunnels;
+pub use news::TunnelNews;
 
 /// The note on devices that are ours (`ip link show` says `alias dunlin`).
 pub(super) const MARK: &str = "dunlin";

@@ -6,11 +6,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
+use super::file::is_yaml;
+use super::ipam::{hand_out, hand_out_borrowed};
+use super::manifest;
 use super::problem::{Place, Problems};
 use super::records::{Record, Records, keepalive_too_long};
-use super::table::Source;
+use super::source::Source;
 use super::tunnels;
 use crate::net::{Family, Prefix, Prefix4, Prefix6, RouterId};
 use crate::topology::{BGP_PORT, DEFAULT_HOLD_TIME, Intent, Node, Peer, PeerScope, nearest};
@@ -26,13 +30,19 @@ pub struct Loaded {
 
 /// Reads the files of a cluster, each a name and a text, into its intent.
 ///
+/// A name that ends in `.yaml` or `.yml` is one of YAML, any other one of TOML.
 /// The order of files matters only for which of two duplicates is called the first.
 pub fn read_cluster(files: &[(Arc<str>, String)]) -> Result<Loaded, Problems> {
     let mut problems = Problems::default();
     let mut records = Records::default();
     for (name, text) in files {
-        records.read(&Source::new(name, text), &mut problems);
+        if is_yaml(Path::new(&**name)) {
+            manifest::read(&mut records, &Source::yaml(name, text), &mut problems);
+        } else {
+            records.read(&Source::new(name, text), &mut problems);
+        }
     }
+    hand_out(&mut records, &mut problems);
     check_pools(&records, &mut problems);
     check_nodes(&records, &mut problems);
     check_blocks(&records, &mut problems);
@@ -40,6 +50,7 @@ pub fn read_cluster(files: &[(Arc<str>, String)]) -> Result<Loaded, Problems> {
     if let Some(felix) = &records.felix {
         felix.check(records.pools.iter().map(|pool| &pool.value), &mut problems);
     }
+    hand_out_borrowed(&mut records, &mut problems);
     let problems = problems.sorted();
     if problems.has_errors() {
         return Err(problems);

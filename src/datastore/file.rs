@@ -1,6 +1,6 @@
 //! The cluster from a file, or from a folder of them.
 //!
-//! A folder's `.toml` files are one cluster: hidden files are not read, nor are sub-folders, and
+//! A folder's `.toml`, `.yaml` and `.yml` files are one cluster: hidden files are not read, nor are sub-folders, and
 //! symbolic links are followed (a mounted ConfigMap consists of them). It only reads; the
 //! meaning is [`read_cluster`]'s.
 
@@ -15,34 +15,22 @@ use super::problem::{Place, Problems};
 /// More than this is no configuration: a thousand nodes take a quarter of a megabyte.
 const MAX_FILE_SIZE: u64 = 64 << 20;
 
-/// What is at a path.
-pub(crate) struct Listing {
-    /// The files to read, sorted.
-    pub(crate) toml: Vec<PathBuf>,
-    /// YAML files, which this version does not read.
-    pub(crate) yaml: Vec<PathBuf>,
-}
-
 /// Reads the cluster at `path`: its intent and warnings, or everything that is wrong.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let mut problems = Problems::default();
     let whole = |path: &Path| Place::whole(&name_of(path));
-    let listing = match list(path) {
-        Ok(listing) => listing,
+    let paths = match list(path) {
+        Ok(paths) => paths,
         Err(error) => {
             problems.error(&whole(path), format!("can't be read: {error}"));
             return Err(problems);
         }
     };
-    for yaml in &listing.yaml {
-        let message = "YAML is not read in this version; this file has no effect";
-        problems.warning(&whole(yaml), message);
-    }
-    if listing.toml.is_empty() {
-        problems.error(&whole(path), "there is no .toml file to read");
+    if paths.is_empty() {
+        problems.error(&whole(path), "there is no .toml or .yaml file to read");
     }
     let mut files = Vec::new();
-    for path in &listing.toml {
+    for path in &paths {
         match read_text(path) {
             Ok(text) => files.push((name_of(path), text)),
             Err(error) => problems.error(&whole(path), format!("can't be read: {error}")),
@@ -65,21 +53,12 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     }
 }
 
-/// The files at `path`, itself or inside it.
-pub(crate) fn list(path: &Path) -> io::Result<Listing> {
-    let mut listing = Listing {
-        toml: Vec::new(),
-        yaml: Vec::new(),
-    };
+/// The files at `path`, itself or inside it, sorted.
+pub(crate) fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !fs::metadata(path)?.is_dir() {
-        let place = if is_yaml(path) {
-            &mut listing.yaml
-        } else {
-            &mut listing.toml
-        };
-        place.push(path.to_owned());
-        return Ok(listing);
+        return Ok(vec![path.to_owned()]);
     }
+    let mut paths = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let path = entry.path();
@@ -88,18 +67,12 @@ pub(crate) fn list(path: &Path) -> io::Result<Listing> {
         if hidden || !fs::metadata(&path).is_ok_and(|meta| meta.is_file()) {
             continue;
         }
-        if is_yaml(&path) {
-            listing.yaml.push(path);
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
-            listing.toml.push(path);
+        if is_yaml(&path) || path.extension().is_some_and(|e| e == "toml") {
+            paths.push(path);
         }
     }
-    listing.toml.sort();
-    listing.yaml.sort();
-    Ok(listing)
+    paths.sort();
+    Ok(paths)
 }
 
 /// The text of a regular file of bounded size.
@@ -125,7 +98,8 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn is_yaml(path: &Path) -> bool {
+/// Whether a file of that name holds YAML.
+pub(crate) fn is_yaml(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension == "yaml" || extension == "yml")
 }

@@ -4,6 +4,7 @@
 //! text ─▶ records, each with its place ─▶ Intent, or every problem at once
 //! ```
 //!
+//! A text is TOML, or Calico's own resources as YAML; both become the same records.
 //! [`read_cluster`] is that whole line, a pure function of texts. Only [`load`] reads files and
 //! only [`Watcher`] waits for them. Nothing here decides what a node does: that is `topology`.
 //! What always holds: an intent comes out only if no file had an error, so that a slip of the
@@ -12,14 +13,19 @@
 mod assemble;
 mod felix;
 mod file;
+mod ipam;
+mod manifest;
 mod pools;
 mod problem;
 mod records;
 pub(crate) mod scalar;
 mod schema;
+mod source;
 mod table;
 mod tunnels;
 mod watch;
+mod words;
+mod yaml;
 
 pub use assemble::{Loaded, read_cluster};
 pub use file::load;
@@ -28,7 +34,8 @@ pub use watch::Watcher;
 
 pub(crate) use file::read_text;
 pub(crate) use scalar::{Fault, one_of};
-pub(crate) use table::{Located, Schema, Source, TableReader};
+pub(crate) use source::Source;
+pub(crate) use table::{Located, Schema, TableReader};
 
 /// How far a source has got; nothing is withdrawn before the first `InSync`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

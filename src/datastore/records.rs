@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 
 use super::felix::{Felix, read_felix};
+use super::ipam::Owned;
 use super::pools::read_pool;
 use super::problem::{Place, Problems};
 use super::scalar::{self, one_of};
 use super::schema::{BGP, FAMILIES, FELIX, FILE, NODE, PEER, POLICIES, POOL};
-use super::table::{Located, Source, TableReader};
+use super::source::Source;
+use super::table::{Located, TableReader};
 use super::tunnels::read_tunnels;
 use crate::net::Asn;
 use crate::topology::{
@@ -26,6 +28,14 @@ pub(crate) struct Records {
     pub(crate) pools: Vec<Record<Pool>>,
     pub(crate) nodes: Vec<Record<Node>>,
     pub(crate) peers: Vec<Record<Peer>>,
+    /// Blocks that belong to a node by IPAM.
+    pub(crate) owned: Vec<Owned>,
+    /// Addresses that a node has of another's block.
+    pub(crate) borrowed: Vec<Owned>,
+    /// Ports of single nodes.
+    pub(crate) ports: Vec<(Located<String>, Located<u16>)>,
+    /// Where each resource of the kinds that are not tables stands.
+    pub(crate) resources: BTreeMap<(&'static str, String), Place>,
     /// Some pool could not be read: whether a block lies in one can't be judged.
     pub(crate) pools_missing: bool,
     /// Some node could not be read: whether a name is one can't be judged.
@@ -81,25 +91,37 @@ impl Records {
         let tables = root.tables("ip-pool", &POOL, problems);
         self.pools_missing |= !tables.complete;
         for table in tables.readers {
-            let pool = read_pool(&table, problems);
-            self.pools_missing |= pool.is_none();
-            self.pools.extend(pool);
+            self.read_pool(&table, problems);
         }
         let tables = root.tables("node", &NODE, problems);
         self.nodes_missing |= !tables.complete;
         for table in tables.readers {
-            let node = read_node(&table, problems);
-            self.nodes_missing |= node.is_none();
-            self.nodes.extend(node);
+            self.read_node(&table, problems);
         }
         for table in root.tables("bgp-peer", &PEER, problems).readers {
-            self.peers.extend(read_peer(&table, problems));
+            self.read_peer(&table, problems);
         }
     }
 }
 
 impl Records {
-    fn read_bgp(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
+    pub(crate) fn read_pool(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
+        let pool = read_pool(table, problems);
+        self.pools_missing |= pool.is_none();
+        self.pools.extend(pool);
+    }
+
+    pub(crate) fn read_node(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
+        let node = read_node(table, problems);
+        self.nodes_missing |= node.is_none();
+        self.nodes.extend(node);
+    }
+
+    pub(crate) fn read_peer(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
+        self.peers.extend(read_peer(table, problems));
+    }
+
+    pub(crate) fn read_bgp(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
         let value = read_bgp(table, problems);
         match &self.bgp {
             Some(first) => only_one(table, &first.place, problems),
@@ -112,7 +134,7 @@ impl Records {
         }
     }
 
-    fn read_felix(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
+    pub(crate) fn read_felix(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
         let value = read_felix(table, problems);
         match &self.felix {
             Some(first) => only_one(table, &first.place, problems),

@@ -11,7 +11,7 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::table::kebab;
+use super::words::kebab;
 use crate::net::{Asn, Mac, ParsePrefixError, Prefix, RouterId};
 use crate::topology::{PeerAddress, Selector, SourceAddress, nearest};
 
@@ -86,6 +86,15 @@ pub(crate) fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
     value
         .as_bool()
         .ok_or_else(|| expected("true or false", value))
+}
+
+/// The same, or as a text: Calico's older custom resources have it so.
+pub(crate) fn flag(value: &DeValue<'_>) -> Result<bool, Fault> {
+    match value.as_str() {
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(_) | None => boolean(value),
+    }
 }
 
 /// An AS number: an integer, or a text in asplain or asdot.

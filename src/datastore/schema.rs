@@ -161,6 +161,35 @@ pub(crate) const PEER: Schema = Schema {
     ignored: &[],
 };
 
+/// A BGPConfiguration of one node, which only YAML has.
+pub(crate) const NODE_BGP: Schema = Schema {
+    label: "BGPConfiguration of a node",
+    keys: &["name", "listen-port"],
+    unsupported: &["prefix-advertisements", "communities"],
+    ignored: &["log-severity-screen"],
+};
+
+/// The node that a block belongs to.
+pub(crate) const AFFINITY: Schema = Schema {
+    label: "BlockAffinity",
+    keys: &["name", "node", "cidr", "state", "type", "deleted"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+/// A block with its addresses; those are lists that `ipam` reads itself.
+pub(crate) const BLOCK: Schema = Schema {
+    label: "IPAMBlock",
+    keys: &["name", "cidr", "affinity", "deleted"],
+    unsupported: &[],
+    ignored: &[
+        "affinity-claim-time",
+        "sequence-number",
+        "sequence-number-for-allocation",
+        "strict-affinity",
+    ],
+};
+
 pub(crate) const MODES: &[(&str, PoolMode)] = &[
     ("Never", PoolMode::Never),
     ("Always", PoolMode::Always),
@@ -223,5 +252,17 @@ pub(crate) fn is_default(word: &str, value: &DeValue<'_>) -> bool {
         DeValue::Integer(number) => is(number.as_str()),
         DeValue::Boolean(value) => is(&value.to_string()),
         DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => false,
+    }
+}
+
+/// The kind of resource that a table is.
+pub(crate) fn kind_of(label: &'static str) -> &'static str {
+    match label {
+        "[bgp]" => "BGPConfiguration",
+        "[felix]" => "FelixConfiguration",
+        "[[ip-pool]]" => "IPPool",
+        "[[node]]" => "Node",
+        "[[bgp-peer]]" => "BGPPeer",
+        other => other,
     }
 }

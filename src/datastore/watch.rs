@@ -187,7 +187,7 @@ fn is_relevant(event: &Event<&OsStr>, folder: Option<&Path>) -> bool {
 }
 
 fn fingerprint(path: &Path) -> Fingerprint {
-    let files = list(path).map(|listing| [listing.toml, listing.yaml].concat());
+    let files = list(path);
     let state = |path: &Path| {
         let meta = fs::metadata(path).ok()?;
         let changed = (meta.mtime(), meta.mtime_nsec());
@@ -207,7 +207,7 @@ fn folders(path: &Path) -> BTreeSet<PathBuf> {
     let mut folders = BTreeSet::new();
     collect(path, &mut folders);
     // A folder's files may be links to elsewhere.
-    for file in list(path).map(|listing| listing.toml).unwrap_or_default() {
+    for file in list(path).unwrap_or_default() {
         collect(&file, &mut folders);
     }
     folders

@@ -23,8 +23,8 @@ use crate::time::{Duration, Instant};
 use crate::topology::Plan;
 use crate::wire::error::HeaderError;
 
-pub use ways::Backend;
 use ways::Ways;
+pub use ways::{Backend, SWITCH_HOLD};
 
 /// How long routes of a former process may wait for peers that are not up.
 pub const CONVERGENCE_LIMIT: Duration = Duration::from_secs(30);
@@ -145,7 +145,7 @@ impl Node {
 
     /// A new plan.
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
-        let ways_differ = self.ways.replan(&plan);
+        let ways_differ = self.ways.replan(now, &plan);
         if let Some(dataplane) = &mut self.dataplane {
             self.ways.apply(now, dataplane);
             if ways_differ {
@@ -197,7 +197,8 @@ impl Node {
         let settling = dataplane.filter(|_| !self.converged);
         let limit = settling.map(|_| self.started + CONVERGENCE_LIMIT);
         let repair = dataplane.and_then(Dataplane::next_timeout);
-        [self.speaker.next_timeout(), limit, repair]
+        let switch = self.ways.next_timeout();
+        [self.speaker.next_timeout(), limit, repair, switch]
             .into_iter()
             .flatten()
             .min()
@@ -206,8 +207,14 @@ impl Node {
     /// Runs the timers that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.speaker.handle_timeout(now);
+        let switched = self.ways.switch(now);
         if let Some(dataplane) = &mut self.dataplane {
             dataplane.handle_timeout(now);
+            if switched {
+                self.ways.apply(now, dataplane);
+                self.speaker.forward_again();
+                tracing::info!("pools travel by their new modes from here on");
+            }
         }
     }
 
@@ -280,6 +287,11 @@ impl Node {
                 }
                 Report::Repairing { .. } => {
                     self.tally.repaired += 1;
+                    tracing::warn!("{report}");
+                }
+                Report::Tunnel { ref news, .. } if news.is_good() => tracing::info!("{report}"),
+                Report::Tunnel { ref news, .. } => {
+                    self.tally.repaired += u64::from(news.is_repair());
                     tracing::warn!("{report}");
                 }
                 Report::Denied => tracing::error!("{report}"),

@@ -102,6 +102,34 @@ impl Fabric {
         }
     }
 
+    /// This fabric, but with the encapsulation that `former` has where the two differ: what holds
+    /// while a change of mode waits for the other nodes. A tunnel end that only the former mode gave
+    /// is kept as well.
+    #[must_use]
+    pub fn with_modes_of(&self, former: &Self) -> Self {
+        let mut held = self.clone();
+        for pool in &mut held.pools {
+            let place = former
+                .pools
+                .binary_search_by_key(&pool.cidr, |other| other.cidr);
+            if let Some(other) = place.ok().and_then(|place| former.pools.get(place)) {
+                pool.encapsulation = other.encapsulation;
+            }
+        }
+        for node in &mut held.nodes {
+            let Some(other) = former.node(&node.name) else {
+                continue;
+            };
+            for (end, before) in node.vxlan.iter_mut().zip(other.vxlan) {
+                *end = end.or(before);
+            }
+            for (end, before) in node.ipip.iter_mut().zip(other.ipip) {
+                *end = end.or(before);
+            }
+        }
+        held
+    }
+
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&FabricNode> {
         let place = self
@@ -138,7 +166,8 @@ impl FabricNode {
             let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
             blocks
                 .iter()
-                .filter(|block| block.family() == family)
+                // A borrowed address is a pod's.
+                .filter(|block| block.family() == family && !block.is_host())
                 .find(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)))
                 .map(|block| block.address())
         };
@@ -277,6 +306,36 @@ mod tests {
             "10.2.0.64"
         );
         assert_eq!(node.vtep(Family::Ipv6), None);
+    }
+
+    #[test]
+    fn a_change_of_mode_can_be_held_while_all_else_is_new() {
+        let fabric = |vxlan_mode, nodes: &[&str]| {
+            Fabric::new(&Intent {
+                pools: vec![pool("10.1.0.0/16", PoolMode::Never, vxlan_mode)],
+                nodes: nodes
+                    .iter()
+                    .map(|name| Node {
+                        blocks: vec!["10.1.0.0/26".parse().unwrap()],
+                        ..Node::named(*name)
+                    })
+                    .collect(),
+                ..Intent::default()
+            })
+        };
+        let before = fabric(PoolMode::Always, &["a"]);
+        let after = fabric(PoolMode::Never, &["a", "b"]);
+        let held = after.with_modes_of(&before);
+        assert_eq!(
+            held.pools[0].encapsulation,
+            Encapsulation::Vxlan(When::Always)
+        );
+        assert_eq!(
+            held.node("a").unwrap().vxlan,
+            before.node("a").unwrap().vxlan
+        );
+        assert!(held.node("b").is_some());
+        assert_eq!(after.with_modes_of(&after), after);
     }
 
     #[test]

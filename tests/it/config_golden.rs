@@ -32,9 +32,11 @@ fn cluster_files_become_these_plans() {
 
 #[test]
 fn wrong_cluster_files_get_every_line_at_once() {
-    golden("invalid", "problems", |name, text| {
-        lines(&read_cluster(&[(name, text)]).unwrap_err())
-    });
+    for folder in ["invalid", "yaml-invalid"] {
+        golden(folder, "problems", |name, text| {
+            lines(&read_cluster(&[(name, text)]).unwrap_err())
+        });
+    }
 }
 
 #[test]
@@ -282,13 +284,13 @@ fn lines(problems: &Problems) -> String {
         .fold(String::new(), |out, problem| format!("{out}{problem}\n"))
 }
 
-/// Compares what `read` makes of each `.toml` of a folder with the file beside it.
+/// Compares what `read` makes of each `.toml` and `.yaml` of a folder with the file beside it.
 fn golden(folder: &str, extension: &str, read: impl Fn(Arc<str>, String) -> String) {
     let mut files: Vec<PathBuf> = fs::read_dir(root().join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
+    files.retain(|path| path.extension().is_some_and(|e| e == "toml" || e == "yaml"));
     files.sort();
     assert!(!files.is_empty(), "no fixtures in {folder}");
     for path in files {

@@ -17,6 +17,9 @@ use dunlin::datastore::{Watcher, load};
 const NODE_A: &str = "[[node]]\nname = \"node-a\"\nipv4-address = \"10.0.0.1/24\"\n";
 const NODE_B: &str = "[[node]]\nname = \"node-b\"\nipv4-address = \"10.0.0.2/24\"\n";
 
+const NODE_B_YAML: &str = "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: node-b}\n\
+                           spec: {bgp: {ipv4Address: 10.0.0.2/24}}\n";
+
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);
 
@@ -152,6 +155,24 @@ fn a_folder_is_one_cluster_and_watched_as_one() {
 }
 
 #[test]
+fn yaml_files_are_watched_through_links_too() {
+    run(async {
+        let (folder, elsewhere) = (Folder::new(), Folder::new());
+        folder.write("1.toml", NODE_A);
+        let target = elsewhere.write("nodes.yaml", NODE_B_YAML);
+        symlink(&target, folder.path("nodes.yaml")).unwrap();
+        let mut watcher = Watcher::new(&folder.0).unwrap();
+        assert_eq!(nodes(&folder.0), ["node-a", "node-b"]);
+        let renamed = NODE_B_YAML.replace("node-b", "node-c");
+        let change = || fs::write(&target, renamed).unwrap();
+        assert_eq!(
+            after(&mut watcher, &folder.0, change).await,
+            ["node-a", "node-c"]
+        );
+    });
+}
+
+#[test]
 fn a_config_map_swap_is_one_change() {
     run(async {
         let folder = Folder::new();
@@ -203,20 +224,20 @@ fn a_path_that_is_not_there_yet_is_waited_for() {
 fn what_a_folder_holds_besides_is_named_or_left_alone() {
     let folder = Folder::new();
     let empty = load(&folder.0).unwrap_err().to_string();
-    assert!(empty.ends_with("there is no .toml file to read"), "{empty}");
+    assert!(
+        empty.ends_with("there is no .toml or .yaml file to read"),
+        "{empty}"
+    );
 
     folder.write("1.toml", NODE_A);
     folder.write(".hidden.toml", "nonsense");
     folder.write("readme.md", "nonsense");
     fs::create_dir(folder.path("sub.toml")).unwrap();
-    let yaml = folder.write("pools.yaml", "nonsense");
+    folder.write("more.json", "nonsense");
+    folder.write("nodes.yml", NODE_B_YAML);
     let loaded = load(&folder.0).unwrap();
-    assert_eq!(loaded.intent.nodes.len(), 1);
-    let expected = format!(
-        "{}: warning: YAML is not read in this version; this file has no effect",
-        yaml.display()
-    );
-    assert_eq!(loaded.warnings.to_string(), expected);
+    assert_eq!(loaded.intent.nodes.len(), 2);
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
 
     fs::write(folder.path("2.toml"), [b'a', 0xFF]).unwrap();
     let problems = load(&folder.0).unwrap_err().to_string();

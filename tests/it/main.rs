@@ -4,6 +4,7 @@
 mod cli;
 mod config_golden;
 mod config_watch;
+mod config_yaml;
 mod dataplane_devices;
 mod dataplane_entries;
 mod dataplane_netns;

@@ -1,15 +1,59 @@
 //! What operators ask the reconciler: states and counts, nothing that changes anything.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::report::{Counts, RouteState};
 use super::super::route::Shape;
 use super::table::Entry;
 use super::trouble::Mood;
-use super::{Reconciler, desired};
+use super::{Pending, Reconciler, desired, holds};
 use crate::net::Prefix;
 
+/// The links and neighbours that routes of ours lead over: those in the kernel, as far as we know,
+/// those that are being written, and those that are wanted.
+#[derive(Debug, Default)]
+pub(in crate::dataplane) struct Usage(BTreeSet<(u32, Option<IpAddr>)>);
+
+impl Usage {
+    /// Whether a route leads over the link.
+    pub(in crate::dataplane) fn link(&self, interface: u32) -> bool {
+        self.0
+            .range((interface, None)..)
+            .next()
+            .is_some_and(|(used, _)| *used == interface)
+    }
+
+    /// Whether a route leads to the neighbour on the link.
+    pub(in crate::dataplane) fn neighbour(&self, interface: u32, address: IpAddr) -> bool {
+        self.0.contains(&(interface, Some(address)))
+    }
+}
+
 impl Reconciler {
+    /// What routes lead over now: one pass over the table.
+    pub(in crate::dataplane) fn usage(&self) -> Usage {
+        let seen = self.table.iter().map(|(_, entry)| entry.seen.shape());
+        let wanted = self.targets.iter().map(|target| target.shape);
+        let written = self.outstanding.values().map(|pending| match pending {
+            Pending::Write { shape, .. } => Some(*shape),
+            Pending::Delete { .. } | Pending::Stray | Pending::Leftover | Pending::Dump => None,
+        });
+        let live: BTreeSet<_> = seen.chain(wanted).chain(written).flatten().collect();
+        let shapes = live.into_iter().filter_map(|shape| self.shapes.get(shape));
+        let hops = shapes.flat_map(|shape| shape.hops.iter());
+        Usage(
+            hops.filter_map(|hop| Some((hop.interface?, hop.via)))
+                .collect(),
+        )
+    }
+
+    /// Counts whatever may change [`Self::usage`].
+    pub(in crate::dataplane) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// How a wanted or seen prefix does; none if it is neither.
     pub fn state(&self, prefix: Prefix) -> Option<RouteState> {
         let entry = self.table.get(prefix)?;
@@ -40,6 +84,7 @@ impl Reconciler {
                 RouteState::Installed => counts.installed += 1,
                 RouteState::Pending => counts.pending += 1,
                 RouteState::Unresolved => counts.unresolved += 1,
+                RouteState::Waiting => counts.waiting += 1,
                 RouteState::Stale => counts.stale += 1,
                 RouteState::Conflict { .. } => counts.conflicts += 1,
                 RouteState::Refused { .. } => counts.refused += 1,
@@ -88,6 +133,7 @@ impl Reconciler {
             }
         }
         match (entry.want(), desired, entry.seen) {
+            (Some(_), None, _) if holds(&self.targets, &entry) => RouteState::Waiting,
             (Some(_), None, _) => RouteState::Unresolved,
             (None, _, _) if !self.sync.converged => RouteState::Stale,
             (_, _, _) => RouteState::Pending,

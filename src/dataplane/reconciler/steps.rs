@@ -8,9 +8,9 @@ use super::super::report::Report;
 use super::super::resolve::KernelView;
 use super::super::route::{Errno, KernelRoute, RouteKind, Shape};
 use super::table::{BUSY, CROSSED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, USURPED};
-use super::{Pending, Reconciler, desired, differs};
+use super::{Pending, Reconciler, desired, differs, holds};
 use crate::net::{Family, Prefix};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// So many reports wait to be read; more are counted only.
 const MAX_REPORTS: usize = 1024;
@@ -96,6 +96,7 @@ impl Reconciler {
                     Decision::Nothing
                 }
                 Seen::NOTHING => Decision::Settled,
+                _ if holds(&self.targets, &entry) => Decision::Nothing,
                 _ if self.sync.converged => Decision::Delete,
                 _ => Decision::Nothing,
             };
@@ -226,6 +227,7 @@ impl Reconciler {
 
     /// An operation is over and the kernel has `seen`, unless somebody else came across.
     pub(super) fn settle(&mut self, prefix: Prefix, seen: Seen) {
+        self.changes += 1;
         let entry = self.table.entry(prefix);
         entry.clear(BUSY);
         entry.seen = if entry.is(CROSSED) {
@@ -265,6 +267,12 @@ impl Reconciler {
             }
         }
         self.enqueue(prefix);
+    }
+
+    /// [`Self::rests`] for an operation that is not a route's.
+    pub(in crate::dataplane) fn setback(&mut self, now: Instant, errno: Errno) -> bool {
+        self.now = now;
+        self.rests(errno)
     }
 
     /// Whether an error says nothing about the route; then everything rests for a while.

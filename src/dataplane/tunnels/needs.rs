@@ -1,0 +1,283 @@
+//! What has to be done to one link, by what is wanted of it and what it is: the state tables.
+//!
+//! Pure questions and answers; nothing is remembered here.
+
+use std::net::IpAddr;
+
+use super::super::device::{Device, LinkSetting, LinkSpec, Sysctl};
+use super::super::forwarder::Adopt;
+use super::super::input::{Action, Address, Link};
+use super::super::resolve::KernelView;
+use super::{MARK, Tunnel, TunnelKind};
+use crate::net::{Family, Prefix};
+
+/// An Ethernet's MTU, where nothing else is known.
+const ETHERNET: u32 = 1500;
+/// No link carries less, and no tunnel is set to less.
+const SMALLEST: u32 = 68;
+
+/// The link under a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Underlay {
+    /// It; none for the loopback, where any link may carry the packets.
+    pub(super) parent: Option<(u32, Box<str>)>,
+    /// The largest packet that can leave.
+    pub(super) mtu: u32,
+}
+
+/// What can be done about a link; each is refused and tried again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::dataplane) enum Part {
+    /// To make it.
+    Add,
+    /// To delete it.
+    Remove,
+    /// To note whose it is.
+    Mark,
+    /// To set its MAC.
+    Mac,
+    /// To set its MTU.
+    Mtu,
+    /// To set it up or down.
+    Up,
+    /// A setting of the kernel.
+    Tune(Sysctl),
+    /// Checksum offloading.
+    Offload,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It belongs to somebody else.
+    Foreign,
+    /// It is to be made.
+    Make(LinkSpec),
+    /// It differs in what can't be changed.
+    Misfit {
+        /// Its index.
+        index: u32,
+    },
+    /// It is there; these settings are to be made, in this order.
+    Correct(Vec<(Part, Action)>),
+}
+
+impl Part {
+    /// It in words, after "cannot".
+    pub(super) const fn what(&self) -> &'static str {
+        match self {
+            Self::Add => "make it",
+            Self::Remove => "delete it",
+            Self::Mark => "set its alias",
+            Self::Mac => "set its MAC",
+            Self::Mtu => "set its MTU",
+            Self::Up => "set it up or down",
+            Self::Tune(_) => "tune the kernel for it",
+            Self::Offload => "switch its checksum offloading off",
+        }
+    }
+}
+
+/// Whether a link carries our note.
+pub(super) fn is_marked(link: &Link) -> bool {
+    link.alias.as_deref() == Some(MARK)
+}
+
+/// Whether an address comes with a link by itself.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+/// The device that a tunnel wants.
+pub(super) fn device(tunnel: &Tunnel, parent: Option<u32>) -> Device {
+    match (tunnel.kind, tunnel.underlay) {
+        (TunnelKind::Ipip, _) => Device::Ipip {
+            local: None,
+            remote: None,
+        },
+        (TunnelKind::Ip6tnl, underlay) => Device::Ip6tnl {
+            local: match underlay {
+                IpAddr::V6(address) => Some(address),
+                IpAddr::V4(_) => None,
+            },
+            remote: None,
+        },
+        (TunnelKind::Vxlan { vni, port, .. }, underlay) => Device::Vxlan {
+            vni,
+            port,
+            local: Some(underlay),
+            parent,
+            learning: false,
+            external: false,
+        },
+    }
+}
+
+/// The MTU that a tunnel wants.
+pub(super) fn mtu(tunnel: &Tunnel, underlay: &Underlay) -> u32 {
+    let overhead = tunnel.kind.overhead(tunnel.underlay);
+    let left = underlay.mtu.saturating_sub(overhead).max(SMALLEST);
+    tunnel.mtu.unwrap_or(left)
+}
+
+/// The link that carries a tunnel's packets: the one with the underlay address. `is_tunnel` tells
+/// tunnel devices of ours by their names.
+pub(super) fn underlay(
+    tunnel: &Tunnel,
+    view: &KernelView,
+    is_tunnel: impl Fn(&str) -> bool,
+) -> Option<Underlay> {
+    let carrying = view
+        .addresses()
+        .filter(|own| own.address == tunnel.underlay)
+        .filter_map(|own| view.link_by_index(own.interface))
+        .filter(|link| !is_tunnel(&link.name));
+    // An address that is on a link and on the loopback leaves by the link.
+    let link = carrying.min_by_key(|link| (link.loopback, link.index))?;
+    if !link.loopback {
+        return Some(Underlay {
+            parent: Some((link.index, link.name.clone())),
+            mtu: link.mtu,
+        });
+    }
+    let leaving = || {
+        let candidates = view.links().filter(|link| link.up && !link.loopback);
+        candidates.filter(|link| !is_tunnel(&link.name))
+    };
+    // Pods' ends say nothing about the fabric, unless there is nothing else (a lab's namespaces).
+    let is_veth = |link: &&Link| link.device.as_ref().is_some_and(|d| d.kind() == "veth");
+    let physical = leaving()
+        .filter(|link| !is_veth(link))
+        .map(|link| link.mtu)
+        .min();
+    let any = || leaving().map(|link| link.mtu).min();
+    Some(Underlay {
+        parent: None,
+        mtu: physical.or_else(any).unwrap_or(ETHERNET),
+    })
+}
+
+/// What has to be done to the link of a tunnel's name. `made` says that we have just made it, and
+/// its note may be still to come; `in_use` that it has addresses.
+pub(super) fn verdict(
+    tunnel: &Tunnel,
+    underlay: &Underlay,
+    link: Option<&Link>,
+    made: bool,
+    in_use: bool,
+    adopt: Adopt,
+) -> Verdict {
+    let parent = underlay.parent.as_ref().map(|(index, _)| *index);
+    let wanted = device(tunnel, parent);
+    let mtu = mtu(tunnel, underlay);
+    let mac = match tunnel.kind {
+        TunnelKind::Vxlan { mac, .. } => Some(mac),
+        TunnelKind::Ipip | TunnelKind::Ip6tnl => None,
+    };
+    let Some(link) = link else {
+        return Verdict::Make(LinkSpec {
+            name: (*tunnel.name).into(),
+            device: wanted,
+            mtu,
+            mac,
+            alias: MARK.into(),
+        });
+    };
+    let index = link.index;
+    let set = |part, setting| (part, Action::SetLink { index, setting });
+    if !is_marked(link) {
+        if !made && !may_take(tunnel, link, in_use, adopt) {
+            return Verdict::Foreign;
+        }
+        // First whose it is: nothing else is touched before the kernel has that.
+        let mark = LinkSetting::Alias(MARK.into());
+        return Verdict::Correct(vec![set(Part::Mark, mark)]);
+    }
+    if link.device.as_ref() != Some(&wanted) {
+        return Verdict::Misfit { index };
+    }
+    let mut steps = Vec::new();
+    if let Some(mac) = mac.filter(|mac| link.mac != Some(*mac)) {
+        steps.push(set(Part::Mac, LinkSetting::Mac(mac)));
+    }
+    if link.mtu != mtu {
+        steps.push(set(Part::Mtu, LinkSetting::Mtu(mtu)));
+    }
+    if !link.up {
+        steps.push(set(Part::Up, LinkSetting::Up));
+    }
+    Verdict::Correct(steps)
+}
+
+/// Whether a device without our note may become ours.
+fn may_take(tunnel: &Tunnel, link: &Link, in_use: bool, adopt: Adopt) -> bool {
+    if tunnel.kind != TunnelKind::Ipip {
+        return adopt.felix;
+    }
+    let unclaimed = link.alias.as_deref().is_none_or(str::is_empty);
+    let kernels_own = unclaimed && is_fallback(link);
+    adopt.felix || adopt.bird || kernels_own && (!link.up || !in_use)
+}
+
+/// Whether a link is (or is like) the one that the kernel itself makes with the driver.
+pub(super) fn is_fallback(link: &Link) -> bool {
+    let any = Device::Ipip {
+        local: None,
+        remote: None,
+    };
+    link.device.as_ref() == Some(&any)
+}
+
+/// Whether a link is the kernel's own `tunl0`, which can't be deleted.
+fn is_undying(link: &Link) -> bool {
+    is_fallback(link) && &*link.name == "tunl0"
+}
+
+/// Whether it is as the kernel made it, for anybody to use.
+pub(super) fn is_given_back(link: &Link) -> bool {
+    is_undying(link) && !link.up && link.alias.is_none()
+}
+
+/// How a link of ours that nobody wants goes: the kernel's own `tunl0` can't be deleted. `addresses`
+/// says that there are some left on it. An empty answer means that it is given back.
+pub(super) fn farewell(link: &Link, addresses: bool) -> Vec<(Part, Action)> {
+    let index = link.index;
+    if !is_undying(link) {
+        return vec![(Part::Remove, Action::DeleteLink { index })];
+    }
+    if addresses {
+        return Vec::new();
+    }
+    let set = |part, setting| (part, Action::SetLink { index, setting });
+    if link.up {
+        return vec![set(Part::Up, LinkSetting::Down)];
+    }
+    // The note goes last: until then it is ours to tidy up.
+    vec![set(Part::Mark, LinkSetting::Alias("".into()))]
+}
+
+/// The kernel's settings that a tunnel hangs on.
+pub(super) fn sysctls(tunnel: &Tunnel, underlay: &Underlay) -> Vec<Sysctl> {
+    let family = Prefix::host(tunnel.underlay).family();
+    let mut sysctls = vec![Sysctl::Forwarding(family)];
+    // Only IPv4 has the filter.
+    if family == Family::Ipv4 {
+        sysctls.push(Sysctl::LooseReversePath((*tunnel.name).into()));
+        let parent = underlay.parent.iter();
+        sysctls.extend(parent.map(|(_, name)| Sysctl::LooseReversePath(name.clone())));
+    }
+    sysctls
+}
+
+/// The address that a tunnel wants on its link.
+pub(super) fn address(tunnel: &Tunnel, interface: u32) -> Option<Address> {
+    let address = tunnel.address?;
+    Some(Address {
+        interface,
+        address,
+        len: if address.is_ipv4() { 32 } else { 128 },
+    })
+}
