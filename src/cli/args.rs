@@ -62,6 +62,8 @@ pub enum Command {
     Run(ConfigFile),
     /// Read the configuration and say everything that is wrong with it
     Check(ConfigFile),
+    /// This node's own address: how it is found on this host, and why it is no other
+    Address(AddressOptions),
     /// Build a cluster with pods on this machine, in network namespaces, and show it working
     Lab(crate::lab::LabOptions),
     /// Parts of the lab that run inside its namespaces.
@@ -123,4 +125,16 @@ pub struct ConfigFile {
     /// This node's configuration file
     #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
+}
+
+/// What to say about this node's own address.
+#[derive(Debug, clap::Args)]
+pub struct AddressOptions {
+    /// Show every address of this host, and why it was or was not taken
+    #[arg(long)]
+    pub explain: bool,
+
+    /// This node's configuration file [default: /etc/dunlin/dunlin.toml, if it is there]
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }

@@ -98,6 +98,7 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
         Command::Version
         | Command::Run(_)
         | Command::Check(_)
+        | Command::Address(_)
         | Command::Lab(_)
         | Command::LabInside(_) => Request::Version,
     };
@@ -218,7 +219,7 @@ fn fib(client: &mut Client, output: Output) -> Result<ExitCode, Problem> {
     print(&Answer::Fib(whole), output, false)
 }
 
-fn print_json(value: &impl Serialize) -> io::Result<()> {
+pub(super) fn print_json(value: &impl Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)

@@ -3,6 +3,7 @@
 //! Exit codes that scripts can use: 0 done, 1 it could not be done, 2 the command line is wrong,
 //! 3 no daemon answers, 4 no such peer or prefix, 5 the configuration has errors.
 
+mod address;
 mod args;
 mod ask;
 mod peer_table;
@@ -24,6 +25,7 @@ pub fn main() -> ExitCode {
     match args.command {
         Command::Run(ref run) => run_daemon(&run.config),
         Command::Check(ref check) => ask::check(&check.config, args.output),
+        Command::Address(ref options) => address::print(options, args.output),
         Command::Lab(ref options) => crate::lab::run(options),
         Command::LabInside(ref options) => crate::lab::run_inside(options),
         Command::Version if !args.socket_is_given() => ask::print_version(args.output),

@@ -14,13 +14,14 @@ use tokio::sync::mpsc;
 
 use super::answers;
 use super::clock::Clock;
-use super::config::{Config, MedRule};
+use super::config::{Config, MedRule, NodeIdentity};
 use super::nat::NatOutgoing;
-use super::source::{self, BadReading, Places, Reading};
+use super::own_address::Own;
+use super::source::{self, BadReading, Places, Reading, Running};
 use crate::control::protocol::{Answer, Failure, Request};
 use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
-use crate::dataplane::{self, KernelInput};
+use crate::dataplane::{self, Dataplane, KernelInput};
 use crate::datastore::Watcher;
 use crate::node::{Backend, Input, Node, Output, Settings};
 use crate::rib::MedMode;
@@ -100,6 +101,7 @@ pub(super) struct Daemon {
     pub(super) nat: NatOutgoing,
     pub(super) config: Config,
     pub(super) places: Places,
+    pub(super) own: Own,
     /// When the cluster was last read well.
     pub(super) read_at: Instant,
     /// What the last bad reading said.
@@ -160,6 +162,7 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
             daemon.take_waiting(&mut queue, waiting);
             daemon.node.handle_timeout(now);
         }
+        daemon.follow_own_address();
         daemon.turn_over();
     }
     tracing::info!("stopping; the routes stay in the kernel");
@@ -232,6 +235,7 @@ impl Daemon {
             node,
             config,
             places: reading.places,
+            own: reading.own,
             read_at: clock.now(),
             bad_reading: Vec::new(),
             listeners: BTreeMap::new(),
@@ -414,7 +418,11 @@ impl Daemon {
 
     /// Reads the files again; nothing is applied if anything is wrong with them.
     fn reload(&mut self) -> Result<(Vec<String>, Vec<String>), BadReading> {
-        let reading = match source::read(&self.config_path) {
+        let running = Running {
+            own: &self.own,
+            view: self.node.dataplane().map(Dataplane::view),
+        };
+        let reading = match source::read(&self.config_path, Some(running)) {
             Ok(reading) => reading,
             Err(bad) => {
                 self.bad_reading.clone_from(&bad.lines);
@@ -427,6 +435,7 @@ impl Daemon {
         }
         self.config.listen = reading.config.listen;
         self.places = reading.places;
+        self.take_own(reading.own, &reading.notes);
         let now = self.clock.now();
         self.read_at = now;
         self.bad_reading.clear();
@@ -475,10 +484,11 @@ impl Strangers {
 fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     let comparable = |config: &Config| Config {
         listen: None,
+        node: NodeIdentity::named(&config.node.name),
         ..config.clone()
     };
     (comparable(old) != comparable(new)).then(|| {
-        "this node's file has changes outside [bgp] that need a restart of dunlin".to_owned()
+        "this node's file has changes outside [bgp] and our addresses that need a restart of dunlin".to_owned()
     })
 }
 

@@ -85,7 +85,7 @@ fn ways(daemon: &Daemon, prefix: Prefix, found: &Explanation) -> Vec<Way> {
         let choice = daemon.node.choose(prefix, next_hop);
         let hop = choice.way.next_hop();
         let device = hop.and_then(|hop| match &hop.reach {
-            Reach::Device(name) => Some(name.to_string()),
+            Reach::Device(name) | Reach::Onto(name) => Some(name.to_string()),
             Reach::Routed | Reach::Link(_) => None,
         });
         let tunnel = tunnels

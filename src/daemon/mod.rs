@@ -15,7 +15,9 @@ mod clock;
 pub mod config;
 mod event_loop;
 mod explain;
+mod host;
 mod nat;
+pub(crate) mod own_address;
 mod source;
 mod telemetry;
 mod tunnels;
@@ -51,9 +53,9 @@ pub struct Checked {
 /// What kept it from running.
 pub fn run(path: &Path) -> Result<(), DaemonError> {
     let reading =
-        source::read(path).map_err(|bad| DaemonError::Configuration { lines: bad.lines })?;
+        source::read(path, None).map_err(|bad| DaemonError::Configuration { lines: bad.lines })?;
     telemetry::begin(reading.config.log);
-    for line in &reading.from_environment {
+    for line in &reading.notes {
         tracing::info!("{line}");
     }
     for warning in &reading.warnings {
@@ -69,8 +71,8 @@ pub fn run(path: &Path) -> Result<(), DaemonError> {
 
 /// Reads the configuration and says everything about it.
 pub fn check(path: &Path) -> Checked {
-    let reading = match source::read(path) {
-        Ok(reading) => reading,
+    let (reading, obstacles) = match source::examine(path, None) {
+        Ok(examined) => examined,
         Err(bad) => {
             return Checked {
                 good: false,
@@ -79,6 +81,12 @@ pub fn check(path: &Path) -> Checked {
         }
     };
     let mut lines = reading.warnings;
+    // The files may be meant for another host than this one.
+    lines.extend(
+        obstacles
+            .iter()
+            .map(|line| format!("warning: on this host: {line}")),
+    );
     let plan = &reading.plan;
     let (peers, blocks) = (plan.peers.len(), plan.originate.len());
     lines.push(format!(

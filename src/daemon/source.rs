@@ -1,9 +1,15 @@
 //! From files to a plan: this node's file, the cluster's file, and what a reading of them says.
+//!
+//! What this host says about the node's own addresses is part of a reading; it is looked at only if
+//! a method asks for it.
 
 use std::path::Path;
 
-use super::config::{self, Config};
-use crate::datastore::{self, Loaded, Problems};
+use super::config::{self, Config, Configured};
+use super::host::{NAME_PATIENCE, NAME_PATIENCE_RUNNING};
+use super::own_address::Own;
+use crate::dataplane::KernelView;
+use crate::datastore::{self, Problems};
 use crate::topology::{self, Plan};
 
 /// Everything that a reading gives.
@@ -15,10 +21,32 @@ pub(super) struct Reading {
     pub plan: Plan,
     /// What the cluster file says of nodes and pools, for explanations.
     pub places: Places,
+    /// This node's own addresses, and what they depend on.
+    pub own: Own,
     /// One line a warning.
     pub warnings: Vec<String>,
-    /// One line an environment variable that was used.
-    pub from_environment: Vec<String>,
+    /// What is worth a line though nothing is wrong: variables that were used, addresses found.
+    pub notes: Vec<String>,
+}
+
+/// What was made of a reading.
+#[derive(Debug, Clone)]
+pub(super) struct Planned {
+    /// What this node has to run.
+    pub plan: Plan,
+    /// What the cluster file says of nodes and pools.
+    pub places: Places,
+    /// One line a warning.
+    pub warnings: Vec<String>,
+}
+
+/// What a running daemon knows about this host already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Running<'a> {
+    /// Its own addresses and what names stand for.
+    pub own: &'a Own,
+    /// Links and addresses.
+    pub view: Option<&'a KernelView>,
 }
 
 /// Whose block and which pool an address is in.
@@ -46,32 +74,71 @@ impl From<Problems> for BadReading {
     }
 }
 
-/// Reads this node's file at `path` and the cluster that it names.
+/// Reads this node's file at `path` and the cluster that it names, and looks for this node's
+/// addresses.
 ///
 /// # Errors
-/// Everything that is wrong with both.
-pub(super) fn read(path: &Path) -> Result<Reading, BadReading> {
-    let configured = config::load(path, &host_name())?;
-    let mut reading = read_cluster(configured.config)?;
-    reading
-        .warnings
-        .splice(0..0, lines_of(&configured.warnings));
-    reading.from_environment = configured.from_environment;
-    Ok(reading)
+/// Everything that is wrong with both, or that no address was found.
+pub(super) fn read(path: &Path, running: Option<Running<'_>>) -> Result<Reading, BadReading> {
+    let (reading, obstacles) = examine(path, running)?;
+    if obstacles.is_empty() {
+        Ok(reading)
+    } else {
+        Err(BadReading { lines: obstacles })
+    }
 }
 
-/// Reads the cluster that `config` names.
+/// The same; an address that this host lacks is no error, but comes beside the reading.
+pub(super) fn examine(
+    path: &Path,
+    running: Option<Running<'_>>,
+) -> Result<(Reading, Vec<String>), BadReading> {
+    let Configured {
+        config,
+        warnings,
+        from_environment,
+    } = config::load(path, &host_name())?;
+    let mut warnings = lines_of(&warnings);
+    let loaded = datastore::load(&config.datastore_path)?;
+    warnings.extend(lines_of(&loaded.warnings));
+    let names = running.map(|running| running.own.names.clone());
+    let mut own = Own::new(
+        config.node.clone(),
+        loaded.intent,
+        names.unwrap_or_default(),
+    );
+    if let Some(running) = running {
+        own.addresses = running.own.addresses;
+    }
+    let patience = match running {
+        Some(_) => NAME_PATIENCE_RUNNING,
+        None => NAME_PATIENCE,
+    };
+    let found = own.find(running.and_then(|running| running.view), patience);
+    warnings.extend(found.warnings);
+    let planned = plan(&config, &own)?;
+    warnings.extend(planned.warnings);
+    let mut notes = from_environment;
+    notes.extend(found.because);
+    let reading = Reading {
+        config,
+        plan: planned.plan,
+        places: planned.places,
+        own,
+        warnings,
+        notes,
+    };
+    Ok((reading, found.obstacles))
+}
+
+/// Makes the plan of this node from the cluster and its own addresses.
 ///
 /// # Errors
-/// Everything that is wrong with it.
-pub(super) fn read_cluster(config: Config) -> Result<Reading, BadReading> {
-    let Loaded {
-        mut intent,
-        warnings,
-    } = datastore::load(&config.datastore_path)?;
-    let mut warnings = lines_of(&warnings);
-    warnings.extend(config.overlay(&mut intent));
-    let plan = topology::plan(&intent, &config.node.name).map_err(|error| BadReading {
+/// There is no such node.
+pub(super) fn plan(config: &Config, own: &Own) -> Result<Planned, BadReading> {
+    let mut intent = own.intent.clone();
+    let warnings = own.identity.overlay(&mut intent, own.addresses);
+    let plan = topology::plan(&intent, &own.identity.name).map_err(|error| BadReading {
         lines: vec![format!(
             "{}: {error} ([node] name of this node's file, or the host name)",
             config.datastore_path.display()
@@ -85,20 +152,18 @@ pub(super) fn read_cluster(config: Config) -> Result<Reading, BadReading> {
         blocks: blocks.collect(),
         pools: plan.pools.clone(),
     };
-    Ok(Reading {
-        config,
+    Ok(Planned {
         plan,
         places,
         warnings,
-        from_environment: Vec::new(),
     })
 }
 
-fn lines_of(problems: &Problems) -> Vec<String> {
+pub(super) fn lines_of(problems: &Problems) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     nix::unistd::gethostname()
         .ok()
         .and_then(|name| name.into_string().ok())

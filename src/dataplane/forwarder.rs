@@ -445,7 +445,7 @@ impl Dataplane {
             match self.view.resolution(next_hop) {
                 Some(Resolution::Reachable { hops: found, .. }) => hops.extend_from_slice(found),
                 Some(Resolution::Unreachable(reason)) => {
-                    let tunnel = matches!(next_hop.reach, Reach::Device(_));
+                    let tunnel = matches!(next_hop.reach, Reach::Device(_) | Reach::Onto(_));
                     let absent = matches!(reason, Unreachable::NotReady | Unreachable::NoDevice);
                     awaited |= tunnel && absent;
                 }

@@ -56,6 +56,11 @@ impl Gates {
         }
     }
 
+    /// The index of the device, if its gate is open for anybody.
+    pub(super) fn device(&self, device: &str) -> Option<u32> {
+        self.0.get(device).map(|gate| gate.index)
+    }
+
     /// The index of the device, if packets for `address` may go through it.
     pub(super) fn index(&self, device: &str, address: IpAddr) -> Option<u32> {
         let gate = self.0.get(device)?;

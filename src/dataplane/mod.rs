@@ -29,6 +29,7 @@ mod input;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 mod next_hop;
+pub mod own_address;
 mod ownership;
 mod reconciler;
 mod report;
@@ -46,6 +47,6 @@ pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
 pub use ownership::{Owner, Ownership};
 pub use reconciler::{Aim, PathId, Reconciler};
 pub use report::{Counts, Report, RouteState};
-pub use resolve::KernelView;
+pub use resolve::{KernelView, Way};
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
 pub use tunnels::{FarEnd, Tunnel, TunnelKind, TunnelNews, TunnelState, TunnelStatus};

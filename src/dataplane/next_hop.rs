@@ -24,6 +24,8 @@ pub enum Reach {
     Link(u32),
     /// Through the device of this name, `onlink`: a tunnel. The device may come and go.
     Device(Arc<str>),
+    /// It is the destination itself, behind the tunnel device of this name.
+    Onto(Arc<str>),
 }
 
 impl NextHop {
@@ -52,6 +54,16 @@ impl NextHop {
     }
 }
 
+impl NextHop {
+    /// The destination itself, behind a tunnel device.
+    pub const fn onto(address: IpAddr, device: Arc<str>) -> Self {
+        Self {
+            address,
+            reach: Reach::Onto(device),
+        }
+    }
+}
+
 impl From<IpAddr> for NextHop {
     fn from(address: IpAddr) -> Self {
         Self::routed(address)
@@ -64,6 +76,7 @@ impl fmt::Display for NextHop {
             Reach::Routed => self.address.fmt(f),
             Reach::Link(index) => write!(f, "{} dev #{index}", self.address),
             Reach::Device(name) => write!(f, "{} dev {name} onlink", self.address),
+            Reach::Onto(name) => write!(f, "dev {name}"),
         }
     }
 }

@@ -10,6 +10,8 @@
 //!
 //! A tunnel device is a way only while its gate is open ([`Gates`]).
 
+mod way;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use super::next_hop::{NextHop, Reach, Resolution, Unreachable};
 use super::ownership::{Owner, Ownership};
 use super::route::{Hop, KernelRoute, RouteKind};
 use crate::net::{Family, Prefix};
+
+pub use way::Way;
 
 /// A route's gateway that needs another route, and so on, at most so often.
 const MAX_DEPTH: u8 = 4;
@@ -42,6 +46,7 @@ pub struct KernelView {
     gates: Gates,
     dirty: Dirty,
     changed: BTreeSet<NextHop>,
+    revision: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -132,6 +137,9 @@ impl KernelView {
         if let Some(dump) = &mut self.dump {
             dump.distrust(self.rule, change);
         }
+        if !matches!(change, Change::Neighbour { .. } | Change::NeighbourGone(_)) {
+            self.revision += 1;
+        }
         match change {
             Change::Link(link) => self.link(link),
             Change::LinkGone { index } => {
@@ -197,6 +205,7 @@ impl KernelView {
             return;
         }
         self.state = dump.merged(&self.state);
+        self.revision += 1;
         self.dirty.all = true;
         if !self.known {
             self.known = true;
@@ -288,7 +297,7 @@ impl KernelView {
     }
 
     /// Whether the kernel was read completely at least once.
-    pub(super) const fn is_known(&self) -> bool {
+    pub const fn is_known(&self) -> bool {
         self.known
     }
 
@@ -312,6 +321,11 @@ impl KernelView {
         self.state.addresses.iter().copied()
     }
 
+    /// Another number after a link, an address or a route has changed.
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// How `next_hop` is reached, by what is known now.
     pub fn resolve(&self, next_hop: &NextHop) -> Resolution {
         if !self.known {
@@ -329,7 +343,19 @@ impl KernelView {
             Reach::Routed if is_link_local(address) => return Err(Unreachable::NoScope),
             Reach::Routed => return self.routed(address, 0),
             Reach::Link(index) => self.link_by_index(*index),
-            Reach::Device(name) => return self.tunnelled(address, name),
+            Reach::Device(name) => {
+                return self.tunnelled(name, self.gates.index(name, address), |index| Hop {
+                    onlink: true,
+                    ..Hop::new(address, index)
+                });
+            }
+            // Its route is there before the far end is ready: others need it to be accepted.
+            Reach::Onto(name) => {
+                return self.tunnelled(name, self.gates.device(name), |index| Hop {
+                    via: None,
+                    ..Hop::new(address, index)
+                });
+            }
         };
         let link = link.ok_or(Unreachable::NoDevice)?;
         if !link.usable() {
@@ -342,22 +368,23 @@ impl KernelView {
         })
     }
 
-    fn tunnelled(&self, address: IpAddr, name: &str) -> Result<Resolution, Unreachable> {
+    fn tunnelled(
+        &self,
+        name: &str,
+        open: Option<u32>,
+        hop: impl Fn(u32) -> Hop,
+    ) -> Result<Resolution, Unreachable> {
         let missing = || match self.link_by_name(name) {
             Some(_) => Unreachable::NotReady,
             None => Unreachable::NoDevice,
         };
-        let index = self.gates.index(name, address).ok_or_else(missing)?;
+        let index = open.ok_or_else(missing)?;
         let link = self.link_by_index(index).ok_or_else(missing)?;
         if !link.usable() {
             return Err(Unreachable::NotReady);
         }
-        let hop = Hop {
-            onlink: true,
-            ..Hop::new(address, index)
-        };
         Ok(Resolution::Reachable {
-            hops: Arc::new([hop]),
+            hops: Arc::new([hop(index)]),
             metric: 0,
             direct: false,
         })

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::dataplane::{Dataplane, Forwarding, Tunnel};
+use crate::dataplane::{Dataplane, Forwarding, NextHop, Tunnel};
 use crate::forwarding::{Choice, Chooser};
 use crate::net::Prefix;
 use crate::rib::ForwardingPath;
@@ -59,6 +59,8 @@ pub(super) struct Ways {
     own_blocks: Vec<Prefix>,
     /// What was wanted by the datastore.
     wanted: BTreeMap<Prefix, Forwarding>,
+    /// The far ends that have a route of their own.
+    far_ends: BTreeMap<Prefix, Forwarding>,
 }
 
 impl Ways {
@@ -69,6 +71,7 @@ impl Ways {
             next: None,
             own_blocks: plan.own_blocks.clone(),
             wanted: BTreeMap::new(),
+            far_ends: BTreeMap::new(),
         }
     }
 
@@ -134,7 +137,12 @@ impl Ways {
     pub(super) fn apply(&mut self, now: Instant, dataplane: &mut Dataplane) {
         let pools = self.chooser.fabric().pools.iter();
         dataplane.set_pools(pools.map(|pool| pool.cidr).collect());
-        dataplane.set_tunnels(now, self.tunnels());
+        let tunnels = self.tunnels();
+        let far_ends = far_end_routes(&tunnels);
+        dataplane.set_tunnels(now, tunnels);
+        // First of all routes: blocks lead via them.
+        change(dataplane, &self.far_ends, &far_ends);
+        self.far_ends = far_ends;
         if self.backend != Backend::Vxlan {
             return;
         }
@@ -144,18 +152,7 @@ impl Ways {
         for (block, choice) in self.chooser.routes() {
             wanted.entry(block).or_insert_with(|| via([choice]));
         }
-        for (prefix, forwarding) in &wanted {
-            if self.wanted.get(prefix) != Some(forwarding) {
-                dataplane.want(*prefix, forwarding.clone());
-            }
-        }
-        for prefix in self
-            .wanted
-            .keys()
-            .filter(|prefix| !wanted.contains_key(prefix))
-        {
-            dataplane.unwant(*prefix);
-        }
+        change(dataplane, &self.wanted, &wanted);
         self.wanted = wanted;
     }
 
@@ -191,10 +188,111 @@ impl Ways {
     }
 }
 
+/// IPv6 accepts no gateway on a device, `onlink` or not, to which another route than the default one
+/// leads by another device: and until a block's route goes through the tunnel, the far end's address in
+/// that block does. So each far end has a route of its own. (IPv4 has no such check.)
+fn far_end_routes(tunnels: &[Tunnel]) -> BTreeMap<Prefix, Forwarding> {
+    let ends = tunnels.iter().flat_map(|tunnel| {
+        tunnel
+            .far_ends
+            .iter()
+            .map(|end| (&tunnel.name, end.address))
+    });
+    let ends = ends.filter(|(_, address)| address.is_ipv6());
+    let onto =
+        |name: &Arc<str>, address| Forwarding::Via(vec![NextHop::onto(address, name.clone())]);
+    ends.map(|(name, address)| (Prefix::host(address), onto(name, address)))
+        .collect()
+}
+
+/// Wants what is new, and no longer what is not.
+fn change(
+    dataplane: &mut Dataplane,
+    before: &BTreeMap<Prefix, Forwarding>,
+    after: &BTreeMap<Prefix, Forwarding>,
+) {
+    for (prefix, forwarding) in after {
+        if before.get(prefix) != Some(forwarding) {
+            dataplane.want(*prefix, forwarding.clone());
+        }
+    }
+    for prefix in before.keys().filter(|prefix| !after.contains_key(prefix)) {
+        dataplane.unwant(*prefix);
+    }
+}
+
 fn via(choices: impl IntoIterator<Item = Choice>) -> Forwarding {
     let hops = choices.into_iter();
     Forwarding::Via(
         hops.filter_map(|choice| choice.way.next_hop().cloned())
             .collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forwarding::Way;
+    use crate::topology::{Intent, Node, Pool, PoolMode, plan};
+
+    fn cluster(ipip_mode: PoolMode, others: u8) -> Plan {
+        let node = |number: u8| Node {
+            ipv4_address: format!("10.0.0.{number}/24").parse().ok(),
+            blocks: vec![format!("10.244.{number}.0/26").parse().unwrap()],
+            ..Node::named(format!("n{number}"))
+        };
+        let intent = Intent {
+            pools: vec![Pool {
+                name: "pods".to_owned(),
+                cidr: "10.244.0.0/16".parse().unwrap(),
+                ipip_mode,
+                vxlan_mode: PoolMode::Never,
+                nat_outgoing: false,
+                disabled: false,
+            }],
+            nodes: (1..=1 + others).map(node).collect(),
+            ..Intent::default()
+        };
+        plan(&intent, "n1").unwrap()
+    }
+
+    fn way(ways: &Ways) -> Way {
+        ways.choose(
+            "10.244.2.0/26".parse().unwrap(),
+            "10.0.0.2".parse().unwrap(),
+        )
+        .way
+    }
+
+    #[test]
+    fn a_new_mode_has_its_device_at_once_and_its_packets_after_the_hold() {
+        let mut ways = Ways::new(Backend::Bgp, &cluster(PoolMode::Never, 1));
+        let now = Instant::from_secs(100);
+        assert!(ways.replan(now, &cluster(PoolMode::Always, 1)));
+        assert_eq!(ways.tunnels().len(), 1, "the device of the new mode");
+        assert!(
+            matches!(way(&ways), Way::Native(_)),
+            "the way of the old mode"
+        );
+        // Another reading of the same, and one with a new node, neither shorten nor prolong it.
+        let later = now + Duration::from_secs(1);
+        assert!(!ways.replan(later, &cluster(PoolMode::Always, 1)));
+        assert!(ways.replan(later, &cluster(PoolMode::Always, 2)));
+        assert!(ways.chooser().fabric().node("n3").is_some());
+        assert_eq!(ways.next_timeout(), Some(now + SWITCH_HOLD));
+        assert!(!ways.switch(now));
+        assert!(ways.switch(now + SWITCH_HOLD));
+        assert!(matches!(way(&ways), Way::Ipip(_)));
+        assert_eq!(ways.next_timeout(), None);
+    }
+
+    #[test]
+    fn a_mode_that_is_taken_back_is_forgotten() {
+        let mut ways = Ways::new(Backend::Bgp, &cluster(PoolMode::Always, 1));
+        let now = Instant::from_secs(100);
+        assert!(ways.replan(now, &cluster(PoolMode::Never, 1)));
+        assert!(ways.replan(now, &cluster(PoolMode::Always, 1)));
+        assert_eq!(ways.next_timeout(), None);
+        assert!(matches!(way(&ways), Way::Ipip(_)));
+    }
 }

@@ -9,9 +9,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dunlin::daemon::config::{self, Backend, Surroundings};
+use dunlin::daemon::config::{
+    self, AddressChoice, Backend, Configured, OwnAddresses, Surroundings,
+};
+use dunlin::dataplane::own_address::Method;
 use dunlin::datastore::{Loaded, Problems, read_cluster};
-use dunlin::net::Prefix;
+use dunlin::net::{Prefix, RouterId};
 use dunlin::topology::{
     Dial, FelixSettings, NatExclusions, Plan, PlannedPeer, PoolMode, TunnelAddresses, plan,
 };
@@ -222,12 +225,20 @@ fn the_node_file_overrides_its_own_record_and_says_so() {
     };
 
     let mut untouched = loaded.intent.clone();
-    assert_eq!(parse("").overlay(&mut untouched), Vec::<String>::new());
+    let own = OwnAddresses {
+        ipv4: "10.0.0.1/24".parse().ok(),
+        ipv6: "fd00::1/64".parse().ok(),
+    };
+    assert_eq!(parse("").overlay(&mut untouched, own), Vec::<String>::new());
     assert_eq!(untouched, loaded.intent);
 
     let mut changed = loaded.intent;
-    let text = "node = { ipv4 = \"10.0.0.9/24\", ipv6 = \"none\", router-id = \"1.2.3.4\" }";
-    assert_eq!(parse(text).overlay(&mut changed).len(), 2);
+    let text = "node = { router-id = \"1.2.3.4\" }";
+    let own = OwnAddresses {
+        ipv4: "10.0.0.9/24".parse().ok(),
+        ipv6: None,
+    };
+    assert_eq!(parse(text).overlay(&mut changed, own).len(), 2);
     let plan = plan(&changed, "host").unwrap();
     assert_eq!(plan.ipv4.unwrap().to_string(), "10.0.0.9/24");
     assert_eq!(plan.ipv6, None);
@@ -236,34 +247,110 @@ fn the_node_file_overrides_its_own_record_and_says_so() {
 
 #[test]
 fn the_environment_speaks_where_the_file_is_silent() {
-    let parse = |file: &str, variable: &str, text: &str| {
-        let environment = [(variable.to_owned(), text.to_owned())].into();
-        let surroundings = Surroundings {
-            environment,
-            ..surroundings()
-        };
-        config::parse(&"d.toml".into(), file, &surroundings)
-    };
     for (word, backend) in [
         ("bird", Backend::Bgp),
         ("vxlan", Backend::Vxlan),
         ("none", Backend::None),
         ("", Backend::Bgp),
     ] {
-        let read = parse("", "CALICO_NETWORKING_BACKEND", word).unwrap();
+        let read = with_variables("", &[("CALICO_NETWORKING_BACKEND", word)]).unwrap();
         assert_eq!(read.config.routing.backend, backend, "{word}");
         assert_eq!(read.from_environment.len(), usize::from(!word.is_empty()));
     }
     let file = "routing = { backend = \"bgp\" }";
-    let read = parse(file, "CALICO_NETWORKING_BACKEND", "vxlan").unwrap();
+    let read = with_variables(file, &[("CALICO_NETWORKING_BACKEND", "vxlan")]).unwrap();
     assert_eq!(read.config.routing.backend, Backend::Bgp);
     assert_eq!(read.from_environment, [""; 0]);
-    let wrong = parse("", "CALICO_NETWORKING_BACKEND", "vxlam").unwrap_err();
+    let wrong = with_variables("", &[("CALICO_NETWORKING_BACKEND", "vxlam")]).unwrap_err();
     assert_eq!(
         lines(&wrong),
         "environment variable CALICO_NETWORKING_BACKEND: expected \"bgp\", \"vxlan\", \"none\" or \
          \"bird\", found the string \"vxlam\"; did you mean \"vxlan\"?\n"
     );
+}
+
+#[test]
+fn calicos_variables_say_how_the_address_is_found() {
+    let method = |text: &str| Method::parse(text).unwrap();
+    let record = |otherwise: Method| AddressChoice::FromCluster { otherwise };
+    let eth = ("IP_AUTODETECTION_METHOD", "interface=eth.*");
+    let eth6 = ("IP6_AUTODETECTION_METHOD", "interface=eth.*");
+    for (file, variables, ipv4, ipv6, used) in [
+        (
+            "",
+            vec![],
+            record(Method::FirstFound),
+            record(Method::None),
+            0,
+        ),
+        // The record goes first, and IPv6 is looked for on request only.
+        (
+            "",
+            vec![eth, eth6],
+            record(method("interface=eth.*")),
+            record(Method::None),
+            1,
+        ),
+        (
+            "",
+            vec![("IP", "autodetect"), eth, ("IP6", "autodetect"), eth6],
+            AddressChoice::Found(method("interface=eth.*")),
+            AddressChoice::Found(method("interface=eth.*")),
+            4,
+        ),
+        (
+            "",
+            vec![("IP", "none"), eth, ("IP6", "autodetect")],
+            AddressChoice::Found(Method::None),
+            AddressChoice::Found(Method::FirstFound),
+            2,
+        ),
+        (
+            "node = { ipv4 = \"first-found\" }",
+            vec![("IP", "10.0.0.1"), eth],
+            AddressChoice::Found(Method::FirstFound),
+            record(Method::None),
+            0,
+        ),
+    ] {
+        let read = with_variables(file, &variables).unwrap();
+        let (node, from) = (read.config.node, read.from_environment);
+        assert_eq!(
+            (node.ipv4, node.ipv6, from.len()),
+            (ipv4, ipv6, used),
+            "{variables:?}"
+        );
+    }
+    let id = |text: &str| {
+        with_variables("", &[("CALICO_ROUTER_ID", text)])
+            .unwrap()
+            .config
+            .node
+    };
+    assert_eq!(id("hash").router_id, Some(RouterId::from_name("host")));
+    assert_eq!(id("10.0.0.7").router_id, "10.0.0.7".parse().ok());
+    assert_eq!(
+        with_variables("", &[("NODENAME", "n7")])
+            .unwrap()
+            .config
+            .node
+            .name,
+        "n7"
+    );
+    let wrong = with_variables("", &[("IP_AUTODETECTION_METHOD", "10.0.0.1")]).unwrap_err();
+    assert!(
+        lines(&wrong).contains("expected first-found, can-reach="),
+        "{wrong}"
+    );
+}
+
+fn with_variables(file: &str, variables: &[(&str, &str)]) -> Result<Configured, Problems> {
+    let pair = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+    let surroundings = Surroundings {
+        environment: variables.iter().map(pair).collect(),
+        ..surroundings()
+    };
+    config::parse(&"d.toml".into(), file, &surroundings)
 }
 
 fn root() -> PathBuf {

@@ -67,6 +67,7 @@ fn shown(choice: &Choice) -> String {
         |hop| match &hop.reach {
             Reach::Routed => format!("via {}", hop.address),
             Reach::Device(device) => format!("via {} dev {device}", hop.address),
+            Reach::Onto(device) => format!("dev {device}"),
             Reach::Link(link) => format!("via {} link {link}", hop.address),
         },
     )

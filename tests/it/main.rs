@@ -14,6 +14,7 @@ mod lab_daemons;
 mod lab_plumbing;
 mod nat_netns;
 mod nat_rooms;
+mod own_address;
 mod rib_cohorts;
 mod rib_decision;
 mod rib_model;

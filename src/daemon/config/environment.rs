@@ -10,7 +10,15 @@ use toml::de::DeValue;
 use crate::datastore::{Fault, Located, Place, Problems};
 
 /// The variables that are read.
-pub const VARIABLES: &[&str] = &["CALICO_NETWORKING_BACKEND"];
+pub const VARIABLES: &[&str] = &[
+    "NODENAME",
+    "IP",
+    "IP_AUTODETECTION_METHOD",
+    "IP6",
+    "IP6_AUTODETECTION_METHOD",
+    "CALICO_ROUTER_ID",
+    "CALICO_NETWORKING_BACKEND",
+];
 
 /// Those of the process.
 pub(super) fn of_process() -> BTreeMap<String, String> {

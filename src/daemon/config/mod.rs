@@ -6,6 +6,7 @@
 //! variables that Calico's node knows speak ([`environment`]).
 
 pub mod environment;
+mod node;
 mod read;
 
 use std::collections::BTreeMap;
@@ -13,13 +14,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ipnetwork::{Ipv4Network, Ipv6Network};
-
 use crate::dataplane::Adopt;
 use crate::datastore::{Place, Problems, Source, read_text};
-use crate::net::RouterId;
-pub use crate::node::Backend;
 use crate::topology::Intent;
+
+pub use crate::node::Backend;
+pub use node::{AddressChoice, NodeIdentity, OwnAddresses};
 
 /// Where the control socket is unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/dunlin/dunlin.sock";
@@ -43,31 +43,6 @@ pub struct Config {
     pub control: Control,
     /// What is logged and how.
     pub log: Log,
-}
-
-/// Who we are, as far as this file says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeIdentity {
-    /// The node in the cluster that we are.
-    pub name: String,
-    /// Our IPv4 address.
-    pub ipv4: AddressChoice<Ipv4Network>,
-    /// Our IPv6 address.
-    pub ipv6: AddressChoice<Ipv6Network>,
-    /// Our BGP Identifier; `None` derives it.
-    pub router_id: Option<RouterId>,
-}
-
-/// Where an address of ours comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AddressChoice<N> {
-    /// What our node's record in the cluster says (`first-found` in this version).
-    #[default]
-    FromCluster,
-    /// None of this family, whatever the record says.
-    None,
-    /// This one.
-    Given(N),
 }
 
 /// What becomes of routes.
@@ -166,12 +141,7 @@ impl Config {
     /// What holds without any file.
     pub fn defaults(surroundings: &Surroundings) -> Self {
         Self {
-            node: NodeIdentity {
-                name: surroundings.host_name.clone(),
-                ipv4: AddressChoice::FromCluster,
-                ipv6: AddressChoice::FromCluster,
-                router_id: None,
-            },
+            node: NodeIdentity::named(&surroundings.host_name),
             datastore_path: surroundings.folder.join(DEFAULT_CLUSTER),
             routing: Routing {
                 backend: Backend::Bgp,
@@ -189,51 +159,11 @@ impl Config {
         }
     }
 
-    /// Puts what this file says about our own node into the cluster's intent.
+    /// Puts what is known about our own node into the cluster's intent.
     ///
     /// Returns a line for each difference that the other nodes can't know of.
-    pub fn overlay(&self, intent: &mut Intent) -> Vec<String> {
-        let mut differences = Vec::new();
-        let Some(node) = intent
-            .nodes
-            .iter_mut()
-            .find(|node| node.name == self.node.name)
-        else {
-            return differences;
-        };
-        let before = (node.ipv4_address, node.ipv6_address);
-        self.node.ipv4.replace(&mut node.ipv4_address);
-        self.node.ipv6.replace(&mut node.ipv6_address);
-        node.router_id = self.node.router_id.or(node.router_id);
-        let name = &node.name;
-        let note = "other nodes go by the cluster's record";
-        if before.0 != node.ipv4_address {
-            let ours = node
-                .ipv4_address
-                .map_or("none".to_owned(), |n| n.to_string());
-            differences.push(format!(
-                "ipv4 of {name} is {ours} in dunlin.toml only; {note}"
-            ));
-        }
-        if before.1 != node.ipv6_address {
-            let ours = node
-                .ipv6_address
-                .map_or("none".to_owned(), |n| n.to_string());
-            differences.push(format!(
-                "ipv6 of {name} is {ours} in dunlin.toml only; {note}"
-            ));
-        }
-        differences
-    }
-}
-
-impl<N: Copy> AddressChoice<N> {
-    const fn replace(&self, address: &mut Option<N>) {
-        match self {
-            Self::FromCluster => {}
-            Self::None => *address = None,
-            Self::Given(given) => *address = Some(*given),
-        }
+    pub fn overlay(&self, intent: &mut Intent, own: OwnAddresses) -> Vec<String> {
+        self.node.overlay(intent, own)
     }
 }
 
@@ -267,6 +197,16 @@ pub fn load(path: &Path, host_name: &str) -> Result<Configured, Problems> {
             Err(problems)
         }
     }
+}
+
+/// What holds where there is no file: the defaults and the environment.
+pub(crate) fn without_file(host_name: &str, folder: PathBuf) -> Result<Configured, Problems> {
+    let surroundings = Surroundings {
+        host_name: host_name.to_owned(),
+        folder,
+        environment: environment::of_process(),
+    };
+    parse(&"no file".into(), "", &surroundings)
 }
 
 /// Reads a text into a configuration, or everything that is wrong with it.

@@ -2,17 +2,14 @@
 
 use std::path::Path;
 
-use ipnetwork::{Ipv4Network, Ipv6Network};
 use toml::de::DeValue;
 
 use super::environment::Environment;
-use super::{
-    AddressChoice, Backend, Config, Control, Log, LogFormat, LogLevel, MedRule, NodeIdentity,
-    Routing, Surroundings,
-};
+use super::node::{self, AddressChoice, NodeIdentity, RouterIdChoice};
+use super::{Backend, Config, Control, Log, LogFormat, LogLevel, MedRule, Routing, Surroundings};
 use crate::dataplane::Adopt;
+use crate::dataplane::own_address::Order;
 use crate::datastore::{Fault, Located, Problems, Schema, Source, TableReader, one_of, scalar};
-use crate::net::RouterId;
 
 const FILE: Schema = Schema {
     label: "dunlin.toml",
@@ -22,7 +19,7 @@ const FILE: Schema = Schema {
 };
 const NODE: Schema = Schema {
     label: "[node]",
-    keys: &["name", "ipv4", "ipv6", "router-id"],
+    keys: &["name", "ipv4", "ipv6", "address-order", "router-id"],
     unsupported: &[],
     ignored: &[],
 };
@@ -89,13 +86,9 @@ const LEVELS: &[(&str, LogLevel)] = &[
     ("trace", LogLevel::Trace),
 ];
 const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-/// Detection methods of Calico that are not in this version.
-const METHODS: [&str; 5] = [
-    "can-reach=",
-    "interface=",
-    "skip-interface=",
-    "cidr=",
-    "kubernetes-internal-ip",
+const ORDERS: &[(&str, Order)] = &[
+    (Order::Preferred.as_str(), Order::Preferred),
+    (Order::Calico.as_str(), Order::Calico),
 ];
 
 /// A reading under way.
@@ -138,17 +131,56 @@ impl<'s> Reading<'s> {
     }
 
     fn node(&mut self, root: &TableReader<'_>, node: &mut NodeIdentity) {
-        let problems = &mut self.problems;
-        let Some(table) = root.table("node", &NODE, problems) else {
-            return;
-        };
-        set(&mut node.name, table.read("name", scalar::name, problems));
-        set(&mut node.ipv4, table.read("ipv4", ipv4, problems));
-        set(&mut node.ipv6, table.read("ipv6", ipv6, problems));
-        set(
-            &mut node.router_id,
-            table.read("router-id", router_id, problems),
+        let table = root.table("node", &NODE, &mut self.problems);
+        let table = table.as_ref();
+        let name = self.either(table, "name", "NODENAME", scalar::name);
+        set(&mut node.name, name);
+        self.address(
+            table,
+            "ipv4",
+            ["IP", "IP_AUTODETECTION_METHOD"],
+            node::ipv4,
+            &mut node.ipv4,
         );
+        self.address(
+            table,
+            "ipv6",
+            ["IP6", "IP6_AUTODETECTION_METHOD"],
+            node::ipv6,
+            &mut node.ipv6,
+        );
+        if let Some(table) = table {
+            let order = table.read("address-order", one_of(ORDERS), &mut self.problems);
+            set(&mut node.address_order, order);
+        }
+        let mut choice = RouterIdChoice::Auto;
+        set(
+            &mut choice,
+            self.either(table, "router-id", "CALICO_ROUTER_ID", node::router_id),
+        );
+        node.router_id = choice.settle(&node.name);
+    }
+
+    /// An address by the file, else by the variables for the address and for the method.
+    fn address(
+        &mut self,
+        table: Option<&TableReader<'_>>,
+        key: &'static str,
+        variables: [&'static str; 2],
+        decode: fn(&DeValue<'_>) -> Result<AddressChoice, Fault>,
+        choice: &mut AddressChoice,
+    ) {
+        let [address, method] = variables;
+        set(choice, self.either(table, key, address, decode));
+        if table.is_some_and(|table| table.has(key)) || !node::takes_method(choice) {
+            return;
+        }
+        if let Some(method) = self
+            .environment
+            .read(method, node::method, &mut self.problems)
+        {
+            node::use_method(choice, method.value);
+        }
     }
 
     fn datastore(&mut self, root: &TableReader<'_>, config: &mut Config) {
@@ -241,50 +273,6 @@ impl<'s> Reading<'s> {
 fn set<T>(place: &mut T, value: Option<Located<T>>) {
     if let Some(located) = value {
         *place = located.value;
-    }
-}
-
-fn ipv4(value: &DeValue<'_>) -> Result<AddressChoice<Ipv4Network>, Fault> {
-    choice(value, scalar::ipv4_address)
-}
-
-fn ipv6(value: &DeValue<'_>) -> Result<AddressChoice<Ipv6Network>, Fault> {
-    choice(value, scalar::ipv6_address)
-}
-
-fn choice<N>(
-    value: &DeValue<'_>,
-    address: fn(&DeValue<'_>) -> Result<N, Fault>,
-) -> Result<AddressChoice<N>, Fault> {
-    match value.as_str() {
-        Some("first-found" | "autodetect") => Ok(AddressChoice::FromCluster),
-        Some("none") => Ok(AddressChoice::None),
-        Some(text) if METHODS.iter().any(|method| text.starts_with(method)) => {
-            Err(Fault::Wrong(format!(
-                "{text:?} is not supported in this version; write the address, or \
-                 \"first-found\" to take it from the node's record in the cluster"
-            )))
-        }
-        Some(_) | None => match address(value) {
-            Err(Fault::Expected { expected, found }) => {
-                let expected = format!("\"first-found\", \"none\" or {expected}");
-                Err(Fault::Expected { expected, found })
-            }
-            result => result.map(AddressChoice::Given),
-        },
-    }
-}
-
-fn router_id(value: &DeValue<'_>) -> Result<Option<RouterId>, Fault> {
-    match value.as_str() {
-        // Both derive it; which way depends on whether there is an IPv4 address.
-        Some("auto") => Ok(None),
-        Some("hash") => Err(Fault::Wrong(
-            "\"hash\" is not supported in this version; nodes without an IPv4 address have it \
-             anyway"
-                .to_owned(),
-        )),
-        Some(_) | None => scalar::router_id(value).map(Some),
     }
 }
 

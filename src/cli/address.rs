@@ -1,0 +1,415 @@
+//! `dunlin address`: which of the host's addresses is this node's own, and why no other.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::Exit;
+use super::args::{AddressOptions, DEFAULT_CONFIG, Output};
+use super::ask::{complain, print_json};
+use super::table::Table;
+use crate::daemon::own_address::{Answer, AnswerError, Ask, AskedBy, answer};
+use crate::dataplane::own_address::Selection;
+use crate::net::Family;
+
+/// No line is longer.
+const WIDTH: usize = 100;
+
+pub(super) fn print(options: &AddressOptions, output: Output) -> ExitCode {
+    let path = options.config.as_deref();
+    let answer = match answer(path.unwrap_or(Path::new(DEFAULT_CONFIG)), path.is_some()) {
+        Ok(answer) => answer,
+        Err(error) => {
+            complain(&error);
+            return match error {
+                AnswerError::Configuration(_) => Exit::BadConfiguration.into(),
+                AnswerError::Host(_) => Exit::Failed.into(),
+            };
+        }
+    };
+    let printed = match output {
+        Output::Json => print_json(&Report::of(&answer)),
+        Output::Table => {
+            for note in &answer.notes {
+                complain(note);
+            }
+            write!(io::stdout(), "{}", render(&answer, options.explain))
+        }
+    };
+    let found = answer
+        .asked
+        .iter()
+        .all(|(_, selection)| selection.chosen.is_ok());
+    match printed {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Ok(()) if found => ExitCode::SUCCESS,
+        Ok(()) | Err(_) => Exit::Failed.into(),
+    }
+}
+
+/// The answer for scripts.
+#[derive(Debug, Serialize)]
+struct Report {
+    order: &'static str,
+    families: Vec<FamilyReport>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct FamilyReport {
+    family: &'static str,
+    method: String,
+    /// Who says how it is found.
+    asked_by: &'static str,
+    address: Option<String>,
+    link: Option<String>,
+    failure: Option<String>,
+    oddity: Option<String>,
+    candidates: Vec<CandidateReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct CandidateReport {
+    link: String,
+    link_index: u32,
+    address: String,
+    taken: bool,
+    why: String,
+}
+
+impl Report {
+    fn of(answer: &Answer) -> Self {
+        let families = answer
+            .asked
+            .iter()
+            .map(|(ask, selection)| FamilyReport::of(ask, selection));
+        Self {
+            order: answer.order,
+            families: families.collect(),
+            notes: answer.notes.clone(),
+        }
+    }
+}
+
+impl FamilyReport {
+    fn of(ask: &Ask, selection: &Selection) -> Self {
+        let chosen = selection.chosen.as_ref().ok().and_then(Option::as_ref);
+        let candidates = selection
+            .candidates
+            .iter()
+            .map(|candidate| CandidateReport {
+                link: candidate.link.to_string(),
+                link_index: candidate.address.interface,
+                address: format!("{}/{}", candidate.address.address, candidate.address.len),
+                taken: candidate.verdict.is_taken(),
+                why: candidate.verdict.to_string(),
+            });
+        Self {
+            family: match ask.family {
+                Family::Ipv4 => "ipv4",
+                Family::Ipv6 => "ipv6",
+            },
+            method: ask.method.to_string(),
+            asked_by: match ask.source {
+                AskedBy::Configuration => "configuration",
+                AskedBy::Record => "record",
+                AskedBy::Default => "default",
+            },
+            address: chosen.map(|chosen| format!("{}/{}", chosen.address, chosen.len)),
+            link: chosen.and_then(|chosen| chosen.link.as_deref().map(str::to_owned)),
+            failure: selection.chosen.as_ref().err().map(ToString::to_string),
+            oddity: selection.oddity.map(|oddity| oddity.to_string()),
+            candidates: candidates.collect(),
+        }
+    }
+
+    fn by(&self) -> String {
+        match self.asked_by {
+            "record" => "the node's record in the cluster".to_owned(),
+            "default" if self.method == "none" => "nothing asks for one".to_owned(),
+            "default" => format!("{}, as no record of this node has one", self.method),
+            _ => self.method.clone(),
+        }
+    }
+}
+
+/// The answer for people.
+fn render(answer: &Answer, explain: bool) -> String {
+    let report = Report::of(answer);
+    let dash = || "-".to_owned();
+    let rows = report.families.iter().map(|family| {
+        [
+            family.family.to_owned(),
+            family.address.clone().unwrap_or_else(dash),
+            family.link.clone().unwrap_or_else(dash),
+            family.by(),
+        ]
+    });
+    let mut out = table(["FAMILY", "ADDRESS", "LINK", "BY"], rows.collect());
+    for family in &report.families {
+        for line in family.failure.iter().chain(&family.oddity) {
+            for line in wrapped(&format!("{}: {line}", family.family), WIDTH) {
+                let _ = writeln!(out, "{line}");
+            }
+        }
+    }
+    for family in report.families.iter().filter(|_| explain) {
+        let _ = write!(
+            out,
+            "\n{} candidates, order {}:",
+            family.family, report.order
+        );
+        if family.candidates.is_empty() {
+            out.push_str(" none\n");
+            continue;
+        }
+        let rows = family.candidates.iter().map(|candidate| {
+            let taken = if candidate.taken { "taken" } else { "-" };
+            [
+                taken.to_owned(),
+                candidate.link.clone(),
+                candidate.address.clone(),
+                candidate.why.clone(),
+            ]
+        });
+        out.push('\n');
+        out.push_str(&table(["", "LINK", "ADDRESS", "WHY"], rows.collect()));
+    }
+    out
+}
+
+/// A table whose last column is broken into lines where it would be too wide.
+fn table(heads: [&str; 4], rows: Vec<[String; 4]>) -> String {
+    let mut table = Table::new(&heads);
+    let widest = |column: usize| {
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(String::as_str);
+        let all = cells.chain(heads.get(column).copied());
+        // Columns are two spaces apart.
+        all.map(|cell| cell.chars().count() + 2).max().unwrap_or(0)
+    };
+    let left = WIDTH.saturating_sub((0..3).map(widest).sum()).max(20);
+    for [first, second, third, last] in rows {
+        let mut cells = vec![first, second, third];
+        for line in wrapped(&last, left) {
+            cells.push(line);
+            table.row(cells);
+            cells = vec![String::new(); 3];
+        }
+    }
+    let mut bytes = Vec::new();
+    // Writing to memory does not fail.
+    let _ = table.print(&mut bytes);
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Lines of at most so many letters, broken at spaces where there are any.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let letters: Vec<char> = word.chars().collect();
+        for (i, piece) in letters.chunks(width.max(1)).enumerate() {
+            let space = usize::from(i == 0 && used > 0);
+            if used + space + piece.len() > width || i > 0 {
+                lines.push(String::new());
+                used = 0;
+            }
+            if let Some(line) = lines.last_mut() {
+                if used > 0 {
+                    line.push(' ');
+                    used += 1;
+                }
+                line.extend(piece);
+            }
+            used += piece.len();
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dataplane::own_address::{Method, Order, Question, select};
+    use crate::dataplane::{Address, Change, Hop, KernelRoute, KernelView, Link, Ownership, Shape};
+
+    /// Two cards, the second one unplugged, a bridge, a VPN and a card that is down.
+    fn view() -> KernelView {
+        let mut view = KernelView::new(Ownership::default());
+        view.dump_begins();
+        let names = [
+            "lo",
+            "enp4s0f0np0",
+            "enp4s0f1np1",
+            "docker0",
+            "wireguard-work",
+            "eth9",
+        ];
+        for (index, name) in (1..).zip(names) {
+            let mut link = Link::named(index, name);
+            link.up = name != "eth9";
+            link.lower_up = link.up && name != "enp4s0f1np1";
+            view.dumped(&Change::Link(link));
+        }
+        for (interface, address, len) in [
+            (1, "127.0.0.1", 8),
+            (1, "::1", 128),
+            (2, "10.0.0.5", 24),
+            (2, "10.0.0.1", 32),
+            (2, "2001:db8:ffff:eeee:dddd:cccc:bbbb:aaaa", 64),
+            (2, "fe80::4a21:bff:fe11:2233", 64),
+            (3, "10.5.0.5", 24),
+            (4, "172.17.0.1", 16),
+            (5, "10.99.0.2", 24),
+            (5, "fd99::2", 64),
+            (6, "10.9.0.5", 24),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            view.dumped(&Change::Address(Address {
+                interface,
+                address,
+                len,
+            }));
+            if address.is_ipv4() && len < 32 {
+                let subnet = crate::net::Prefix::new(address, len);
+                view.dumped(&route(&subnet.to_string(), None, interface, Some(address)));
+            }
+        }
+        view.dumped(&route("0.0.0.0/0", "10.0.0.254".parse().ok(), 2, None));
+        view.dumped(&route("198.51.100.0/24", "10.99.0.1".parse().ok(), 5, None));
+        view.dump_ends(true);
+        view
+    }
+
+    fn route(prefix: &str, via: Option<IpAddr>, link: u32, source: Option<IpAddr>) -> Change {
+        let hop = Hop {
+            via,
+            interface: Some(link),
+            onlink: false,
+            weight: 1,
+        };
+        Change::Route {
+            route: KernelRoute {
+                prefix: prefix.parse().unwrap(),
+                table: 254,
+                metric: 0,
+                protocol: 2,
+                shape: Arc::new(Shape::unicast([hop]).with_preferred_source(source)),
+            },
+            replaced: false,
+        }
+    }
+
+    fn told(methods: [(Method, AskedBy); 2], order: Order) -> Answer {
+        let view = view();
+        let targets = ["198.51.100.7".parse().unwrap()];
+        let families = [Family::Ipv4, Family::Ipv6];
+        let asked = families.into_iter().zip(methods).map(|(family, asked)| {
+            let (method, source) = asked;
+            let question = Question {
+                family,
+                method: &method,
+                order,
+                current: &[],
+                targets: &targets,
+                internal_ips: &[],
+            };
+            let selection = select(&view, &question);
+            let ask = Ask {
+                family,
+                method,
+                source,
+            };
+            (ask, selection)
+        });
+        Answer {
+            asked: asked.collect(),
+            order: order.as_str(),
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_candidate_is_explained_within_a_hundred_columns() {
+        let method = |text: &str| Method::parse(text).unwrap();
+        let configured = |text: &str| (method(text), AskedBy::Configuration);
+        let literal = Method::Literal {
+            address: "10.0.0.77".parse().unwrap(),
+            len: None,
+        };
+        let long = "skip-interface=^(docker|podman|nerdctl|containerd)[0-9]+$,work$";
+        for (name, answer) in [
+            (
+                "first-found",
+                told(
+                    [
+                        (method("first-found"), AskedBy::Default),
+                        (Method::None, AskedBy::Default),
+                    ],
+                    Order::Preferred,
+                ),
+            ),
+            (
+                "calico-order",
+                told([configured("first-found"), configured(long)], Order::Calico),
+            ),
+            (
+                "can-reach",
+                told(
+                    [
+                        configured("can-reach=198.51.100.7"),
+                        configured("can-reach=198.51.100.7"),
+                    ],
+                    Order::Preferred,
+                ),
+            ),
+            (
+                "interface",
+                told(
+                    [
+                        configured("interface=eth.*"),
+                        configured("interface=enp,wire"),
+                    ],
+                    Order::Preferred,
+                ),
+            ),
+            (
+                "record",
+                told(
+                    [(literal, AskedBy::Record), (Method::None, AskedBy::Record)],
+                    Order::Preferred,
+                ),
+            ),
+        ] {
+            let got = render(&answer, true);
+            let widest = got.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(WIDTH), "{name}: {widest:?}");
+            let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                .join("proto-fixtures/address")
+                .join(format!("{name}.txt"));
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::write(&path, &got).unwrap();
+            }
+            let want = std::fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(got, want, "{name} differs; UPDATE_GOLDEN=1 rewrites it");
+            assert!(got.starts_with(&render(&answer, false)));
+        }
+    }
+
+    #[test]
+    fn words_wider_than_a_column_are_cut() {
+        assert_eq!(wrapped("ab cd", 5), ["ab cd"]);
+        assert_eq!(wrapped("ab cd", 4), ["ab", "cd"]);
+        assert_eq!(wrapped("a bcdefgh i", 3), ["a", "bcd", "efg", "h i"]);
+    }
+}
