@@ -38,7 +38,7 @@ qemu_fetch() {
 
 qemu_release() { basename "$(echo "$QEMU_CACHE"/lib/modules/*)"; }
 qemu_modules() { echo "$QEMU_CACHE/lib/modules"; }
-qemu_drivers() { echo "sch_netem"; }
+qemu_drivers() { echo "dummy sch_netem"; }
 
 # _qemu_initramfs FOLDER - busybox, the modules that the root needs, and ten lines that mount it.
 _qemu_initramfs() {

@@ -8,7 +8,7 @@ UML=${UML:-linux.uml}
 uml_starts() { command -v "$UML" > /dev/null && timeout 10 "$UML" --version > /dev/null 2>&1 < /dev/null; }
 
 uml_modules() { echo /usr/lib/uml/modules; }
-uml_drivers() { echo "ipv6 sch_netem"; }
+uml_drivers() { echo "dummy ipv6 sch_netem"; }
 
 uml_boot() {
   local memory=/dev/shm

@@ -44,8 +44,17 @@ const ADDRESS_ATTRIBUTES: &[u16] = &[1, 2, 4];
 /// Of a route: destination, source, link, gateway, metric, preferred source, metrics, multipath, via, encapsulation,
 /// nexthop object.
 const ROUTE_ATTRIBUTES: &[u16] = &[1, 2, 4, 5, 6, 7, 8, 9, 18, 21, 22, 30];
+const ENCAPSULATION: u16 = 22;
 /// Of a neighbour: destination, MAC, port, VNI, link.
 const NEIGHBOUR_ATTRIBUTES: &[u16] = &[1, 2, 6, 7, 8];
+
+/// Where an encapsulation leads to. Of the rest of it, a table says less than a notification (empty options).
+fn far_end(encapsulation: &[u8]) -> Vec<u8> {
+    const DESTINATION: u16 = 2;
+    let parts = attributes(encapsulation, 0);
+    let far_end = parts.into_iter().find(|(kind, _)| *kind == DESTINATION);
+    far_end.map_or_else(|| encapsulation.to_vec(), |(_, address)| address)
+}
 
 impl Kind {
     /// Those that are deleted.
@@ -94,10 +103,15 @@ impl Object {
             Kind::Route => head.get_mut(8..)?.fill(0),
             Kind::Neighbour | Kind::Fdb => {}
         }
-        let attributes: BTreeMap<u16, Vec<u8>> = attributes(body, length)
+        let mut attributes: BTreeMap<u16, Vec<u8>> = attributes(body, length)
             .into_iter()
             .filter(|(number, _)| wanted.contains(number))
             .collect();
+        if kind == Kind::Route
+            && let Some(encapsulation) = attributes.get_mut(&ENCAPSULATION)
+        {
+            *encapsulation = far_end(encapsulation);
+        }
         let number = |bytes: &[u8]| Some(u32::from_ne_bytes(bytes.try_into().ok()?));
         let device = match kind {
             Kind::Route => attributes.get(&4).and_then(|b| number(b)),

@@ -46,6 +46,8 @@ pub(crate) fn run(options: &RepairOptions) -> Result<Value> {
     let mut rounds = 0u32;
     while options.every * rounds < options.length {
         rounds += 1;
+        // What is still unread speaks of what was before.
+        while run.hear_once(&mut listening)? {}
         run.strike(&mut asking, options, &mut random)?;
         run.hear_until(&mut listening, started + options.every * rounds)?;
     }
@@ -103,6 +105,15 @@ impl Run {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads what is there; was there anything?
+    fn hear_once(&mut self, listening: &mut Netlink) -> Result<bool> {
+        let messages = listening.hear(Duration::ZERO)?;
+        for message in &messages {
+            self.heard(message);
+        }
+        Ok(!messages.is_empty())
     }
 
     fn heard(&mut self, message: &Message) {

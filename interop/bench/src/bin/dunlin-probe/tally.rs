@@ -104,7 +104,12 @@ impl Tally {
     pub(crate) fn to_json(&self, flow: &str) -> Value {
         // A flow that is cut for long has one run, one that drops every other packet would have thousands.
         const SHOWN: usize = 20;
-        let runs: Vec<Value> = self.lost.iter().take(SHOWN).map(|run| run.to_json()).collect();
+        let runs: Vec<Value> = self
+            .lost
+            .iter()
+            .take(SHOWN)
+            .map(|run| run.to_json())
+            .collect();
         json!({
             "flow": flow,
             "sent": self.sent,
