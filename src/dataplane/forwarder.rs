@@ -18,7 +18,7 @@ use super::report::{Counts, Report, RouteState};
 use super::resolve::KernelView;
 use super::route::{Errno, Hop, Shape};
 use super::tunnels::{Tunnel, TunnelStatus, Tunnels};
-use crate::net::Prefix;
+use crate::net::{Family, Prefix};
 use crate::time::Instant;
 
 /// What the operator may choose.
@@ -109,6 +109,11 @@ impl Dataplane {
     pub fn set_tunnels(&mut self, now: Instant, tunnels: Vec<Tunnel>) {
         self.now = now;
         self.tunnels.set(now, &mut self.view, tunnels);
+    }
+
+    /// Wants packets of these families forwarded, tunnels or not.
+    pub fn set_forwarding(&mut self, families: impl Iterator<Item = Family>) {
+        self.tunnels.forward(families);
     }
 
     /// How the tunnel devices do, those that are about to go among them.

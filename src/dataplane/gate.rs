@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::next_hop::NextHop;
+use super::resolve::KernelView;
+
 /// The open gates, by device.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gates(BTreeMap<Arc<str>, Gate>);
@@ -69,5 +72,25 @@ impl Gates {
             .as_ref()
             .is_none_or(|ready| ready.contains(&address));
         ready.then_some(gate.index)
+    }
+}
+
+impl KernelView {
+    /// Packets may go through a tunnel device; with `by_far_end` only to those that are ready.
+    pub(super) fn open_gate(&mut self, device: &Arc<str>, index: u32, by_far_end: bool) {
+        self.dirty.all |= self.gates.open(device, index, by_far_end);
+    }
+
+    /// No packets may go through it.
+    pub(super) fn close_gate(&mut self, device: &str) {
+        self.dirty.all |= self.gates.close(device);
+    }
+
+    /// A far end of a tunnel device is ready, or no longer wanted.
+    pub(super) fn set_far_end(&mut self, device: &Arc<str>, address: IpAddr, ready: bool) {
+        if self.gates.set_far_end(device, address, ready) {
+            let next_hop = NextHop::through(address, Arc::clone(device));
+            self.dirty.next_hops.insert(next_hop);
+        }
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! A tunnel device is a way only while its gate is open ([`Gates`]).
 
+mod lookup;
 mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,15 +22,13 @@ use super::foreign::{Foreign, ForeignTable};
 use super::forwarder::Adopt;
 use super::gate::Gates;
 use super::input::{Address, Change, Link};
-use super::next_hop::{NextHop, Reach, Resolution, Unreachable};
+use super::next_hop::{NextHop, Resolution};
 use super::ownership::{Owner, Ownership};
-use super::route::{Hop, KernelRoute, RouteKind};
+use super::route::{Hop, KernelRoute};
 use crate::net::{Family, Prefix};
 
 pub use way::Way;
 
-/// A route's gateway that needs another route, and so on, at most so often.
-const MAX_DEPTH: u8 = 4;
 /// Above so many changed prefixes all tracked next hops are looked up again.
 const MANY: usize = 32;
 
@@ -43,8 +42,8 @@ pub struct KernelView {
     /// Whether a dump was ever complete.
     known: bool,
     tracked: BTreeMap<NextHop, Tracked>,
-    gates: Gates,
-    dirty: Dirty,
+    pub(super) gates: Gates,
+    pub(super) dirty: Dirty,
     changed: BTreeSet<NextHop>,
     revision: u64,
 }
@@ -73,10 +72,10 @@ struct Tracked {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Dirty {
-    all: bool,
+pub(super) struct Dirty {
+    pub(super) all: bool,
     prefixes: Vec<Prefix>,
-    next_hops: BTreeSet<NextHop>,
+    pub(super) next_hops: BTreeSet<NextHop>,
 }
 
 impl KernelView {
@@ -213,24 +212,6 @@ impl KernelView {
         }
     }
 
-    /// Packets may go through a tunnel device; with `by_far_end` only to those that are ready.
-    pub(super) fn open_gate(&mut self, device: &Arc<str>, index: u32, by_far_end: bool) {
-        self.dirty.all |= self.gates.open(device, index, by_far_end);
-    }
-
-    /// No packets may go through it.
-    pub(super) fn close_gate(&mut self, device: &str) {
-        self.dirty.all |= self.gates.close(device);
-    }
-
-    /// A far end of a tunnel device is ready, or no longer wanted.
-    pub(super) fn set_far_end(&mut self, device: &Arc<str>, address: IpAddr, ready: bool) {
-        if self.gates.set_far_end(device, address, ready) {
-            let next_hop = NextHop::through(address, Arc::clone(device));
-            self.dirty.next_hops.insert(next_hop);
-        }
-    }
-
     /// Whose leftover a route is, by what is known of its links.
     pub(super) fn leftover(&self, adoption: &Adoption, route: &KernelRoute) -> Option<Former> {
         let link_name = |index| self.link_by_index(index).map(|link| &*link.name);
@@ -324,131 +305,6 @@ impl KernelView {
     /// Another number after a link, an address or a route has changed.
     pub const fn revision(&self) -> u64 {
         self.revision
-    }
-
-    /// How `next_hop` is reached, by what is known now.
-    pub fn resolve(&self, next_hop: &NextHop) -> Resolution {
-        if !self.known {
-            return Resolution::Unreachable(Unreachable::Unknown);
-        }
-        self.find(next_hop).unwrap_or_else(Resolution::Unreachable)
-    }
-
-    fn find(&self, next_hop: &NextHop) -> Result<Resolution, Unreachable> {
-        let address = next_hop.address;
-        if self.is_local(address) {
-            return Err(Unreachable::Local);
-        }
-        let link = match &next_hop.reach {
-            Reach::Routed if is_link_local(address) => return Err(Unreachable::NoScope),
-            Reach::Routed => return self.routed(address, 0),
-            Reach::Link(index) => self.link_by_index(*index),
-            Reach::Device(name) => {
-                return self.tunnelled(name, self.gates.index(name, address), |index| Hop {
-                    onlink: true,
-                    ..Hop::new(address, index)
-                });
-            }
-            // Its route is there before the far end is ready: others need it to be accepted.
-            Reach::Onto(name) => {
-                return self.tunnelled(name, self.gates.device(name), |index| Hop {
-                    via: None,
-                    ..Hop::new(address, index)
-                });
-            }
-        };
-        let link = link.ok_or(Unreachable::NoDevice)?;
-        if !link.usable() {
-            return Err(Unreachable::LinkDown);
-        }
-        Ok(Resolution::Reachable {
-            hops: Arc::new([Hop::new(address, link.index)]),
-            metric: 0,
-            direct: true,
-        })
-    }
-
-    fn tunnelled(
-        &self,
-        name: &str,
-        open: Option<u32>,
-        hop: impl Fn(u32) -> Hop,
-    ) -> Result<Resolution, Unreachable> {
-        let missing = || match self.link_by_name(name) {
-            Some(_) => Unreachable::NotReady,
-            None => Unreachable::NoDevice,
-        };
-        let index = open.ok_or_else(missing)?;
-        let link = self.link_by_index(index).ok_or_else(missing)?;
-        if !link.usable() {
-            return Err(Unreachable::NotReady);
-        }
-        Ok(Resolution::Reachable {
-            hops: Arc::new([hop(index)]),
-            metric: 0,
-            direct: false,
-        })
-    }
-
-    fn routed(&self, address: IpAddr, depth: u8) -> Result<Resolution, Unreachable> {
-        if depth >= MAX_DEPTH {
-            return Err(Unreachable::TooDeep);
-        }
-        let group = self
-            .state
-            .foreign
-            .longest(address)
-            .ok_or(Unreachable::NoRoute)?;
-        let best = group.first().ok_or(Unreachable::NoRoute)?.metric;
-        // Several routes with one metric are one choice of the kernel's: the first that works.
-        let mut failure = Unreachable::NoRoute;
-        for route in group.iter().take_while(|route| route.metric == best) {
-            match self.over(route, address, depth) {
-                Ok(found) => return Ok(found),
-                Err(reason) => failure = reason,
-            }
-        }
-        Err(failure)
-    }
-
-    fn over(&self, route: &Foreign, address: IpAddr, depth: u8) -> Result<Resolution, Unreachable> {
-        if route.shape.kind != RouteKind::Unicast {
-            return Err(Unreachable::Dropped);
-        }
-        let mut hops = Vec::with_capacity(route.shape.hops.len());
-        let mut direct = false;
-        let mut failure = Unreachable::NoRoute;
-        for hop in &route.shape.hops {
-            match (hop.via, hop.interface) {
-                (via, Some(interface)) => {
-                    if !self.link_by_index(interface).is_some_and(Link::usable) {
-                        failure = Unreachable::LinkDown;
-                        continue;
-                    }
-                    direct |= via.is_none();
-                    hops.push(Hop {
-                        via: Some(via.unwrap_or(address)),
-                        ..*hop
-                    });
-                }
-                (Some(via), None) => match self.routed(via, depth + 1) {
-                    Ok(Resolution::Reachable { hops: deeper, .. }) => {
-                        hops.extend_from_slice(&deeper)
-                    }
-                    Ok(Resolution::Unreachable(reason)) | Err(reason) => failure = reason,
-                },
-                (None, None) => {}
-            }
-        }
-        if hops.is_empty() {
-            return Err(failure);
-        }
-        let metric = if direct { 0 } else { route.metric };
-        Ok(Resolution::Reachable {
-            hops: hops.into(),
-            metric,
-            direct,
-        })
     }
 
     fn is_local(&self, address: IpAddr) -> bool {
@@ -613,6 +469,7 @@ fn is_link_local(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::next_hop::Unreachable;
     use super::super::route::Shape;
     use super::*;
 

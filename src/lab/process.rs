@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use super::error::LabError;
 use super::namespace;
 use super::options::{INSIDE_COMMAND, InsideOptions};
-use super::privilege::OUTER_VARIABLE;
 
 /// How long a daemon may take to stop before it is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -92,6 +91,9 @@ fn start_time(stat: &str) -> Option<u64> {
     }
 }
 
+/// What of the environment the daemons get: where programs are, and what is logged.
+const KEPT_VARIABLES: [&str; 2] = ["PATH", "RUST_LOG"];
+
 /// A daemon on a node.
 #[derive(Debug)]
 pub(super) struct Daemon {
@@ -121,7 +123,11 @@ impl Daemon {
             command.arg("--parent").arg(std::process::id().to_string());
         }
         command.args(["--", "run", "--config"]).arg(config);
-        command.env_remove(OUTER_VARIABLE);
+        // What is meant for a real node on this machine (IP, CALICO_…) is not for these.
+        command.env_clear();
+        for variable in KEPT_VARIABLES {
+            command.envs(std::env::var_os(variable).map(|value| (variable, value)));
+        }
         // Its own process group: Ctrl-C on the terminal is the lab's to handle, in order.
         command
             .stdin(Stdio::null())

@@ -187,7 +187,11 @@ impl Node {
             self.ops.extend(self.dataplane.as_mut()?.poll_ops(OPS));
         }
         let op = self.ops.pop_front()?;
-        self.tally.written += u64::from(op.action != Action::Dump);
+        let route = matches!(
+            op.action,
+            Action::Add(_) | Action::Replace(_) | Action::Delete(_)
+        );
+        self.tally.written += u64::from(route);
         Some(Output::Kernel(op))
     }
 

@@ -11,13 +11,13 @@
 //!   blocks, pools) is not held;
 //! - without BGP every wish comes from the datastore, and a new reading changes only what differs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dataplane::{Dataplane, Forwarding, NextHop, Tunnel};
 use crate::forwarding::{Choice, Chooser};
-use crate::net::Prefix;
+use crate::net::{Family, Prefix};
 use crate::rib::ForwardingPath;
 use crate::time::{Duration, Instant};
 use crate::topology::Plan;
@@ -137,6 +137,10 @@ impl Ways {
     pub(super) fn apply(&mut self, now: Instant, dataplane: &mut Dataplane) {
         let pools = self.chooser.fabric().pools.iter();
         dataplane.set_pools(pools.map(|pool| pool.cidr).collect());
+        // A node that routes forwards: without it pods are cut off, though all routes are there.
+        let pools = self.chooser.fabric().pools.iter();
+        let families: BTreeSet<Family> = pools.map(|pool| pool.cidr.family()).collect();
+        dataplane.set_forwarding(families.into_iter());
         let tunnels = self.tunnels();
         let far_ends = far_end_routes(&tunnels);
         dataplane.set_tunnels(now, tunnels);

@@ -114,6 +114,9 @@ impl Reconciler {
         {
             return RouteState::Installed;
         }
+        if desired.is_none() && holds(&self.targets, &entry) {
+            return RouteState::Waiting;
+        }
         if let Some(trouble) = self.troubles.get(prefix) {
             match trouble.mood {
                 Mood::Watched => {}
@@ -133,7 +136,6 @@ impl Reconciler {
             }
         }
         match (entry.want(), desired, entry.seen) {
-            (Some(_), None, _) if holds(&self.targets, &entry) => RouteState::Waiting,
             (Some(_), None, _) => RouteState::Unresolved,
             (None, _, _) if !self.sync.converged => RouteState::Stale,
             (_, _, _) => RouteState::Pending,

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{KernelView, MAX_DEPTH};
+use super::KernelView;
+use super::lookup::MAX_DEPTH;
 use crate::dataplane::input::{Address, Link};
 use crate::net::{Family, Prefix};
 

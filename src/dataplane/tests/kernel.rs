@@ -155,6 +155,26 @@ impl FakeKernel {
                 );
                 self.write(route)?;
             }
+            Action::Delete(route) => {
+                let key = (route.prefix, route.metric);
+                if self
+                    .routes
+                    .get(&key)
+                    .is_none_or(|stands| stands.protocol != route.protocol)
+                {
+                    return Err(Errno::ESRCH);
+                }
+                self.routes.remove(&key);
+            }
+            other => self.run_device(other)?,
+        }
+        self.writes += 1;
+        Ok(())
+    }
+
+    /// Links and what is on them.
+    fn run_device(&mut self, action: Action) -> Result<(), Errno> {
+        match action {
             Action::AddLink(spec) => self.add_link(&spec)?,
             Action::SetLink { index, setting } => self.set_link(index, setting)?,
             Action::DeleteLink { index } => {
@@ -203,19 +223,8 @@ impl FakeKernel {
                 assert!(!on);
                 self.offloaded.push(link);
             }
-            Action::Delete(route) => {
-                let key = (route.prefix, route.metric);
-                if self
-                    .routes
-                    .get(&key)
-                    .is_none_or(|stands| stands.protocol != route.protocol)
-                {
-                    return Err(Errno::ESRCH);
-                }
-                self.routes.remove(&key);
-            }
+            Action::Dump | Action::Add(_) | Action::Replace(_) | Action::Delete(_) => {}
         }
-        self.writes += 1;
         Ok(())
     }
 

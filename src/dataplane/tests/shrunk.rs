@@ -25,3 +25,42 @@ fn a_route_written_under_our_name_while_an_addition_is_refused_is_found() {
     world.settle();
     world.check();
 }
+
+#[test]
+fn a_foreign_route_of_which_no_news_has_come_is_not_replaced() {
+    let mut world = World::new();
+    let acts = [
+        Act::Want(0, Forwarding::Blackhole),
+        Act::Ask,
+        Act::Run,
+        Act::Fail(Errno::EINVAL),
+        Act::Foreign(0, false),
+        Act::Results,
+        Act::Results,
+        Act::Want(0, Forwarding::Blackhole),
+        Act::Results,
+        Act::Results,
+        Act::Results,
+        Act::Pass(500),
+        Act::Fail(Errno::ENOBUFS),
+        Act::Foreign(0, true),
+        Act::Delete(0),
+        Act::Ask,
+        Act::Converged,
+        Act::Converged,
+        Act::LinkDown(3, false),
+        Act::Converged,
+        Act::Run,
+        Act::Results,
+        Act::Converged,
+        Act::Converged,
+        Act::Foreign(0, false),
+        Act::Want(0, via(&["10.9.0.2"])),
+        Act::Converged,
+    ];
+    for act in &acts {
+        world.act(act);
+    }
+    world.settle();
+    world.check();
+}

@@ -266,6 +266,17 @@ impl Fabric {
                     self.world.kernel.foreign_address(address, false);
                 }
             }
+            Event::EntryLost(_) | Event::EntryChanged(_) | Event::StrayEntry(..) => {
+                self.meddle(event);
+            }
+            Event::UnderlayLost => self.underlay(false),
+            Event::UnderlayBack => self.underlay(true),
+        }
+    }
+
+    /// Somebody else's hand in neighbours and FDB entries.
+    fn meddle(&mut self, event: &Event) {
+        match event {
             Event::EntryLost(n) => {
                 if let Some(key) = self.nth(*n) {
                     self.world.kernel.foreign_forgets(key);
@@ -287,7 +298,7 @@ impl Fabric {
                 }
             }
             Event::StrayEntry(n, permanent) => {
-                let interface = index(self, VXLAN);
+                let interface = self.index(VXLAN).unwrap_or(0);
                 let FarEnd { address, mac, .. } = far_end(n + 10, 0);
                 let stray = Neighbour::Address {
                     interface,
@@ -296,8 +307,7 @@ impl Fabric {
                 };
                 self.world.kernel.foreign_neighbour(stray, *permanent);
             }
-            Event::UnderlayLost => self.underlay(false),
-            Event::UnderlayBack => self.underlay(true),
+            _ => {}
         }
     }
 

@@ -3,7 +3,7 @@
 //! It holds no mirror of links and addresses of its own, [`KernelView`] has them; and it compares
 //! states, not commands: whether echoes of its own operations come makes no difference.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::super::device::Sysctl;
@@ -19,6 +19,7 @@ use super::news::TunnelNews;
 use super::pace::Pace;
 use super::port::{Expects, Leaving, Port};
 use super::{LINGER, Tunnel, TunnelStatus};
+use crate::net::Family;
 use crate::time::{Duration, Instant};
 
 /// The ids of operations of this machine have this bit.
@@ -36,6 +37,8 @@ pub(in crate::dataplane) struct Tunnels {
     converged: bool,
     pub(super) ports: BTreeMap<Arc<str>, Port>,
     pub(super) entries: Entries,
+    /// Families that this host is to forward, tunnels or not, and that were not asked for yet.
+    to_forward: BTreeSet<Family>,
     /// Settings that the kernel has answered for, with the index of their link.
     pub(super) tuned: BTreeMap<Sysctl, Tuned>,
     pub(super) outstanding: BTreeMap<OpId, Doing>,
@@ -66,6 +69,8 @@ pub(in crate::dataplane) enum Doing {
         action: Action,
     },
     Entry(Key),
+    /// A setting of the whole host.
+    Host(Sysctl),
 }
 
 /// When removals were last weighed against the routes.
@@ -85,6 +90,7 @@ impl Tunnels {
             converged: false,
             ports: BTreeMap::new(),
             entries: Entries::default(),
+            to_forward: BTreeSet::new(),
             tuned: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             next_id: OURS,
@@ -95,6 +101,11 @@ impl Tunnels {
             changes: 0,
             review: Review::default(),
         }
+    }
+
+    /// Wants packets of these families forwarded, tunnels or not. Asks each time that it is told.
+    pub(in crate::dataplane) fn forward(&mut self, families: impl Iterator<Item = Family>) {
+        self.to_forward.extend(families);
     }
 
     /// Whether an operation is one of this machine's.
@@ -213,6 +224,7 @@ impl Tunnels {
             self.dirty = true;
             for port in self.ports.values_mut() {
                 port.expects = Expects::Nothing;
+                port.gone.clear();
             }
         }
     }
@@ -256,6 +268,12 @@ impl Tunnels {
             }
             let op = action.clone();
             ops.push(self.op(Doing::Port { name, part, action }, op));
+        }
+        while ops.len() < max
+            && let Some(family) = self.to_forward.pop_first()
+        {
+            let sysctl = Sysctl::Forwarding(family);
+            ops.push(self.op(Doing::Host(sysctl.clone()), Action::Tune(sysctl)));
         }
         while ops.len() < max
             && let Some((key, action)) = self.entries.next_set()
@@ -324,6 +342,7 @@ impl Tunnels {
         self.outstanding.is_empty()
             && !self.dirty
             && !self.dump_wanted
+            && self.to_forward.is_empty()
             && !self.entries.has_sets()
             && !self.has_removals(routes)
             && self.ports.values().all(|port| port.next.is_none())

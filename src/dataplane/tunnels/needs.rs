@@ -281,3 +281,139 @@ pub(super) fn address(tunnel: &Tunnel, interface: u32) -> Option<Address> {
         len: if address.is_ipv4() { 32 } else { 128 },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Mac;
+
+    fn tunnel(vxlan: bool) -> Tunnel {
+        let kind = TunnelKind::Vxlan {
+            vni: 4096,
+            port: 4789,
+            mac: Mac([2; 6]),
+            checksum_offload: false,
+        };
+        Tunnel {
+            name: if vxlan { "vxlan.calico" } else { "tunl0" }.into(),
+            kind: if vxlan { kind } else { TunnelKind::Ipip },
+            underlay: "10.9.0.1".parse().unwrap(),
+            address: None,
+            mtu: None,
+            far_ends: Vec::new(),
+        }
+    }
+
+    fn under() -> Underlay {
+        Underlay {
+            parent: Some((2, "eth0".into())),
+            mtu: 1500,
+        }
+    }
+
+    fn fitting(tunnel: &Tunnel) -> Link {
+        Link {
+            mtu: mtu(tunnel, &under()),
+            mac: Some(Mac([2; 6])),
+            alias: Some(MARK.into()),
+            device: Some(device(tunnel, Some(2))),
+            ..Link::named(7, &tunnel.name)
+        }
+    }
+
+    /// The parts that are to be set, or the verdict in a word.
+    fn answer(tunnel: &Tunnel, link: &Link, in_use: bool, adopt: Adopt) -> String {
+        match verdict(tunnel, &under(), Some(link), false, in_use, adopt) {
+            Verdict::Foreign => "foreign".into(),
+            Verdict::Make(_) => "make".into(),
+            Verdict::Misfit { .. } => "anew".into(),
+            Verdict::Correct(steps) => {
+                let parts = steps.iter().map(|(part, _)| format!("{part:?}"));
+                parts.collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+
+    type Change = fn(&mut Link);
+
+    #[test]
+    fn what_can_be_corrected_is_and_the_rest_is_made_anew() {
+        let table: [(&str, Change); 8] = [
+            ("", |_| {}),
+            ("Mtu", |link| link.mtu = 1400),
+            ("Up", |link| link.up = false),
+            ("Mac", |link| link.mac = None),
+            ("Mac Mtu Up", |link| {
+                (link.mac, link.mtu, link.up) = (None, 9, false)
+            }),
+            ("anew", |link| {
+                link.device = Some(Device::Other("dummy".into()))
+            }),
+            ("anew", |link| {
+                if let Some(Device::Vxlan { learning, .. }) = &mut link.device {
+                    *learning = true;
+                }
+            }),
+            ("foreign", |link| link.alias = None),
+        ];
+        for (expected, change) in table {
+            let tunnel = tunnel(true);
+            let mut link = fitting(&tunnel);
+            change(&mut link);
+            let found = answer(&tunnel, &link, true, Adopt::default());
+            assert_eq!(found, expected, "{link:?}");
+        }
+        let none = verdict(
+            &tunnel(true),
+            &under(),
+            None,
+            false,
+            false,
+            Adopt::default(),
+        );
+        assert!(matches!(none, Verdict::Make(spec) if spec.mtu == 1450 && &*spec.alias == MARK));
+    }
+
+    #[test]
+    fn a_device_without_our_note_is_taken_only_when_it_may_be() {
+        let felix = Adopt {
+            felix: true,
+            bird: false,
+        };
+        let bird = Adopt {
+            felix: false,
+            bird: true,
+        };
+        let table = [
+            // VXLAN, up, in use, whom we adopt: what follows.
+            (true, true, false, Adopt::default(), "foreign"),
+            (true, true, false, bird, "foreign"),
+            (true, true, true, felix, "Mark"),
+            (false, true, true, Adopt::default(), "foreign"),
+            (false, true, false, Adopt::default(), "Mark"),
+            (false, false, true, Adopt::default(), "Mark"),
+            (false, true, true, bird, "Mark"),
+            (false, true, true, felix, "Mark"),
+        ];
+        for (vxlan, up, in_use, adopt, expected) in table {
+            let tunnel = tunnel(vxlan);
+            let mut link = fitting(&tunnel);
+            (link.alias, link.up) = (None, up);
+            let found = answer(&tunnel, &link, in_use, adopt);
+            assert_eq!(found, expected, "{vxlan} {up} {in_use} {adopt:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_goes_and_tunl0_is_given_back() {
+        let gone = farewell(&fitting(&tunnel(true)), true);
+        assert_eq!(gone, [(Part::Remove, Action::DeleteLink { index: 7 })]);
+        let mut link = fitting(&tunnel(false));
+        assert_eq!(farewell(&link, true), [], "first its addresses");
+        let set = |setting| Action::SetLink { index: 7, setting };
+        assert_eq!(farewell(&link, false), [(Part::Up, set(LinkSetting::Down))]);
+        link.up = false;
+        let bare = LinkSetting::Alias("".into());
+        assert_eq!(farewell(&link, false), [(Part::Mark, set(bare))]);
+    }
+}

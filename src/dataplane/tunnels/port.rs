@@ -26,6 +26,8 @@ pub(super) struct Port {
     pub(super) leaving: Option<Leaving>,
     /// Our link.
     pub(super) index: Option<u32>,
+    /// Links that we have deleted: late news may still show them.
+    pub(super) gone: BTreeSet<u32>,
     /// Its entries know what is wanted.
     pub(super) wished: bool,
     /// An operation on the link is outstanding.
@@ -106,6 +108,7 @@ impl Port {
             far_ends: FarEnds::default(),
             leaving: None,
             index: None,
+            gone: BTreeSet::new(),
             wished: false,
             busy: false,
             crossed: false,

@@ -23,7 +23,9 @@ impl Tunnels {
         if port.busy {
             return Some(port);
         }
-        let link = view.link_by_name(&port.name).cloned();
+        let mut links = view.links().filter(|link| *link.name == *port.name);
+        let link = links.find(|link| !port.gone.contains(&link.index)).cloned();
+        drop(links);
         self.notice_loss(view, &mut port, link.as_ref());
         match (port.tunnel.clone(), link) {
             (Some(tunnel), link) => {

@@ -1,5 +1,7 @@
 //! The kernel's word on operations of the machine.
 
+use std::sync::Arc;
+
 use super::super::device::{LinkSetting, Sysctl, lacks_driver};
 use super::super::input::{Action, Change, OpId};
 use super::super::resolve::KernelView;
@@ -56,6 +58,10 @@ impl Tunnels {
                     },
                 }
             }
+            Doing::Host(sysctl) => {
+                self.tuned(view, &"kernel".into(), &sysctl, result);
+                Outcome::default()
+            }
             Doing::Port { name, part, action } => {
                 let Some(mut port) = self.ports.remove(&name) else {
                     return Outcome::default();
@@ -83,7 +89,7 @@ impl Tunnels {
             return self.link_is_gone(*index);
         }
         if let Part::Tune(sysctl) = &part {
-            self.tuned(view, port, sysctl, result);
+            self.tuned(view, &port.name, sysctl, result);
             return outcome;
         }
         if part == Part::Offload {
@@ -118,6 +124,7 @@ impl Tunnels {
                     port.misfits = port.misfits.saturating_add(1);
                 }
                 port.reset_link();
+                port.gone.insert(index);
                 outcome = self.link_is_gone(index);
             }
             Action::SetLink { index, setting } => {
@@ -138,6 +145,8 @@ impl Tunnels {
         let (name, part, action) = match doing {
             Doing::Entry(key) => return self.entries.refused(self.now, key, errno),
             Doing::Port { name, part, action } => (name, part, action),
+            // Its refusal was reported with its answer.
+            Doing::Host(_) => return,
         };
         let Some(port) = self.ports.get_mut(&name) else {
             return;
@@ -172,7 +181,7 @@ impl Tunnels {
     fn tuned(
         &mut self,
         view: &KernelView,
-        port: &Port,
+        name: &Arc<str>,
         sysctl: &Sysctl,
         result: Result<(), Errno>,
     ) {
@@ -192,7 +201,7 @@ impl Tunnels {
             // It is no reason not to route: the setting may be right, and only unreadable.
             Err(errno) => TunnelNews::NotTuned { sysctl, errno },
         };
-        self.report(&port.name, news);
+        self.report(name, news);
     }
 
     fn link_is_gone(&mut self, index: u32) -> Outcome {

@@ -129,6 +129,30 @@ fn least(events: &Receiver<Vec<KernelInput>>, end: Prefix) -> BTreeMap<Prefix, i
     }
 }
 
+fn nothing_of_theirs_is_left() {
+    // Nothing of theirs is left inside the pools, and each wanted prefix has one route.
+    for family in ["", "-6 "] {
+        let ours = listing(&format!("{family}route show proto 179"));
+        let expected = LEFT
+            .iter()
+            .filter(|(route, wanted)| *wanted && route.contains("fd00") != family.is_empty());
+        assert_eq!(ours.len(), expected.count(), "{ours:?}");
+        for theirs in ["bird", "80", "boot"] {
+            let left = listing(&format!("{family}route show proto {theirs}"));
+            let known = |line: &String| {
+                let words = |line: &str| {
+                    let mut words: Vec<String> =
+                        line.split_whitespace().map(str::to_owned).collect();
+                    words.retain(|word| word != "proto" && word != theirs);
+                    words
+                };
+                OTHERS.iter().any(|other| words(other) == words(line))
+            };
+            assert!(left.iter().all(known), "proto {theirs}: {left:?}");
+        }
+    }
+}
+
 #[test]
 fn what_bird_and_felix_left_becomes_ours_without_a_gap() {
     in_namespace(|| {
@@ -163,27 +187,7 @@ fn what_bird_and_felix_left_becomes_ours_without_a_gap() {
         rig.plane.converged();
         rig.until("the end of what is not wanted", |plane| plane.is_idle());
 
-        // Nothing of theirs is left inside the pools, and each wanted prefix has one route.
-        for family in ["", "-6 "] {
-            let ours = listing(&format!("{family}route show proto 179"));
-            let expected = LEFT
-                .iter()
-                .filter(|(route, wanted)| *wanted && route.contains("fd00") != family.is_empty());
-            assert_eq!(ours.len(), expected.count(), "{ours:?}");
-            for theirs in ["bird", "80", "boot"] {
-                let left = listing(&format!("{family}route show proto {theirs}"));
-                let known = |line: &String| {
-                    let words = |line: &str| {
-                        let mut words: Vec<String> =
-                            line.split_whitespace().map(str::to_owned).collect();
-                        words.retain(|word| word != "proto" && word != theirs);
-                        words
-                    };
-                    OTHERS.iter().any(|other| words(other) == words(line))
-                };
-                assert!(left.iter().all(known), "proto {theirs}: {left:?}");
-            }
-        }
+        nothing_of_theirs_is_left();
         let stands = ip("route show");
         assert_eq!(
             stands.matches("proto bird").count() + stands.matches("proto 80").count(),

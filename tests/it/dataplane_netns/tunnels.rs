@@ -1,6 +1,8 @@
 //! Tunnel devices in the real kernel: made, routed through, robbed, repaired and given up.
 
-use dunlin::dataplane::{FarEnd, Forwarding, NextHop, RouteState, Tunnel, TunnelKind, TunnelState};
+use dunlin::dataplane::{
+    FarEnd, Forwarding, NextHop, Report, RouteState, Tunnel, TunnelKind, TunnelState,
+};
 
 use super::{Rig, in_namespace, ip, prefix};
 
@@ -60,11 +62,10 @@ fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
         assert!(ip("route show 10.244.7.0/26").contains("via 10.244.250.2 dev vxlan.calico"));
 
         // Entry after entry is taken away, and comes back.
-        let written = rig.written;
         for (theft, back, sign) in [
             (
                 "neigh del 10.244.250.2 dev vxlan.calico",
-                "neigh show dev vxlan.calico",
+                "neigh show",
                 "10.244.250.2",
             ),
             (
@@ -82,22 +83,21 @@ fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
                 "link show dev vxlan.calico",
                 "mtu 1450",
             ),
-            (
-                "link del vxlan.calico",
-                "neigh show dev vxlan.calico",
-                "10.244.250.3",
-            ),
+            ("link del vxlan.calico", "neigh show", "10.244.250.3"),
         ] {
             ip(theft);
-            rig.catch_up();
+            // Each result and each piece of news is a reason to look.
             rig.until(theft, |plane| {
-                plane.is_idle() && plane.state(block) == Some(RouteState::Installed)
+                let route = ip("route show 10.244.7.0/26");
+                plane.is_idle()
+                    && plane.state(block) == Some(RouteState::Installed)
+                    && ip(back).contains(sign)
+                    && route.contains("via 10.244.250.2 dev vxlan.calico")
             });
             assert!(up(&rig), "{theft}: {:?}", rig.plane.tunnels());
-            let there = ip(back);
-            assert!(there.contains(sign), "{theft}: {there}");
+            let mut repairs = rig.reports().into_iter();
+            let repair = |report| matches!(report, Report::Tunnel { news, .. } if news.is_repair());
+            assert!(repairs.any(repair), "{theft} is said in the log");
         }
-        assert!(rig.written > written);
-        assert!(ip("route show 10.244.7.0/26").contains("via 10.244.250.2 dev vxlan.calico"));
     });
 }
