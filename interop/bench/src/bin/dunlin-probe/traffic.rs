@@ -97,7 +97,7 @@ fn listen(run: Arc<Run>) {
 /// Sends until it is time; returns when each round was sent.
 fn send(run: &Run, senders: &mut [Sender], options: &TrafficOptions) -> Vec<u64> {
     // After a stall so many rounds go at once, then there is a breath: a burst must not overflow a queue.
-    const BURST: u32 = 5;
+    const BURST: u32 = 50;
     let interval = Duration::from_secs(1) / options.rate;
     let mut times = Vec::new();
     let mut behind = 0;
@@ -199,6 +199,7 @@ fn report(
         .collect();
     json!({
         "rate": options.rate,
+        "seconds": crate::tally::millis(times.last().copied().unwrap_or(0)) / 1000.0,
         "sent": sum(|t| t.sent),
         "received": sum(|t| t.received),
         "lost": sum(Tally::missing),
