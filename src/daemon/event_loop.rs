@@ -27,7 +27,7 @@ use crate::node::{Backend, Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
 use crate::speaker;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::transport::codec::Incoming;
 use crate::transport::{self, Endpoint, Listener, SocketOptions, Transport};
 
@@ -221,6 +221,7 @@ impl Daemon {
                 },
             },
             backend: config.routing.backend,
+            switch_delay: Duration::from_secs(u64::from(config.routing.switch_delay)),
             kernel_routes: config.routing.kernel_routes,
             dataplane: dataplane::Settings {
                 max_hops: usize::from(config.routing.max_paths),

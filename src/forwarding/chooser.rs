@@ -171,6 +171,11 @@ impl Chooser {
         pool.cidr.covers(prefix).then_some(pool)
     }
 
+    /// Whether an address is that of a node.
+    pub fn is_node(&self, address: IpAddr) -> bool {
+        self.by_address.contains_key(&address)
+    }
+
     /// The tunnel devices that this node needs.
     pub fn tunnels(&self) -> Vec<Tunnel> {
         self.devices.wanted(&self.fabric, &self.me)

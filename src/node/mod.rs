@@ -23,8 +23,8 @@ use crate::time::{Duration, Instant};
 use crate::topology::Plan;
 use crate::wire::error::HeaderError;
 
+pub use ways::Backend;
 use ways::Ways;
-pub use ways::{Backend, SWITCH_HOLD};
 
 /// How long routes of a former process may wait for peers that are not up.
 pub const CONVERGENCE_LIMIT: Duration = Duration::from_secs(30);
@@ -36,6 +36,9 @@ pub struct Settings {
     pub speaker: speaker::Settings,
     /// Where the knowledge of who has which block comes from.
     pub backend: Backend,
+    /// How long packets of a pool go on by its former mode after it was changed: the time in which
+    /// all nodes are told.
+    pub switch_delay: Duration,
     /// Whether routes are installed.
     pub kernel_routes: bool,
     /// How, if they are.
@@ -98,7 +101,7 @@ const OPS: usize = 4096;
 impl Node {
     /// A node that carries out `plan` from `now` on.
     pub fn new(now: Instant, settings: Settings, plan: Plan) -> Self {
-        let mut ways = Ways::new(settings.backend, &plan);
+        let mut ways = Ways::new(settings.backend, settings.switch_delay, &plan);
         let programmed = settings.kernel_routes && settings.backend != Backend::None;
         let mut dataplane = programmed.then(|| Dataplane::new(settings.dataplane));
         if let Some(dataplane) = &mut dataplane {
@@ -168,7 +171,8 @@ impl Node {
             }
             let mut resolutions = Vec::new();
             while let Some((hop, resolution)) = dataplane.poll_resolution() {
-                resolutions.push((hop.address, resolved(&resolution)));
+                let is_node = self.ways.chooser().is_node(hop.address);
+                resolutions.push((hop.address, resolved(&resolution, is_node)));
             }
             self.speaker.next_hops_resolved(&resolutions);
         }
@@ -328,11 +332,14 @@ impl Node {
     }
 }
 
-fn resolved(resolution: &dataplane::Resolution) -> crate::rib::Resolution {
+/// All nodes of the cluster are equally far: the way to them is the underlay's matter, often one tunnel,
+/// and the metric of a default route that DHCP gave is no distance.
+fn resolved(resolution: &dataplane::Resolution, is_node: bool) -> crate::rib::Resolution {
     match resolution {
         dataplane::Resolution::Unreachable(_) => crate::rib::Resolution::Unreachable,
         dataplane::Resolution::Reachable { metric, .. } => {
-            crate::rib::Resolution::Reachable { metric: *metric }
+            let metric = if is_node { 0 } else { *metric };
+            crate::rib::Resolution::Reachable { metric }
         }
     }
 }
@@ -360,6 +367,7 @@ mod tests {
                 med: MedMode::PerNeighbour,
             },
             backend: Backend::Bgp,
+            switch_delay: Duration::from_secs(5),
             kernel_routes: true,
             dataplane: dataplane::Settings::default(),
         };

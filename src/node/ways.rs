@@ -6,7 +6,7 @@
 //! - an own block is a blackhole, since its pods have more specific routes; a single own address has
 //!   none of ours, since its pod's route has that very prefix;
 //! - tunnels are asked for before the routes that lead through them;
-//! - a change of mode waits [`SWITCH_HOLD`]: this node's devices are there at once, but it sends by the
+//! - a change of mode waits a while: this node's devices are there at once, but it sends by the
 //!   new way only when the other nodes have had time to make theirs. What is new beside the mode (nodes,
 //!   blocks, pools) is not held;
 //! - without BGP every wish comes from the datastore, and a new reading changes only what differs.
@@ -45,10 +45,6 @@ impl Backend {
     }
 }
 
-/// How long packets of a pool go on by the former way after its mode changed: the time in which all
-/// nodes are told.
-pub const SWITCH_HOLD: Duration = Duration::from_secs(5);
-
 /// The choices in force.
 #[derive(Debug)]
 pub(super) struct Ways {
@@ -56,6 +52,7 @@ pub(super) struct Ways {
     chooser: Chooser,
     /// Choices by new modes, and when they come into force.
     next: Option<(Chooser, Instant)>,
+    switch_delay: Duration,
     own_blocks: Vec<Prefix>,
     /// What was wanted by the datastore.
     wanted: BTreeMap<Prefix, Forwarding>,
@@ -64,11 +61,12 @@ pub(super) struct Ways {
 }
 
 impl Ways {
-    pub(super) fn new(backend: Backend, plan: &Plan) -> Self {
+    pub(super) fn new(backend: Backend, switch_delay: Duration, plan: &Plan) -> Self {
         Self {
             backend,
             chooser: Chooser::new(plan.fabric.clone(), &plan.name),
             next: None,
+            switch_delay,
             own_blocks: plan.own_blocks.clone(),
             wanted: BTreeMap::new(),
             far_ends: BTreeMap::new(),
@@ -125,7 +123,7 @@ impl Ways {
         } else {
             let due = match self.next {
                 Some((_, due)) => due,
-                None => now + SWITCH_HOLD,
+                None => now + self.switch_delay,
             };
             self.next = Some((Chooser::new(fabric.clone(), &plan.name), due));
         }
@@ -260,6 +258,8 @@ mod tests {
         plan(&intent, "n1").unwrap()
     }
 
+    const HOLD: Duration = Duration::from_secs(5);
+
     fn way(ways: &Ways) -> Way {
         ways.choose(
             "10.244.2.0/26".parse().unwrap(),
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_new_mode_has_its_device_at_once_and_its_packets_after_the_hold() {
-        let mut ways = Ways::new(Backend::Bgp, &cluster(PoolMode::Never, 1));
+        let mut ways = Ways::new(Backend::Bgp, HOLD, &cluster(PoolMode::Never, 1));
         let now = Instant::from_secs(100);
         assert!(ways.replan(now, &cluster(PoolMode::Always, 1)));
         assert_eq!(ways.tunnels().len(), 1, "the device of the new mode");
@@ -283,16 +283,16 @@ mod tests {
         assert!(!ways.replan(later, &cluster(PoolMode::Always, 1)));
         assert!(ways.replan(later, &cluster(PoolMode::Always, 2)));
         assert!(ways.chooser().fabric().node("n3").is_some());
-        assert_eq!(ways.next_timeout(), Some(now + SWITCH_HOLD));
+        assert_eq!(ways.next_timeout(), Some(now + HOLD));
         assert!(!ways.switch(now));
-        assert!(ways.switch(now + SWITCH_HOLD));
+        assert!(ways.switch(now + HOLD));
         assert!(matches!(way(&ways), Way::Ipip(_)));
         assert_eq!(ways.next_timeout(), None);
     }
 
     #[test]
     fn a_mode_that_is_taken_back_is_forgotten() {
-        let mut ways = Ways::new(Backend::Bgp, &cluster(PoolMode::Always, 1));
+        let mut ways = Ways::new(Backend::Bgp, HOLD, &cluster(PoolMode::Always, 1));
         let now = Instant::from_secs(100);
         assert!(ways.replan(now, &cluster(PoolMode::Never, 1)));
         assert!(ways.replan(now, &cluster(PoolMode::Always, 1)));

@@ -156,6 +156,7 @@ pub(crate) fn settings(seed: u64, kernel_routes: bool) -> Settings {
             med: MedMode::PerNeighbour,
         },
         backend: Backend::Bgp,
+        switch_delay: Duration::from_secs(5),
         kernel_routes,
         dataplane: dataplane::Settings::default(),
     }

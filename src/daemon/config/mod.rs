@@ -27,6 +27,9 @@ pub const DEFAULT_SOCKET: &str = "/run/dunlin/dunlin.sock";
 pub const DEFAULT_CLUSTER: &str = "cluster.toml";
 /// Next hops of one route unless configured otherwise, as in Calico's BIRD.
 pub const DEFAULT_MAX_PATHS: u8 = 16;
+/// Seconds between a change of a pool's mode and the first packet that travels by it, unless
+/// configured otherwise.
+pub const DEFAULT_SWITCH_DELAY: u16 = 5;
 
 /// This node's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +57,9 @@ pub struct Routing {
     pub kernel_routes: bool,
     /// The most next hops that one route gets.
     pub max_paths: u8,
+    /// Seconds for which packets go on by a pool's former mode after it was changed: the time in which
+    /// all nodes are told.
+    pub switch_delay: u16,
     /// Between which routes MED decides.
     pub med: MedRule,
     /// Whose leftover routes and devices are taken over.
@@ -147,6 +153,7 @@ impl Config {
                 backend: Backend::Bgp,
                 kernel_routes: true,
                 max_paths: DEFAULT_MAX_PATHS,
+                switch_delay: DEFAULT_SWITCH_DELAY,
                 med: MedRule::PerAs,
                 adopt: Adopt::default(),
             },

@@ -31,7 +31,14 @@ const DATASTORE: Schema = Schema {
 };
 const ROUTING: Schema = Schema {
     label: "[routing]",
-    keys: &["backend", "kernel-routes", "max-paths", "med", "adopt"],
+    keys: &[
+        "backend",
+        "kernel-routes",
+        "max-paths",
+        "med",
+        "adopt",
+        "mode-switch-delay",
+    ],
     unsupported: &[],
     ignored: &[],
 };
@@ -211,6 +218,11 @@ impl<'s> Reading<'s> {
         set(
             &mut routing.kernel_routes,
             table.read("kernel-routes", scalar::boolean, problems),
+        );
+        let seconds = scalar::integer::<u16>("a number of seconds", 0..=3600);
+        set(
+            &mut routing.switch_delay,
+            table.read("mode-switch-delay", seconds, problems),
         );
         set(
             &mut routing.max_paths,
