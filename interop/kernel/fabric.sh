@@ -12,7 +12,7 @@
 # DUNLIN_REFERENCE=1 `ip` plays dunlin (KIND static): a story that fails then as well is not dunlin's fault.
 #
 # What always holds: the nodes' reverse path filter is strict and forwarding off to begin with, as on a hardened
-# machine; what tunnels need of that is dunlin's to set. Neighbours on the underlay are permanent: no packet waits for ARP.
+# machine; what packets need of that is dunlin's to set. Neighbours on the underlay are permanent: no packet waits for ARP.
 
 # shellcheck source=interop/kernel/static.sh
 . "$INTEROP/kernel/static.sh"
@@ -74,7 +74,7 @@ fabric() {
   command -v tcpdump > /dev/null || missing "no tcpdump: apt-get install tcpdump"
   [ -z "${DUNLIN_REFERENCE:-}" ] || kind=static
   node router "$kind"
-  forwarding router
+  in_namespace router sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
   for s in 1 2; do
     ip -n "${NS[router]}" -batch - <<BATCH
 link add br$s address 02:00:00:00:0$s:01 type bridge
@@ -136,9 +136,6 @@ neigh add 169.254.1.1 lladdr $near dev eth0
 neigh add fe80::1 lladdr $near dev eth0
 BATCH
 }
-
-# forwarding NODE... - on, where the story needs it before dunlin sees a reason: without a tunnel it leaves that setting.
-forwarding() { local n; for n in "$@"; do in_namespace "$n" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; done; }
 
 # router_routes - the underlay carries pod packets as they are, as a fabric that learned the blocks would.
 router_routes() {
