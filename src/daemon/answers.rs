@@ -143,12 +143,23 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         backend: daemon.node.backend().as_str().to_owned(),
         kernel,
         tunnels,
-        nat_outgoing: daemon.nat.status().map(|status| status.to_string()),
+        nat_outgoing: nat_outgoing(daemon),
         originated: plan.own_blocks.iter().map(ToString::to_string).collect(),
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read: now.since(daemon.read_at).as_secs(),
         datastore_problems: daemon.bad_reading.clone(),
     }
+}
+
+fn nat_outgoing(daemon: &Daemon) -> Option<String> {
+    let status = daemon.nat.status()?.to_string();
+    let pools = &daemon.node.chooser().fabric().pools;
+    Some(if pools.iter().any(|pool| pool.nat_outgoing) {
+        status
+    } else {
+        // Without such a pool the rules, if any, mend the source of packets into tunnels only.
+        format!("{status} (no pool has it)")
+    })
 }
 
 fn table(daemon: &Daemon, family: Family) -> Table {

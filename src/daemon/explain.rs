@@ -103,15 +103,15 @@ fn ways(daemon: &Daemon, prefix: Prefix, found: &Explanation) -> Vec<Way> {
     next_hops.into_iter().map(way).collect()
 }
 
-fn way_line(way: &Way) -> String {
-    let device = way
-        .device
-        .as_ref()
-        .map(|name| format!(" by {name}"))
-        .unwrap_or_default();
-    let via = way.via.map(|via| format!(" via {via}")).unwrap_or_default();
+fn way_lines(way: &Way) -> [String; 2] {
     let encapsulation = &way.encapsulation;
-    format!("way      {encapsulation}{device}{via}: {}", way.reason)
+    let device = way.device.as_ref();
+    let device = device.map(|name| format!(" by {name}")).unwrap_or_default();
+    let via = way.via.map(|via| format!(" via {via}")).unwrap_or_default();
+    [
+        format!("way      {encapsulation}{device}{via}"),
+        format!("         because {}", way.reason),
+    ]
 }
 
 fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<String> {
@@ -192,7 +192,7 @@ fn lines(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<Str
         }
         lines.extend(found.paths.iter().map(path_line));
     }
-    lines.extend(found.ways.iter().map(way_line));
+    lines.extend(found.ways.iter().flat_map(way_lines));
     match (&found.wanted, &found.installed) {
         _ if daemon.node.dataplane().is_none() => {
             lines.push("kernel   not programmed (kernel-routes = false)".to_owned());
