@@ -43,7 +43,7 @@ qemu_drivers() { echo "dummy sch_netem"; }
 # _qemu_initramfs FOLDER - busybox, the modules that the root needs, and ten lines that mount it.
 _qemu_initramfs() {
   local tree=$1 module number=10
-  mkdir -p "$tree"/{bin,modules,root}
+  mkdir -p "$tree"/{bin,modules,host}
   cp /bin/busybox "$tree/bin/busybox"
   for module in virtio_pci 9pnet_virtio 9p; do
     modprobe -d "$QEMU_CACHE" -S "$(qemu_release)" --show-depends "$module"
@@ -56,11 +56,11 @@ _qemu_initramfs() {
 PATH=/bin
 options=trans=virtio,version=9p2000.L,msize=262144
 for m in /modules/*.ko; do busybox insmod "$m"; done
-busybox mount -t 9p -o ro,cache=loose,$options root /root
-busybox mount -t tmpfs tmpfs /root/mnt
-busybox mkdir /root/mnt/share
-busybox mount -t 9p -o cache=none,$options share /root/mnt/share
-exec busybox chroot /root /mnt/share/start
+busybox mount -t 9p -o ro,cache=loose,$options root /host
+busybox mount -t tmpfs tmpfs /host/mnt
+busybox mkdir /host/mnt/share
+busybox mount -t 9p -o cache=none,$options share /host/mnt/share
+exec busybox chroot /host /mnt/share/start
 EOS
   chmod +x "$tree/init"
 }
