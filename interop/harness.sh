@@ -139,9 +139,11 @@ use_kind() {
 }
 
 # use_dut - loads the side under test: dunlin, or with DUNLIN_REFERENCE=1 a BIRD in its place, which tells a
-# fault of the harness or of the peer from one of dunlin.
+# fault of the harness or of the peer from one of dunlin. A story with a stand-in of its own says REFERENCE=static.
 use_dut() {
-  if [ -n "${DUNLIN_REFERENCE:-}" ]; then
+  if [ -n "${DUNLIN_REFERENCE:-}" ] && [ "${REFERENCE:-}" = static ]; then
+    :
+  elif [ -n "${DUNLIN_REFERENCE:-}" ]; then
     use_kind bird
     bird_available || missing "no bird: $(bird_hint)"
     # shellcheck source=interop/reference.sh

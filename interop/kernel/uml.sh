@@ -1,0 +1,30 @@
+# shellcheck shell=bash
+# uml.sh - boots Debian's user-mode-linux: a kernel that is an ordinary process. Sourced by `run`.
+
+UML=${UML:-linux.uml}
+
+# uml_starts - is it here, and does it get as far as its first line? On some machine it might not (it saves
+# registers in a frame of fixed size, and new CPUs have more of them).
+uml_starts() { command -v "$UML" > /dev/null && timeout 10 "$UML" --version > /dev/null 2>&1 < /dev/null; }
+
+uml_modules() { echo /usr/lib/uml/modules; }
+uml_drivers() { echo "dummy ipv6 sch_netem"; }
+
+uml_boot() {
+  local memory=/dev/shm
+  # The guest's memory is a file; on a disk it would be written out.
+  [ -w "$memory" ] || memory=$SHARE
+  # The share can't be a folder of the root (that is read-only), so a second hostfs has to be mounted by hand.
+  cat > "$SHARE/first" <<EOS
+#!/bin/bash
+/bin/mount -t tmpfs tmpfs /mnt && /bin/mkdir /mnt/share && /bin/mount -t hostfs -o $SHARE none /mnt/share && exec /mnt/share/start
+EOS
+  chmod +x "$SHARE/first"
+  mkdir "$SHARE/uml"
+  # A session of its own, so that all of its helpers end with it.
+  setsid env -i PATH="$PATH" HOME="$SHARE" TMPDIR="$memory" "$UML" "mem=${MEMORY}M" "uml_dir=$SHARE/uml" umid=dunlin \
+    rootfstype=hostfs rootflags=/ ro "init=$SHARE/first" con=null con0=null,fd:1 ssl=null quiet panic=-1 \
+    > "$SHARE/console" 2>&1 < /dev/null &
+  MACHINE=$!
+  disown "$MACHINE"
+}
