@@ -119,7 +119,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
     }
     let tunnels = super::tunnels::all(daemon, now);
     problems.extend(tunnels.iter().filter_map(super::tunnels::problem));
-    problems.extend(daemon.nat.problem());
+    problems.extend(daemon.nat.problem(&daemon.node));
     if let Some(kernel) = &kernel {
         problems.extend(kernel.errors.iter().cloned());
         let foreign = |prefix| format!("{prefix}: a route of another program stands there");

@@ -44,7 +44,9 @@ impl NatOutgoing {
             None => return nat,
         }
         nat.replan(node);
-        while !nat.status.borrow().is_settled() {
+        // Without such a pool no pod's packet waits for a rule.
+        let awaited = node.backend() == Backend::None || Nat::new(node.chooser()).has_pools();
+        while awaited && !nat.status.borrow().is_settled() {
             match nat.news.recv_timeout(AT_START) {
                 Ok(status) => *nat.status.borrow_mut() = status,
                 // Later, or never: the routes do without.
@@ -78,8 +80,10 @@ impl NatOutgoing {
     }
 
     /// What somebody has to look after, in a line.
-    pub(super) fn problem(&self) -> Option<String> {
-        let status = self.status()?;
+    pub(super) fn problem(&self, node: &Node) -> Option<String> {
+        let status = self
+            .status()
+            .filter(|_| Nat::new(node.chooser()).has_pools())?;
         status
             .is_failing()
             .then(|| format!("natOutgoing: {status}"))

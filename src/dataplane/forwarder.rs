@@ -48,7 +48,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             ownership: Ownership::default(),
-            window: 1024,
+            window: 4096,
             max_hops: 64,
             adopt: Adopt::default(),
         }

@@ -389,6 +389,7 @@ impl Reconciler {
         self.sync.synced |= complete;
         self.changes += 1;
         self.leftovers.dump_ends(complete);
+        self.enqueue_leftovers();
         let Self {
             table,
             queue,

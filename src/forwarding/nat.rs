@@ -86,6 +86,13 @@ impl Nat {
         }
     }
 
+    /// Whether pods' traffic to the outside is translated; else at most this node's own packets into
+    /// tunnels are.
+    pub fn has_pools(&self) -> bool {
+        let mut families = self.families.iter().flatten();
+        families.any(|family| !family.sources.is_empty())
+    }
+
     /// Whether it translates nothing.
     pub fn is_empty(&self) -> bool {
         self.families.iter().all(Option::is_none)

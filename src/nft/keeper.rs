@@ -382,8 +382,12 @@ impl Keeper {
             written: self.written,
         };
         if status.is_settled() && status.tables != self.logged {
-            if status.is_failing() {
+            if status.is_failing() && wanted.has_pools() {
                 tracing::error!("natOutgoing: {status}");
+            } else if status.is_failing() {
+                tracing::warn!(
+                    "no rule for this node's own packets into tunnels (no pool has natOutgoing): {status}"
+                );
             } else {
                 tracing::info!("natOutgoing: {status}");
             }

@@ -179,6 +179,7 @@ impl Arena {
             peers: peers.collect(),
             hold_time: HOLD,
             passive: true,
+            kernel: false,
         };
         let mut daemon = Running::start(kind, programs, &pair, &job)?;
         daemon.await_listening(Duration::from_secs(15))?;

@@ -11,10 +11,11 @@ pub(crate) const HELP: &str = "\
 dunlin-bench: measures dunlin and other BGP daemons in the same, interleaved run (needs root)
 
   dunlin-bench run [options]        the scenarios
-    --scenario LIST     s1, storm, storm-active        (default s1,storm)
+    --scenario LIST     s1, storm, storm-active, s5, s6 (default s1,storm; with --quick s5 and s6, too)
     --daemons LIST      dunlin, bird, frr, gobgp, openbgpd, mirror (default dunlin,bird)
     --runs N            rounds; each runs every daemon once (default 3)
     --prefixes N        s1: table size                 (default 1000000)
+    --kernel-routes N   s5, s6: routes                 (default 100000, with --quick 1000)
     --peers N           storm: peers                   (default 300)
     --hold SECONDS      storm: hold time, 9 or 90      (default 9)
     --load-hold SECONDS s1: hold time; 3 shows whether KEEPALIVEs stay on time under load (default 90)
@@ -50,6 +51,13 @@ pub(crate) enum Command {
     Corpus(CorpusOptions),
     /// Throw fixtures, or misbehave as a TCP peer.
     BadInput(BadInputOptions),
+    /// Write routes and nothing else.
+    WriteRoutes {
+        /// Where they lead.
+        gateway: std::net::Ipv4Addr,
+        /// By which link.
+        interface: u32,
+    },
     /// Be the relay.
     Mirror {
         /// Lines of `ADDRESS AS`.
@@ -111,6 +119,10 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command> 
         Some("corpus") => corpus(words),
         Some("bad-input") => bad_input(words),
         Some("mirror") => mirror(words),
+        Some("write-routes") => Ok(Command::WriteRoutes {
+            gateway: words.number("write-routes")?,
+            interface: words.number("write-routes")?,
+        }),
         Some("--help" | "-h" | "help") | None => Ok(Command::Help),
         Some(other) => Err(Error::Usage(format!("unknown command `{other}`"))),
     }
@@ -148,12 +160,13 @@ fn beside_this_program() -> PathBuf {
 
 fn run(mut words: Words) -> Result<Command> {
     let mut options = RunOptions {
-        scenarios: vec![Scenario::S1, Scenario::Storm],
+        scenarios: Vec::new(),
         kinds: vec![Kind::Dunlin, Kind::Bird],
         runs: 3,
         sizes: Sizes {
             prefixes: 1_000_000,
             load_hold: 90,
+            kernel_routes: 0,
             peers: 300,
             hold_time: 9,
             ibgp: false,
@@ -165,12 +178,14 @@ fn run(mut words: Words) -> Result<Command> {
         json: None,
         dunlin: beside_this_program(),
     };
+    let mut quick = false;
     while let Some(word) = words.0.next() {
         match word.as_str() {
             "--scenario" => options.scenarios = words.list(&word, Scenario::parse)?,
             "--daemons" => options.kinds = words.list(&word, Kind::parse)?,
             "--runs" => options.runs = words.number(&word)?,
             "--prefixes" => options.sizes.prefixes = words.number(&word)?,
+            "--kernel-routes" => options.sizes.kernel_routes = words.number(&word)?,
             "--peers" => options.sizes.peers = words.number(&word)?,
             "--hold" => options.sizes.hold_time = words.number(&word)?,
             "--load-hold" => options.sizes.load_hold = words.number(&word)?,
@@ -181,6 +196,7 @@ fn run(mut words: Words) -> Result<Command> {
             "--timeout" => options.sizes.timeout = words.seconds(&word)?,
             "--budget" => options.budget = Some(words.seconds(&word)?),
             "--quick" => {
+                quick = true;
                 options.runs = 1;
                 options.sizes.timeout = Duration::from_secs(25);
                 options.budget = Some(Duration::from_secs(90));
@@ -189,6 +205,15 @@ fn run(mut words: Words) -> Result<Command> {
             "--dunlin" => options.dunlin = words.value(&word)?.into(),
             _ => return Err(Error::Usage(format!("unknown option `{word}`"))),
         }
+    }
+    if options.scenarios.is_empty() {
+        options.scenarios = vec![Scenario::S1, Scenario::Storm];
+        if quick {
+            options.scenarios.extend([Scenario::S5, Scenario::S6]);
+        }
+    }
+    if options.sizes.kernel_routes == 0 {
+        options.sizes.kernel_routes = if quick { 1000 } else { 100_000 };
     }
     check_sizes(&options)?;
     Ok(Command::Run(options))
@@ -199,6 +224,9 @@ fn check_sizes(options: &RunOptions) -> Result<()> {
     let wrong = |what: &str| Err(Error::Usage(what.to_owned()));
     if !(1..=1_000_000).contains(&sizes.prefixes) {
         return wrong("--prefixes is from 1 to 1000000");
+    }
+    if !(100..=1_000_000).contains(&sizes.kernel_routes) {
+        return wrong("--kernel-routes is from 100 to 1000000");
     }
     if !(1..=10_000).contains(&sizes.peers) {
         return wrong("--peers is from 1 to 10000");

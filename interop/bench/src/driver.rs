@@ -31,7 +31,7 @@ pub(crate) fn run(options: &RunOptions, stop: &Arc<AtomicBool>) -> Result<bool> 
     let mut cut_short = false;
     for scenario in &options.scenarios {
         for round in 1..=options.runs {
-            for kind in &options.kinds {
+            for kind in &scenario.participants(&options.kinds) {
                 if stop.load(Ordering::Relaxed)
                     || options.budget.is_some_and(|bound| begin.elapsed() > bound)
                 {
@@ -124,6 +124,7 @@ fn about(options: &RunOptions, programs: &Programs) -> Value {
         "kernel": kernel.trim(),
         "daemons": found,
         "prefixes": sizes.prefixes,
+        "kernel_routes": sizes.kernel_routes,
         "peers": sizes.peers,
         "routes_each": sizes.routes,
         "hold_time": sizes.hold_time,
@@ -136,7 +137,8 @@ fn version(kind: Kind, program: &Path) -> Option<String> {
     let flag = match kind {
         Kind::Dunlin | Kind::Bird | Kind::Frr | Kind::Gobgp => "--version",
         Kind::Openbgpd => "-V",
-        Kind::Mirror => return None,
+        Kind::IpBatch => "-V",
+        Kind::Mirror | Kind::Raw => return None,
     };
     let output = std::process::Command::new(program)
         .arg(flag)

@@ -12,6 +12,7 @@ mod driver;
 mod error;
 mod fleet;
 mod mirror;
+mod netlink;
 mod netns;
 mod procfs;
 mod report;
@@ -19,6 +20,8 @@ mod scenario;
 mod session;
 mod table;
 mod wire;
+mod witness;
+mod writer;
 
 use cli::Command;
 use error::{Context, Error, Result};
@@ -51,6 +54,7 @@ fn dispatch() -> Result<bool> {
             peers_file,
             hold_time,
         } => mirror::run(&peers_file, hold_time).map(|()| true),
+        Command::WriteRoutes { gateway, interface } => writer::run(gateway, interface),
         Command::Run(options) => driver::run(&options, &stop_flag()?),
         Command::Corpus(options) => corpus::run(options, &stop_flag()?),
         Command::BadInput(options) => bad_input::run(&options, &stop_flag()?),

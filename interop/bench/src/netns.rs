@@ -91,10 +91,32 @@ impl Pair {
 
     /// Moves the calling thread, and only it, into the generator's namespace.
     pub(crate) fn enter_generator(&self) -> Result<()> {
-        let path = Path::new("/run/netns").join(&self.generator.0);
-        let file = File::open(&path).context(format!("opening {}", path.display()))?;
-        setns(file, CloneFlags::CLONE_NEWNET)
-            .context("entering the generator's namespace (are you root?)")
+        Self::enter(open(&self.generator)?)
+    }
+
+    /// The daemon's namespace, for [`Self::enter`] on another thread.
+    pub(crate) fn daemon_file(&self) -> Result<File> {
+        open(&self.daemon)
+    }
+
+    /// Moves the calling thread, and only it, into a namespace.
+    pub(crate) fn enter(namespace: File) -> Result<()> {
+        setns(namespace, CloneFlags::CLONE_NEWNET).context("entering a namespace (are you root?)")
+    }
+
+    /// The index of the daemon's link.
+    pub(crate) fn daemon_link(&self) -> Result<u32> {
+        let arguments = ["-n", &self.daemon.0, "-o", "link", "show", "dut0"];
+        let output = Command::new("ip")
+            .args(arguments)
+            .output()
+            .context("running `ip`")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let index = text
+            .split(':')
+            .next()
+            .and_then(|number| number.trim().parse().ok());
+        index.ok_or_else(|| Error::Daemon("the daemon's link has no index".to_owned()))
     }
 
     /// A command that runs in the daemon's namespace and does not outlive this process.
@@ -120,6 +142,11 @@ impl Pair {
             .arg(program);
         command
     }
+}
+
+fn open(namespace: &Namespace) -> Result<File> {
+    let path = Path::new("/run/netns").join(&namespace.0);
+    File::open(&path).context(format!("opening {}", path.display()))
 }
 
 /// Runs `ip` and fails with what it said.

@@ -1,4 +1,4 @@
-//! From runs to figures: medians, ratios to BIRD 2, a table for people and JSON for programs.
+//! From runs to figures: medians, ratios to a yardstick, a table for people and JSON for programs.
 //!
 //! A failed run is shown as failed and is in no median.
 
@@ -6,9 +6,6 @@ use crate::daemon::Kind;
 use crate::scenario::{Figures, Scenario};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-
-/// The daemon that everything is compared with.
-const YARDSTICK: Kind = Kind::Bird;
 
 /// One run and what came of it.
 pub(crate) struct Record {
@@ -81,7 +78,7 @@ impl Report {
 
     fn ratio(&self, scenario: Scenario, kind: Kind, metric: &str) -> Option<f64> {
         let own = self.spread(scenario, kind, metric)?.median;
-        let bar = self.spread(scenario, YARDSTICK, metric)?.median;
+        let bar = self.spread(scenario, scenario.yardstick(), metric)?.median;
         (is_cost(metric) && bar > 0.0).then(|| own / bar)
     }
 
@@ -103,7 +100,7 @@ impl Report {
         Kind::ALL.into_iter().filter(ran).collect()
     }
 
-    /// Markdown tables: medians, in brackets the ratio to BIRD 2.
+    /// Markdown tables: medians, in brackets the ratio to the scenario's yardstick.
     pub(crate) fn tables(&self) -> String {
         let mut out = String::new();
         for scenario in Scenario::ALL {
@@ -150,7 +147,7 @@ impl Report {
             Some(_) | None => format!("{}", spread.median),
         };
         match self.ratio(scenario, kind, metric) {
-            Some(ratio) if kind != YARDSTICK => format!("{value} ({ratio:.2}x)"),
+            Some(ratio) if kind != scenario.yardstick() => format!("{value} ({ratio:.2}x)"),
             Some(_) | None => value,
         }
     }
@@ -165,10 +162,11 @@ impl Report {
                 let mut by_metric = Map::new();
                 for metric in self.metrics(scenario) {
                     if let Some(spread) = self.spread(scenario, kind, metric) {
-                        let value = json!({
+                        let mut value = json!({
                             "median": spread.median, "min": spread.min, "max": spread.max,
-                            "ratio_to_bird2": self.ratio(scenario, kind, metric),
                         });
+                        let ratio = format!("ratio_to_{}", scenario.yardstick().name());
+                        value[ratio] = json!(self.ratio(scenario, kind, metric));
                         by_metric.insert(metric.to_owned(), value);
                     }
                 }

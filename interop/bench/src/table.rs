@@ -85,7 +85,7 @@ impl Table {
             prefixes.extend_from_slice(set);
         }
         Self {
-            withdraw: withdrawals(&prefixes),
+            withdraw: withdrawing(&prefixes),
             prefixes,
             announce,
             updates,
@@ -210,7 +210,26 @@ fn attributes(rng: &mut Rng, first_as: u32, next_hop: Ipv4Addr) -> Vec<u8> {
     out
 }
 
-fn withdrawals(prefixes: &[Prefix]) -> Vec<u8> {
+/// Full-sized UPDATEs that announce prefixes with the same few attributes: blocks of a cluster look like that.
+pub(crate) fn announcing(prefixes: &[Prefix], asn: u32, next_hop: Ipv4Addr) -> Vec<u8> {
+    let mut attributes = vec![0x40, 1, 1, 0, 0x40, 2, 6, 2, 1];
+    attributes.extend_from_slice(&asn.to_be_bytes());
+    attributes.extend_from_slice(&[0x40, 3, 4]);
+    attributes.extend_from_slice(&next_hop.octets());
+    let mut out = Vec::with_capacity(prefixes.len() * 5);
+    let mut nlri = Vec::new();
+    for part in prefixes.chunks(900) {
+        nlri.clear();
+        for &(address, length) in part {
+            wire::put_prefix(&mut nlri, address, length);
+        }
+        out.extend_from_slice(&wire::update(&[], &attributes, &nlri));
+    }
+    out
+}
+
+/// Full-sized UPDATEs that withdraw prefixes.
+pub(crate) fn withdrawing(prefixes: &[Prefix]) -> Vec<u8> {
     let room = wire::MAX_MESSAGE - wire::HEADER - 4;
     let mut out = Vec::with_capacity(prefixes.len() * 4);
     let mut block = Vec::with_capacity(room);

@@ -11,6 +11,7 @@ use netlink_packet_route::address::AddressMessage;
 use super::super::device::{Device, LinkSpec};
 use super::super::input::{Action, Change};
 use super::super::route::KernelRoute;
+use super::route_writer::put_plain;
 use super::routes::Tunnels;
 use super::{addresses, links, neighbours, routes};
 use crate::net::Family;
@@ -79,6 +80,15 @@ pub(super) fn frame(buffer: &mut Vec<u8>, header: Header, fill: impl FnOnce(&mut
     buffer.resize(buffer.len().next_multiple_of(4), 0);
 }
 
+/// Takes the wish to be acknowledged off a message that begins at `start`: an error is told anyway.
+pub(super) fn hush(buffer: &mut [u8], start: usize) {
+    if let Some(flags) = buffer.get_mut(start + 6..start + 8)
+        && let Ok(bytes) = <[u8; 2]>::try_from(&*flags)
+    {
+        flags.copy_from_slice(&(u16::from_ne_bytes(bytes) & !NLM_F_ACK).to_ne_bytes());
+    }
+}
+
 /// Appends a message of netlink-packet-route's.
 fn emit<M: Emitable>(buffer: &mut Vec<u8>, message: &M) {
     let start = buffer.len();
@@ -103,8 +113,12 @@ pub(super) fn put_action(buffer: &mut Vec<u8>, sequence: u32, action: &Action, t
     let create = NLM_F_CREATE | NLM_F_EXCL;
     let replace = NLM_F_CREATE | NLM_F_REPLACE;
     let route = |buffer: &mut Vec<u8>, header: Header, route: &KernelRoute| {
-        let message = routes::message(route, header.kind == RTM_DELROUTE, tunnels);
-        frame(buffer, header, |body| emit(body, &message));
+        let delete = header.kind == RTM_DELROUTE;
+        frame(buffer, header, |body| {
+            if !put_plain(body, route, delete, tunnels) {
+                emit(body, &routes::message(route, delete, tunnels));
+            }
+        });
     };
     match action {
         Action::Add(added) => route(buffer, ask(RTM_NEWROUTE, create), added),

@@ -23,11 +23,12 @@ mod codec;
 mod ethtool;
 mod links;
 mod neighbours;
+mod route_writer;
 mod routes;
 mod socket;
 mod sysctl;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -49,8 +50,9 @@ use socket::{Channel, Received};
 const BATCH: usize = 128;
 /// And so many bytes, well below the send buffer.
 const BATCH_BYTES: usize = 48 * 1024;
-/// So many inputs are handed over at once.
-const HANDOVER: usize = 4096;
+/// So many inputs are handed over at once: a part of the window, so that the owner thinks about the
+/// next operations while the rest of the last ones is written.
+const HANDOVER: usize = 1024;
 
 /// What the adapter may be told.
 #[derive(Debug, Clone, Copy)]
@@ -116,7 +118,7 @@ impl Kernel {
                 open: true,
             },
             backlog: VecDeque::new(),
-            waiting: HashMap::new(),
+            waiting: VecDeque::new(),
             made: VecDeque::new(),
             reader: Reader::default(),
             ethtool: Ethtool::default(),
@@ -151,8 +153,8 @@ struct Task {
     settings: KernelSettings,
     out: Outbox,
     backlog: VecDeque<Op>,
-    /// Operations by the sequence number of their request.
-    waiting: HashMap<u32, Waiting>,
+    /// Operations with the sequence number of their request, in the order in which they were sent.
+    waiting: VecDeque<(u32, Waiting)>,
     /// Links that were made and still lack what the kernel takes only from a second request.
     made: VecDeque<(OpId, LinkSpec)>,
     reader: Reader,
@@ -313,12 +315,23 @@ impl Task {
                         }
                     }
                 }
-            } else if header.kind == NLMSG_ERROR
-                && let Some(Waiting { id, link }) = waiting.remove(&header.sequence)
-            {
-                match link {
-                    Some(link) if result.is_ok() => made.push_back((id, link)),
-                    Some(_) | None => out.push(KernelInput::Done { id, result }),
+            } else if header.kind == NLMSG_ERROR {
+                let place = waiting
+                    .iter()
+                    .position(|(sequence, _)| *sequence == header.sequence);
+                let Some(place) = place else { continue };
+                // Of a batch only errors are told, and that its last request was carried out: the
+                // kernel keeps the order, so what it says nothing about went well.
+                for (sequence, Waiting { id, link }) in waiting.drain(..=place) {
+                    let result = if sequence == header.sequence {
+                        result
+                    } else {
+                        Ok(())
+                    };
+                    match link {
+                        Some(link) if result.is_ok() => made.push_back((id, link)),
+                        Some(_) | None => out.push(KernelInput::Done { id, result }),
+                    }
                 }
             }
         }
@@ -329,7 +342,7 @@ impl Task {
 
     /// Results were lost with the buffer: nobody knows which operations took effect.
     fn lose_results(&mut self) {
-        let mut ids: Vec<OpId> = self.waiting.drain().map(|(_, one)| one.id).collect();
+        let mut ids: Vec<OpId> = self.waiting.drain(..).map(|(_, one)| one.id).collect();
         ids.extend(self.dump.take().map(|dump| dump.id));
         ids.sort_unstable();
         for id in ids {
@@ -367,6 +380,7 @@ impl Task {
     fn send_batch(&mut self, bytes: &mut Vec<u8>) {
         bytes.clear();
         let mut batch = Vec::with_capacity(BATCH);
+        let mut last = None;
         while batch.len() < BATCH && bytes.len() < BATCH_BYTES {
             if !self.backlog.front().is_some_and(|op| together(&op.action)) {
                 break;
@@ -375,6 +389,9 @@ impl Task {
                 break;
             };
             let sequence = self.next_sequence();
+            if let Some(before) = last.replace(bytes.len()) {
+                codec::hush(bytes, before);
+            }
             codec::put_action(bytes, sequence, &op.action, self.reader.tunnels());
             batch.push((
                 sequence,

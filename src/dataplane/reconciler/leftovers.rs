@@ -186,7 +186,7 @@ impl Reconciler {
         true
     }
 
-    /// All wishes are known: leftovers where nothing is wanted are looked at.
+    /// What is to become of the leftovers is decided anew.
     pub(super) fn enqueue_leftovers(&mut self) {
         let prefixes: Vec<Prefix> = self.leftovers.standing.keys().copied().collect();
         for prefix in prefixes {

@@ -1,4 +1,4 @@
-//! BIRD 2: one template, one protocol a peer, no kernel protocol.
+//! BIRD 2: one template, one protocol a peer, a kernel protocol only where the job asks for it.
 
 use super::{Job, LOCAL_AS, write};
 use crate::error::Result;
@@ -21,15 +21,21 @@ fn config(job: &Job) -> String {
     } else {
         "connect delay time 1; connect retry time 5;"
     };
+    let restart = if job.kernel { "graceful restart; " } else { "" };
     // `error wait time` keeps a session that had an error from being refused for a minute.
     let mut text = format!(
         "router id {DAEMON};\n\
          log stderr {{ warning, error, fatal, bug }};\n\
          protocol device {{}}\n\
          template bgp peer {{\n  local {DAEMON} as {LOCAL_AS};\n  direct;\n  hold time {};\n  {passive}\n  \
-         error wait time 1, 2;\n  error forget time 1;\n  ipv4 {{ import all; export all; }};\n}}\n",
+         error wait time 1, 2;\n  error forget time 1;\n  {restart}ipv4 {{ import all; export all; }};\n}}\n",
         job.hold_time
     );
+    if job.kernel {
+        text.push_str(
+            "protocol kernel { persist; graceful restart; scan time 60; ipv4 { import none; export all; }; }\n",
+        );
+    }
     for (number, peer) in job.peers.iter().enumerate() {
         let terms = match peer.evil {
             true => {

@@ -1,4 +1,4 @@
-//! dunlin: a node without pod blocks and without kernel routes, its peers in the cluster file.
+//! dunlin: a node without pod blocks, its peers in the cluster file.
 
 use super::{Job, LOCAL_AS, write};
 use crate::error::Result;
@@ -12,8 +12,9 @@ pub(super) fn command(mut command: Command, folder: &Path, job: &Job) -> Result<
     let cluster = write(folder, "cluster.toml", &cluster(job))?;
     let node = format!(
         "[node]\nname = \"dut\"\n\n[datastore]\nkind = \"file\"\npath = \"{}\"\n\n\
-         [routing]\nkernel-routes = false\n\n[control]\nsocket = \"{}\"\n\n[log]\nlevel = \"warn\"\n",
+         [routing]\nkernel-routes = {}\n\n[control]\nsocket = \"{}\"\n\n[log]\nlevel = \"warn\"\n",
         cluster.display(),
+        job.kernel,
         folder.join("control").display()
     );
     let path = write(folder, "dunlin.toml", &node)?;

@@ -40,17 +40,23 @@ pub(crate) enum Kind {
     Openbgpd,
     /// The relay without a table: the limit of harness and kernel.
     Mirror,
+    /// No speaker: the least that can write routes, many requests a send.
+    Raw,
+    /// No speaker: `ip -batch`.
+    IpBatch,
 }
 
 impl Kind {
     /// All, in the order tables show them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Dunlin,
         Self::Bird,
         Self::Frr,
         Self::Gobgp,
         Self::Openbgpd,
         Self::Mirror,
+        Self::Raw,
+        Self::IpBatch,
     ];
 
     /// The name on the command line and in tables.
@@ -62,7 +68,14 @@ impl Kind {
             Self::Gobgp => "gobgp",
             Self::Openbgpd => "openbgpd",
             Self::Mirror => "mirror",
+            Self::Raw => "raw-netlink",
+            Self::IpBatch => "ip-batch",
         }
+    }
+
+    /// Whether it speaks BGP at all.
+    pub(crate) fn is_speaker(self) -> bool {
+        !matches!(self, Self::Raw | Self::IpBatch)
     }
 
     /// The daemon of this name.
@@ -109,6 +122,8 @@ pub(crate) struct Job {
     pub(crate) hold_time: u16,
     /// The daemon waits for connections, rather than dialling.
     pub(crate) passive: bool,
+    /// Best routes go into the kernel.
+    pub(crate) kernel: bool,
 }
 
 /// Where the programs are.
@@ -127,7 +142,12 @@ impl Programs {
             Kind::Frr => vec!["/usr/lib/frr/bgpd".into(), "/usr/libexec/frr/bgpd".into()],
             Kind::Gobgp => vec!["/usr/bin/gobgpd".into(), "/usr/local/bin/gobgpd".into()],
             Kind::Openbgpd => vec!["/usr/sbin/bgpd".into(), "/usr/local/sbin/bgpd".into()],
-            Kind::Mirror => std::env::current_exe().ok().into_iter().collect(),
+            Kind::Mirror | Kind::Raw => std::env::current_exe().ok().into_iter().collect(),
+            Kind::IpBatch => vec![
+                "/usr/sbin/ip".into(),
+                "/sbin/ip".into(),
+                "/usr/bin/ip".into(),
+            ],
         };
         candidates.into_iter().find(|path| path.is_file())
     }
@@ -137,6 +157,7 @@ impl Programs {
 pub(crate) struct Running {
     kind: Kind,
     child: Child,
+    command: Command,
     folder: PathBuf,
     /// When the process was started.
     pub(crate) started: Instant,
@@ -165,21 +186,31 @@ impl Running {
                 job,
             ),
             Kind::Mirror => mirror_command(pair.in_daemon(&program), &folder, job),
+            Kind::Raw => raw_command(pair, &program, job),
+            Kind::IpBatch => {
+                let mut command = pair.in_daemon(&program);
+                command.args(["-batch", "-"]);
+                Ok(command)
+            }
         };
         let spawned = command.and_then(|mut command| {
             let log = File::create(folder.join("log")).context("the daemon's log")?;
             let errors = log.try_clone().context("the daemon's log")?;
-            command
-                .stdin(Stdio::null())
-                .stdout(log)
-                .stderr(errors)
+            let input = match kind.is_speaker() {
+                true => Stdio::null(),
+                false => Stdio::piped(),
+            };
+            command.stdin(input).stdout(log).stderr(errors);
+            let child = command
                 .spawn()
-                .context(format!("starting {}", program.display()))
+                .context(format!("starting {}", program.display()))?;
+            Ok((child, command))
         });
         match spawned {
-            Ok(child) => Ok(Self {
+            Ok((child, command)) => Ok(Self {
                 kind,
                 child,
+                command,
                 folder,
                 started: Instant::now(),
             }),
@@ -188,6 +219,24 @@ impl Running {
                 Err(error)
             }
         }
+    }
+
+    /// Kills the daemon, as a crash would, and starts it again with the same configuration.
+    pub(crate) fn crash(&mut self) -> Result<()> {
+        self.child.kill().context("killing the daemon")?;
+        self.child.wait().context("waiting for the daemon")?;
+        if self.kind == Kind::Bird {
+            // A graceful restart: it keeps what is in the kernel until its peers are back.
+            self.command.arg("-R");
+        }
+        self.child = self.command.spawn().context("starting it again")?;
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    /// Where a program that is no speaker reads what to do.
+    pub(crate) fn input(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// The processes to measure.
@@ -307,5 +356,14 @@ fn mirror_command(mut command: Command, folder: &Path, job: &Job) -> Result<Comm
     if !job.passive {
         return Err(Error::Usage("the mirror only accepts".to_owned()));
     }
+    Ok(command)
+}
+
+/// The routes lead to the first peer.
+fn raw_command(pair: &Pair, program: &Path, job: &Job) -> Result<Command> {
+    let mut command = pair.in_daemon(program);
+    let gateway = job.peers.first().map_or(Ipv4Addr::LOCALHOST, |p| p.address);
+    command.arg("write-routes").arg(gateway.to_string());
+    command.arg(pair.daemon_link()?.to_string());
     Ok(command)
 }

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 const FEEDER: usize = 0;
 const MONITOR: usize = 1;
-const FEEDER_AS: u32 = 65_001;
+pub(super) const FEEDER_AS: u32 = 65_001;
 
 /// Dialling again at once: the daemon may still be starting.
-const EAGER: Patience = Patience {
+pub(super) const EAGER: Patience = Patience {
     attempt: Duration::from_secs(10),
     retry: Duration::from_millis(100),
 };
@@ -45,6 +45,7 @@ pub(super) fn run(plan: &Plan) -> Result<Figures> {
             .collect(),
         hold_time: plan.sizes.load_hold,
         passive: true,
+        kernel: false,
     };
     let mut daemon = Running::start(plan.kind, &plan.programs, &pair, &job)?;
     let bound = Bound::new(plan.sizes.timeout, &plan.stop);

@@ -3,6 +3,7 @@
 //! Each runs on a thread of its own that has entered the generator's namespace, and is bounded by a deadline.
 
 mod blocks;
+mod kernel;
 pub(crate) mod load;
 pub(crate) mod storm;
 
@@ -21,11 +22,16 @@ pub(crate) enum Scenario {
     Storm,
     /// The daemon dials many peers at once, from its start.
     StormActive,
+    /// Routes into the kernel and out of it.
+    S5,
+    /// The daemon is killed with its routes in the kernel, and comes back.
+    S6,
 }
 
 impl Scenario {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::S1, Self::Storm, Self::StormActive];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::S1, Self::Storm, Self::StormActive, Self::S5, Self::S6];
 
     /// The name on the command line and in tables.
     pub(crate) fn name(self) -> &'static str {
@@ -33,6 +39,25 @@ impl Scenario {
             Self::S1 => "s1",
             Self::Storm => "storm",
             Self::StormActive => "storm-active",
+            Self::S5 => "s5",
+            Self::S6 => "s6",
+        }
+    }
+
+    /// What the others are compared with.
+    pub(crate) fn yardstick(self) -> Kind {
+        match self {
+            Self::S5 => Kind::Raw,
+            Self::S1 | Self::Storm | Self::StormActive | Self::S6 => Kind::Bird,
+        }
+    }
+
+    /// Who takes part: those asked for, and in S5 the two that write routes and do nothing else.
+    pub(crate) fn participants(self, asked: &[Kind]) -> Vec<Kind> {
+        let speakers = asked.iter().copied().filter(|kind| kind.is_speaker());
+        match self {
+            Self::S5 => speakers.chain([Kind::Raw, Kind::IpBatch]).collect(),
+            Self::S1 | Self::Storm | Self::StormActive | Self::S6 => speakers.collect(),
         }
     }
 
@@ -52,6 +77,8 @@ pub(crate) struct Sizes {
     pub(crate) prefixes: usize,
     /// S1: hold time in seconds; a short one shows whether KEEPALIVEs stay on time under load.
     pub(crate) load_hold: u16,
+    /// S5 and S6: how many routes.
+    pub(crate) kernel_routes: usize,
     /// Storm: how many peers.
     pub(crate) peers: usize,
     /// Storm: hold time in seconds.
@@ -90,6 +117,8 @@ pub(crate) fn run(scenario: Scenario, plan: &Plan) -> Result<Figures> {
         Scenario::S1 => load::run(&plan),
         Scenario::Storm => storm::run(&plan, true),
         Scenario::StormActive => storm::run(&plan, false),
+        Scenario::S5 => kernel::in_and_out(&plan),
+        Scenario::S6 => kernel::crash(&plan),
     });
     thread
         .join()

@@ -86,6 +86,7 @@ fn job(plan: &Plan, configs: &[PeerConfig], passive: bool) -> Job {
         peers: configs.iter().map(peer).collect(),
         hold_time: plan.sizes.hold_time,
         passive,
+        kernel: false,
     }
 }
 
