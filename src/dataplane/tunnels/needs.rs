@@ -189,7 +189,11 @@ pub(super) fn verdict(
     let index = link.index;
     let set = |part, setting| (part, Action::SetLink { index, setting });
     if !is_marked(link) {
-        if !made && !may_take(tunnel, link, in_use, adopt) {
+        // Down, unused and just as we make it: a process of ours was killed between making it and
+        // marking it.
+        let half_made = !link.up && !in_use && link.device.as_ref() == Some(&wanted);
+        let half_made = half_made && mac.is_none_or(|mac| link.mac == Some(mac));
+        if !made && !half_made && !may_take(tunnel, link, in_use, adopt) {
             return Verdict::Foreign;
         }
         // First whose it is: nothing else is touched before the kernel has that.
@@ -389,6 +393,8 @@ mod tests {
             (true, true, false, Adopt::default(), "foreign"),
             (true, true, false, bird, "foreign"),
             (true, true, true, felix, "Mark"),
+            (true, false, true, Adopt::default(), "foreign"),
+            (true, false, false, Adopt::default(), "Mark"),
             (false, true, true, Adopt::default(), "foreign"),
             (false, true, false, Adopt::default(), "Mark"),
             (false, false, true, Adopt::default(), "Mark"),
