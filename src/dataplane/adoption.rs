@@ -7,9 +7,18 @@
 
 use core::fmt;
 
-use super::forwarder::Adopt;
 use super::route::{Hop, KernelRoute, RouteKind};
 use crate::net::Prefix;
+
+/// Other programs whose leftover routes and devices are taken over: they have ended for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Adopt {
+    /// BIRD: its routes (protocol 12) inside our pools.
+    pub bird: bool,
+    /// Felix: its routes (protocol 80, and those over its VXLAN devices) inside our pools, and its
+    /// tunnel devices.
+    pub felix: bool,
+}
 
 /// BIRD's protocol number (`RTPROT_BIRD`).
 const BIRD: u8 = 12;

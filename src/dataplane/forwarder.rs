@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::adoption::Adoption;
+use super::adoption::{Adopt, Adoption};
 use super::input::{Change, KernelInput, Op};
 use super::next_hop::{Forwarding, NextHop, Resolution};
 use super::next_hop::{Reach, Unreachable};
@@ -32,16 +32,6 @@ pub struct Settings {
     pub max_hops: usize,
     /// Whose leftovers are taken over.
     pub adopt: Adopt,
-}
-
-/// Other programs whose leftover routes and devices are taken over: they have ended for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Adopt {
-    /// BIRD: its routes (protocol 12) inside our pools.
-    pub bird: bool,
-    /// Felix: its routes (protocol 80, and those over its VXLAN devices) inside our pools, and its
-    /// tunnel devices.
-    pub felix: bool,
 }
 
 impl Default for Settings {

@@ -39,9 +39,10 @@ mod route;
 mod tests;
 mod tunnels;
 
+pub use adoption::Adopt;
 pub use adoption::Former;
 pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
-pub use forwarder::{Adopt, Dataplane, Settings};
+pub use forwarder::{Dataplane, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
 pub use ownership::{Owner, Ownership};

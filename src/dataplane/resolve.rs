@@ -17,9 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::adoption::{Adoption, Former};
+use super::adoption::{Adopt, Adoption, Former};
 use super::foreign::{Foreign, ForeignTable};
-use super::forwarder::Adopt;
 use super::gate::Gates;
 use super::input::{Address, Change, Link};
 use super::next_hop::{NextHop, Resolution};

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::super::adoption::Adopt;
 use super::super::device::Sysctl;
-use super::super::forwarder::Adopt;
 use super::super::input::{Action, Change, Op, OpId};
 use super::super::reconciler::Reconciler;
 use super::super::report::Report;

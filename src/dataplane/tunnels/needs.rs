@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
+use super::super::adoption::Adopt;
 use super::super::device::{Device, LinkSetting, LinkSpec, Sysctl};
-use super::super::forwarder::Adopt;
 use super::super::input::{Action, Address, Link};
 use super::super::resolve::KernelView;
 use super::{MARK, Tunnel, TunnelKind};
