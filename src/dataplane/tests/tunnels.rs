@@ -429,3 +429,37 @@ proptest! {
         fabric.check();
     }
 }
+
+#[test]
+fn a_device_that_is_lost_before_its_result_is_read_is_made_again() {
+    let tunnel = |name: &str, kind, underlay: &str, address: &str| Tunnel {
+        name: name.into(),
+        kind,
+        underlay: ip(underlay),
+        address: Some(ip(address)),
+        mtu: None,
+        far_ends: Vec::new(),
+    };
+    let vxlan = TunnelKind::Vxlan {
+        vni: 4096,
+        port: 4789,
+        mac: mac(100),
+        checksum_offload: false,
+    };
+    let mut fabric = Fabric::new(true, true);
+    let plain = |act| Event::Plain(act);
+    let mut events = vec![plain(Act::Ask), plain(Act::Run)];
+    events.extend((0..10).map(|_| plain(Act::Results)));
+    events.push(Event::Tunnels(vec![
+        tunnel(VXLAN, vxlan, "10.9.0.1", "10.244.250.0"),
+        tunnel("tunl6", TunnelKind::Ip6tnl, "fd09::1", "fd00:244::1"),
+    ]));
+    events.extend([plain(Act::Ask), plain(Act::Run), plain(Act::Run)]);
+    events.push(Event::Mtu("tunl6", 1300));
+    events.push(Event::DeviceLost("tunl6"));
+    for event in &events {
+        fabric.act(event);
+    }
+    fabric.settle();
+    fabric.check();
+}

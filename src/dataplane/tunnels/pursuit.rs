@@ -11,6 +11,7 @@ use super::machine::Tunnels;
 use super::needs::{self, Part, Underlay, Verdict};
 use super::news::TunnelNews;
 use super::port::{Expects, Obstacle, Port};
+use super::results::HEARSAY;
 use super::{Tunnel, TunnelKind};
 
 /// What this process makes is made anew so often if it is not what was asked for.
@@ -55,6 +56,17 @@ impl Tunnels {
         let made = port.made.as_mut();
         if let Some(made) = made.filter(|made| made.index.is_none()) {
             made.index = link.map(|link| link.index);
+        }
+        let fitted = port.fitted;
+        let attributed = port.made.as_mut().filter(|made| {
+            let unproven = |index: &u32| fitted != Some(*index);
+            let index = made.index.filter(unproven);
+            index.is_some_and(|index| view.link_by_index(index).is_none())
+        });
+        if let Some(made) = attributed {
+            // It may have been an earlier one, of which late news came: ours is still to be heard of.
+            made.index = link.map(|link| link.index);
+            port.expects = Expects::Link(self.now + HEARSAY);
         }
         if link.is_some() {
             port.expects = Expects::Nothing;

@@ -15,7 +15,7 @@ use super::port::{Expects, Made, Port};
 use crate::time::{Duration, Instant};
 
 /// The news of a link that was made come before the result, as a rule, or so much later at most.
-const HEARSAY: Duration = Duration::from_millis(50);
+pub(super) const HEARSAY: Duration = Duration::from_millis(50);
 
 /// What came of an operation.
 #[derive(Debug, Default)]
