@@ -160,7 +160,9 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
             // Everything that has arrived by now goes first; what arrives meanwhile is not waited for.
             let waiting = queue.len();
             daemon.take_waiting(&mut queue, waiting);
-            daemon.node.handle_timeout(now);
+            if daemon.node.handle_timeout(now) {
+                daemon.nat.replan(&daemon.node);
+            }
         }
         daemon.follow_own_address();
         daemon.turn_over();

@@ -212,8 +212,9 @@ impl Node {
             .min()
     }
 
-    /// Runs the timers that are due.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    /// Runs the timers that are due; whether the [`chooser`](Self::chooser) is another one now, as when
+    /// a change of mode comes into force.
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
         self.speaker.handle_timeout(now);
         let switched = self.ways.switch(now);
         if let Some(dataplane) = &mut self.dataplane {
@@ -224,6 +225,7 @@ impl Node {
                 tracing::info!("pools travel by their new modes from here on");
             }
         }
+        switched
     }
 
     /// Ends all sessions; routes stay where they are: from here on the kernel is not touched, whatever

@@ -436,6 +436,28 @@ fn the_daemon_has_the_rules_before_it_runs_and_follows_its_files() {
     });
 }
 
+#[test]
+fn the_rules_follow_a_change_of_mode_when_it_comes_into_force() {
+    in_world(|world| {
+        let folder = Folder::new("mode");
+        let cluster = |mode: &str| {
+            let text = format!(
+                "[[ip-pool]]\ncidr = \"10.244.0.0/16\"\nvxlan-mode = \"{mode}\"\n\
+                 [[node]]\nname = \"a\"\nipv4-address = \"10.0.0.1/24\"\n\
+                 blocks = [\"10.244.1.0/26\"]\n"
+            );
+            std::fs::write(folder.0.join("cluster.toml"), text).unwrap();
+        };
+        cluster("Never");
+        let routing = "backend = \"vxlan\"\nmode-switch-delay = 1";
+        let daemon = Daemon::start(world, &folder, routing);
+        cluster("Always");
+        daemon.until("natOutgoing: IPv4: on; IPv6: off");
+        let rules = world.node.nft("list table ip dunlin");
+        assert!(rules.contains("vxlan.calico"), "{rules}");
+    });
+}
+
 /// A daemon in the node; killed when it goes out of scope.
 struct Daemon {
     child: Child,
