@@ -83,11 +83,7 @@ fn kernel_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
     } else if status.backend != "none" {
         writeln!(out, "kernel       not programmed (kernel-routes = false)")?;
     }
-    if let Some(nat) = status
-        .nat_outgoing
-        .as_ref()
-        .filter(|nat| !nat.ends_with("(no pool has it)"))
-    {
+    if let Some(nat) = &status.nat_outgoing {
         writeln!(out, "nat outgoing {nat}")?;
     }
     for tunnel in &status.tunnels {

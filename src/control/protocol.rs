@@ -157,7 +157,8 @@ pub struct Status {
     pub kernel: Option<Kernel>,
     /// Tunnel devices that are wanted or about to go.
     pub tunnels: Vec<Tunnel>,
-    /// How natOutgoing does; none if this daemon has nothing to do with it.
+    /// How natOutgoing does; none if no pool has it, or this daemon has nothing to do
+    /// with it.
     pub nat_outgoing: Option<String>,
     /// Own blocks that are announced.
     pub originated: Vec<String>,

@@ -151,15 +151,11 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
     }
 }
 
+/// Without such a pool the rules, if any, mend the source of packets into tunnels only.
 fn nat_outgoing(daemon: &Daemon) -> Option<String> {
-    let status = daemon.nat.status()?.to_string();
-    let pools = &daemon.node.chooser().fabric().pools;
-    Some(if pools.iter().any(|pool| pool.nat_outgoing) {
-        status
-    } else {
-        // Without such a pool the rules, if any, mend the source of packets into tunnels only.
-        format!("{status} (no pool has it)")
-    })
+    let wanted = daemon.node.chooser().fabric().has_nat_pools();
+    let status = daemon.nat.status().filter(|_| wanted)?;
+    Some(status.to_string())
 }
 
 fn table(daemon: &Daemon, family: Family) -> Table {

@@ -45,7 +45,7 @@ impl NatOutgoing {
         }
         nat.replan(node);
         // Without such a pool no pod's packet waits for a rule.
-        let awaited = node.backend() == Backend::None || Nat::new(node.chooser()).has_pools();
+        let awaited = node.backend() == Backend::None || node.chooser().fabric().has_nat_pools();
         while awaited && !nat.status.borrow().is_settled() {
             match nat.news.recv_timeout(AT_START) {
                 Ok(status) => *nat.status.borrow_mut() = status,
@@ -83,7 +83,7 @@ impl NatOutgoing {
     pub(super) fn problem(&self, node: &Node) -> Option<String> {
         let status = self
             .status()
-            .filter(|_| Nat::new(node.chooser()).has_pools())?;
+            .filter(|_| node.chooser().fabric().has_nat_pools())?;
         status
             .is_failing()
             .then(|| format!("natOutgoing: {status}"))

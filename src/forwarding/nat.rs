@@ -79,11 +79,7 @@ impl Nat {
 
     /// What it translates of a family; `None` is nothing.
     pub const fn family(&self, family: Family) -> Option<&FamilyNat> {
-        let [v4, v6] = &self.families;
-        match family {
-            Family::Ipv4 => v4.as_ref(),
-            Family::Ipv6 => v6.as_ref(),
-        }
+        family.of(&self.families).as_ref()
     }
 
     /// Whether pods' traffic to the outside is translated; else at most this node's own packets into

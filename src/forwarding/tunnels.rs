@@ -34,11 +34,11 @@ impl Default for Devices {
 
 impl Devices {
     pub(super) fn ipip(&self, family: Family) -> Arc<str> {
-        Arc::clone(of(&self.ipip, family))
+        Arc::clone(family.of(&self.ipip))
     }
 
     pub(super) fn vxlan(&self, family: Family) -> Arc<str> {
-        Arc::clone(of(&self.vxlan, family))
+        Arc::clone(family.of(&self.vxlan))
     }
 
     /// A device for each encapsulation that a pool of the family has, where the node has an address
@@ -115,13 +115,5 @@ impl Devices {
             },
             far_ends: others.filter_map(far_end).collect(),
         }
-    }
-}
-
-const fn of<T>(pair: &[T; 2], family: Family) -> &T {
-    let [v4, v6] = pair;
-    match family {
-        Family::Ipv4 => v4,
-        Family::Ipv6 => v6,
     }
 }

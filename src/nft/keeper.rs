@@ -363,11 +363,7 @@ impl Keeper {
     }
 
     const fn table(&mut self, family: Family) -> &mut Table {
-        let [v4, v6] = &mut self.tables;
-        match family {
-            Family::Ipv4 => v4,
-            Family::Ipv6 => v6,
-        }
+        family.of_mut(&mut self.tables)
     }
 
     /// Hands over the status if it is another one; false when nobody listens any more.

@@ -104,11 +104,8 @@ impl Heard {
         let mut rest = datagram;
         while let Some((message, next)) = first_message(rest) {
             rest = next;
-            let [v4, v6] = &mut self.touched;
-            match about(message, own) {
-                Some(Family::Ipv4) => *v4 = true,
-                Some(Family::Ipv6) => *v6 = true,
-                None => {}
+            if let Some(family) = about(message, own) {
+                *family.of_mut(&mut self.touched) = true;
             }
         }
     }
@@ -122,11 +119,7 @@ impl Heard {
     }
 
     pub(super) const fn touches(&self, family: Family) -> bool {
-        let [v4, v6] = self.touched;
-        match family {
-            Family::Ipv4 => v4,
-            Family::Ipv6 => v6,
-        }
+        *family.of(&self.touched)
     }
 }
 

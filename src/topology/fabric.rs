@@ -130,6 +130,11 @@ impl Fabric {
         held
     }
 
+    /// Whether traffic of any pool is masqueraded when it leaves the pools.
+    pub fn has_nat_pools(&self) -> bool {
+        self.pools.iter().any(|pool| pool.nat_outgoing)
+    }
+
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&FabricNode> {
         let place = self
@@ -219,20 +224,12 @@ impl FabricNode {
 
     /// Its end of VXLAN tunnels of a family.
     pub const fn vtep(&self, family: Family) -> Option<Vtep> {
-        let [v4, v6] = self.vxlan;
-        match family {
-            Family::Ipv4 => v4,
-            Family::Ipv6 => v6,
-        }
+        *family.of(&self.vxlan)
     }
 
     /// The address of its IP-in-IP device of a family.
     pub const fn ipip_address(&self, family: Family) -> Option<IpAddr> {
-        let [v4, v6] = self.ipip;
-        match family {
-            Family::Ipv4 => v4,
-            Family::Ipv6 => v6,
-        }
+        *family.of(&self.ipip)
     }
 
     /// Whether both are on one subnet, in the eyes of both: what one calls its neighbour while the

@@ -1,0 +1,145 @@
+//! Next hops over foreign routes, by small views.
+
+use super::super::next_hop::Unreachable;
+use super::super::route::Shape;
+use super::*;
+
+fn view(routes: &[(&str, u8, Shape)]) -> KernelView {
+    let mut view = KernelView::new(Ownership::default());
+    view.dump_begins();
+    for (index, name) in [(2, "eth0"), (3, "tunl0")] {
+        let link = Link::named(index, name);
+        view.dumped(&Change::Link(link));
+    }
+    let address = "10.9.0.1".parse().unwrap();
+    view.dumped(&Change::Address(Address {
+        interface: 2,
+        address,
+        len: 32,
+    }));
+    for (prefix, protocol, shape) in routes {
+        let prefix = prefix.parse().unwrap();
+        let (protocol, shape) = (*protocol, Arc::new(shape.clone()));
+        let route = KernelRoute {
+            prefix,
+            table: 254,
+            metric: 0,
+            protocol,
+            shape,
+        };
+        view.dumped(&Change::Route {
+            route,
+            replaced: false,
+        });
+    }
+    view.dump_ends(true);
+    view
+}
+
+fn gateway(via: &str) -> Hop {
+    Hop::new(via.parse().unwrap(), 2)
+}
+
+fn connected() -> Shape {
+    Shape::unicast([Hop {
+        via: None,
+        interface: Some(2),
+        onlink: false,
+        weight: 1,
+    }])
+}
+
+fn found(view: &KernelView, next_hop: &NextHop) -> Result<Vec<Hop>, Unreachable> {
+    match view.resolve(next_hop) {
+        Resolution::Reachable { hops, .. } => Ok(hops.to_vec()),
+        Resolution::Unreachable(reason) => Err(reason),
+    }
+}
+
+fn routed(text: &str) -> NextHop {
+    NextHop::routed(text.parse().unwrap())
+}
+
+#[test]
+fn the_longest_route_that_is_not_ours_decides() {
+    let ecmp = Shape::unicast([gateway("10.9.0.5"), gateway("10.9.0.6")]);
+    let view = view(&[
+        ("0.0.0.0/0", 4, Shape::unicast([gateway("10.9.0.254")])),
+        ("10.9.0.0/24", 2, connected()),
+        ("10.50.0.0/16", 4, ecmp),
+        ("10.50.1.0/24", 4, Shape::blackhole()),
+        ("10.50.2.0/24", 179, Shape::unicast([gateway("10.9.0.99")])),
+    ]);
+    assert_eq!(
+        found(&view, &routed("10.9.0.7")),
+        Ok(vec![gateway("10.9.0.7")])
+    );
+    let both = vec![gateway("10.9.0.5"), gateway("10.9.0.6")];
+    assert_eq!(
+        found(&view, &routed("10.50.2.2")),
+        Ok(both),
+        "never over our own"
+    );
+    assert_eq!(
+        found(&view, &routed("10.50.1.1")),
+        Err(Unreachable::Dropped)
+    );
+    assert_eq!(
+        found(&view, &routed("8.8.8.8")),
+        Ok(vec![gateway("10.9.0.254")])
+    );
+    assert_eq!(found(&view, &routed("10.9.0.1")), Err(Unreachable::Local));
+    assert_eq!(
+        found(&view, &routed("2001:db8::1")),
+        Err(Unreachable::NoRoute)
+    );
+    assert_eq!(found(&view, &routed("fe80::1")), Err(Unreachable::NoScope));
+    let neighbour = NextHop::on_link("fe80::1".parse().unwrap(), 2);
+    assert_eq!(found(&view, &neighbour), Ok(vec![gateway("fe80::1")]));
+}
+
+#[test]
+fn routes_that_lead_to_each_other_end() {
+    let loose = |via: &str| {
+        Shape::unicast([Hop {
+            interface: None,
+            ..gateway(via)
+        }])
+    };
+    let view = view(&[
+        ("10.1.0.0/16", 4, loose("10.2.0.1")),
+        ("10.2.0.0/16", 4, loose("10.1.0.1")),
+    ]);
+    assert_eq!(found(&view, &routed("10.1.0.9")), Err(Unreachable::TooDeep));
+}
+
+#[test]
+fn only_next_hops_that_changed_are_told_of() {
+    let mut view = view(&[("10.9.0.0/24", 2, connected())]);
+    let (near, far) = (routed("10.9.0.7"), routed("10.70.0.1"));
+    let tunnel = NextHop::through("10.70.0.1".parse().unwrap(), "tunl0".into());
+    for next_hop in [&near, &far, &tunnel] {
+        view.track(next_hop);
+    }
+    while view.poll_changed().is_some() {}
+    let route = KernelRoute {
+        prefix: "10.70.0.0/16".parse().unwrap(),
+        table: 254,
+        metric: 0,
+        protocol: 4,
+        shape: Arc::new(Shape::unicast([gateway("10.9.0.254")])),
+    };
+    view.apply(&Change::Route {
+        route,
+        replaced: false,
+    });
+    assert_eq!(view.poll_changed(), Some(far.clone()));
+    assert_eq!(view.poll_changed(), None);
+    view.apply(&Change::LinkGone { index: 2 });
+    let changed: Vec<NextHop> = core::iter::from_fn(|| view.poll_changed()).collect();
+    assert_eq!(changed, [near, far.clone()]);
+    assert_eq!(
+        view.resolution(&far),
+        Some(&Resolution::Unreachable(Unreachable::NoRoute))
+    );
+}
