@@ -8,47 +8,18 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 use std::time::Duration;
 
 use dunlin::datastore::{Watcher, load};
+
+use crate::folder::Folder;
 
 const NODE_A: &str = "[[node]]\nname = \"node-a\"\nipv4-address = \"10.0.0.1/24\"\n";
 const NODE_B: &str = "[[node]]\nname = \"node-b\"\nipv4-address = \"10.0.0.2/24\"\n";
 
 const NODE_B_YAML: &str = "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: node-b}\n\
                            spec: {bgp: {ipv4Address: 10.0.0.2/24}}\n";
-
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("dunlin-config-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.path(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
 
 /// Makes the change, waits for it to be reported, and gives the nodes then read.
 ///
@@ -83,7 +54,7 @@ fn run(test: impl Future<Output = ()>) {
 #[test]
 fn a_file_is_watched_through_writes_renames_and_removal() {
     run(async {
-        let folder = Folder::new();
+        let folder = Folder::new("config");
         let path = folder.write("cluster.toml", NODE_A);
         let mut watcher = Watcher::new(&path).unwrap();
         assert_eq!(nodes(&path), ["node-a"]);
@@ -112,7 +83,7 @@ fn a_file_is_watched_through_writes_renames_and_removal() {
 #[test]
 fn a_report_that_nobody_waited_for_comes_with_the_next_wait() {
     run(async {
-        let folder = Folder::new();
+        let folder = Folder::new("config");
         let path = folder.write("cluster.toml", NODE_A);
         let mut watcher = Watcher::new(&path).unwrap();
         folder.write("cluster.toml", NODE_B);
@@ -128,7 +99,7 @@ fn a_report_that_nobody_waited_for_comes_with_the_next_wait() {
 #[test]
 fn a_folder_is_one_cluster_and_watched_as_one() {
     run(async {
-        let folder = Folder::new();
+        let folder = Folder::new("config");
         let path = folder.path("cluster");
         fs::create_dir(&path).unwrap();
         folder.write("cluster/1.toml", NODE_A);
@@ -157,7 +128,7 @@ fn a_folder_is_one_cluster_and_watched_as_one() {
 #[test]
 fn yaml_files_are_watched_through_links_too() {
     run(async {
-        let (folder, elsewhere) = (Folder::new(), Folder::new());
+        let (folder, elsewhere) = (Folder::new("config"), Folder::new("config"));
         folder.write("1.toml", NODE_A);
         let target = elsewhere.write("nodes.yaml", NODE_B_YAML);
         symlink(&target, folder.path("nodes.yaml")).unwrap();
@@ -175,7 +146,7 @@ fn yaml_files_are_watched_through_links_too() {
 #[test]
 fn a_config_map_swap_is_one_change() {
     run(async {
-        let folder = Folder::new();
+        let folder = Folder::new("config");
         // As the kubelet lays it out: cluster.toml -> ..data/cluster.toml, ..data -> ..1
         let version = |name: &str, text: &str| {
             fs::create_dir(folder.path(name)).unwrap();
@@ -208,7 +179,7 @@ fn a_config_map_swap_is_one_change() {
 #[test]
 fn a_path_that_is_not_there_yet_is_waited_for() {
     run(async {
-        let folder = Folder::new();
+        let folder = Folder::new("config");
         let path = folder.path("etc/dunlin/cluster.toml");
         let mut watcher = Watcher::new(&path).unwrap();
         assert!(load(&path).is_err());
@@ -222,7 +193,7 @@ fn a_path_that_is_not_there_yet_is_waited_for() {
 
 #[test]
 fn what_a_folder_holds_besides_is_named_or_left_alone() {
-    let folder = Folder::new();
+    let folder = Folder::new("config");
     let empty = load(&folder.0).unwrap_err().to_string();
     assert!(
         empty.ends_with("there is no .toml or .yaml file to read"),

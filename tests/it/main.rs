@@ -9,6 +9,7 @@ mod dataplane_devices;
 mod dataplane_entries;
 mod dataplane_netns;
 mod dataplane_wire;
+mod folder;
 mod forwarding_choice;
 mod lab_daemons;
 mod lab_plumbing;

@@ -3,7 +3,6 @@
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -15,6 +14,8 @@ use dunlin::nft::{Nft, Settings, Status, TableStatus};
 use dunlin::topology::{Fabric, Intent, Node, Pool, PoolMode};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
+
+pub(crate) use crate::folder::Folder;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const PORT: u16 = 7000;
@@ -306,21 +307,4 @@ pub(crate) fn nat(change: impl FnOnce(&mut Intent)) -> Nat {
     };
     change(&mut intent);
     Nat::new(&Chooser::new(Arc::new(Fabric::new(&intent)), "a"))
-}
-
-/// A folder for one test, removed with it.
-pub(crate) struct Folder(pub PathBuf);
-
-impl Folder {
-    pub(crate) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("dn-nat-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -13,31 +13,10 @@ use serde_json::Value;
 
 use crate::dataplane_netns::{in_namespace, ip};
 
+use crate::folder::Folder;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dunlin");
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A folder of its own that goes away with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("dn-address-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _left_behind = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Beside `v0` (10.9.0.1): `e0` with 10.8.0.1, and `d0` with 10.7.0.1 that is down.
 fn links() {
