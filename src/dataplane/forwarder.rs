@@ -192,6 +192,15 @@ impl Dataplane {
 
     /// The next operations for the kernel, at most `max`; empty when there is nothing to do now.
     pub fn poll_ops(&mut self, max: usize) -> Vec<Op> {
+        let ops = self.poll_round(max);
+        if ops.is_empty() && self.tunnels.is_dirty() {
+            // It was found that a device may go. Nobody asks again when nothing happens.
+            return self.poll_round(max);
+        }
+        ops
+    }
+
+    fn poll_round(&mut self, max: usize) -> Vec<Op> {
         self.settle_paths();
         if self.tunnels.takes_dump() {
             self.reconciler.request_dump(self.now);

@@ -295,28 +295,29 @@ impl Reconciler {
         let taken = self.outstanding.len() + others;
         let room = self.window.saturating_sub(taken).min(max);
         let mut ops = Vec::with_capacity(room.min(self.queue.len() + self.strays.len()));
-        // First of all: what is written afterwards may rely on it.
         while ops.len() < room {
-            let Some(op) = self.delete_leftover() else {
-                break;
-            };
-            ops.push(op);
-        }
-        while ops.len() < room && self.sync.converged {
-            let Some(stray) = self.strays.pop_front() else {
-                break;
-            };
-            ops.push(self.op(Pending::Stray, Action::Delete(stray)));
-        }
-        while ops.len() < room {
-            let Some(prefix) = self.queue.pop_front() else {
-                break;
-            };
-            if let Some(op) = self.step(view, prefix) {
+            // A leftover goes first: what is written afterwards may rely on it. A step may release
+            // another, so they are asked for after each: nobody asks again when nothing happens.
+            if let Some(op) = self.delete_leftover() {
                 ops.push(op);
+            } else if let Some(stray) = self.next_stray() {
+                ops.push(self.op(Pending::Stray, Action::Delete(stray)));
+            } else if let Some(prefix) = self.queue.pop_front() {
+                ops.extend(self.step(view, prefix));
+            } else {
+                break;
             }
         }
         ops
+    }
+
+    /// What is ours and nobody wants, once all wishes are known.
+    fn next_stray(&mut self) -> Option<KernelRoute> {
+        if self.sync.converged {
+            self.strays.pop_front()
+        } else {
+            None
+        }
     }
 
     /// The kernel's word on an operation. Answers the prefix at which our route has taken the place

@@ -337,6 +337,11 @@ impl Tunnels {
         self.outstanding.len()
     }
 
+    /// Whether something is to be found out before the next operations.
+    pub(in crate::dataplane) const fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
     /// Whether nothing is to be done before the next input, wish or timeout.
     pub(in crate::dataplane) fn is_idle(&self, routes: &Reconciler) -> bool {
         self.outstanding.is_empty()
