@@ -17,7 +17,9 @@ use super::records::{Record, Records, keepalive_too_long};
 use super::source::Source;
 use super::tunnels;
 use crate::net::{Family, Prefix, Prefix4, Prefix6, RouterId};
-use crate::topology::{BGP_PORT, DEFAULT_HOLD_TIME, Intent, Node, Peer, PeerScope, nearest};
+use crate::topology::{
+    BGP_PORT, DEFAULT_HOLD_TIME, FarEnd, Intent, Node, Peer, PeerAddress, PeerScope, nearest,
+};
 
 /// An intent, and what is odd about its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,7 @@ pub fn read_cluster(files: &[(Arc<str>, String)]) -> Result<Loaded, Problems> {
         return Err(problems);
     }
     let intent = Intent {
+        filters: BTreeMap::new(),
         felix: records.felix.map(|felix| felix.value).unwrap_or_default(),
         bgp: records.bgp.map(|bgp| bgp.value).unwrap_or_default(),
         pools: records
@@ -328,7 +331,9 @@ fn check_scope(peer: &Record<Peer>, nodes: &BTreeMap<&str, &Node>, problems: &mu
                 problems.error(peer.at("node"), format!("no node is named {name:?}{hint}"));
                 return;
             };
-            let address = peer.value.peer_ip.address;
+            let FarEnd::Address(PeerAddress { address, .. }) = peer.value.far_end else {
+                return;
+            };
             if Family::ALL
                 .iter()
                 .any(|family| node.address(*family) == Some(address))
@@ -350,7 +355,9 @@ fn check_scope(peer: &Record<Peer>, nodes: &BTreeMap<&str, &Node>, problems: &mu
 fn check_ends(records: &Records, nodes: &BTreeMap<&str, &Node>, problems: &mut Problems) {
     let mut ends: BTreeMap<(IpAddr, u16), Vec<&Record<Peer>>> = BTreeMap::new();
     for peer in &records.peers {
-        let end = peer.value.peer_ip;
+        let FarEnd::Address(end) = peer.value.far_end else {
+            continue;
+        };
         ends.entry((end.address, end.port.unwrap_or(BGP_PORT)))
             .or_default()
             .push(peer);

@@ -24,6 +24,7 @@ pub(crate) fn read_pool(table: &TableReader<'_>, problems: &mut Problems) -> Opt
         vxlan_mode,
         nat_outgoing: nat_outgoing.unwrap_or(false),
         disabled: disabled.unwrap_or(false),
+        disable_bgp_export: false,
     };
     Some(places.record(table, pool, Vec::new()))
 }

@@ -16,8 +16,9 @@ use super::table::{Located, TableReader};
 use super::tunnels::read_tunnels;
 use crate::net::Asn;
 use crate::topology::{
-    BgpSettings, DEFAULT_HOLD_TIME, Families, Node, Peer, PeerAddress, PeerCapabilities,
-    PeerRoutes, PeerScope, Pool, SessionSettings, SourceAddress, TtlRule,
+    Authentication, BgpSettings, DEFAULT_HOLD_TIME, Families, FarEnd, NextHopMode, Node, Peer,
+    PeerAddress, PeerCapabilities, PeerRoutes, PeerScope, Pool, PrefixLimit, SessionSettings,
+    SourceAddress, TtlRule,
 };
 
 /// What the files hold, in their order, each table by itself.
@@ -194,6 +195,7 @@ fn read_bgp(table: &TableReader<'_>, problems: &mut Problems) -> BgpSettings {
         listen_port: plain(table.read("listen-port", scalar::port, problems))
             .unwrap_or(defaults.listen_port),
         session,
+        ..defaults
     }
 }
 
@@ -221,6 +223,7 @@ fn read_session(table: &TableReader<'_>, problems: &mut Problems) -> SessionSett
         keepalive_time: plain(keepalive),
         connect_retry_time: plain(connect),
         max_restart_time: plain(restart),
+        long_lived_stale_time: None,
     }
 }
 
@@ -270,6 +273,7 @@ fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
         blocks,
         tunnels,
         internal_ips: internal_ips.into_iter().map(|ip| ip.value).collect(),
+        prefix_advertisements: None,
     };
     for key in ["ipv4-address", "ipv6-address"]
         .into_iter()
@@ -310,8 +314,8 @@ fn read_peer(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
     let peer = Peer {
         name: name?,
         scope: scope?,
-        peer_ip,
-        as_number: as_number?,
+        far_end: FarEnd::Address(peer_ip),
+        as_number: Some(as_number?),
         local_as_number,
         passive,
         source_address,
@@ -319,6 +323,11 @@ fn read_peer(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
         session,
         capabilities,
         routes,
+        filters: Vec::new(),
+        authentication: Authentication::None,
+        bfd: None,
+        reachable_by: None,
+        reverse: true,
     };
     Some(places.record(table, peer, Vec::new()))
 }
@@ -399,6 +408,7 @@ fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCa
         families,
         four_octet_as: four_octet_as.unwrap_or(defaults.four_octet_as),
         extended_messages: extended.unwrap_or(defaults.extended_messages),
+        ..defaults
     }
 }
 
@@ -410,8 +420,16 @@ fn read_routes(table: &TableReader<'_>, problems: &mut Problems) -> PeerRoutes {
     PeerRoutes {
         import: plain(table.read("import", one_of(POLICIES), problems)).unwrap_or_default(),
         export: plain(table.read("export", one_of(POLICIES), problems)).unwrap_or_default(),
-        next_hop_self: next_hop_self.unwrap_or(defaults.next_hop_self),
-        max_prefixes: plain(table.read("max-prefixes", limit, problems)),
+        next_hop: if next_hop_self == Some(true) {
+            NextHopMode::Own
+        } else {
+            NextHopMode::Auto
+        },
+        limit: PrefixLimit {
+            max: plain(table.read("max-prefixes", limit, problems)),
+            ..defaults.limit
+        },
         enforce_first_as: first_as.unwrap_or(defaults.enforce_first_as),
+        ..defaults
     }
 }

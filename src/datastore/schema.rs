@@ -7,7 +7,8 @@
 use toml::de::DeValue;
 
 use super::table::Schema;
-use crate::topology::{Families, NatExclusions, PolicyKind, PoolMode};
+use crate::policy::PolicyKind;
+use crate::topology::{Families, NatExclusions, PoolMode};
 
 pub(crate) const FILE: Schema = Schema {
     label: "the cluster file",
@@ -210,7 +211,7 @@ pub(crate) const EXCLUSIONS: &[(&str, NatExclusions)] = &[
 pub(crate) const POLICIES: &[(&str, PolicyKind)] = &[
     ("safe", PolicyKind::Safe),
     ("accept-all", PolicyKind::AcceptAll),
-    ("none", PolicyKind::None),
+    ("none", PolicyKind::RejectAll),
 ];
 pub(crate) const FAMILIES: &[(&str, Families)] = &[
     (

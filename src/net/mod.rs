@@ -4,13 +4,17 @@
 //! always masked: host bits are zero by construction, so equal prefixes are equal values.
 
 mod asn;
+mod community;
 mod family;
 mod mac;
 mod prefix;
 mod router_id;
+mod secret;
 
 pub use asn::{Asn, ParseAsnError};
+pub use community::{Community, ParseCommunityError};
 pub use family::{AfiSafi, Family};
 pub use mac::{Mac, ParseMacError};
 pub use prefix::{ParsePrefixError, Prefix, Prefix4, Prefix6};
 pub use router_id::{ParseRouterIdError, RouterId};
+pub use secret::Secret;

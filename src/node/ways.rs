@@ -251,6 +251,7 @@ mod tests {
                 vxlan_mode: PoolMode::Never,
                 nat_outgoing: false,
                 disabled: false,
+                disable_bgp_export: false,
             }],
             nodes: (1..=1 + others).map(node).collect(),
             ..Intent::default()

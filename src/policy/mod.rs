@@ -6,10 +6,15 @@
 //! peer may be `accept-all` or `none`. It rewrites nothing: the RFC's own rules for attributes (own
 //! AS in front, LOCAL_PREF off, ...) are not policy.
 
+mod filter;
+
 use core::fmt;
 use std::net::IpAddr;
 
 use crate::net::Prefix;
+pub use filter::{
+    Action, Direction, Filter, MatchOperator, Operation, PeerType, PrefixMatch, Rule,
+};
 
 /// A switch of one direction of one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -5,7 +5,6 @@
 
 use std::net::IpAddr;
 
-use super::ingest::policy_kind;
 use super::peer::PeerEntry;
 use super::{Output, Speaker};
 use crate::net::{Family, Prefix};
@@ -13,6 +12,7 @@ use crate::policy::{self, PeerClass, PolicyKind};
 use crate::rib::export;
 use crate::rib::{ExportKind, ExportPolicy, ExportRoute, GroupKey, PeerIndex};
 use crate::time::Instant;
+use crate::topology::NextHopMode;
 use crate::wire::attribute::NextHop;
 use crate::wire::frame::{self, MAX_EXTENDED_LEN, MAX_LEN, MessageKind};
 
@@ -146,13 +146,13 @@ impl Speaker {
                 address: self.own_next_hop(established.local, family, negotiated)?,
                 link_local: None,
             },
-            next_hop_self: peer.planned.policy.next_hop_self,
+            next_hop_self: peer.planned.policy.next_hop == NextHopMode::Own,
             // Who asked for our own address is not told of a neighbour's, however near.
             shared_subnet: self
                 .shared_subnet(peer)
-                .filter(|_| !peer.planned.policy.next_hop_self),
+                .filter(|_| peer.planned.policy.next_hop != NextHopMode::Own),
             extended_next_hop: negotiated.extended_next_hop,
-            policy: pack(policy_kind(peer.planned.policy.export), peer.class()),
+            policy: pack(peer.planned.policy.export, peer.class()),
         })
     }
 

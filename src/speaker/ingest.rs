@@ -12,7 +12,6 @@ use crate::net::{Family, Prefix};
 use crate::policy::{self, PeerClass, PolicyKind};
 use crate::rib::{AttributesId, PageCursor, Path, PeerIndex};
 use crate::time::{Duration, Instant};
-use crate::topology;
 use crate::wire::attribute::PathAttributes;
 use crate::wire::notification::Notification;
 use crate::wire::update::{self, DecodeContext, Nlri, RawUpdate, Treatment, Update};
@@ -247,7 +246,7 @@ impl Speaker {
     fn judge(&self, index: PeerIndex) -> Option<Judge> {
         let peer = self.peer(index)?;
         Some(Judge {
-            kind: policy_kind(peer.planned.policy.import),
+            kind: peer.planned.policy.import,
             class: peer.class(),
         })
     }
@@ -345,7 +344,7 @@ impl Speaker {
     /// Ends the session of a peer that sent more than it may.
     pub(super) fn check_limit(&mut self, now: Instant, index: PeerIndex) {
         let Some(peer) = self.peer(index) else { return };
-        let Some(limit) = peer.planned.policy.max_prefixes else {
+        let Some(limit) = peer.planned.policy.limit.max else {
             return;
         };
         let over = |family| self.rib.counts(index, family).received > limit;
@@ -358,15 +357,6 @@ impl Speaker {
 impl Judge {
     fn accepts(self, around: &policy::Surroundings, prefix: Prefix) -> bool {
         policy::import(self.kind, self.class, around, prefix).is_ok()
-    }
-}
-
-/// The plan's switch as the policy's.
-pub(super) const fn policy_kind(kind: topology::PolicyKind) -> PolicyKind {
-    match kind {
-        topology::PolicyKind::Safe => PolicyKind::Safe,
-        topology::PolicyKind::AcceptAll => PolicyKind::AcceptAll,
-        topology::PolicyKind::None => PolicyKind::RejectAll,
     }
 }
 

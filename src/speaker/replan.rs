@@ -236,6 +236,6 @@ const fn is_import(field: PeerField) -> bool {
 const fn is_export(field: PeerField) -> bool {
     matches!(
         field,
-        PeerField::Export | PeerField::NextHopSelf | PeerField::PolicyFacts | PeerField::Kind
+        PeerField::Export | PeerField::NextHop | PeerField::PolicyFacts | PeerField::Kind
     )
 }

@@ -184,7 +184,7 @@ impl Speaker {
             return why.to_string();
         }
         let judged = self.peer(index).map(|entry| {
-            let kind = super::ingest::policy_kind(entry.planned.policy.import);
+            let kind = entry.planned.policy.import;
             policy::import(kind, entry.class(), &self.around, prefix)
         });
         match judged {

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::intent::PolicyKind;
 use super::plan::{Plan, PlannedPeer};
+use crate::policy::PolicyKind;
 
 /// One step from an old plan to a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +58,14 @@ pub enum PeerField {
     FourOctetAs,
     /// Extended messages.
     ExtendedMessages,
-    /// The restart time.
-    RestartTime,
+    /// What a restart costs.
+    Restart,
+    /// Several paths of a prefix.
+    AddPath,
+    /// The link that it is on.
+    Interface,
+    /// What protects the session.
+    Authentication,
     /// Mesh or explicit.
     Kind,
     /// Who dials.
@@ -72,10 +78,20 @@ pub enum PeerField {
     Import,
     /// The export policy.
     Export,
-    /// Next hop self.
-    NextHopSelf,
+    /// The next hop of what is sent.
+    NextHop,
     /// The prefix limit.
-    MaxPrefixes,
+    Limit,
+    /// How often our own AS may be in a path.
+    AllowedLocalAs,
+    /// The filters.
+    Filters,
+    /// Whether we are its reflector.
+    Client,
+    /// Maintenance (RFC 8326).
+    GracefulShutdown,
+    /// How the other end is watched.
+    Bfd,
     /// Whether paths must begin with the other end's AS.
     EnforceFirstAs,
     /// Pools, own blocks, own addresses or mesh: what safe policies look at.
@@ -84,7 +100,7 @@ pub enum PeerField {
 
 impl PeerField {
     /// All, those that bounce a session first.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 30] = [
         Self::RouterId,
         Self::Address,
         Self::Port,
@@ -96,15 +112,23 @@ impl PeerField {
         Self::Families,
         Self::FourOctetAs,
         Self::ExtendedMessages,
-        Self::RestartTime,
+        Self::Restart,
+        Self::AddPath,
+        Self::Interface,
+        Self::Authentication,
         Self::Kind,
         Self::Dial,
         Self::ConnectRetry,
         Self::KeepaliveTime,
         Self::Import,
         Self::Export,
-        Self::NextHopSelf,
-        Self::MaxPrefixes,
+        Self::NextHop,
+        Self::Limit,
+        Self::AllowedLocalAs,
+        Self::Filters,
+        Self::Client,
+        Self::GracefulShutdown,
+        Self::Bfd,
         Self::EnforceFirstAs,
         Self::PolicyFacts,
     ];
@@ -123,15 +147,23 @@ impl PeerField {
             | Self::Families
             | Self::FourOctetAs
             | Self::ExtendedMessages
-            | Self::RestartTime => Impact::Bounce,
+            | Self::Restart
+            | Self::AddPath
+            | Self::Interface => Impact::Bounce,
             Self::Kind
             | Self::Dial
             | Self::ConnectRetry
             | Self::KeepaliveTime
             | Self::Import
             | Self::Export
-            | Self::NextHopSelf
-            | Self::MaxPrefixes
+            | Self::Authentication
+            | Self::NextHop
+            | Self::Limit
+            | Self::AllowedLocalAs
+            | Self::Filters
+            | Self::Client
+            | Self::GracefulShutdown
+            | Self::Bfd
             | Self::EnforceFirstAs
             | Self::PolicyFacts => Impact::Soft,
         }
@@ -202,15 +234,23 @@ impl PeerField {
             Self::Families => a.open.families != b.open.families,
             Self::FourOctetAs => a.open.four_octet_as != b.open.four_octet_as,
             Self::ExtendedMessages => a.open.extended_messages != b.open.extended_messages,
-            Self::RestartTime => a.open.restart_time != b.open.restart_time,
+            Self::Restart => a.open.restart != b.open.restart,
+            Self::AddPath => a.open.add_path != b.open.add_path,
+            Self::Interface => a.interface != b.interface,
+            Self::Authentication => a.authentication != b.authentication,
             Self::Kind => a.kind != b.kind,
             Self::Dial => a.dial != b.dial,
             Self::ConnectRetry => a.connect_retry != b.connect_retry,
             Self::KeepaliveTime => a.open.keepalive_time != b.open.keepalive_time,
             Self::Import => a.policy.import != b.policy.import,
             Self::Export => a.policy.export != b.policy.export,
-            Self::NextHopSelf => a.policy.next_hop_self != b.policy.next_hop_self,
-            Self::MaxPrefixes => a.policy.max_prefixes != b.policy.max_prefixes,
+            Self::NextHop => a.policy.next_hop != b.policy.next_hop,
+            Self::Limit => a.policy.limit != b.policy.limit,
+            Self::AllowedLocalAs => a.policy.allowed_local_as != b.policy.allowed_local_as,
+            Self::Filters => a.filters != b.filters,
+            Self::Client => a.client != b.client,
+            Self::GracefulShutdown => a.policy.graceful_shutdown != b.policy.graceful_shutdown,
+            Self::Bfd => a.bfd != b.bfd,
             Self::EnforceFirstAs => a.policy.enforce_first_as != b.policy.enforce_first_as,
             Self::PolicyFacts => reads_facts(b) && facts(p) != facts(q),
         }
@@ -245,15 +285,23 @@ impl core::fmt::Display for PeerField {
             Self::Families => "families",
             Self::FourOctetAs => "four-octet-as",
             Self::ExtendedMessages => "extended-messages",
-            Self::RestartTime => "max-restart-time",
+            Self::Restart => "max-restart-time",
+            Self::AddPath => "add-path",
+            Self::Interface => "interface",
+            Self::Authentication => "password",
             Self::Kind => "mesh or explicit",
             Self::Dial => "passive",
             Self::ConnectRetry => "connect-retry-time",
             Self::KeepaliveTime => "keepalive-time",
             Self::Import => "import",
             Self::Export => "export",
-            Self::NextHopSelf => "next-hop-self",
-            Self::MaxPrefixes => "max-prefixes",
+            Self::NextHop => "next-hop-mode",
+            Self::Limit => "max-prefixes",
+            Self::AllowedLocalAs => "num-allowed-local-as-numbers",
+            Self::Filters => "filters",
+            Self::Client => "route-reflector-client",
+            Self::GracefulShutdown => "graceful-shutdown",
+            Self::Bfd => "bfd",
             Self::EnforceFirstAs => "enforce-first-as",
             Self::PolicyFacts => "pools, blocks or addresses",
         })

@@ -269,6 +269,7 @@ mod tests {
             vxlan_mode,
             nat_outgoing: false,
             disabled: false,
+            disable_bgp_export: false,
         }
     }
 

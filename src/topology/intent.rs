@@ -7,12 +7,17 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use super::Selector;
 use super::felix::FelixSettings;
+use super::peering::{
+    Authentication, BfdTerms, BindMode, FarEnd, NextHopMode, PrefixAdvertisement, PrefixLimit,
+};
 use crate::net::{Asn, Family, Mac, Prefix, RouterId};
+use crate::policy::{Filter, PolicyKind};
 
 /// The cluster, as wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,6 +30,8 @@ pub struct Intent {
     pub nodes: Vec<Node>,
     /// Sessions besides the mesh.
     pub peers: Vec<Peer>,
+    /// Filters, by their names.
+    pub filters: BTreeMap<String, Arc<Filter>>,
     /// Tunnels and NAT.
     pub felix: FelixSettings,
 }
@@ -40,6 +47,18 @@ pub struct BgpSettings {
     pub listen_port: u16,
     /// Timers of the mesh, and of peers that say nothing else.
     pub session: SessionSettings,
+    /// What protects the sessions of the mesh.
+    pub node_mesh_authentication: Authentication,
+    /// The restart time of the sessions of the mesh where it differs from that of the others.
+    pub node_mesh_max_restart_time: Option<u16>,
+    /// Filters of the mesh's sessions, by their names, in order.
+    pub node_mesh_filters: Vec<String>,
+    /// How the mesh's far ends are watched, if they are.
+    pub node_mesh_bfd: Option<BfdTerms>,
+    /// Communities of what goes out.
+    pub prefix_advertisements: Vec<PrefixAdvertisement>,
+    /// The addresses that are listened on.
+    pub bind_mode: BindMode,
 }
 
 impl Default for BgpSettings {
@@ -49,6 +68,12 @@ impl Default for BgpSettings {
             node_to_node_mesh_enabled: true,
             listen_port: 179,
             session: SessionSettings::default(),
+            node_mesh_authentication: Authentication::default(),
+            node_mesh_max_restart_time: None,
+            node_mesh_filters: Vec::new(),
+            node_mesh_bfd: None,
+            prefix_advertisements: Vec::new(),
+            bind_mode: BindMode::default(),
         }
     }
 }
@@ -62,8 +87,11 @@ pub struct SessionSettings {
     pub keepalive_time: Option<u16>,
     /// The time between two tries to connect. Default 5 s.
     pub connect_retry_time: Option<Duration>,
-    /// The restart time to offer with graceful restart (RFC 4724 §3), at most 4095 s.
+    /// The restart time to offer with graceful restart (RFC 4724 §3), at most 4095 s; 0 offers none.
+    /// Default 120.
     pub max_restart_time: Option<u16>,
+    /// How long routes stay after that as the last choice (RFC 9494), in seconds. Default 0: they do not.
+    pub long_lived_stale_time: Option<u32>,
 }
 
 /// A range of pod addresses (Calico's IPPool).
@@ -81,6 +109,8 @@ pub struct Pool {
     pub nat_outgoing: bool,
     /// No new blocks come from it; the blocks that there are stay routed.
     pub disabled: bool,
+    /// Nothing inside it is sent to any peer.
+    pub disable_bgp_export: bool,
 }
 
 /// When a pool's traffic is encapsulated.
@@ -110,7 +140,7 @@ pub struct Node {
     pub router_id: Option<RouterId>,
     /// Its port where it differs from the cluster's.
     pub listen_port: Option<u16>,
-    /// The cluster id of a route reflector. Kept; this version does not reflect.
+    /// The cluster id of a route reflector (RFC 4456 §7); a node that has one reflects.
     pub route_reflector_cluster_id: Option<RouterId>,
     /// What selectors look at.
     pub labels: BTreeMap<String, String>,
@@ -120,6 +150,8 @@ pub struct Node {
     pub tunnels: TunnelAddresses,
     /// Its addresses as Kubernetes knows them (`InternalIP`).
     pub internal_ips: Vec<IpAddr>,
+    /// Communities of what it sends, in place of the cluster's.
+    pub prefix_advertisements: Option<Vec<PrefixAdvertisement>>,
 }
 
 /// What a node's tunnel devices are known by; without a record it is derived from its blocks and
@@ -148,9 +180,9 @@ pub struct Peer {
     /// The nodes that have it.
     pub scope: PeerScope,
     /// The other end.
-    pub peer_ip: PeerAddress,
-    /// The AS of the other end.
-    pub as_number: Asn,
+    pub far_end: FarEnd,
+    /// The AS of the other end; none where the other end is a node, whose own counts.
+    pub as_number: Option<Asn>,
     /// The AS that we claim to be, where it is not the node's own.
     pub local_as_number: Option<Asn>,
     /// Wait for the other end to connect.
@@ -165,6 +197,16 @@ pub struct Peer {
     pub capabilities: PeerCapabilities,
     /// Which routes come and go.
     pub routes: PeerRoutes,
+    /// Filters, by their names, in order.
+    pub filters: Vec<String>,
+    /// What protects the session.
+    pub authentication: Authentication,
+    /// How the other end is watched, if it is.
+    pub bfd: Option<BfdTerms>,
+    /// The gateway through which the other end is reached.
+    pub reachable_by: Option<IpAddr>,
+    /// Whether nodes at the other end get the mirrored peering by themselves (`reverse-peering`).
+    pub reverse: bool,
 }
 
 /// What the OPEN to a peer offers.
@@ -176,6 +218,9 @@ pub struct PeerCapabilities {
     pub four_octet_as: bool,
     /// Offer messages of up to 65,535 octets (RFC 8654).
     pub extended_messages: bool,
+    /// Offer to send and to take several paths of a prefix (RFC 7911); `None` is between nodes and
+    /// reflectors only.
+    pub add_path: Option<bool>,
 }
 
 impl Default for PeerCapabilities {
@@ -184,6 +229,7 @@ impl Default for PeerCapabilities {
             families: None,
             four_octet_as: true,
             extended_messages: true,
+            add_path: None,
         }
     }
 }
@@ -195,10 +241,16 @@ pub struct PeerRoutes {
     pub import: PolicyKind,
     /// What is sent.
     pub export: PolicyKind,
-    /// Send our own address as the next hop of everything.
-    pub next_hop_self: bool,
-    /// More prefixes than these, in one family, end the session.
-    pub max_prefixes: Option<u32>,
+    /// The next hop of what is sent.
+    pub next_hop: NextHopMode,
+    /// How many prefixes may come.
+    pub limit: PrefixLimit,
+    /// So many times our own AS may be in a path (`num-allowed-local-as-numbers`).
+    pub allowed_local_as: u8,
+    /// The other end is a client of ours as a reflector; `None` is decided by what is known of it.
+    pub client: Option<bool>,
+    /// Routes go out and are taken as the last choice: maintenance (RFC 8326).
+    pub graceful_shutdown: bool,
     /// A path of an eBGP peer must begin with the peer's AS (RFC 4271 §6.3). A route server hands on
     /// paths without its own AS (RFC 7947 §2.2.2.1), so it needs this off.
     pub enforce_first_as: bool,
@@ -209,8 +261,11 @@ impl Default for PeerRoutes {
         Self {
             import: PolicyKind::default(),
             export: PolicyKind::default(),
-            next_hop_self: false,
-            max_prefixes: None,
+            next_hop: NextHopMode::default(),
+            limit: PrefixLimit::default(),
+            allowed_local_as: 0,
+            client: None,
+            graceful_shutdown: false,
             enforce_first_as: true,
         }
     }
@@ -258,18 +313,6 @@ pub enum TtlRule {
     Multihop(u8),
     /// Packets from more than this many hops away are dropped (RFC 5082).
     Security(u8),
-}
-
-/// Which routes pass; the rules themselves are `policy`'s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PolicyKind {
-    /// What can't harm: pool prefixes from the mesh, own blocks to the outside.
-    #[default]
-    Safe,
-    /// Everything.
-    AcceptAll,
-    /// Nothing.
-    None,
 }
 
 /// A set of address families.
@@ -362,11 +405,11 @@ impl Peer {
         Self {
             name: name.into(),
             scope: PeerScope::All,
-            peer_ip: PeerAddress {
+            far_end: FarEnd::Address(PeerAddress {
                 address,
                 port: None,
-            },
-            as_number,
+            }),
+            as_number: Some(as_number),
             local_as_number: None,
             passive: false,
             source_address: SourceAddress::default(),
@@ -374,6 +417,11 @@ impl Peer {
             session: SessionSettings::default(),
             capabilities: PeerCapabilities::default(),
             routes: PeerRoutes::default(),
+            filters: Vec::new(),
+            authentication: Authentication::default(),
+            bfd: None,
+            reachable_by: None,
+            reverse: true,
         }
     }
 }

@@ -34,6 +34,7 @@ mod fabric;
 mod felix;
 mod intent;
 mod nearest;
+mod peering;
 mod plan;
 mod selector;
 
@@ -42,12 +43,15 @@ pub use fabric::{Encapsulation, Fabric, FabricNode, FabricPool, Vtep, When, vtep
 pub use felix::{FelixSettings, NatExclusions};
 pub use intent::{
     BgpSettings, Families, Intent, Node, Peer, PeerAddress, PeerCapabilities, PeerRoutes,
-    PeerScope, PolicyKind, Pool, PoolMode, SessionSettings, SourceAddress, TtlRule,
-    TunnelAddresses,
+    PeerScope, Pool, PoolMode, SessionSettings, SourceAddress, TtlRule, TunnelAddresses,
 };
 pub use nearest::nearest;
+pub use peering::{
+    AoAlgorithm, AoKey, Authentication, BfdTerms, BindMode, FarEnd, LimitAction, NextHopMode,
+    PrefixAdvertisement, PrefixLimit, RestartTerms,
+};
 pub use plan::{
-    BGP_PORT, DEFAULT_CONNECT_RETRY, DEFAULT_HOLD_TIME, Dial, LATE_DIAL, OpenTerms, PeerKind, Plan,
-    PlanError, PlannedPeer, plan,
+    BGP_PORT, DEFAULT_CONNECT_RETRY, DEFAULT_HOLD_TIME, DEFAULT_RESTART_TIME, Dial, LATE_DIAL,
+    OpenTerms, PeerKind, Plan, PlanError, PlannedPeer, Template, TemplateSource, plan,
 };
 pub use selector::{Selector, SelectorError};

@@ -22,9 +22,14 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use super::fabric::Fabric;
 use super::intent::{
-    BgpSettings, Families, Intent, Node, Peer, PeerRoutes, SessionSettings, SourceAddress, TtlRule,
+    BgpSettings, Families, Intent, Node, Peer, PeerAddress, PeerRoutes, SessionSettings,
+    SourceAddress, TtlRule,
+};
+use super::peering::{
+    Authentication, BfdTerms, BindMode, FarEnd, PrefixAdvertisement, RestartTerms,
 };
 use crate::net::{Asn, Family, Prefix, RouterId};
+use crate::policy::Filter;
 
 /// How long the end that should be dialled waits before it dials by itself.
 pub const LATE_DIAL: Duration = Duration::from_secs(30);
@@ -32,6 +37,8 @@ pub const LATE_DIAL: Duration = Duration::from_secs(30);
 pub const DEFAULT_HOLD_TIME: u16 = 90;
 /// The time between two tries to connect where nothing is configured.
 pub const DEFAULT_CONNECT_RETRY: Duration = Duration::from_secs(5);
+/// The restart time where nothing is configured.
+pub const DEFAULT_RESTART_TIME: u16 = 120;
 /// The port that is assigned to BGP.
 pub const BGP_PORT: u16 = 179;
 
@@ -62,6 +69,36 @@ pub struct Plan {
     pub pools: Vec<Prefix>,
     /// What packets between nodes are carried by.
     pub fabric: Arc<Fabric>,
+    /// Its cluster id, if it is a route reflector (RFC 4456 §7).
+    pub cluster_id: Option<RouterId>,
+    /// Sessions with whoever turns up.
+    pub templates: Vec<Template>,
+    /// Peers and the gateways that they are reached through (`reachable-by`).
+    pub gateways: Vec<(IpAddr, IpAddr)>,
+    /// Communities of what goes out.
+    pub advertisements: Vec<PrefixAdvertisement>,
+    /// Nothing inside these is sent to any peer: pools with `disable-bgp-export`, sorted.
+    pub unexported: Vec<Prefix>,
+    /// The addresses that it listens on.
+    pub bind: BindMode,
+}
+
+/// Sessions that are made when somebody turns up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// Who may turn up.
+    pub from: TemplateSource,
+    /// The session, but for its name's end and its address.
+    pub peer: PlannedPeer,
+}
+
+/// Who a template is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateSource {
+    /// Whoever connects from here.
+    Range(Prefix),
+    /// The neighbour on this link.
+    Link(String),
 }
 
 /// One session of a node.
@@ -91,6 +128,16 @@ pub struct PlannedPeer {
     pub open: OpenTerms,
     /// Which routes come and go.
     pub policy: PeerRoutes,
+    /// The filters, in order.
+    pub filters: Vec<Arc<Filter>>,
+    /// Whether we are its route reflector.
+    pub client: bool,
+    /// What protects the session.
+    pub authentication: Authentication,
+    /// How the far end is watched, if it is.
+    pub bfd: Option<BfdTerms>,
+    /// The link that it is on, where its address is a link-local one.
+    pub interface: Option<String>,
 }
 
 /// Where a session comes from.
@@ -127,8 +174,10 @@ pub struct OpenTerms {
     pub four_octet_as: bool,
     /// Whether extended messages are offered (RFC 8654).
     pub extended_messages: bool,
-    /// The restart time of graceful restart (RFC 4724), if wanted.
-    pub restart_time: Option<u16>,
+    /// What a restart of either end costs.
+    pub restart: RestartTerms,
+    /// Whether several paths of a prefix may be sent and taken (RFC 7911).
+    pub add_path: bool,
 }
 
 /// Why there is no plan.
@@ -185,8 +234,13 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
     let mut peers: Vec<PlannedPeer> = intent
         .peers
         .iter()
-        .filter(|peer| peer.scope.applies_to(node) && !is_own(peer.peer_ip.address, node))
-        .map(|peer| explicit(intent, node, peer))
+        .filter(|peer| peer.scope.applies_to(node))
+        .filter_map(|peer| match &peer.far_end {
+            FarEnd::Address(end) if !is_own(end.address, node) => {
+                Some(explicit(intent, node, peer, *end))
+            }
+            FarEnd::Address(_) | FarEnd::Nodes(_) | FarEnd::Range(_) | FarEnd::Link(_) => None,
+        })
         .collect();
     if intent.bgp.node_to_node_mesh_enabled {
         let taken: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.address).collect();
@@ -209,6 +263,12 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
         own_blocks,
         pools: sorted(intent.pools.iter().map(|pool| pool.cidr)),
         fabric: Arc::new(Fabric::new(intent)),
+        cluster_id: node.route_reflector_cluster_id,
+        templates: Vec::new(),
+        gateways: Vec::new(),
+        advertisements: Vec::new(),
+        unexported: Vec::new(),
+        bind: intent.bgp.bind_mode,
     })
 }
 
@@ -260,23 +320,24 @@ fn mesh(intent: &Intent, me: &Node) -> impl Iterator<Item = PlannedPeer> {
                     Dial::After(LATE_DIAL)
                 },
                 connect_retry: connect_retry(&intent.bgp.session, &intent.bgp.session),
-                open: OpenTerms {
-                    four_octet_as: true,
-                    extended_messages: true,
-                    ..terms(
-                        &intent.bgp.session,
-                        &intent.bgp.session,
-                        Families::only(family),
-                    )
-                },
+                open: terms(
+                    &intent.bgp.session,
+                    &intent.bgp.session,
+                    Families::only(family),
+                ),
                 policy: PeerRoutes::default(),
+                filters: named(intent, &intent.bgp.node_mesh_filters),
+                client: false,
+                authentication: intent.bgp.node_mesh_authentication.clone(),
+                bfd: intent.bgp.node_mesh_bfd,
+                interface: None,
             })
         })
     })
 }
 
-fn explicit(intent: &Intent, me: &Node, peer: &Peer) -> PlannedPeer {
-    let address = peer.peer_ip.address;
+fn explicit(intent: &Intent, me: &Node, peer: &Peer, end: PeerAddress) -> PlannedPeer {
+    let address = end.address;
     let family = if address.is_ipv4() {
         Family::Ipv4
     } else {
@@ -293,11 +354,8 @@ fn explicit(intent: &Intent, me: &Node, peer: &Peer) -> PlannedPeer {
         name: peer.name.clone(),
         kind: PeerKind::Explicit,
         address,
-        port: peer
-            .peer_ip
-            .port
-            .unwrap_or_else(|| port_of(intent, address)),
-        remote_asn: peer.as_number,
+        port: end.port.unwrap_or_else(|| port_of(intent, address)),
+        remote_asn: peer.as_number.unwrap_or(intent.bgp.as_number),
         local_asn: peer
             .local_as_number
             .or(me.as_number)
@@ -320,7 +378,18 @@ fn explicit(intent: &Intent, me: &Node, peer: &Peer) -> PlannedPeer {
             ..terms(&peer.session, &intent.bgp.session, families)
         },
         policy: peer.routes.clone(),
+        filters: named(intent, &peer.filters),
+        client: false,
+        authentication: peer.authentication.clone(),
+        bfd: peer.bfd,
+        interface: None,
     }
+}
+
+/// The filters of these names; assembly has reported names that there are none of.
+fn named(intent: &Intent, names: &[String]) -> Vec<Arc<Filter>> {
+    let filters = names.iter().filter_map(|name| intent.filters.get(name));
+    filters.cloned().collect()
 }
 
 fn terms(own: &SessionSettings, cluster: &SessionSettings, families: Families) -> OpenTerms {
@@ -337,7 +406,17 @@ fn terms(own: &SessionSettings, cluster: &SessionSettings, families: Families) -
         families,
         four_octet_as: true,
         extended_messages: true,
-        restart_time: own.max_restart_time.or(cluster.max_restart_time),
+        restart: RestartTerms {
+            time: own
+                .max_restart_time
+                .or(cluster.max_restart_time)
+                .unwrap_or(DEFAULT_RESTART_TIME),
+            long_lived: own
+                .long_lived_stale_time
+                .or(cluster.long_lived_stale_time)
+                .unwrap_or(0),
+        },
+        add_path: false,
     }
 }
 

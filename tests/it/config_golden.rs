@@ -443,7 +443,7 @@ fn render_peer(peer: &PlannedPeer) -> String {
     format!(
         "  peer {} {:?} {} port {} as {} local-as {} from {} {dial}\n    \
          hold {} keepalive {} retry {}ms {} as4 {} extended {} restart {}\n    \
-         ttl {:?} import {:?} export {:?} next-hop-self {} max {} \
+         ttl {:?} import {:?} export {:?} next-hop {:?} max {} \
          enforce-first-as {}\n",
         peer.name,
         peer.kind,
@@ -459,12 +459,12 @@ fn render_peer(peer: &PlannedPeer) -> String {
         families.join("+"),
         peer.open.four_octet_as,
         peer.open.extended_messages,
-        or_default(peer.open.restart_time.map(u32::from)),
+        peer.open.restart.time,
         peer.ttl,
         peer.policy.import,
         peer.policy.export,
-        peer.policy.next_hop_self,
-        or_default(peer.policy.max_prefixes),
+        peer.policy.next_hop,
+        or_default(peer.policy.limit.max),
         peer.policy.enforce_first_as,
     )
 }

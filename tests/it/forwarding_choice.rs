@@ -17,6 +17,7 @@ fn pool(cidr: &str, ipip_mode: PoolMode, vxlan_mode: PoolMode) -> Pool {
         vxlan_mode,
         nat_outgoing: false,
         disabled: false,
+        disable_bgp_export: false,
     }
 }
 

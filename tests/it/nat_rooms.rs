@@ -287,6 +287,7 @@ pub(crate) fn nat(change: impl FnOnce(&mut Intent)) -> Nat {
         vxlan_mode: PoolMode::Never,
         nat_outgoing,
         disabled,
+        disable_bgp_export: false,
     };
     let node = |name: &str, last: u8| {
         let mut node = Node::named(name);

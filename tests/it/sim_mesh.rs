@@ -23,6 +23,7 @@ pub(crate) fn cluster(n: u8) -> Intent {
         vxlan_mode: PoolMode::Never,
         nat_outgoing: false,
         disabled: false,
+        disable_bgp_export: false,
     };
     Intent {
         bgp: BgpSettings {

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use dunlin::net::{Asn, Prefix};
+use dunlin::policy::PolicyKind;
 use dunlin::rib::HIGH_WATER;
 use dunlin::session::State;
 use dunlin::time::Duration;
-use dunlin::topology::{Intent, Node, Peer, PolicyKind, plan};
+use dunlin::topology::{Intent, Node, Peer, plan};
 use dunlin::wire::frame::{MAX_LEN, MessageKind};
 
 use crate::sim_script::{Script, attributes, end_of_rib, message, split, update};
@@ -230,7 +231,7 @@ fn an_error_that_resets_ends_one_session_with_the_right_words() {
 fn too_many_prefixes_end_the_session_with_cease_6_1() {
     for seed in SEEDS {
         let mut intent = hub(2);
-        intent.peers[0].routes.max_prefixes = Some(10);
+        intent.peers[0].routes.limit.max = Some(10);
         let mut world = world(&intent, (0..2).map(script).collect(), seed);
         let blocks: Vec<_> = (0..11).map(|i| prefix(&format!("20.{i}.0.0/16"))).collect();
         world.say("p0", update(&[], &path(0, &[]), &blocks[..10]));
@@ -321,7 +322,7 @@ fn bytes_that_were_right_for_a_former_session_are_judged_anew_in_the_next() {
     world.run(secs(1));
     assert_eq!(received(&world, "p0").len(), 1);
     // The peer moves to another AS and says what it said before: the path is no longer its own.
-    intent.peers[0].as_number = Asn(65_099);
+    intent.peers[0].as_number = Some(Asn(65_099));
     world.replan("hub", plan(&intent, "hub").unwrap());
     world.run(secs(30));
     world.script("p0", Script::new(&address(0), 65_099));

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use dunlin::net::{Asn, Prefix};
+use dunlin::policy::PolicyKind;
 use dunlin::time::Duration;
-use dunlin::topology::{Intent, Node, Peer, PeerScope, PolicyKind, plan};
+use dunlin::topology::{Intent, NextHopMode, Node, Peer, PeerScope, plan};
 
 use crate::sim_world::World;
 
@@ -108,7 +109,7 @@ fn a_path_grows_by_one_as_a_hop_and_goes_with_its_origin() {
 fn with_next_hop_self_the_middle_is_the_next_hop() {
     let mut intent = row(PolicyKind::AcceptAll);
     let mut world = start(&intent, 1);
-    intent.peers[2].routes.next_hop_self = true;
+    intent.peers[2].routes.next_hop = NextHopMode::Own;
     let sent = updates(&world, "b", "c");
     let before = ups(&world);
     replan(&mut world, &intent, "b");
@@ -147,7 +148,7 @@ fn a_switched_export_takes_and_gives_what_differs_and_the_session_stays() {
             (PolicyKind::AcceptAll, vec![0, 1], 2),
             (PolicyKind::AcceptAll, vec![0, 1], 0),
             (PolicyKind::Safe, vec![1], 2),
-            (PolicyKind::None, vec![], 1),
+            (PolicyKind::RejectAll, vec![], 1),
             (PolicyKind::AcceptAll, vec![0, 1], 2),
         ];
         for (policy, has, messages) in steps {
@@ -173,9 +174,9 @@ fn a_switched_import_judges_what_is_there_without_asking_again() {
         let before = ups(&world);
         let from_a = updates(&world, "a", "b");
         for (policy, on_c, on_b) in [
-            (PolicyKind::None, 2, 2),
+            (PolicyKind::RejectAll, 2, 2),
             (PolicyKind::Safe, 3, 3),
-            (PolicyKind::None, 2, 2),
+            (PolicyKind::RejectAll, 2, 2),
             (PolicyKind::AcceptAll, 3, 3),
         ] {
             intent.peers[1].routes.import = policy;

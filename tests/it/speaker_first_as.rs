@@ -4,10 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use dunlin::net::Asn;
+use dunlin::policy::PolicyKind;
 use dunlin::session::ConnectionId;
 use dunlin::speaker::{Output, PeerStatus, Settings, Speaker};
 use dunlin::time::Instant;
-use dunlin::topology::{Intent, Node, Peer, Plan, PolicyKind, plan};
+use dunlin::topology::{Intent, Node, Peer, Plan, plan};
 
 const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));

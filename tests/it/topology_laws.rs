@@ -4,13 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin::net::{Asn, Family, Prefix};
+use dunlin::policy::PolicyKind;
 use dunlin::topology::{
-    Dial, Families, Impact, Intent, LATE_DIAL, Node, Peer, PeerChange, PeerField, PeerKind,
-    PeerScope, Plan, PlanError, PlannedPeer, PolicyKind, Pool, PoolMode, Selector, TtlRule, diff,
-    plan,
+    Authentication, BfdTerms, Dial, Families, Impact, Intent, LATE_DIAL, NextHopMode, Node, Peer,
+    PeerChange, PeerField, PeerKind, PeerScope, Plan, PlanError, PlannedPeer, Pool, PoolMode,
+    Selector, TtlRule, diff, plan,
 };
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use proptest::prelude::*;
@@ -40,6 +42,7 @@ fn cluster(of: &[Traits]) -> Intent {
             vxlan_mode: PoolMode::Never,
             nat_outgoing: false,
             disabled: false,
+            disable_bgp_export: false,
         }],
         nodes: nodes.collect(),
         ..Intent::default()
@@ -288,8 +291,13 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
     (PeerField::ExtendedMessages, |p| {
         p.peers[0].open.extended_messages = false
     }),
-    (PeerField::RestartTime, |p| {
-        p.peers[0].open.restart_time = Some(7)
+    (PeerField::Restart, |p| p.peers[0].open.restart.time = 7),
+    (PeerField::AddPath, |p| p.peers[0].open.add_path = true),
+    (PeerField::Interface, |p| {
+        p.peers[0].interface = Some("eth0".into())
+    }),
+    (PeerField::Authentication, |p| {
+        p.peers[0].authentication = Authentication::Missing("no such secret".into())
     }),
     (PeerField::Kind, |p| p.peers[0].kind = PeerKind::Mesh),
     (PeerField::Dial, |p| p.peers[0].dial = Dial::Passive),
@@ -300,16 +308,27 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
         p.peers[0].open.keepalive_time = Some(7)
     }),
     (PeerField::Import, |p| {
-        p.peers[0].policy.import = PolicyKind::None
+        p.peers[0].policy.import = PolicyKind::RejectAll
     }),
     (PeerField::Export, |p| {
-        p.peers[0].policy.export = PolicyKind::None
+        p.peers[0].policy.export = PolicyKind::RejectAll
     }),
-    (PeerField::NextHopSelf, |p| {
-        p.peers[0].policy.next_hop_self = true
+    (PeerField::NextHop, |p| {
+        p.peers[0].policy.next_hop = NextHopMode::Own
     }),
-    (PeerField::MaxPrefixes, |p| {
-        p.peers[0].policy.max_prefixes = Some(7)
+    (PeerField::Limit, |p| p.peers[0].policy.limit.max = Some(7)),
+    (PeerField::AllowedLocalAs, |p| {
+        p.peers[0].policy.allowed_local_as = 2
+    }),
+    (PeerField::Filters, |p| {
+        p.peers[0].filters.push(Arc::default())
+    }),
+    (PeerField::Client, |p| p.peers[0].client = true),
+    (PeerField::GracefulShutdown, |p| {
+        p.peers[0].policy.graceful_shutdown = true
+    }),
+    (PeerField::Bfd, |p| {
+        p.peers[0].bfd = Some(BfdTerms::default())
     }),
     (PeerField::EnforceFirstAs, |p| {
         p.peers[0].policy.enforce_first_as = false
@@ -332,7 +351,7 @@ fn each_setting_is_noticed_and_only_what_open_or_transport_carry_bounces() {
             panic!("{field:?}: {changes:?}");
         };
         assert_eq!(fields, &[field]);
-        let bounces = field <= PeerField::RestartTime;
+        let bounces = field <= PeerField::Interface;
         assert_eq!(
             change.impact() == Some(Impact::Bounce),
             bounces,
@@ -346,7 +365,7 @@ fn facts_that_no_policy_reads_change_nothing() {
     let mut intent = cluster(&[both()]);
     intent.peers = vec![some_peers()[0].clone()];
     intent.peers[0].routes.import = PolicyKind::AcceptAll;
-    intent.peers[0].routes.export = PolicyKind::None;
+    intent.peers[0].routes.export = PolicyKind::RejectAll;
     let old = plan(&intent, "node-0").unwrap();
     intent.pools.clear();
     assert_eq!(diff(&old, &plan(&intent, "node-0").unwrap()), vec![]);

@@ -38,7 +38,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("session", &["wire", "net", "time", "rng"]),
     ("rib", &["wire", "net", "time", "rng"]),
     ("policy", &["net"]),
-    ("topology", &["net"]),
+    ("topology", &["policy", "net"]),
     ("dataplane", &["net", "time"]),
     (
         "speaker",
@@ -64,7 +64,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("transport", &["session", "wire", "net", "time"]),
-    ("datastore", &["topology", "net"]),
+    ("datastore", &["topology", "policy", "net"]),
     ("nft", &["forwarding", "net"]),
     ("control", &["net"]),
     ("lab", &["control", "net"]),
