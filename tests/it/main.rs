@@ -40,6 +40,7 @@ mod sim_world;
 mod speaker_first_as;
 mod speaker_send_hold;
 mod topology_laws;
+mod topology_records;
 mod wire_corpus;
 mod wire_edges;
 mod wire_fixtures;

@@ -18,9 +18,9 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use proptest::prelude::*;
 
 /// What a generated node has: IPv4, IPv6, an AS of its own, a port of its own, blocks.
-type Traits = (bool, bool, Option<u32>, Option<u16>, u8);
+pub(crate) type Traits = (bool, bool, Option<u32>, Option<u16>, u8);
 
-fn traits() -> impl Strategy<Value = Traits> {
+pub(crate) fn traits() -> impl Strategy<Value = Traits> {
     let asn = prop::option::of(64_512..64_520_u32);
     let port = prop::option::of(1000..1010_u16);
     (any::<bool>(), any::<bool>(), asn, port, 0..3_u8)
@@ -28,7 +28,7 @@ fn traits() -> impl Strategy<Value = Traits> {
 
 /// A cluster whose nodes are numbered, so that names and addresses differ; in IPv6 the order of
 /// addresses is the reverse of that in IPv4.
-fn cluster(of: &[Traits]) -> Intent {
+pub(crate) fn cluster(of: &[Traits]) -> Intent {
     let nodes = of
         .iter()
         .enumerate()
@@ -64,7 +64,7 @@ fn node(i: u8, (v4, v6, asn, port, blocks): &Traits) -> Node {
     }
 }
 
-fn plans(intent: &Intent) -> BTreeMap<String, Plan> {
+pub(crate) fn plans(intent: &Intent) -> BTreeMap<String, Plan> {
     let all = intent
         .nodes
         .iter()
@@ -176,7 +176,7 @@ proptest! {
     }
 }
 
-fn some_peers() -> Vec<Peer> {
+pub(crate) fn some_peers() -> Vec<Peer> {
     let peer = |name: &str, address: &str| Peer::new(name, address.parse().unwrap(), Asn(64_700));
     vec![
         peer("tor", "10.0.0.254"),
@@ -189,7 +189,7 @@ fn some_peers() -> Vec<Peer> {
     ]
 }
 
-fn both() -> Traits {
+pub(crate) fn both() -> Traits {
     (true, true, None, None, 1)
 }
 
