@@ -20,6 +20,7 @@ mod chunks;
 mod cohort;
 pub mod decision;
 pub mod export;
+mod facts;
 pub mod next_hop;
 pub mod path;
 pub mod peer;
@@ -116,17 +117,6 @@ impl Rib {
             exports: Exports::default(),
             forwarding_family: Family::Ipv4,
         }
-    }
-
-    /// Enters a peer or changes its facts; before its first route. Facts of a peer that has routes
-    /// are changed by removing it first.
-    pub fn set_peer(&mut self, peer: PeerIndex, facts: PeerFacts) {
-        self.peers.set(peer, facts);
-    }
-
-    /// The facts of a peer.
-    pub fn peer(&self, peer: PeerIndex) -> Option<&PeerFacts> {
-        self.peers.facts(peer)
     }
 
     /// How many paths a peer has, at once.

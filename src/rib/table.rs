@@ -78,6 +78,8 @@ pub(crate) enum Sweep<'a> {
     Stale(PeerIndex),
     /// Mark a peer's stale paths as long-lived stale.
     LongLivedStale(PeerIndex),
+    /// Decide again where a peer has a path: what is known of the peer has changed.
+    Facts(PeerIndex),
     /// Decide again where a path has one of these next hops, which are sorted.
     NextHops(&'a [NextHopId]),
 }
@@ -220,6 +222,7 @@ impl<P: TableKey> Table<P> {
                     path.long_lived_stale |= stale;
                     stale
                 }),
+                Sweep::Facts(peer) => self.mark_paths(ctx, id, |path, _| path.peer == peer),
                 Sweep::NextHops(next_hops) => self.mark_paths(ctx, id, |path, store| {
                     let hop = store.get(path.attributes).map(AttributesRef::next_hop);
                     hop.is_some_and(|hop| next_hops.binary_search(&hop).is_ok())

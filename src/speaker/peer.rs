@@ -10,8 +10,8 @@ use crate::net::{Asn, Family, RouterId};
 use crate::policy::PeerClass;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
 use crate::session::{
-    self, CloseReason, ConnectionId, ConnectionIds, Dial, GracefulRestart, HoldTime, Negotiated,
-    Offer, PeerConfig, StopReason,
+    self, AddPath, CloseReason, ConnectionId, ConnectionIds, Dial, GracefulRestart, HoldTime,
+    Negotiated, Offer, PeerConfig, StopReason,
 };
 use crate::time::Instant;
 use crate::topology::{self, Plan, PlannedPeer, TtlRule};
@@ -136,10 +136,10 @@ impl PeerEntry {
                 established.negotiated.remote_router_id
             });
         PeerFacts {
-            kind: if self.is_ebgp() {
-                PeerKind::Ebgp
-            } else {
-                PeerKind::Ibgp
+            kind: match (self.is_ebgp(), self.planned.client) {
+                (true, _) => PeerKind::Ebgp,
+                (false, true) => PeerKind::IbgpClient,
+                (false, false) => PeerKind::Ibgp,
             },
             asn: self.planned.remote_asn,
             router_id,
@@ -174,6 +174,10 @@ pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan) -> PeerConfig {
         four_octet_as: open.four_octet_as,
         extended_messages: open.extended_messages,
         extended_next_hop: open.families.ipv4 && planned.address.is_ipv6(),
+        add_path: [AddPath {
+            send: open.add_path,
+            receive: open.add_path,
+        }; 2],
         // No family and no time: we keep nothing over a restart yet, but we say that we send
         // End-of-RIB, so that the peer sends it, too (RFC 4724 §3).
         graceful_restart: Some(GracefulRestart {

@@ -22,6 +22,7 @@ mod own_address;
 mod rib_cohorts;
 mod rib_decision;
 mod rib_model;
+mod rib_reflection;
 mod rib_size;
 mod rib_support;
 mod session_changes;
