@@ -3,6 +3,7 @@
 
 mod cli;
 mod config_golden;
+mod config_selector;
 mod config_watch;
 mod config_yaml;
 mod dataplane_devices;
