@@ -37,6 +37,8 @@ impl AttributeFlags {
     const LOCAL_PREF: Self = Self(1 << 4);
     const MED: Self = Self(1 << 5);
     const ORIGINATOR: Self = Self(1 << 6);
+    /// Policy made it of another set, whose number follows the canonical bytes.
+    const DERIVED: Self = Self(1 << 7);
 
     /// Whether all of `other` is set.
     pub const fn contains(self, other: Self) -> bool {
@@ -72,8 +74,23 @@ struct Entry {
 }
 
 impl Entry {
+    /// What tells it from others.
     fn bytes(&self) -> &[u8] {
         self.canonical.as_deref().unwrap_or_default()
+    }
+
+    /// The canonical bytes, and the set that it was made of if it is a derived one.
+    fn parts(&self) -> (&[u8], Option<AttributesId>) {
+        let bytes = self.bytes();
+        if !self.hot.flags.contains(AttributeFlags::DERIVED) {
+            return (bytes, None);
+        }
+        match bytes.split_last_chunk() {
+            Some((canonical, number)) => {
+                (canonical, Some(AttributesId(u32::from_le_bytes(*number))))
+            }
+            None => (bytes, None),
+        }
     }
 }
 
@@ -115,12 +132,47 @@ impl AttributeStore {
         let mut canonical = core::mem::take(&mut self.scratch);
         canonical.clear();
         attributes.encode_canonical(&mut canonical);
-        let id = self.intern_canonical(&canonical, attributes);
+        let hot = Hot::of(attributes);
+        let id = self.intern_canonical(&canonical, hot, attributes.next_hop);
         self.scratch = canonical;
         id
     }
 
-    fn intern_canonical(&mut self, canonical: &[u8], attributes: &PathAttributes) -> AttributesId {
+    /// The number of a set that policy made of `original`, with one reference for the caller. It is
+    /// never the number of an equal set that came so, and it keeps the original: another policy can
+    /// begin again with what was received.
+    pub fn intern_derived(
+        &mut self,
+        attributes: &PathAttributes,
+        original: AttributesId,
+    ) -> AttributesId {
+        let mut canonical = core::mem::take(&mut self.scratch);
+        canonical.clear();
+        attributes.encode_canonical(&mut canonical);
+        canonical.extend_from_slice(&original.0.to_le_bytes());
+        let mut hot = Hot::of(attributes);
+        hot.flags = hot.flags.with(AttributeFlags::DERIVED, true);
+        let before = self.live;
+        let id = self.intern_canonical(&canonical, hot, attributes.next_hop);
+        if self.live > before {
+            self.retain(original);
+        }
+        self.scratch = canonical;
+        id
+    }
+
+    /// The set as it was received: what a derived one was made of, any other one itself.
+    pub fn original(&self, id: AttributesId) -> AttributesId {
+        let entry = self.entries.get(id.0);
+        entry.and_then(|entry| entry.parts().1).unwrap_or(id)
+    }
+
+    fn intern_canonical(
+        &mut self,
+        canonical: &[u8],
+        mut hot: Hot,
+        next_hop: Option<NextHop>,
+    ) -> AttributesId {
         let Self {
             entries,
             index,
@@ -128,7 +180,9 @@ impl AttributeStore {
             ..
         } = self;
         let hash = hasher.hash_one(canonical);
-        let equal = |&id: &u32| entries.get(id).is_some_and(|e| e.bytes() == canonical);
+        let derived = |hot: &Hot| hot.flags.contains(AttributeFlags::DERIVED);
+        let same = |e: &Entry| e.bytes() == canonical && derived(&e.hot) == derived(&hot);
+        let equal = |&id: &u32| entries.get(id).is_some_and(same);
         let rehash = |&id: &u32| hasher.hash_one(entries.get(id).map_or(&[][..], Entry::bytes));
         let place = match index.entry(hash, equal, rehash) {
             TableEntry::Occupied(found) => {
@@ -140,7 +194,7 @@ impl AttributeStore {
             }
             TableEntry::Vacant(place) => place,
         };
-        let hot = Hot::of(attributes, self.next_hops.acquire(attributes.next_hop));
+        hot.next_hop = self.next_hops.acquire(next_hop);
         let entry = Entry {
             canonical: Some(canonical.into()),
             hot,
@@ -178,6 +232,7 @@ impl AttributeStore {
         if entry.refs > 0 {
             return;
         }
+        let (_, original) = entry.parts();
         let Some(canonical) = entry.canonical.take() else {
             return;
         };
@@ -191,6 +246,10 @@ impl AttributeStore {
             found.remove();
         }
         self.next_hops.release(next_hop);
+        if let Some(original) = original {
+            // One step deep: what was received was not derived.
+            self.release(original);
+        }
     }
 
     /// The set behind a number that is still referenced.
@@ -263,7 +322,8 @@ impl AttributeStore {
 }
 
 impl Hot {
-    fn of(attributes: &PathAttributes, next_hop: NextHopId) -> Self {
+    /// All but the number of the next hop.
+    fn of(attributes: &PathAttributes) -> Self {
         type F = AttributeFlags;
         let has = |community| attributes.communities.contains(&community);
         let flags = F::default()
@@ -280,7 +340,7 @@ impl Hot {
             med: attributes.med.unwrap_or(0),
             neighbour_as: attributes.as_path.neighbour_as().map_or(0, |asn| asn.0),
             originator_id: attributes.originator_id.map_or(0, |id| id.0),
-            next_hop,
+            next_hop: NextHopId::NONE,
             as_path_len: short(attributes.as_path.len()),
             cluster_list_len: short(attributes.cluster_list.len()),
             flags,
@@ -304,7 +364,7 @@ impl AttributesRef<'_> {
 
     /// All of it.
     pub fn decode(self) -> PathAttributes {
-        let decoded = PathAttributes::decode_canonical(self.entry.bytes());
+        let decoded = PathAttributes::decode_canonical(self.entry.parts().0);
         debug_assert!(decoded.is_ok(), "the canonical form is our own");
         decoded.unwrap_or_default()
     }
