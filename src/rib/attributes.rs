@@ -14,7 +14,9 @@ use std::hash::BuildHasher as _;
 use super::chunks::Chunks;
 use super::next_hop::{NextHopId, NextHopTable};
 use super::raw_cache::RawCache;
-use crate::wire::attribute::community::{LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED};
+use crate::wire::attribute::community::{
+    LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED, NO_LLGR,
+};
 use crate::wire::attribute::{NextHop, Origin, PathAttributes};
 
 /// An interned set of attributes.
@@ -37,8 +39,10 @@ impl AttributeFlags {
     const LOCAL_PREF: Self = Self(1 << 4);
     const MED: Self = Self(1 << 5);
     const ORIGINATOR: Self = Self(1 << 6);
+    /// Has the community NO_LLGR (RFC 9494).
+    pub const NO_LLGR: Self = Self(1 << 7);
     /// Policy made it of another set, whose number follows the canonical bytes.
-    const DERIVED: Self = Self(1 << 7);
+    const DERIVED: Self = Self(1 << 8);
 
     /// Whether all of `other` is set.
     pub const fn contains(self, other: Self) -> bool {
@@ -215,6 +219,29 @@ impl AttributeStore {
         AttributesId(id)
     }
 
+    /// The number of the same set with LLGR_STALE (RFC 9494 §4.2), with one reference for the caller;
+    /// `None` if it has the community already.
+    pub(crate) fn long_lived_stale(&mut self, id: AttributesId) -> Option<AttributesId> {
+        let set = self.get(id)?;
+        if set.flags().contains(AttributeFlags::LLGR_STALE) {
+            return None;
+        }
+        let mut attributes = set.decode();
+        attributes.communities.push(LLGR_STALE);
+        let original = self.original(id);
+        if original == id {
+            return Some(self.intern(&attributes));
+        }
+        // What policy makes it of has to have the community, too.
+        let marked = self.long_lived_stale(original);
+        let marked_or_same = marked.unwrap_or(original);
+        let new = self.intern_derived(&attributes, marked_or_same);
+        if let Some(marked) = marked {
+            self.release(marked);
+        }
+        Some(new)
+    }
+
     /// Takes another reference.
     pub fn retain(&mut self, id: AttributesId) {
         if let Some(entry) = self.entries.get_mut(id.0) {
@@ -331,6 +358,7 @@ impl Hot {
             .with(F::NO_ADVERTISE, has(NO_ADVERTISE))
             .with(F::NO_EXPORT_SUBCONFED, has(NO_EXPORT_SUBCONFED))
             .with(F::LLGR_STALE, has(LLGR_STALE))
+            .with(F::NO_LLGR, has(NO_LLGR))
             .with(F::LOCAL_PREF, attributes.local_pref.is_some())
             .with(F::MED, attributes.med.is_some())
             .with(F::ORIGINATOR, attributes.originator_id.is_some());
@@ -460,6 +488,35 @@ mod tests {
         store.release(id);
         assert!(store.is_empty());
         assert_eq!(store.next_hops().iter().count(), 0);
+    }
+
+    #[test]
+    fn what_policy_made_names_what_came_and_keeps_it() {
+        let mut store = AttributeStore::new(7, false);
+        let received = store.intern(&sample(1));
+        let made = store.intern_derived(&sample(2), received);
+        let other = store.intern(&sample(3));
+        let same = store.intern_derived(&sample(2), other);
+        let plain = store.intern(&sample(2));
+        assert!(made != same && made != plain && same != plain);
+        assert_eq!(store.intern_derived(&sample(2), received), made);
+        assert_eq!(store.get(made).unwrap().decode(), sample(2));
+        assert_eq!(store.original(made), received);
+        assert_eq!(store.original(received), received);
+        let stale = store.long_lived_stale(made).unwrap();
+        let stale_original = store.original(stale);
+        for (id, med) in [(stale, 2), (stale_original, 1)] {
+            let set = store.get(id).unwrap();
+            assert!(set.flags().contains(AttributeFlags::LLGR_STALE));
+            assert_eq!(set.med(), Some(med));
+        }
+        for id in [received, made, made, other, same, plain] {
+            store.release(id);
+        }
+        assert!(store.get(received).is_none(), "nobody needs it any more");
+        assert_eq!(store.get(stale_original).unwrap().med(), Some(1));
+        store.release(stale);
+        assert!(store.is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::Speaker;
 use super::judging::{Judge, Made};
 use super::peer::is_own_as;
-use crate::net::Family;
+use crate::net::{Family, RouterId};
 use crate::rib::{AttributesId, PeerIndex};
 use crate::time::{Duration, Instant};
 use crate::wire::attribute::PathAttributes;
@@ -191,7 +191,10 @@ impl Speaker {
         if attributes.originator_id == Some(self.plan.router_id) {
             return Err(Ineligible::Originator);
         }
-        if attributes.cluster_list.contains(&self.plan.router_id) {
+        // Our identifier, too: it was our cluster id if we were a reflector before we had one.
+        let own_cluster =
+            |id: &RouterId| *id == self.plan.router_id || Some(*id) == self.plan.cluster_id;
+        if attributes.cluster_list.iter().any(own_cluster) {
             return Err(Ineligible::Cluster);
         }
         if !peer.takes_first_as(path.first_as()) {

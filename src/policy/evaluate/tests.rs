@@ -352,7 +352,7 @@ fn model(filters: &[Arc<Filter>], route: &Route) -> Option<(String, usize)> {
                 fits = false;
             }
             if let Some(wanted) = rule.community {
-                fits &= route.communities.iter().any(|has| *has == wanted);
+                fits &= route.communities.contains(&wanted);
             }
             for (at, wanted) in rule.as_path_prefix.iter().enumerate() {
                 fits &= route.path.get(at) == Some(wanted);
