@@ -95,6 +95,8 @@ pub(crate) struct Receiver {
     /// In a refresh, by family: what has not come again yet.
     refreshing: [Option<Vec<Prefix>>; 2],
     pub(crate) messages: usize,
+    /// How often it was told of a prefix.
+    pub(crate) told: usize,
 }
 
 impl Receiver {
@@ -147,6 +149,7 @@ impl Receiver {
         }
         let gone = update.mp_withdrawn.map(|(_, nlri)| nlri);
         for (_, prefix) in update.withdrawn.iter().chain(gone.into_iter().flatten()) {
+            self.told += 1;
             assert!(
                 self.table.remove(&prefix).is_some(),
                 "withdrawal of {prefix}, never sent"
@@ -157,6 +160,7 @@ impl Receiver {
                 next_hop,
                 ..update.attributes.clone()
             };
+            self.told += 1;
             self.table.insert(prefix, attributes);
             for missing in self.refreshing.iter_mut().flatten() {
                 missing.retain(|&other: &Prefix| other != prefix);
