@@ -14,6 +14,7 @@
 //! - Memory is bounded by the tables and by [`HIGH_WATER`] a member.
 
 mod adj_rib_out;
+mod amend;
 pub mod attributes;
 mod batch;
 mod chunks;
@@ -165,7 +166,12 @@ impl Rib {
             long_lived_stale: false,
             selected: false,
         };
-        if self.peers.facts(peer).is_none() {
+        self.enter(prefix, path)
+    }
+
+    /// Enters a path in place of the one that its peer has there.
+    fn enter(&mut self, prefix: Prefix, path: Path) -> bool {
+        if self.peers.facts(path.peer).is_none() {
             debug_assert!(false, "a route of a peer that nobody entered");
             return false;
         }

@@ -275,8 +275,7 @@ impl Speaker {
                         attributes,
                         ..
                     } = path;
-                    self.rib
-                        .announce(peer, prefix, path_id, attributes, accepted);
+                    self.rib.amend(peer, prefix, path_id, attributes, accepted);
                 }
                 cursor = next;
                 if cursor.is_none() {
@@ -318,6 +317,7 @@ impl Speaker {
                 *family.of_mut(&mut established.end_of_rib) = true;
             }
         }
+        self.confirmed(index, family);
     }
 
     fn count_faults(&mut self, now: Instant, index: PeerIndex, update: &Update<'_>, body: &[u8]) {

@@ -14,6 +14,7 @@ mod egress;
 mod ingest;
 mod peer;
 mod replan;
+mod restart;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,6 +34,8 @@ use crate::wire::frame;
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
+use restart::OwnStart;
+pub use restart::{CONFIRM_TIME, Kept};
 pub use status::{PathStatus, PeerStatus, RouteStatus};
 
 /// Settings of the node itself, the same for all plans.
@@ -110,6 +113,8 @@ pub struct Speaker {
     /// Sessions that came up so far; the count is a session's name in the cache of parsed blocks.
     sessions_begun: u64,
     rib: Rib,
+    /// What OPEN says of our own start.
+    own_start: OwnStart,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
@@ -144,6 +149,7 @@ impl Speaker {
             ids: ConnectionIds::default(),
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
+            own_start: OwnStart::default(),
             rib,
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -177,6 +183,7 @@ impl Speaker {
             self.with_session(now, index, |session, now, ids, out| {
                 session.handle_timeout(now, ids, out);
             });
+            self.expire_kept(now, index);
         }
     }
 

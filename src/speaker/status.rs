@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Speaker;
 use super::peer::PeerEntry;
+use super::{Kept, Speaker};
 use crate::net::{Family, Prefix};
 use crate::policy::{self, Rejection};
 use crate::rib::{ExplainedPath, PeerIndex, Step};
@@ -38,6 +38,8 @@ pub struct PeerStatus {
     pub accepted: usize,
     /// Prefixes that the peer has from us.
     pub sent: usize,
+    /// What stays of it while it is away, or until it has said what it has.
+    pub kept: Option<Kept>,
     /// Messages.
     pub counters: Counters,
     /// Attributes discarded.
@@ -86,6 +88,11 @@ impl Speaker {
     pub fn peer_named(&self, name: &str) -> Option<PeerStatus> {
         let index = self.names.get(name).copied()?;
         Some(self.status_of(index, self.peer(index)?))
+    }
+
+    /// The peer of a name.
+    pub fn index_of(&self, name: &str) -> Option<PeerIndex> {
+        self.names.get(name).copied()
     }
 
     /// How many peers there are, and how many of them are up.
@@ -140,6 +147,7 @@ impl Speaker {
                 .map(|family| self.rib.advertised(index, family))
                 .iter()
                 .sum(),
+            kept: self.kept(index),
             counters: *session.counters(),
             discarded: entry.discarded,
             treated_as_withdraw: entry.treated_as_withdraw,
