@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::restart::{OwnStart, Retention};
-use super::{Output, SocketTerms, Speaker};
+use super::{Output, Speaker};
 use crate::net::{Asn, Family, RouterId};
 use crate::policy::PeerClass;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
@@ -15,8 +15,8 @@ use crate::session::{
     PeerConfig, StopReason,
 };
 use crate::time::Instant;
-use crate::topology::{self, Plan, PlannedPeer, TtlRule};
-use crate::wire::frame::{MAX_EXTENDED_LEN, MAX_LEN, MessageKind};
+use crate::topology::{self, Plan, PlannedPeer};
+use crate::wire::frame::MessageKind;
 use crate::wire::route_refresh::RouteRefresh;
 use crate::wire::update::DecodeContext;
 
@@ -41,6 +41,8 @@ pub(super) struct PeerEntry {
     pub(super) shutdown: bool,
     /// What stays of it while it is away.
     pub(super) retention: Retention,
+    /// When the key of the session was changed in place, until the next session.
+    pub(super) signed_anew: Option<Instant>,
 }
 
 /// What is known only while the session is up.
@@ -92,6 +94,7 @@ impl PeerEntry {
             last_complaint: None,
             shutdown: false,
             retention: Retention::default(),
+            signed_anew: None,
         }
     }
 
@@ -111,24 +114,6 @@ impl PeerEntry {
             topology::PeerKind::Mesh => PeerClass::Mesh,
             topology::PeerKind::Explicit if self.is_ebgp() => PeerClass::External,
             topology::PeerKind::Explicit => PeerClass::Internal,
-        }
-    }
-
-    pub(super) fn socket_terms(&self) -> SocketTerms {
-        let ttl = match self.planned.ttl {
-            TtlRule::Any => None,
-            TtlRule::Multihop(ttl) => Some(ttl),
-            TtlRule::Security(_) => Some(255),
-        };
-        let hold = self.planned.open.hold_time;
-        SocketTerms {
-            ttl,
-            user_timeout: (hold > 0).then(|| Duration::from_secs(u64::from(hold))),
-            max_message: if self.planned.open.extended_messages {
-                MAX_EXTENDED_LEN
-            } else {
-                MAX_LEN
-            },
         }
     }
 
@@ -402,6 +387,11 @@ impl Speaker {
 
     fn dial(&mut self, index: PeerIndex, connection: ConnectionId) {
         let Some(peer) = self.peer(index) else { return };
+        if peer.secret_missing().is_some() {
+            // To the state machine it is a dial that nobody answers: it is tried again, and it
+            // succeeds as soon as there is a secret.
+            return;
+        }
         let output = Output::Dial {
             connection,
             remote: SocketAddr::new(peer.planned.address, peer.planned.port),
@@ -454,6 +444,7 @@ impl Speaker {
             permit_as_sets: false,
         };
         let local = peer.locals.get(&connection).copied();
+        peer.signed_anew = None;
         peer.queued = 0;
         peer.session_octets = 0;
         peer.established = Some(Established {

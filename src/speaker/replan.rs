@@ -206,6 +206,7 @@ impl Speaker {
             // Somebody else: what the one before has left is not this one's.
             self.drop_kept(index);
         }
+        self.sign_anew(now, index, fields);
         self.check_limit(now, index);
         if fields.contains(&PeerField::EnforceFirstAs) {
             // What was treated as withdrawn is nowhere: only the peer still has it.
