@@ -6,7 +6,7 @@
 use crate::net::Prefix;
 use crate::session::{CloseReason, DialError};
 use crate::speaker::PeerStatus;
-use crate::topology::{AoAlgorithm, Authentication, Plan, PlannedPeer, TemplateSource};
+use crate::topology::{AoAlgorithm, Authentication, Plan, PlannedPeer, TemplateSource, TtlRule};
 use crate::transport::{AoMac, KeyScope, Keys, Signing, has_tcp_ao};
 
 /// What segments are signed with; none if nothing protects the session, or its secret is missing.
@@ -71,7 +71,7 @@ fn without_tcp_ao(mut plan: Plan) -> Plan {
     plan
 }
 
-/// Segments that the kernel has dropped for their signatures, of all sessions of this network namespace.
+/// Segments that the kernel has dropped for their signature or their TTL, of all sessions of this network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Dropped {
     /// There was none, and there had to be one.
@@ -80,6 +80,8 @@ pub(super) struct Dropped {
     unexpected: u64,
     /// It was made with another password.
     wrong: u64,
+    /// The TTL was too low (GTSM).
+    too_far: u64,
 }
 
 impl Dropped {
@@ -100,6 +102,7 @@ impl Dropped {
                 "TCPMD5NotFound" => &mut dropped.unsigned,
                 "TCPMD5Unexpected" => &mut dropped.unexpected,
                 "TCPMD5Failure" => &mut dropped.wrong,
+                "TCPMinTTLDrop" => &mut dropped.too_far,
                 _other => continue,
             };
             *place = value.parse().unwrap_or_default();
@@ -120,7 +123,14 @@ impl Dropped {
             unsigned,
             unexpected,
             wrong,
+            too_far,
         } = self;
+        if matches!(peer.planned.ttl, TtlRule::Security(_)) && too_far > 0 {
+            return Some(format!(
+                "{problem}; is it further away than ttl-security allows, or without GTSM itself? this \
+                 kernel has dropped {too_far} segments for their TTL, of all peers"
+            ));
+        }
         match &peer.planned.authentication {
             Authentication::Md5(_) if unsigned + wrong > 0 => Some(format!(
                 "{problem}; is the password the same on both ends? this kernel has dropped {unsigned} \
@@ -208,12 +218,13 @@ mod tests {
 
     #[test]
     fn the_kernel_s_counters_are_found_by_name() {
-        let text = "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure Other\n\
-                    TcpExt: 1 2 3 4 5\nIpExt: InNoRoutes\nIpExt: 0\n";
+        let text = "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure Other TCPMinTTLDrop\n\
+                    TcpExt: 1 2 3 4 5 6\nIpExt: InNoRoutes\nIpExt: 0\n";
         let expected = Dropped {
             unsigned: 2,
             unexpected: 3,
             wrong: 4,
+            too_far: 6,
         };
         assert_eq!(Dropped::parse(text), expected);
         assert_eq!(Dropped::parse(""), Dropped::default());
