@@ -57,6 +57,7 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
     kernel_lines(out, status)?;
+    writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
     if status.problems.is_empty() {
         return writeln!(out, "{}", colour("no problems", GREEN));
     }
@@ -64,6 +65,15 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{} {problem}", colour("problem:", RED))?;
     }
     Ok(())
+}
+
+/// What the process may do; all of root's is not worth a list.
+fn capabilities(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names if names.len() <= 4 => names.join(", "),
+        names => format!("{} (keep-capabilities)", names.len()),
+    }
 }
 
 fn kernel_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {

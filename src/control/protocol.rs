@@ -168,6 +168,9 @@ pub struct Status {
     pub datastore_read: u64,
     /// What the last failed read said; the configuration before it is in force.
     pub datastore_problems: Vec<String>,
+    /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
+    #[serde(default)]
+    pub capabilities: Vec<String>,
 }
 
 /// One table.

@@ -37,6 +37,7 @@ mod session_table;
 mod session_timers;
 mod session_words;
 mod sim_filters;
+mod sim_gateway;
 mod sim_kernel;
 mod sim_look;
 mod sim_mesh;
