@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::answers;
+use super::bfd::Watching;
 use super::clock::Clock;
 use super::config::{Config, MedRule, NodeIdentity};
 use super::nat::NatOutgoing;
@@ -44,11 +45,18 @@ pub(super) enum Event {
     Transport(transport::Event),
     Kernel(Vec<KernelInput>),
     Control(Pending),
+    FarEnd(crate::bfd::Report),
 }
 
 impl From<transport::Event> for Event {
     fn from(event: transport::Event) -> Self {
         Self::Transport(event)
+    }
+}
+
+impl From<crate::bfd::Report> for Event {
+    fn from(report: crate::bfd::Report) -> Self {
+        Self::FarEnd(report)
     }
 }
 
@@ -110,6 +118,7 @@ pub(super) struct Daemon {
     config_path: PathBuf,
     transport: Transport<Event>,
     kernel: Option<Kernel>,
+    watching: Watching,
     events: mpsc::Sender<Event>,
     strangers: Strangers,
     _control: Server,
@@ -171,6 +180,7 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     let now = daemon.clock.now();
     daemon.node.stop(now, &StopReason::Quiet);
     daemon.turn_over();
+    daemon.watching.stop();
     Ok(())
 }
 
@@ -245,6 +255,7 @@ impl Daemon {
             config_path: path.to_owned(),
             transport: Transport::new(events.clone()),
             kernel,
+            watching: Watching::default(),
             events,
             strangers: Strangers::default(),
             _control: control,
@@ -305,6 +316,7 @@ impl Daemon {
                     self.node.handle(now, Input::Kernel(input));
                 }
             }
+            Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
             Event::Control(Pending { request, reply }) => {
                 let answer = self.answer(&request);
                 // A client that has gone needs no answer.
@@ -368,6 +380,8 @@ impl Daemon {
     fn turn_over(&mut self) {
         let now = self.clock.now();
         self.node.settle(now);
+        let speaker = self.node.speaker_mut();
+        self.watching.follow(speaker, self.clock, &self.events);
         let mut ops = Vec::new();
         while let Some(output) = self.node.poll() {
             match output {

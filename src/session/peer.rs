@@ -121,6 +121,7 @@ impl Peer {
                 self.restart(now, &AdminReason::ConfigurationChange, out);
             }
             Input::PrefixLimit => self.prefix_limit(now, out),
+            Input::FarEndDown => self.end_session(now, CloseReason::FarEndDown, out),
             Input::Connected { connection } => self.connected(now, connection, out),
             Input::DialFailed { connection, error } => {
                 self.dial_failed(now, connection, error, out);
@@ -317,13 +318,18 @@ impl Peer {
     }
 
     fn prefix_limit(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let reason = CloseReason::Admin(AdminReason::PrefixLimit);
+        self.end_session(now, reason, out);
+    }
+
+    /// Ends the session that is up, if there is one.
+    fn end_session(&mut self, now: Instant, reason: CloseReason, out: &mut Vec<Output>) {
         let up = self
             .connections
             .iter()
             .flatten()
             .find(|c| c.session().is_some());
         if let Some(index) = up.and_then(|connection| self.index(connection.id)) {
-            let reason = CloseReason::Admin(AdminReason::PrefixLimit);
             self.end(now, index, reason, Transport::Open, out);
         }
     }

@@ -11,6 +11,7 @@
 //! deadline is in `deadlines` exactly once.
 
 mod egress;
+mod far_end;
 mod ingest;
 mod peer;
 mod replan;
@@ -30,6 +31,7 @@ use crate::topology::Plan;
 use crate::wire::error::HeaderError;
 use crate::wire::frame;
 
+use far_end::FarEnds;
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
@@ -109,6 +111,7 @@ pub struct Speaker {
     deadlines: BTreeSet<(Instant, PeerIndex)>,
     /// Sessions that came up so far; the count is a session's name in the cache of parsed blocks.
     sessions_begun: u64,
+    far_ends: FarEnds,
     rib: Rib,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
@@ -144,6 +147,7 @@ impl Speaker {
             ids: ConnectionIds::default(),
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
+            far_ends: FarEnds::default(),
             rib,
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),

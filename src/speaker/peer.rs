@@ -211,6 +211,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = true;
         }
+        self.far_ends.changed();
         self.input(
             now,
             index,
@@ -228,6 +229,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = false;
         }
+        self.far_ends.changed();
         self.input(now, index, session::Input::Start);
         Ok(())
     }

@@ -50,6 +50,7 @@ impl Speaker {
             }
         }
         self.judge_again(&to_judge);
+        self.far_ends.changed();
         if old.router_id != self.plan.router_id {
             said.push(format!("router id is now {}", self.plan.router_id));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Speaker;
 use super::peer::PeerEntry;
+use crate::bfd::Report;
 use crate::net::{Family, Prefix};
 use crate::policy::{self, Rejection};
 use crate::rib::{ExplainedPath, PeerIndex, Step};
@@ -38,6 +39,8 @@ pub struct PeerStatus {
     pub accepted: usize,
     /// Prefixes that the peer has from us.
     pub sent: usize,
+    /// How BFD of its far end stands, if it is watched.
+    pub bfd: Option<Report>,
     /// Messages.
     pub counters: Counters,
     /// Attributes discarded.
@@ -140,6 +143,7 @@ impl Speaker {
                 .map(|family| self.rib.advertised(index, family))
                 .iter()
                 .sum(),
+            bfd: self.far_ends.report(&entry.planned),
             counters: *session.counters(),
             discarded: entry.discarded,
             treated_as_withdraw: entry.treated_as_withdraw,
