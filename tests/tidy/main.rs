@@ -124,6 +124,9 @@ const CLOCK_READERS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Where no crate has a safe call for a socket option.
+const UNSAFE_FILE: &str = "src/transport/sockopt.rs";
+
 const EMPTY_NAMES: &[&str] = &[
     "util", "utils", "helper", "helpers", "manager", "common", "misc",
 ];
@@ -277,6 +280,23 @@ fn nothing_panics_on_purpose() {
         }
     }
     report("no unwrap, expect or panic outside tests", &found);
+}
+
+#[test]
+fn one_file_may_be_unsafe() {
+    let mut found = Vec::new();
+    for source in SOURCES.iter().filter(|s| s.path != UNSAFE_FILE) {
+        for (at, line) in source.code.iter().enumerate() {
+            if names(line, "unsafe") {
+                found.push(format!(
+                    "{}:{} find a safe call, or put it into {UNSAFE_FILE} with its SAFETY comment",
+                    source.path,
+                    at + 1
+                ));
+            }
+        }
+    }
+    report("unsafe is in one file", &found);
 }
 
 #[test]
