@@ -135,6 +135,7 @@ impl Speaker {
         if let Some(facts) = self.peer(index).map(PeerEntry::facts) {
             self.rib.set_peer(index, facts);
         }
+        self.far_ends.changed();
         self.input(now, index, Input::Start);
     }
 
@@ -144,6 +145,7 @@ impl Speaker {
         };
         self.input(now, index, Input::Stop(StopReason::Deconfigured));
         self.names.remove(name);
+        self.far_ends.changed();
         if let Some(address) = self.peer(index).map(|peer| peer.planned.address) {
             self.forget_address(index, address);
         }

@@ -41,6 +41,7 @@ mod sim_peers;
 mod sim_script;
 mod sim_transit;
 mod sim_world;
+mod speaker_bfd;
 mod speaker_first_as;
 mod speaker_password;
 mod speaker_send_hold;
