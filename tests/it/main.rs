@@ -48,6 +48,7 @@ mod speaker_password;
 mod speaker_send_hold;
 mod topology_laws;
 mod topology_records;
+mod transport_bfd;
 mod transport_keys;
 mod wire_corpus;
 mod wire_edges;

@@ -16,7 +16,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
 use crate::bfd::{Arrival, Hops, Transmit, Watch};
-use crate::rng::Rng;
 
 /// Datagrams taken from a socket in one turn: far more than all sessions send, so that only a flood is
 /// interrupted.
@@ -235,14 +234,15 @@ fn new_socket(ipv6: bool) -> io::Result<Socket> {
 pub(super) struct Voices {
     /// By our address, the unspecified one where the kernel chooses.
     open: BTreeMap<IpAddr, UdpSocket>,
-    rng: Rng,
+    /// Where to look for the next free port: not where the process before began.
+    next: u16,
 }
 
 impl Voices {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             open: BTreeMap::new(),
-            rng: Rng::new(seed),
+            next: seed as u16,
         }
     }
 
@@ -307,11 +307,11 @@ impl Voices {
         if let Err(error) = marked {
             tracing::debug!(%error, "cannot mark the socket as network control");
         }
-        let ports = u64::from(u16::MAX - FIRST_PORT) + 1;
         let mut refused = io::Error::from(io::ErrorKind::AddrInUse);
         for _ in 0..TRIES {
-            let offset = u16::try_from(self.rng.below(ports)).unwrap_or_default();
-            let port = FIRST_PORT.saturating_add(offset);
+            // The upper quarter of all ports, round and round.
+            let port = FIRST_PORT | self.next;
+            self.next = self.next.wrapping_add(1);
             let from = match own {
                 IpAddr::V4(address) => SocketAddr::new(address.into(), port),
                 IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, link).into(),
