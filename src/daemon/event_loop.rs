@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::answers;
+use super::bfd::Watching;
 use super::capabilities;
 use super::clock::Clock;
 use super::config::{Config, MedRule, NodeIdentity};
@@ -45,11 +46,18 @@ pub(super) enum Event {
     Transport(transport::Event),
     Kernel(Vec<KernelInput>),
     Control(Pending),
+    FarEnd(crate::bfd::Report),
 }
 
 impl From<transport::Event> for Event {
     fn from(event: transport::Event) -> Self {
         Self::Transport(event)
+    }
+}
+
+impl From<crate::bfd::Report> for Event {
+    fn from(report: crate::bfd::Report) -> Self {
+        Self::FarEnd(report)
     }
 }
 
@@ -112,6 +120,7 @@ pub(super) struct Daemon {
     transport: Transport<Event>,
     kernel: Option<Kernel>,
     pub(super) events: mpsc::Sender<Event>,
+    watching: Watching,
     strangers: Strangers,
     /// What the process may still do.
     pub(super) capabilities: Vec<String>,
@@ -167,6 +176,7 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     let now = daemon.clock.now();
     daemon.node.stop(now, &StopReason::Quiet);
     daemon.turn_over();
+    daemon.watching.stop();
     Ok(())
 }
 
@@ -245,6 +255,7 @@ impl Daemon {
             config_path: path.to_owned(),
             transport: Transport::new(events.clone()),
             kernel,
+            watching: Watching::default(),
             events,
             strangers: Strangers::default(),
             capabilities,
@@ -272,6 +283,7 @@ impl Daemon {
                     self.node.handle(now, Input::Kernel(input));
                 }
             }
+            Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
             Event::Control(Pending { request, reply }) => {
                 let answer = self.answer(&request);
                 // A client that has gone needs no answer.
@@ -336,6 +348,8 @@ impl Daemon {
     fn turn_over(&mut self) {
         let now = self.clock.now();
         self.node.settle(now);
+        let speaker = self.node.speaker_mut();
+        self.watching.follow(speaker, self.clock, &self.events);
         let mut ops = Vec::new();
         while let Some(output) = self.node.poll() {
             match output {

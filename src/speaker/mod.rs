@@ -12,6 +12,7 @@
 
 mod candidate;
 mod egress;
+mod far_end;
 mod ingest;
 mod judging;
 mod leaving;
@@ -37,6 +38,7 @@ use crate::topology::{Authentication, Plan};
 use crate::wire::error::HeaderError;
 use crate::wire::frame;
 
+use far_end::FarEnds;
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
@@ -132,6 +134,7 @@ pub struct Speaker {
     deadlines: BTreeSet<(Instant, PeerIndex)>,
     /// Sessions that came up so far; the count is a session's name in the cache of parsed blocks.
     sessions_begun: u64,
+    far_ends: FarEnds,
     rib: Rib,
     leaving: Option<leaving::Leaving>,
     /// What OPEN says of our own start.
@@ -173,6 +176,7 @@ impl Speaker {
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
             own_start: OwnStart::default(),
+            far_ends: FarEnds::default(),
             rib,
             leaving: None,
             originated: BTreeMap::new(),
