@@ -40,7 +40,7 @@ impl AttributeFlags {
     const MED: Self = Self(1 << 5);
     const ORIGINATOR: Self = Self(1 << 6);
     /// Has the community NO_LLGR (RFC 9494).
-    pub const NO_LLGR: Self = Self(1 << 7);
+    pub const NO_LLGR: Self = Self(1 << 8);
 
     /// Whether all of `other` is set.
     pub const fn contains(self, other: Self) -> bool {

@@ -26,6 +26,7 @@ pub mod path;
 pub mod peer;
 mod prefix_map;
 mod raw_cache;
+mod sent;
 mod table;
 mod view;
 
@@ -312,7 +313,11 @@ impl Rib {
     /// Tells everybody whom a change concerns.
     fn changed(&mut self, family: Family, change: Change) {
         if change.best {
-            self.exports.mark(family, change.id);
+            self.exports.mark(family, change.id, |_| true);
+        } else if change.selected {
+            // Who is sent the best path only is not concerned.
+            self.exports
+                .mark(family, change.id, |cohort| cohort.add_path);
         }
         let forwarding = change.selected && self.config.forwarding;
         let Self {

@@ -16,6 +16,7 @@ mod lab_plumbing;
 mod nat_netns;
 mod nat_rooms;
 mod own_address;
+mod rib_add_path;
 mod rib_cohorts;
 mod rib_decision;
 mod rib_model;
