@@ -37,7 +37,7 @@ pub use attributes::{AttributeFlags, AttributeStore, AttributesId, AttributesRef
 pub use decision::{DecisionConfig, MedMode, Step};
 pub use export::{ExportKind, ExportPolicy, ExportRoute, GroupKey, StandardExport};
 pub use next_hop::{NextHopId, NextHopTable, Resolution, Tracked};
-pub use path::Path;
+pub use path::{MAX_RECEIVED, Path};
 pub use peer::{PeerCounts, PeerFacts, PeerIndex, PeerKind};
 pub use view::{ExplainedPath, Memory, PageCursor, Route};
 

@@ -36,6 +36,7 @@ mod sim_kernel;
 mod sim_look;
 mod sim_mesh;
 mod sim_peers;
+mod sim_reflection_laws;
 mod sim_script;
 mod sim_transit;
 mod sim_world;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin::net::{Family, Prefix};
 use dunlin::rib::{
-    DecisionConfig, ExportKind, ExportPolicy, ExportRoute, GroupKey, PATIENCE, PeerFacts,
-    PeerIndex, PeerKind, RibConfig, StandardExport, export,
+    DecisionConfig, ExportKind, ExportPolicy, ExportRoute, GroupKey, MAX_RECEIVED, PATIENCE,
+    PeerFacts, PeerIndex, PeerKind, RibConfig, StandardExport, export,
 };
 use dunlin::wire::attribute::PathAttributes;
 use proptest::prelude::*;
@@ -410,4 +410,41 @@ fn what_a_refresh_sends_has_the_same_identifiers() {
     net.settle(&StandardExport);
     assert_eq!(paths(&net, 1), before);
     assert!(net.receivers[&PeerIndex(4)].refreshes_ended());
+}
+
+#[test]
+fn a_peer_has_so_many_paths_of_a_prefix_and_no_more() {
+    let mut net = reflector();
+    let counts = |net: &Net| net.rib.counts(PeerIndex(1), Family::Ipv4);
+    let most = u32::try_from(MAX_RECEIVED).unwrap();
+    let announce = |net: &mut Net, path_id| {
+        let id = net.rib.intern(&attributes(&[], path_id % 7, prefix(1)));
+        net.rib.announce(PeerIndex(1), prefix(1), path_id, id, true);
+        net.rib.release(id);
+    };
+    for path_id in 0..most + 6 {
+        announce(&mut net, path_id);
+    }
+    assert_eq!((counts(&net).received, counts(&net).beyond), (most, 6));
+    // What it has it may say again, and another peer has room of its own.
+    announce(&mut net, 5);
+    assert_eq!(counts(&net).beyond, 6);
+    self::announce(&mut net, 2, 1);
+    assert_eq!(net.rib.counts(PeerIndex(2), Family::Ipv4).received, 1);
+    // An identifier that is not there is no reason to do anything.
+    assert!(!net.rib.withdraw(PeerIndex(1), prefix(1), most + 1));
+    assert_eq!(counts(&net).received, most);
+    net.rib.withdraw(PeerIndex(1), prefix(1), 3);
+    announce(&mut net, 1000);
+    assert_eq!((counts(&net).received, counts(&net).beyond), (most, 6));
+    // After a restart of the peer, what it does not repeat by its identifier goes.
+    net.rib.mark_stale(PeerIndex(1), Family::Ipv4);
+    announce(&mut net, 0);
+    announce(&mut net, 1000);
+    net.rib.sweep_stale(PeerIndex(1), Family::Ipv4);
+    assert_eq!(counts(&net).received, 2);
+    for peer in 1..=5 {
+        net.down(peer);
+    }
+    assert!(net.rib.attributes().is_empty());
 }
