@@ -39,6 +39,10 @@ struct Out {
     bar: PeerIndex,
     attributes: AttributesId,
     source: PeerIndex,
+    /// What policy does to it.
+    mark: u32,
+    /// What policy did to it under the key that the members had before, where they have it so.
+    former: Option<u32>,
     id: DestinationId,
     path: u8,
 }
@@ -85,9 +89,11 @@ impl Batch {
     ) {
         self.ids.clear();
         let pending = cohort.take(table.map.end(), &mut self.ids);
-        self.classify(cohort, table, sources);
+        // What is pending has changed since the members were told, whatever key that was under.
+        let former = cohort.former.clone().filter(|_| !pending);
+        self.classify(cohort, table, sources, former.as_deref());
         self.write_gone(sources.key);
-        self.write_out(cohort, table, sources);
+        self.write_out(cohort, table, sources, former.as_deref());
         // What could not be written after all, and had been sent before.
         self.write_gone(sources.key);
         if pending {
@@ -103,6 +109,7 @@ impl Batch {
         cohort: &mut Cohort,
         table: &Table<P>,
         sources: Sources<'_>,
+        former: Option<&GroupKey>,
     ) {
         let sole = match cohort.members.as_slice() {
             [member] => Some(*member),
@@ -115,7 +122,7 @@ impl Batch {
             };
             let prefix = destination.prefix.into();
             if sources.key.add_path {
-                self.classify_paths(cohort, (id, destination), sole, sources);
+                self.classify_paths(cohort, (id, destination), sole, sources, former);
                 continue;
             }
             // With nobody to tell, there is nothing to ask policy about.
@@ -123,14 +130,8 @@ impl Batch {
                 .paths
                 .best()
                 .filter(|best| Some(best.peer) != sole);
-            match best.filter(|best| goes(best, prefix, sources)) {
-                Some(best) => self.out.push(Out {
-                    bar: bar(cohort, best.peer),
-                    attributes: best.attributes,
-                    source: best.peer,
-                    id,
-                    path: FIRST,
-                }),
+            match best.and_then(|best| going(cohort, (id, FIRST, prefix), best, sources, former)) {
+                Some(out) => self.out.push(out),
                 None => self.withdraw(cohort, id, FIRST, prefix),
             }
         }
@@ -144,24 +145,22 @@ impl Batch {
         (id, destination): (DestinationId, &Destination<P>),
         sole: Option<PeerIndex>,
         sources: Sources<'_>,
+        former: Option<&GroupKey>,
     ) {
         let prefix = destination.prefix.into();
-        let mut going = 0_u32;
+        let mut sent = 0_u32;
         for path in destination.paths.selected() {
-            let named = path.send_id != 0 && Some(path.peer) != sole;
-            if named && goes(path, prefix, sources) {
-                going |= 1 << path.send_id;
-                self.out.push(Out {
-                    bar: bar(cohort, path.peer),
-                    attributes: path.attributes,
-                    source: path.peer,
-                    id,
-                    path: path.send_id,
-                });
+            if path.send_id == 0 || Some(path.peer) == sole {
+                continue;
+            }
+            let place = (id, path.send_id, prefix);
+            if let Some(out) = going(cohort, place, path, sources, former) {
+                sent |= 1 << path.send_id;
+                self.out.push(out);
             }
         }
         for path in cohort.sent.identifiers() {
-            if going & (1 << path) == 0 {
+            if sent & (1 << path) == 0 {
                 self.withdraw(cohort, id, path, prefix);
             }
         }
@@ -204,19 +203,19 @@ impl Batch {
         cohort: &mut Cohort,
         table: &Table<P>,
         sources: Sources<'_>,
+        former: Option<&GroupKey>,
     ) {
         let mut out = core::mem::take(&mut self.out);
         out.sort_unstable();
-        let mut rest = out.as_slice();
-        while let Some(first) = rest.first() {
-            if self.bytes.len() >= BUDGET {
-                cohort.put_back(rest.iter().map(|out| out.id));
-                break;
+        let mut left: Vec<&[Out]> = Vec::new();
+        for run in out.chunk_by(Out::goes_with) {
+            if already(run, sources, former) {
+                continue;
             }
-            let same = |o: &&Out| o.source == first.source && o.attributes == first.attributes;
-            let count = rest.iter().take_while(same).count();
-            let (run, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
-            rest = later;
+            if self.bytes.len() >= BUDGET {
+                left.push(run);
+                continue;
+            }
             if !self.write_run(cohort, run, table, sources) && run.len() > 1 {
                 // One prefix may be what did not fit: the shorter ones still go, whatever else
                 // happened to be in the batch.
@@ -225,6 +224,7 @@ impl Batch {
                 }
             }
         }
+        cohort.put_back(left.into_iter().flatten().map(|out| out.id));
         out.clear();
         self.out = out;
     }
@@ -280,7 +280,8 @@ impl Batch {
             return false;
         };
         self.encoded += 1;
-        let Some(attributes) = policy.rewrite(key, attributes.decode(), source) else {
+        let attributes = policy.transform(key, attributes.decode(), source, first.mark);
+        let Some(attributes) = attributes else {
             return false;
         };
         // IPv4 with an IPv4 next hop goes the old way, everything else in MP_REACH_NLRI.
@@ -372,6 +373,29 @@ impl Batch {
     }
 }
 
+impl Out {
+    /// Whether two routes are written as one.
+    fn goes_with(&self, other: &Self) -> bool {
+        let same = |out: &Self| (out.source, out.attributes, out.mark, out.former);
+        same(self) == same(other)
+    }
+}
+
+/// Whether the members have routes just as they are to be sent, from under their former key.
+fn already(run: &[Out], sources: Sources<'_>, former: Option<&GroupKey>) -> bool {
+    let Some((first, key)) = run.first().zip(former) else {
+        return false;
+    };
+    let policy = sources.policy;
+    let as_sent = || {
+        let source = sources.peers.facts(first.source)?;
+        let attributes = sources.store.get(first.attributes)?.decode();
+        let had = policy.transform(key, attributes.clone(), source, first.former?)?;
+        Some(had == policy.transform(sources.key, attributes, source, first.mark)?)
+    };
+    as_sent() == Some(true)
+}
+
 /// Who gets some bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target<'a> {
@@ -388,18 +412,31 @@ fn bar(cohort: &Cohort, source: PeerIndex) -> PeerIndex {
     }
 }
 
-/// Whether policy lets a path go to the group.
-fn goes(path: &Path, prefix: Prefix, sources: Sources<'_>) -> bool {
-    let source = sources.peers.facts(path.peer);
-    let attributes = sources.store.get(path.attributes);
-    source.zip(attributes).is_some_and(|(source, attributes)| {
-        let route = ExportRoute {
-            prefix,
-            peer: path.peer,
-            source,
-            attributes,
-        };
-        sources.policy.accept(sources.key, &route)
+/// What goes to the group of a path, if policy lets it.
+fn going(
+    cohort: &Cohort,
+    (id, path_id, prefix): (DestinationId, u8, Prefix),
+    path: &Path,
+    sources: Sources<'_>,
+    former: Option<&GroupKey>,
+) -> Option<Out> {
+    let route = ExportRoute {
+        prefix,
+        peer: path.peer,
+        source: sources.peers.facts(path.peer)?,
+        attributes: sources.store.get(path.attributes)?,
+    };
+    let mark = sources.policy.mark(sources.key, &route)?;
+    let former = former.filter(|_| cohort.sent.get(id, path_id) == Some(path.peer));
+    let former = former.and_then(|key| sources.policy.mark(key, &route));
+    Some(Out {
+        bar: bar(cohort, path.peer),
+        attributes: path.attributes,
+        source: path.peer,
+        mark,
+        former,
+        id,
+        path: path_id,
     })
 }
 

@@ -50,6 +50,8 @@ impl Speaker {
             }
         }
         self.judge_again(&to_judge);
+        self.change_own_blocks();
+        self.change_exports();
         if old.router_id != self.plan.router_id {
             said.push(format!("router id is now {}", self.plan.router_id));
         }
@@ -207,9 +209,6 @@ impl Speaker {
             // What was treated as withdrawn is nowhere: only the peer still has it.
             self.ask_for_routes(index);
         }
-        if fields.iter().any(|field| is_export(*field)) {
-            self.change_export(index);
-        }
         said
     }
 }
@@ -230,13 +229,12 @@ fn surroundings(plan: &Plan) -> Surroundings {
 const fn is_import(field: PeerField) -> bool {
     matches!(
         field,
-        PeerField::Import | PeerField::EnforceFirstAs | PeerField::PolicyFacts | PeerField::Kind
-    )
-}
-
-const fn is_export(field: PeerField) -> bool {
-    matches!(
-        field,
-        PeerField::Export | PeerField::NextHop | PeerField::PolicyFacts | PeerField::Kind
+        PeerField::Import
+            | PeerField::EnforceFirstAs
+            | PeerField::PolicyFacts
+            | PeerField::Kind
+            | PeerField::Filters
+            | PeerField::AllowedLocalAs
+            | PeerField::GracefulShutdown
     )
 }

@@ -236,7 +236,7 @@ fn run(net: &mut Net, op: &Op) {
             net.rib.set_peer_kind(PeerIndex(peer), kind);
             for family in Family::ALL {
                 let key = group(net, peer, family);
-                net.rib.change_export(PeerIndex(peer), key);
+                net.rib.change_exports(vec![(PeerIndex(peer), key)]);
             }
         }
         Op::Stale { peer, then_swept } => {

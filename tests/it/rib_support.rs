@@ -84,6 +84,7 @@ pub(crate) fn key(family: Family, kind: ExportKind) -> GroupKey {
         add_path: false,
         own_next_hop: NextHop::new(own.parse().unwrap()),
         next_hop_self: false,
+        next_hop_keep: false,
         shared_subnet: None,
         extended_next_hop: false,
         policy: 0,
