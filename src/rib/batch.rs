@@ -207,15 +207,22 @@ impl Batch {
     ) {
         let mut out = core::mem::take(&mut self.out);
         out.sort_unstable();
-        let mut left: Vec<&[Out]> = Vec::new();
-        for run in out.chunk_by(Out::goes_with) {
-            if already(run, sources, former) {
-                continue;
-            }
+        if let Some(former) = former {
+            out = what_differs(&out, sources, former);
+        }
+        let mut rest = out.as_slice();
+        while let Some(first) = rest.first() {
             if self.bytes.len() >= BUDGET {
-                left.push(run);
-                continue;
+                cohort.put_back(rest.iter().map(|out| out.id));
+                break;
             }
+            let same = |o: &&Out| {
+                let set = |out: &Out| (out.source, out.attributes, out.mark);
+                set(o) == set(first)
+            };
+            let count = rest.iter().take_while(same).count();
+            let (run, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            rest = later;
             if !self.write_run(cohort, run, table, sources) && run.len() > 1 {
                 // One prefix may be what did not fit: the shorter ones still go, whatever else
                 // happened to be in the batch.
@@ -224,7 +231,6 @@ impl Batch {
                 }
             }
         }
-        cohort.put_back(left.into_iter().flatten().map(|out| out.id));
         out.clear();
         self.out = out;
     }
@@ -373,27 +379,21 @@ impl Batch {
     }
 }
 
-impl Out {
-    /// Whether two routes are written as one.
-    fn goes_with(&self, other: &Self) -> bool {
-        let same = |out: &Self| (out.source, out.attributes, out.mark, out.former);
-        same(self) == same(other)
-    }
-}
-
-/// Whether the members have routes just as they are to be sent, from under their former key.
-fn already(run: &[Out], sources: Sources<'_>, former: Option<&GroupKey>) -> bool {
-    let Some((first, key)) = run.first().zip(former) else {
-        return false;
-    };
+/// The routes that members have otherwise than they are to have them, in the same order.
+fn what_differs(out: &[Out], sources: Sources<'_>, former: &GroupKey) -> Vec<Out> {
     let policy = sources.policy;
-    let as_sent = || {
-        let source = sources.peers.facts(first.source)?;
-        let attributes = sources.store.get(first.attributes)?.decode();
-        let had = policy.transform(key, attributes.clone(), source, first.former?)?;
-        Some(had == policy.transform(sources.key, attributes, source, first.mark)?)
+    let has = |route: &Out| {
+        let source = sources.peers.facts(route.source)?;
+        let attributes = sources.store.get(route.attributes)?.decode();
+        let had = policy.transform(former, attributes.clone(), source, route.former?)?;
+        Some(had == policy.transform(sources.key, attributes, source, route.mark)?)
     };
-    as_sent() == Some(true)
+    let runs = out.chunk_by(|a, b| {
+        let set = |out: &Out| (out.source, out.attributes, out.mark, out.former);
+        set(a) == set(b)
+    });
+    let differ = runs.filter(|run| run.first().and_then(has) != Some(true));
+    differ.flatten().copied().collect()
 }
 
 /// Who gets some bytes.

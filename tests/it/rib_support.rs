@@ -104,6 +104,8 @@ pub(crate) struct Receiver {
     /// In a refresh, by family: what has not come again yet.
     refreshing: [Option<Vec<(Prefix, u32)>>; 2],
     pub(crate) messages: usize,
+    /// How often it was told of a prefix.
+    pub(crate) told: usize,
 }
 
 impl Receiver {
@@ -161,6 +163,7 @@ impl Receiver {
             } else {
                 self.table.remove(&prefix)
             };
+            self.told += 1;
             assert!(
                 had.is_some(),
                 "withdrawal of {prefix} (path {id}), never sent"
@@ -171,6 +174,7 @@ impl Receiver {
                 next_hop,
                 ..update.attributes.clone()
             };
+            self.told += 1;
             if self.add_path {
                 self.paths.insert((prefix, id), attributes);
             } else {

@@ -14,10 +14,15 @@ use crate::rib::peer::PeerIndex;
 impl Exports {
     /// Puts peers into other groups without new sessions: they are told what differs.
     pub(crate) fn change(&mut self, tables: &mut Tables, peers: Vec<(PeerIndex, GroupKey)>) {
+        // A peer that is named twice gets what is said last.
+        let last: BTreeMap<(PeerIndex, usize), GroupKey> = peers
+            .into_iter()
+            .map(|(peer, key)| ((peer, key.family.index()), key))
+            .collect();
         // By the place that the group of a key has; a group that is made here stays as long as it is
         // empty, since only the loss of a cohort takes a group away.
         let mut moves: BTreeMap<(usize, usize), Vec<PeerIndex>> = BTreeMap::new();
-        for (peer, key) in peers {
+        for ((peer, _), key) in last {
             let Some(from) = self.cohort_of(peer, key.family) else {
                 self.add(tables, peer, key);
                 continue;
@@ -28,8 +33,7 @@ impl Exports {
                 moves.entry((from, to)).or_default().push(peer);
             }
         }
-        for ((from, to), mut members) in moves {
-            members.sort_unstable();
+        for ((from, to), members) in moves {
             self.move_to(tables, from, to, &members);
         }
     }
