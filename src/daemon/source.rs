@@ -137,13 +137,14 @@ pub(super) fn examine(
 /// There is no such node.
 pub(super) fn plan(config: &Config, own: &Own) -> Result<Planned, BadReading> {
     let mut intent = own.intent.clone();
-    let warnings = own.identity.overlay(&mut intent, own.addresses);
+    let mut warnings = own.identity.overlay(&mut intent, own.addresses);
     let plan = topology::plan(&intent, &own.identity.name).map_err(|error| BadReading {
         lines: vec![format!(
             "{}: {error} ([node] name of this node's file, or the host name)",
             config.datastore_path.display()
         )],
     })?;
+    warnings.extend(plan.warnings.iter().cloned());
     let blocks = intent
         .nodes
         .iter()

@@ -103,6 +103,8 @@ impl Ways {
             Backend::Bgp => plan,
             Backend::Vxlan | Backend::None => Plan {
                 peers: Vec::new(),
+                templates: Vec::new(),
+                gateways: Vec::new(),
                 originate: Vec::new(),
                 ..plan
             },

@@ -250,6 +250,32 @@ impl Exports {
         }
     }
 
+    /// Some destinations are to be looked at again, by the groups that `whom` says.
+    pub(crate) fn mark_in(
+        &mut self,
+        family: Family,
+        ids: &[DestinationId],
+        whom: impl Fn(&GroupKey) -> bool,
+    ) {
+        let indices = self.by_family.get(family.index()).into_iter().flatten();
+        let told = |&&index: &&usize| {
+            let group = self
+                .cohort(index)
+                .and_then(|cohort| self.groups.get(cohort.group)?.as_ref());
+            group.is_some_and(|group| whom(&group.key))
+        };
+        let told: Vec<usize> = indices.filter(told).copied().collect();
+        for index in told {
+            let Some(cohort) = self.cohort_mut(index) else {
+                continue;
+            };
+            for &id in ids {
+                cohort.mark(id);
+            }
+            self.wake(index);
+        }
+    }
+
     /// How many cohorts have yet to hear of a destination.
     pub(crate) fn waiting_for(&self, family: Family, id: DestinationId) -> u32 {
         let indices = self.by_family.get(family.index()).into_iter().flatten();

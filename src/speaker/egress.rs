@@ -130,14 +130,7 @@ impl Speaker {
             MAX_LEN
         };
         Some(GroupKey {
-            kind: if peer.is_ebgp() {
-                ExportKind::Ebgp {
-                    local_as: peer.planned.local_asn,
-                    remote_as: None,
-                }
-            } else {
-                ExportKind::Ibgp
-            },
+            kind: self.export_kind(peer),
             family,
             four_octet_as: negotiated.four_octet_as,
             max_len: u16::try_from(max_len).unwrap_or(u16::MAX),
@@ -154,6 +147,21 @@ impl Speaker {
             extended_next_hop: negotiated.extended_next_hop,
             policy: pack(peer.planned.policy.export, peer.class()),
         })
+    }
+
+    /// What a peer is to us, by the plan: a node with a cluster id reflects (RFC 4456).
+    fn export_kind(&self, peer: &PeerEntry) -> ExportKind {
+        match self.plan.cluster_id {
+            _ if peer.is_ebgp() => ExportKind::Ebgp {
+                local_as: peer.planned.local_asn,
+                remote_as: None,
+            },
+            Some(cluster_id) => ExportKind::Reflect {
+                cluster_id,
+                to_clients: peer.planned.client,
+            },
+            None => ExportKind::Ibgp,
+        }
     }
 
     /// Our address that a peer can send packets of `family` to: the session's own address if it is of

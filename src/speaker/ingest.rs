@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::Speaker;
 use super::peer::is_own_as;
-use crate::net::{Family, Prefix};
+use crate::net::{Family, Prefix, RouterId};
 use crate::policy::{self, PeerClass, PolicyKind};
 use crate::rib::{AttributesId, PageCursor, Path, PeerIndex};
 use crate::time::{Duration, Instant};
@@ -203,7 +203,10 @@ impl Speaker {
         if attributes.originator_id == Some(self.plan.router_id) {
             return Err(Ineligible::Originator);
         }
-        if attributes.cluster_list.contains(&self.plan.router_id) {
+        // Our identifier, too: it was our cluster id if we were a reflector before we had one.
+        let own_cluster =
+            |id: &RouterId| *id == self.plan.router_id || Some(*id) == self.plan.cluster_id;
+        if attributes.cluster_list.iter().any(own_cluster) {
             return Err(Ineligible::Cluster);
         }
         if !peer.takes_first_as(path.first_as()) {

@@ -64,8 +64,10 @@ pub enum PeerField {
     AddPath,
     /// The link that it is on.
     Interface,
-    /// What protects the session.
+    /// With what kind of key, if any, the session is protected.
     Authentication,
+    /// The key.
+    Password,
     /// Mesh or explicit.
     Kind,
     /// Who dials.
@@ -100,7 +102,7 @@ pub enum PeerField {
 
 impl PeerField {
     /// All, those that bounce a session first.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::RouterId,
         Self::Address,
         Self::Port,
@@ -116,6 +118,7 @@ impl PeerField {
         Self::AddPath,
         Self::Interface,
         Self::Authentication,
+        Self::Password,
         Self::Kind,
         Self::Dial,
         Self::ConnectRetry,
@@ -149,14 +152,15 @@ impl PeerField {
             | Self::ExtendedMessages
             | Self::Restart
             | Self::AddPath
-            | Self::Interface => Impact::Bounce,
+            | Self::Interface
+            | Self::Authentication => Impact::Bounce,
             Self::Kind
             | Self::Dial
             | Self::ConnectRetry
             | Self::KeepaliveTime
             | Self::Import
             | Self::Export
-            | Self::Authentication
+            | Self::Password
             | Self::NextHop
             | Self::Limit
             | Self::AllowedLocalAs
@@ -237,7 +241,11 @@ impl PeerField {
             Self::Restart => a.open.restart != b.open.restart,
             Self::AddPath => a.open.add_path != b.open.add_path,
             Self::Interface => a.interface != b.interface,
-            Self::Authentication => a.authentication != b.authentication,
+            Self::Authentication => a.authentication.bounces_from(&b.authentication),
+            Self::Password => {
+                a.authentication != b.authentication
+                    && !a.authentication.bounces_from(&b.authentication)
+            }
             Self::Kind => a.kind != b.kind,
             Self::Dial => a.dial != b.dial,
             Self::ConnectRetry => a.connect_retry != b.connect_retry,
@@ -288,7 +296,8 @@ impl core::fmt::Display for PeerField {
             Self::Restart => "max-restart-time",
             Self::AddPath => "add-path",
             Self::Interface => "interface",
-            Self::Authentication => "password",
+            Self::Authentication => "authentication",
+            Self::Password => "password",
             Self::Kind => "mesh or explicit",
             Self::Dial => "passive",
             Self::ConnectRetry => "connect-retry-time",

@@ -9,8 +9,9 @@
 //! addresses and numbers. What always holds:
 //!
 //! - `plan` is total and pure; the order of records in the intent does not matter;
-//! - for every mesh session in the plan of A for B there is the mirrored one in the plan of B
-//!   for A, and only one of the two ends dials at once;
+//! - for every session between nodes in the plan of A for B there is the mirrored one in the plan of B
+//!   for A (unless a record says `reverse-peering = "Manual"`), and only one of the two ends dials at
+//!   once;
 //! - peer names are unique within a plan and stable while other records come and go.
 //!
 //! ```

@@ -1,17 +1,18 @@
 //! From the cluster's intent to what one node runs.
 //!
-//! The mesh has one session per address family that both nodes have an address of, and each
-//! carries its own family only: an IPv6 route needs an IPv6 next hop, which the session's own
-//! addresses give on both ends, and it is what Calico's nodes speak, so mixed clusters work. The
-//! IPv4 session has the other node's name (`node-b`), the IPv6 one has `node-b/v6`. The name
-//! depends on nothing but node and family, so no session is renamed because another came; and a
-//! slash can't be in a node's name, so no name is taken twice.
+//! Here are the plan's own words and what is not a session; `records` has sessions with whoever an
+//! address, a range or a link names, `pairs` those between two nodes, `terms` what all of them share.
+//! It decides nothing in time: a plan is what holds when all nodes have it.
 //!
-//! The end with the lower address dials. The other waits [`LATE_DIAL`] and then dials too, so
-//! that a firewall open in one direction only does not keep the session down.
-//!
-//! A peer that is configured for a node at the address of another node replaces the mesh session
-//! with it: two sessions between the same two addresses would fight in collision detection.
+//! What always holds: a session's name depends on its record and its far end only, so none is renamed
+//! because another came. A mesh session has the other node's name (`node-b`), a session of a
+//! `peer-selector` or of a peering that the other end's record asks for `record/node-b`, and each of
+//! these ends in `/v6` if it is the one over IPv6; whatever else has its record's name. A slash can't be in a node's
+//! name.
+
+mod pairs;
+mod records;
+mod terms;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,13 +22,8 @@ use std::sync::Arc;
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use super::fabric::Fabric;
-use super::intent::{
-    BgpSettings, Families, Intent, Node, Peer, PeerAddress, PeerRoutes, SessionSettings,
-    SourceAddress, TtlRule,
-};
-use super::peering::{
-    Authentication, BfdTerms, BindMode, FarEnd, PrefixAdvertisement, RestartTerms,
-};
+use super::intent::{Families, Intent, Node, PeerRoutes, TtlRule};
+use super::peering::{Authentication, BfdTerms, BindMode, PrefixAdvertisement, RestartTerms};
 use crate::net::{Asn, Family, Prefix, RouterId};
 use crate::policy::Filter;
 
@@ -81,6 +77,8 @@ pub struct Plan {
     pub unexported: Vec<Prefix>,
     /// The addresses that it listens on.
     pub bind: BindMode,
+    /// What was decided for want of a word: one line each.
+    pub warnings: Vec<String>,
 }
 
 /// Sessions that are made when somebody turns up.
@@ -230,33 +228,22 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 /// What the node `me` has to run for `intent` to come true.
 pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
     let node = find(intent, me)?;
-    let asn = node.as_number.unwrap_or(intent.bgp.as_number);
-    let mut peers: Vec<PlannedPeer> = intent
-        .peers
-        .iter()
-        .filter(|peer| peer.scope.applies_to(node))
-        .filter_map(|peer| match &peer.far_end {
-            FarEnd::Address(end) if !is_own(end.address, node) => {
-                Some(explicit(intent, node, peer, *end))
-            }
-            FarEnd::Address(_) | FarEnd::Nodes(_) | FarEnd::Range(_) | FarEnd::Link(_) => None,
-        })
-        .collect();
-    if intent.bgp.node_to_node_mesh_enabled {
-        let taken: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.address).collect();
-        let mesh = mesh(intent, node);
-        peers.extend(mesh.filter(|peer| !taken.contains(&peer.address)));
-    }
+    let mut peers = records::sessions(intent, node);
+    let taken: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.address).collect();
+    let mut warnings = Vec::new();
+    peers.extend(pairs::sessions(intent, node, &taken, &mut warnings));
     peers.sort_by(|a, b| a.name.cmp(&b.name));
     refuse_duplicates(node, &peers)?;
     let own_blocks = sorted(node.blocks.iter().copied());
+    let advertisements = node.prefix_advertisements.as_ref();
+    let unexported = intent.pools.iter().filter(|pool| pool.disable_bgp_export);
     Ok(Plan {
         name: node.name.clone(),
-        asn,
+        asn: terms::asn(intent, node),
         router_id: node.identifier(),
         ipv4: node.ipv4_address,
         ipv6: node.ipv6_address,
-        listen_port: listen_port(&intent.bgp, node),
+        listen_port: terms::listen_port(&intent.bgp, node),
         mesh: intent.bgp.node_to_node_mesh_enabled,
         peers,
         originate: own_blocks.clone(),
@@ -264,11 +251,14 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
         pools: sorted(intent.pools.iter().map(|pool| pool.cidr)),
         fabric: Arc::new(Fabric::new(intent)),
         cluster_id: node.route_reflector_cluster_id,
-        templates: Vec::new(),
-        gateways: Vec::new(),
-        advertisements: Vec::new(),
-        unexported: Vec::new(),
+        templates: records::templates(intent, node),
+        gateways: records::gateways(intent, node),
+        advertisements: advertisements
+            .unwrap_or(&intent.bgp.prefix_advertisements)
+            .clone(),
+        unexported: sorted(unexported.map(|pool| pool.cidr)),
         bind: intent.bgp.bind_mode,
+        warnings,
     })
 }
 
@@ -294,150 +284,6 @@ fn is_own(address: IpAddr, node: &Node) -> bool {
     Family::ALL
         .iter()
         .any(|family| node.address(*family) == Some(address))
-}
-
-fn mesh(intent: &Intent, me: &Node) -> impl Iterator<Item = PlannedPeer> {
-    let others = intent.nodes.iter().filter(|other| other.name != me.name);
-    others.flat_map(move |other| {
-        Family::ALL.into_iter().filter_map(move |family| {
-            let (mine, theirs) = (me.address(family)?, other.address(family)?);
-            // Two nodes at one address can't reach each other; assembly has reported them.
-            (mine != theirs).then(|| PlannedPeer {
-                name: match family {
-                    Family::Ipv4 => other.name.clone(),
-                    Family::Ipv6 => format!("{}/v6", other.name),
-                },
-                kind: PeerKind::Mesh,
-                address: theirs,
-                port: listen_port(&intent.bgp, other),
-                remote_asn: other.as_number.unwrap_or(intent.bgp.as_number),
-                local_asn: me.as_number.unwrap_or(intent.bgp.as_number),
-                source_address: Some(mine),
-                ttl: TtlRule::Any,
-                dial: if mine < theirs {
-                    Dial::Active
-                } else {
-                    Dial::After(LATE_DIAL)
-                },
-                connect_retry: connect_retry(&intent.bgp.session, &intent.bgp.session),
-                open: terms(
-                    &intent.bgp.session,
-                    &intent.bgp.session,
-                    Families::only(family),
-                ),
-                policy: PeerRoutes::default(),
-                filters: named(intent, &intent.bgp.node_mesh_filters),
-                client: false,
-                authentication: intent.bgp.node_mesh_authentication.clone(),
-                bfd: intent.bgp.node_mesh_bfd,
-                interface: None,
-            })
-        })
-    })
-}
-
-fn explicit(intent: &Intent, me: &Node, peer: &Peer, end: PeerAddress) -> PlannedPeer {
-    let address = end.address;
-    let family = if address.is_ipv4() {
-        Family::Ipv4
-    } else {
-        Family::Ipv6
-    };
-    let families = peer.capabilities.families.unwrap_or_else(|| {
-        // Without an address of a family there is no next hop to send and no use for routes.
-        let mut usable = Families::only(family);
-        usable.ipv4 |= me.ipv4_address.is_some();
-        usable.ipv6 |= me.ipv6_address.is_some();
-        usable
-    });
-    PlannedPeer {
-        name: peer.name.clone(),
-        kind: PeerKind::Explicit,
-        address,
-        port: end.port.unwrap_or_else(|| port_of(intent, address)),
-        remote_asn: peer.as_number.unwrap_or(intent.bgp.as_number),
-        local_asn: peer
-            .local_as_number
-            .or(me.as_number)
-            .unwrap_or(intent.bgp.as_number),
-        source_address: match peer.source_address {
-            SourceAddress::UseNodeIp => me.address(family),
-            SourceAddress::Kernel => None,
-            SourceAddress::Address(source) => Some(source),
-        },
-        ttl: peer.ttl,
-        dial: if peer.passive {
-            Dial::Passive
-        } else {
-            Dial::Active
-        },
-        connect_retry: connect_retry(&peer.session, &intent.bgp.session),
-        open: OpenTerms {
-            four_octet_as: peer.capabilities.four_octet_as,
-            extended_messages: peer.capabilities.extended_messages,
-            ..terms(&peer.session, &intent.bgp.session, families)
-        },
-        policy: peer.routes.clone(),
-        filters: named(intent, &peer.filters),
-        client: false,
-        authentication: peer.authentication.clone(),
-        bfd: peer.bfd,
-        interface: None,
-    }
-}
-
-/// The filters of these names; assembly has reported names that there are none of.
-fn named(intent: &Intent, names: &[String]) -> Vec<Arc<Filter>> {
-    let filters = names.iter().filter_map(|name| intent.filters.get(name));
-    filters.cloned().collect()
-}
-
-fn terms(own: &SessionSettings, cluster: &SessionSettings, families: Families) -> OpenTerms {
-    OpenTerms {
-        hold_time: own
-            .hold_time
-            .or(cluster.hold_time)
-            .unwrap_or(DEFAULT_HOLD_TIME),
-        // The cluster's belongs to the cluster's hold time; a shorter one would run out first.
-        keepalive_time: match own.hold_time {
-            Some(_) => own.keepalive_time,
-            None => own.keepalive_time.or(cluster.keepalive_time),
-        },
-        families,
-        four_octet_as: true,
-        extended_messages: true,
-        restart: RestartTerms {
-            time: own
-                .max_restart_time
-                .or(cluster.max_restart_time)
-                .unwrap_or(DEFAULT_RESTART_TIME),
-            long_lived: own
-                .long_lived_stale_time
-                .or(cluster.long_lived_stale_time)
-                .unwrap_or(0),
-        },
-        add_path: false,
-    }
-}
-
-fn connect_retry(own: &SessionSettings, cluster: &SessionSettings) -> Duration {
-    own.connect_retry_time
-        .or(cluster.connect_retry_time)
-        .unwrap_or(DEFAULT_CONNECT_RETRY)
-}
-
-fn listen_port(bgp: &BgpSettings, node: &Node) -> u16 {
-    node.listen_port.unwrap_or(bgp.listen_port)
-}
-
-/// The port of an address that came without one: a node's own, if it is a node's.
-fn port_of(intent: &Intent, address: IpAddr) -> u16 {
-    let node = intent
-        .nodes
-        .iter()
-        .filter(|node| is_own(address, node))
-        .min_by_key(|n| &n.name);
-    node.map_or(BGP_PORT, |node| listen_port(&intent.bgp, node))
 }
 
 fn sorted(prefixes: impl Iterator<Item = Prefix>) -> Vec<Prefix> {

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin::net::{Asn, Family, Prefix};
+use dunlin::net::{Asn, Family, Prefix, Secret};
 use dunlin::policy::PolicyKind;
 use dunlin::topology::{
     Authentication, BfdTerms, Dial, Families, Impact, Intent, LATE_DIAL, NextHopMode, Node, Peer,
@@ -18,9 +18,9 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use proptest::prelude::*;
 
 /// What a generated node has: IPv4, IPv6, an AS of its own, a port of its own, blocks.
-type Traits = (bool, bool, Option<u32>, Option<u16>, u8);
+pub(crate) type Traits = (bool, bool, Option<u32>, Option<u16>, u8);
 
-fn traits() -> impl Strategy<Value = Traits> {
+pub(crate) fn traits() -> impl Strategy<Value = Traits> {
     let asn = prop::option::of(64_512..64_520_u32);
     let port = prop::option::of(1000..1010_u16);
     (any::<bool>(), any::<bool>(), asn, port, 0..3_u8)
@@ -28,7 +28,7 @@ fn traits() -> impl Strategy<Value = Traits> {
 
 /// A cluster whose nodes are numbered, so that names and addresses differ; in IPv6 the order of
 /// addresses is the reverse of that in IPv4.
-fn cluster(of: &[Traits]) -> Intent {
+pub(crate) fn cluster(of: &[Traits]) -> Intent {
     let nodes = of
         .iter()
         .enumerate()
@@ -64,7 +64,7 @@ fn node(i: u8, (v4, v6, asn, port, blocks): &Traits) -> Node {
     }
 }
 
-fn plans(intent: &Intent) -> BTreeMap<String, Plan> {
+pub(crate) fn plans(intent: &Intent) -> BTreeMap<String, Plan> {
     let all = intent
         .nodes
         .iter()
@@ -176,7 +176,7 @@ proptest! {
     }
 }
 
-fn some_peers() -> Vec<Peer> {
+pub(crate) fn some_peers() -> Vec<Peer> {
     let peer = |name: &str, address: &str| Peer::new(name, address.parse().unwrap(), Asn(64_700));
     vec![
         peer("tor", "10.0.0.254"),
@@ -189,7 +189,7 @@ fn some_peers() -> Vec<Peer> {
     ]
 }
 
-fn both() -> Traits {
+pub(crate) fn both() -> Traits {
     (true, true, None, None, 1)
 }
 
@@ -297,7 +297,10 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
         p.peers[0].interface = Some("eth0".into())
     }),
     (PeerField::Authentication, |p| {
-        p.peers[0].authentication = Authentication::Missing("no such secret".into())
+        p.peers[0].authentication = Authentication::None
+    }),
+    (PeerField::Password, |p| {
+        p.peers[0].authentication = Authentication::Md5(Secret::new(b"new".to_vec()))
     }),
     (PeerField::Kind, |p| p.peers[0].kind = PeerKind::Mesh),
     (PeerField::Dial, |p| p.peers[0].dial = Dial::Passive),
@@ -340,6 +343,7 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
 fn each_setting_is_noticed_and_only_what_open_or_transport_carry_bounces() {
     let mut intent = cluster(&[both()]);
     intent.peers = vec![some_peers()[0].clone()];
+    intent.peers[0].authentication = Authentication::Md5(Secret::new(b"old".to_vec()));
     let old = plan(&intent, "node-0").unwrap();
     let covered: BTreeSet<PeerField> = EDITS.iter().map(|(field, _)| *field).collect();
     assert_eq!(covered, PeerField::ALL.into_iter().collect());
@@ -351,7 +355,7 @@ fn each_setting_is_noticed_and_only_what_open_or_transport_carry_bounces() {
             panic!("{field:?}: {changes:?}");
         };
         assert_eq!(fields, &[field]);
-        let bounces = field <= PeerField::Interface;
+        let bounces = field <= PeerField::Authentication;
         assert_eq!(
             change.impact() == Some(Impact::Bounce),
             bounces,

@@ -1,0 +1,84 @@
+//! Peers come, and what is known of them changes while their routes are there.
+//!
+//! Neither sessions nor policy are here. What always holds: a route of a peer is chosen and sent by
+//! what is known of the peer now, and a change of that costs the destinations that it is about.
+
+use super::Rib;
+use super::export::{ExportKind, GroupKey};
+use super::peer::{PeerFacts, PeerIndex, PeerKind};
+use super::prefix_map::{DestinationId, TableKey};
+use super::table::{Sweep, Table};
+use crate::net::Family;
+
+impl Rib {
+    /// Enters a peer or changes its facts. If it has routes (as after a graceful restart), they are
+    /// compared again by the new ones, and sent again to whom the difference shows.
+    pub fn set_peer(&mut self, peer: PeerIndex, facts: PeerFacts) {
+        let old = self.peers.facts(peer).copied();
+        self.peers.set(peer, facts);
+        // What is our own has no facts that anybody compares or sends.
+        let Some(old) = old.filter(|old| *old != facts && !peer.is_local()) else {
+            return;
+        };
+        for family in Family::ALL {
+            if self.counts(peer, family).received == 0 {
+                continue;
+            }
+            self.sweep(family, Sweep::Facts(peer));
+            self.tell_again(family, peer, |key| shows(key, &old, &facts));
+        }
+    }
+
+    /// Makes a peer of our AS a client or an ordinary peer while its routes are there: whoever may have
+    /// them by the new rule only is sent them, whoever may no longer have them is told so. What the
+    /// peer itself is sent is its group's matter: [`change_export`](Self::change_export), afterwards.
+    pub fn set_peer_kind(&mut self, peer: PeerIndex, kind: PeerKind) {
+        if let Some(&facts) = self.peers.facts(peer) {
+            self.set_peer(peer, PeerFacts { kind, ..facts });
+        }
+    }
+
+    /// The facts of a peer.
+    pub fn peer(&self, peer: PeerIndex) -> Option<&PeerFacts> {
+        self.peers.facts(peer)
+    }
+
+    /// Lets some groups look again at what they are sent of a peer.
+    fn tell_again(&mut self, family: Family, peer: PeerIndex, whom: impl Fn(&GroupKey) -> bool) {
+        let ids = match family {
+            Family::Ipv4 => chosen_of(&self.tables.v4, peer),
+            Family::Ipv6 => chosen_of(&self.tables.v6, peer),
+        };
+        self.exports.mark_in(family, &ids, whom);
+    }
+}
+
+/// Where a peer's path is in use.
+fn chosen_of<P: TableKey>(table: &Table<P>, peer: PeerIndex) -> Vec<DestinationId> {
+    let uses = |id: &DestinationId| {
+        let destination = table.map.get(*id);
+        destination.is_some_and(|d| d.paths.selected().any(|path| path.peer == peer))
+    };
+    (0..table.map.end()).filter(uses).collect()
+}
+
+/// Whether a group's members can tell the difference, by the rules of [`export`](super::export).
+fn shows(key: &GroupKey, old: &PeerFacts, new: &PeerFacts) -> bool {
+    let internal = |kind| matches!(kind, PeerKind::Ibgp | PeerKind::IbgpClient);
+    if old.asn != new.asn {
+        return true;
+    }
+    match key.kind {
+        // A neighbour's own address may stay the next hop.
+        ExportKind::Ebgp { .. } => {
+            internal(old.kind) != internal(new.kind) || old.address != new.address
+        }
+        ExportKind::Ibgp => internal(old.kind) != internal(new.kind),
+        // ORIGINATOR_ID; and what clients say goes to everybody.
+        ExportKind::Reflect { to_clients, .. } => {
+            let who = old.kind != new.kind && !to_clients;
+            who || internal(old.kind) != internal(new.kind)
+                || (internal(new.kind) && old.router_id != new.router_id)
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Sessions between two nodes of the cluster: the mesh, `peer-selector`, and the other end's records.
+//!
+//! There is one session per address family that both nodes have an address of, and each carries its
+//! own family only: an IPv6 route needs an IPv6 next hop, which the session's own addresses give on
+//! both ends, and it is what Calico's nodes speak, so mixed clusters work.
+//!
+//! What always holds, for it is asked of both ends by the same functions:
+//!
+//! - a record with `reverse-peering` (the default) gives both ends the session or neither of them;
+//! - the end with the lower address dials. The other waits [`LATE_DIAL`] and then dials too, so that a
+//!   firewall open in one direction only does not keep the session down;
+//! - a node with a cluster id is in no mesh;
+//! - of several records for one pair the node's own goes before the other end's, an address before a
+//!   selector, a record of all nodes before that of some, then the first by name. A session of a record
+//!   takes the place of the mesh's: two between the same two addresses would fight in collision
+//!   detection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::terms::{
+    MESH_LIMIT, RECORD_LIMIT, asn, connect_retry, is_client, listen_port, named, open, open_of,
+    routes, usable,
+};
+use super::{Dial, LATE_DIAL, OpenTerms, PeerKind, PlannedPeer};
+use crate::net::Family;
+use crate::topology::intent::{
+    Families, Intent, Node, Peer, PeerRoutes, PeerScope, SessionSettings, SourceAddress, TtlRule,
+};
+use crate::topology::peering::FarEnd;
+
+/// Two nodes as one of them sees it, with the addresses that a session of a family is between.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pair<'a> {
+    me: &'a Node,
+    other: &'a Node,
+    family: Family,
+    mine: IpAddr,
+    theirs: IpAddr,
+}
+
+impl<'a> Pair<'a> {
+    /// The pair, if there can be a session of the family. Two nodes at one address can't reach each
+    /// other; assembly has reported them.
+    pub(super) fn between(me: &'a Node, other: &'a Node, family: Family) -> Option<Self> {
+        let (mine, theirs) = (me.address(family)?, other.address(family)?);
+        (mine != theirs).then_some(Self {
+            me,
+            other,
+            family,
+            mine,
+            theirs,
+        })
+    }
+
+    /// The same pair as the other end sees it.
+    const fn back(self) -> Self {
+        Self {
+            me: self.other,
+            other: self.me,
+            mine: self.theirs,
+            theirs: self.mine,
+            ..self
+        }
+    }
+}
+
+/// The record that one node has a session with another by.
+#[derive(Debug, Clone, Copy)]
+struct Choice<'a> {
+    record: &'a Peer,
+    /// The record applies to this very node; else it is the other end's.
+    own: bool,
+}
+
+/// Sessions of `me` with other nodes, but for those whose address a record of ours names.
+pub(super) fn sessions(
+    intent: &Intent,
+    me: &Node,
+    taken: &BTreeSet<IpAddr>,
+    warnings: &mut Vec<String>,
+) -> Vec<PlannedPeer> {
+    let mut sessions = Vec::new();
+    let mut overlaps = Overlaps::new();
+    for other in intent.nodes.iter().filter(|other| other.name != me.name) {
+        for family in Family::ALL {
+            let pair = Pair::between(me, other, family);
+            let Some(pair) = pair.filter(|pair| !taken.contains(&pair.theirs)) else {
+                continue;
+            };
+            if let Some(choice) = choose(intent, pair) {
+                note_overlap(intent, pair, choice, &mut overlaps);
+                sessions.push(by_record(intent, pair, choice));
+            } else if in_mesh(intent, pair) {
+                sessions.push(by_mesh(intent, pair));
+            }
+        }
+    }
+    warnings.extend(overlaps.iter().map(overlap_line));
+    sessions
+}
+
+fn in_mesh(intent: &Intent, pair: Pair<'_>) -> bool {
+    intent.bgp.node_to_node_mesh_enabled
+        && pair.me.route_reflector_cluster_id.is_none()
+        && pair.other.route_reflector_cluster_id.is_none()
+}
+
+/// Whether a record that applies to another node means this one by its far end.
+pub(super) fn names_node(intent: &Intent, record: &Peer, node: &Node, family: Family) -> bool {
+    match &record.far_end {
+        FarEnd::Address(end) => {
+            node.address(family) == Some(end.address)
+                && record
+                    .as_number
+                    .is_none_or(|number| number == asn(intent, node))
+                && end
+                    .port
+                    .is_none_or(|port| port == listen_port(&intent.bgp, node))
+        }
+        FarEnd::Nodes(selector) => {
+            let families = record.capabilities.families;
+            selector.matches(&node.labels)
+                && families.is_none_or(|families| families.contains(family))
+        }
+        FarEnd::Range(_) | FarEnd::Link(_) => false,
+    }
+}
+
+/// Whether a record gives us a session with the other node by its own words.
+fn gives(intent: &Intent, record: &Peer, pair: Pair<'_>) -> bool {
+    names_node(intent, record, pair.other, pair.family) && record.scope.applies_to(pair.me)
+}
+
+/// What goes before what, among the records of one pair.
+fn rank(record: &Peer, own: bool) -> (bool, bool, bool, &str) {
+    (
+        !own,
+        !matches!(record.far_end, FarEnd::Address(_)),
+        record.scope != PeerScope::All,
+        &record.name,
+    )
+}
+
+/// The record that we have the session by.
+fn choose<'a>(intent: &'a Intent, pair: Pair<'_>) -> Option<Choice<'a>> {
+    let of_pair = intent.peers.iter().filter_map(|record| {
+        let own = gives(intent, record, pair);
+        let theirs = !own && record.reverse && gives(intent, record, pair.back());
+        (own || theirs).then_some(Choice { record, own })
+    });
+    of_pair.min_by(|x, y| rank(x.record, x.own).cmp(&rank(y.record, y.own)))
+}
+
+/// Who dials; `passive` is what a record of ours says. The other end has planned the same session, or
+/// has not.
+pub(super) fn dial(intent: &Intent, pair: Pair<'_>, passive: bool) -> Dial {
+    let back = pair.back();
+    let they_wait = match choose(intent, back) {
+        Some(choice) => choice.own && choice.record.passive,
+        None if in_mesh(intent, back) => false,
+        // Nobody will call: whatever is said of us has to do.
+        None if passive => return Dial::Passive,
+        None => return Dial::Active,
+    };
+    match (passive, they_wait) {
+        (true, false) => Dial::Passive,
+        (false, true) => Dial::Active,
+        // Both wait or both dial: the order of addresses is known to both.
+        _both if pair.mine < pair.theirs => Dial::Active,
+        _both => Dial::After(LATE_DIAL),
+    }
+}
+
+fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
+    let Pair {
+        me, other, family, ..
+    } = pair;
+    let bgp = &intent.bgp;
+    let own = SessionSettings {
+        max_restart_time: bgp.node_mesh_max_restart_time,
+        ..SessionSettings::default()
+    };
+    PlannedPeer {
+        name: with_family(other.name.clone(), family),
+        kind: PeerKind::Mesh,
+        address: pair.theirs,
+        port: listen_port(bgp, other),
+        remote_asn: asn(intent, other),
+        local_asn: asn(intent, me),
+        source_address: Some(pair.mine),
+        ttl: TtlRule::Any,
+        dial: dial(intent, pair, false),
+        connect_retry: connect_retry(&own, &bgp.session),
+        open: OpenTerms {
+            add_path: true,
+            ..open(&own, &bgp.session, Families::only(family))
+        },
+        policy: routes(&PeerRoutes::default(), MESH_LIMIT),
+        filters: named(intent, &bgp.node_mesh_filters),
+        client: false,
+        authentication: bgp.node_mesh_authentication.clone(),
+        bfd: bgp.node_mesh_bfd,
+        interface: None,
+    }
+}
+
+/// The session of a `peer-selector`, or the mirror of the other end's.
+fn by_record(intent: &Intent, pair: Pair<'_>, Choice { record, own }: Choice<'_>) -> PlannedPeer {
+    let Pair {
+        me, other, family, ..
+    } = pair;
+    let claimed = |own: bool, record: &Peer| record.local_as_number.filter(|_| own);
+    let local_asn = claimed(own, record).unwrap_or_else(|| asn(intent, me));
+    let back = choose(intent, pair.back());
+    let theirs = back.and_then(|choice| claimed(choice.own, choice.record));
+    let remote_asn = theirs.unwrap_or_else(|| asn(intent, other));
+    PlannedPeer {
+        name: with_family(format!("{}/{}", record.name, other.name), family),
+        kind: PeerKind::Explicit,
+        address: pair.theirs,
+        port: listen_port(&intent.bgp, other),
+        remote_asn,
+        local_asn,
+        source_address: match record.source_address {
+            SourceAddress::Kernel if own => None,
+            SourceAddress::Address(source) if own && source.is_ipv4() == pair.theirs.is_ipv4() => {
+                Some(source)
+            }
+            _node => Some(pair.mine),
+        },
+        ttl: record.ttl,
+        dial: dial(intent, pair, own && record.passive),
+        connect_retry: connect_retry(&record.session, &intent.bgp.session),
+        open: open_of(record, &intent.bgp.session, (families(record, pair), true)),
+        policy: routes(&record.routes, RECORD_LIMIT),
+        filters: named(intent, &record.filters),
+        client: is_client(
+            me,
+            record,
+            local_asn == remote_asn,
+            other.route_reflector_cluster_id,
+        ),
+        authentication: record.authentication.clone(),
+        bfd: record.bfd,
+        interface: None,
+    }
+}
+
+/// The families of a session between two nodes: its own, but a record of an address has one session
+/// that carries all.
+fn families(record: &Peer, pair: Pair<'_>) -> Families {
+    match (&record.far_end, record.capabilities.families) {
+        (FarEnd::Address(_), Some(families)) => families,
+        (FarEnd::Address(_), None) => usable(pair.me, Some(pair.family)),
+        _selector => Families::only(pair.family),
+    }
+}
+
+fn with_family(name: String, family: Family) -> String {
+    match family {
+        Family::Ipv4 => name,
+        Family::Ipv6 => format!("{name}/v6"),
+    }
+}
+
+/// Which records were passed over for which, and the nodes that it concerns.
+type Overlaps<'a> = BTreeMap<(&'a str, &'a str), BTreeSet<&'a str>>;
+
+/// Notes the records that say something else of a session than the one in use, with no reason to go
+/// after it but its name.
+fn note_overlap<'a>(
+    intent: &'a Intent,
+    pair: Pair<'a>,
+    used: Choice<'a>,
+    overlaps: &mut Overlaps<'a>,
+) {
+    let standing = |record: &Peer| {
+        let (theirs, selector, some, _) = rank(record, used.own);
+        (theirs, selector, some)
+    };
+    let seen = if used.own { pair } else { pair.back() };
+    for record in &intent.peers {
+        let rivals = record.name != used.record.name
+            && (used.own || record.reverse)
+            && standing(record) == standing(used.record)
+            && differ(record, used.record)
+            && gives(intent, record, seen);
+        if rivals {
+            let names = (used.record.name.as_str(), record.name.as_str());
+            overlaps.entry(names).or_default().insert(&pair.other.name);
+        }
+    }
+}
+
+fn overlap_line(((used, unused), nodes): (&(&str, &str), &BTreeSet<&str>)) -> String {
+    let first = nodes.first().copied().unwrap_or_default();
+    let more = match nodes.len() {
+        0 | 1 => String::new(),
+        2 => " and one more".to_owned(),
+        all => format!(" and {} more", all - 1),
+    };
+    format!(
+        "peers {used:?} and {unused:?} both are for the session with node {first:?}{more}, and \
+         differ; {used:?} is used"
+    )
+}
+
+/// Whether two records differ in more than whom they are for.
+fn differ(a: &Peer, b: &Peer) -> bool {
+    let like = |record: &Peer| Peer {
+        name: String::new(),
+        scope: PeerScope::All,
+        far_end: FarEnd::Link(String::new()),
+        ..record.clone()
+    };
+    like(a) != like(b)
+}

@@ -1,0 +1,176 @@
+//! Sessions with whoever a record names by address, range or link, and the gateways to them.
+//!
+//! The far end may be a node: then it is dialled in the order that both ends agree on, and the node is
+//! told of in `pairs`. What a range or a link gives is a template; the speaker fills in who turns up.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::pairs::{Pair, dial, names_node};
+use super::terms::{
+    RECORD_LIMIT, asn, connect_retry, is_client, listen_port, named, open_of, routes, usable,
+};
+use super::{BGP_PORT, Dial, PeerKind, PlannedPeer, Template, TemplateSource, is_own};
+use crate::net::Family;
+use crate::topology::intent::{Intent, Node, Peer, PeerAddress, SourceAddress};
+use crate::topology::peering::FarEnd;
+
+/// One session for each record of an address that is not the node's own.
+pub(super) fn sessions(intent: &Intent, me: &Node) -> Vec<PlannedPeer> {
+    let nodes = by_address(intent);
+    let mine = intent.peers.iter().filter(|peer| peer.scope.applies_to(me));
+    mine.filter_map(|record| match &record.far_end {
+        FarEnd::Address(end) if !is_own(end.address, me) => {
+            let other = nodes.get(&end.address).copied();
+            Some(at_address(intent, me, record, (*end, other)))
+        }
+        FarEnd::Address(_) | FarEnd::Nodes(_) | FarEnd::Range(_) | FarEnd::Link(_) => None,
+    })
+    .collect()
+}
+
+/// Peers that are not reached by the routes that are there, and the gateways to them, sorted.
+pub(super) fn gateways(intent: &Intent, me: &Node) -> Vec<(IpAddr, IpAddr)> {
+    let mine = intent.peers.iter().filter(|peer| peer.scope.applies_to(me));
+    let mut all: Vec<_> = mine
+        .filter_map(|record| match (&record.far_end, record.reachable_by) {
+            (FarEnd::Address(end), Some(gateway)) if !is_own(end.address, me) => {
+                (end.address.is_ipv4() == gateway.is_ipv4()).then_some((end.address, gateway))
+            }
+            _other => None,
+        })
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Sessions with whoever turns up, sorted by the record's name.
+pub(super) fn templates(intent: &Intent, me: &Node) -> Vec<Template> {
+    let mine = intent.peers.iter().filter(|peer| peer.scope.applies_to(me));
+    let mut all: Vec<Template> = mine
+        .filter_map(|record| {
+            let (from, address, dial) = match &record.far_end {
+                FarEnd::Range(range) => (
+                    TemplateSource::Range(*range),
+                    range.address(),
+                    Dial::Passive,
+                ),
+                FarEnd::Link(link) => {
+                    let dial = own_dial(record);
+                    let anybody = Ipv6Addr::UNSPECIFIED.into();
+                    (TemplateSource::Link(link.clone()), anybody, dial)
+                }
+                FarEnd::Address(_) | FarEnd::Nodes(_) => return None,
+            };
+            let end = PeerAddress {
+                address,
+                port: None,
+            };
+            let mut peer = at_address(intent, me, record, (end, None));
+            peer.dial = dial;
+            peer.port = BGP_PORT;
+            if let TemplateSource::Link(link) = &from {
+                // The link's own addresses carry the session; the node's are not on it.
+                peer.source_address = None;
+                peer.interface = Some(link.clone());
+            }
+            Some(Template { from, peer })
+        })
+        .collect();
+    all.sort_by(|a, b| a.peer.name.cmp(&b.peer.name));
+    all
+}
+
+const fn own_dial(record: &Peer) -> Dial {
+    if record.passive {
+        Dial::Passive
+    } else {
+        Dial::Active
+    }
+}
+
+fn at_address(
+    intent: &Intent,
+    me: &Node,
+    record: &Peer,
+    (end, node): (PeerAddress, Option<&Node>),
+) -> PlannedPeer {
+    let address = end.address;
+    let family = family_of(address);
+    let families = record.capabilities.families;
+    let local_asn = record.local_as_number.unwrap_or_else(|| asn(intent, me));
+    let remote_asn = record.as_number.or(node.map(|node| asn(intent, node)));
+    let remote_asn = remote_asn.unwrap_or(intent.bgp.as_number);
+    // At a node's address there may be somebody else: another port, another AS.
+    let node = node.filter(|node| names_node(intent, record, node, family));
+    PlannedPeer {
+        name: record.name.clone(),
+        kind: PeerKind::Explicit,
+        address,
+        port: end.port.unwrap_or_else(|| port_of(intent, address)),
+        remote_asn,
+        local_asn,
+        source_address: match record.source_address {
+            SourceAddress::UseNodeIp => me.address(family),
+            SourceAddress::Kernel => None,
+            SourceAddress::Address(source) => Some(source),
+        },
+        ttl: record.ttl,
+        dial: match node.and_then(|node| Pair::between(me, node, family)) {
+            Some(pair) => dial(intent, pair, record.passive),
+            None => own_dial(record),
+        },
+        connect_retry: connect_retry(&record.session, &intent.bgp.session),
+        open: open_of(
+            record,
+            &intent.bgp.session,
+            (
+                families.unwrap_or_else(|| usable(me, Some(family))),
+                node.is_some(),
+            ),
+        ),
+        policy: routes(&record.routes, RECORD_LIMIT),
+        filters: named(intent, &record.filters),
+        client: is_client(
+            me,
+            record,
+            local_asn == remote_asn,
+            node.and_then(|node| node.route_reflector_cluster_id),
+        ),
+        authentication: record.authentication.clone(),
+        bfd: record.bfd,
+        interface: None,
+    }
+}
+
+const fn family_of(address: IpAddr) -> Family {
+    match address {
+        IpAddr::V4(_) => Family::Ipv4,
+        IpAddr::V6(_) => Family::Ipv6,
+    }
+}
+
+/// Nodes by their addresses; of several at one, which assembly has reported, the first by name.
+fn by_address(intent: &Intent) -> BTreeMap<IpAddr, &Node> {
+    let mut nodes: BTreeMap<IpAddr, &Node> = BTreeMap::new();
+    for node in &intent.nodes {
+        for address in Family::ALL
+            .iter()
+            .filter_map(|family| node.address(*family))
+        {
+            let first = nodes.entry(address).or_insert(node);
+            if node.name < first.name {
+                *first = node;
+            }
+        }
+    }
+    nodes
+}
+
+/// The port of an address that came without one: a node's own, if it is a node's.
+fn port_of(intent: &Intent, address: IpAddr) -> u16 {
+    let nodes = intent.nodes.iter().filter(|node| is_own(address, node));
+    let node = nodes.min_by_key(|node| &node.name);
+    node.map_or(BGP_PORT, |node| listen_port(&intent.bgp, node))
+}
