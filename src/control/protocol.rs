@@ -367,6 +367,10 @@ pub struct Path {
     pub extended_communities: Vec<String>,
     /// Large communities, `65000:1:2`.
     pub large_communities: Vec<String>,
+    /// ORIGINATOR_ID: who sent it to the first reflector.
+    pub originator_id: Option<String>,
+    /// CLUSTER_LIST: the reflectors' clusters that it passed, the last one first.
+    pub cluster_list: Vec<String>,
 }
 
 /// A page of what is in the kernel.

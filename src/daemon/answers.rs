@@ -402,6 +402,12 @@ pub(super) fn path(status: &PathStatus) -> Path {
             .iter()
             .map(|c| format!("{}:{}:{}", c.global, c.local1, c.local2))
             .collect(),
+        originator_id: attributes.originator_id.map(|id| id.to_string()),
+        cluster_list: attributes
+            .cluster_list
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
     }
 }
 
