@@ -79,10 +79,11 @@ pub(crate) fn read_bgp(table: &TableReader<'_>, problems: &mut Problems) -> Bgp 
     };
     let before = problems.len();
     let communities = read_communities(table, problems);
+    let communities_missing = problems.len() > before;
     Bgp {
         record: Places::default().record(table, settings, places),
         secret: read_secret(table, ["node-mesh-password", "node-mesh-tcp-ao"], problems),
-        communities_missing: problems.len() > before,
+        communities_missing,
         communities,
         advertisements: read_advertisements(table, problems).unwrap_or_default(),
     }

@@ -25,7 +25,7 @@ const NODE: Schema = Schema {
 };
 const DATASTORE: Schema = Schema {
     label: "[datastore]",
-    keys: &["kind", "path"],
+    keys: &["kind", "path", "secrets"],
     unsupported: &[],
     ignored: &[],
 };
@@ -201,6 +201,8 @@ impl<'s> Reading<'s> {
             &mut config.datastore_path,
             path.map(|path| path.map(|path| self.folder.join(path))),
         );
+        let secrets = table.read("secrets", scalar::text, problems);
+        config.secrets = secrets.map(|path| self.folder.join(path.value));
     }
 
     fn routing(&mut self, root: &TableReader<'_>, routing: &mut Routing) {
