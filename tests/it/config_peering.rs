@@ -345,6 +345,50 @@ fn a_part_that_could_not_be_read_spares_what_refers_to_it() {
 }
 
 #[test]
+fn no_cut_or_change_of_a_cluster_panics() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-fixtures/intent/peering");
+    let mut outcomes = [0, 0];
+    for name in ["cluster.yaml", "cluster.toml"] {
+        let text = fs::read_to_string(root.join(name)).unwrap();
+        for (at, _) in text.char_indices().step_by(41) {
+            let cut = with(name, &text[..at], &SECRETS);
+            outcomes[usize::from(cut.is_ok())] += 1;
+            for replacement in ["\"", "[", "9", "{", "\n", ": ", "\u{0}"] {
+                let changed = format!("{}{replacement}{}", &text[..at], &text[at + 1..]);
+                let read = with(name, &changed, &SECRETS);
+                outcomes[usize::from(read.is_ok())] += 1;
+                if let Err(problems) = read {
+                    assert!(problems.has_errors());
+                }
+            }
+        }
+    }
+    assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
+}
+
+#[test]
+fn values_that_ask_for_nothing_are_the_defaults() {
+    // As the API server fills them in.
+    let text = "kind: BGPPeer\nmetadata: {name: p}\nspec: {peerIP: 10.0.0.9, asNumber: 64601, \
+                node: '', nodeSelector: null, peerSelector: '', keepOriginalNextHop: false, \
+                nextHopMode: Auto, sourceAddress: UseNodeIP, reversePeering: Auto, filters: [], \
+                ttlSecurity: 0, numAllowedLocalASNumbers: 0, reachableBy: ''}\n";
+    let loaded = with("c.yaml", text, &[]).unwrap();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let default = Peer::new("p", "10.0.0.9".parse().unwrap(), Asn(64601));
+    assert_eq!(loaded.intent.peers, [default]);
+}
+
+#[test]
+fn a_link_local_address_needs_its_link() {
+    let problem = peer("peer-ip = \"fe80::1\"\nas-number = 1\n").unwrap_err();
+    assert!(
+        problem.ends_with("name the link with \"interface\" instead"),
+        "{problem}"
+    );
+}
+
+#[test]
 fn selected_peers_that_nobody_matches_are_warned_of() {
     let loaded = peer_with("peer-selector = \"has(reflector)\"\n", &[]).unwrap();
     assert_eq!(
