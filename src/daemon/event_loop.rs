@@ -26,7 +26,7 @@ use crate::control::protocol::{Answer, Failure, Request};
 use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput};
-use crate::datastore::Watcher;
+use crate::datastore::{SecretFiles, Watcher};
 use crate::node::{Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
@@ -115,6 +115,8 @@ pub(super) struct Daemon {
     pub(super) read_at: Instant,
     /// What the last bad reading said.
     pub(super) bad_reading: Vec<String>,
+    /// The files that the last reading asked for a secret, if nobody watches them yet.
+    secrets_to_watch: Option<SecretFiles>,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
     config_path: PathBuf,
     transport: Transport<Event>,
@@ -140,6 +142,11 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     daemon.turn_over();
     tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
     loop {
+        if let Some(secrets) = daemon.secrets_to_watch.take()
+            && let Err(error) = cluster.watch_secrets(secrets)
+        {
+            tracing::warn!("cannot watch the files of secrets: {error}");
+        }
         let deadline = daemon.node.next_timeout();
         let due = async {
             match deadline {
@@ -251,6 +258,7 @@ impl Daemon {
             own: reading.own,
             read_at: clock.now(),
             bad_reading: Vec::new(),
+            secrets_to_watch: Some(reading.secrets),
             listeners: BTreeMap::new(),
             config_path: path.to_owned(),
             transport: Transport::new(events.clone()),
@@ -419,10 +427,12 @@ impl Daemon {
             Ok(reading) => reading,
             Err(bad) => {
                 self.bad_reading.clone_from(&bad.lines);
+                self.secrets_to_watch = Some(bad.secrets.clone());
                 return Err(bad);
             }
         };
         let mut warnings = reading.warnings;
+        self.secrets_to_watch = Some(reading.secrets);
         if reading.config != self.config {
             warnings.extend(needs_restart(&self.config, &reading.config));
         }
@@ -459,6 +469,7 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     let comparable = |config: &Config| Config {
         listen: None,
         node: NodeIdentity::named(&config.node.name),
+        secrets: None,
         ..config.clone()
     };
     (comparable(old) != comparable(new)).then(|| {

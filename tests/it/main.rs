@@ -6,6 +6,7 @@ mod bfd_link;
 mod bfd_table;
 mod cli;
 mod config_golden;
+mod config_peering;
 mod config_selector;
 mod config_watch;
 mod config_yaml;
