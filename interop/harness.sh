@@ -225,6 +225,50 @@ address() {
   esac
 }
 
+# lan NUMBER NODE... - a switch with the nodes on it: ends 1, 2, 3... of that network, each as ethNUMBER. All know
+# each other, so that a next hop that was handed on unchanged resolves.
+lan() {
+  local net=$1 end=0 other n
+  shift
+  node "switch$net" none
+  ip -n "${NS[switch$net]}" link add br0 type bridge
+  ip -n "${NS[switch$net]}" link set br0 up
+  for n in "$@"; do
+    end=$((end + 1))
+    ip link add "eth$net" netns "${NS[$n]}" type veth peer name "port$end" netns "${NS[switch$net]}"
+    ip -n "${NS[switch$net]}" link set "port$end" master br0 up
+    plug "$n" "eth$net" "$net" $end
+    for ((other = 1; other <= $#; other++)); do [ $other = $end ] || knows "$n" "eth$net" "$net" $other; done
+  done
+}
+
+# neighbors_of NODE - a line for each of its sessions: "name local remote remote-as flags". A plain node has the one,
+# called dut. Flags are words with commas between them, see peers/README.md.
+neighbors_of() {
+  if [ -n "$(of "$1" neighbors)" ]; then
+    of "$1" neighbors
+  else
+    printf 'dut %s %s %s %s\n' "$(of "$1" local)" "$(of "$1" remote)" "$(of "$1" remote-as)" "$(of "$1" flags)"
+  fi
+}
+
+# neighbor_address NODE [NAME] - of the session with that name, else of the first.
+neighbor_address() {
+  neighbors_of "$1" | awk -v name="${2:-}" 'NR == 1 || $1 == name { found = $3 } END { print found }'
+}
+
+# flag FLAGS NAME - is it among them? Prints what stands behind its "=".
+flag() {
+  local f
+  for f in ${1//,/ }; do
+    case $f in
+      "$2") return 0 ;;
+      "$2="*) printf '%s\n' "${f#*=}"; return 0 ;;
+    esac
+  done
+  return 1
+}
+
 # set_node NODE key=value... - settings, kept until set again.
 set_node() {
   local n=$1 kv

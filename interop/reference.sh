@@ -12,7 +12,7 @@ dunlin_version() { bird_version; }
 dunlin_config() {
   local n=$1 given
   given=$(of "$n" neighbors)
-  [ -n "$given" ] || set_node "$n" neighbors="peer $(of "$n" local) $(of "$n" remote) $(of "$n" remote-as)"
+  [ -n "$given" ] || set_node "$n" neighbors="peer $(of "$n" local) $(of "$n" remote) $(of "$n" remote-as) $(of "$n" flags)"
   # As dunlin: a lost session's routes go at once.
   set_node "$n" no-restart="$(of "$n" no-restart yes)"
   bird_config "$n"

@@ -7,6 +7,7 @@ pub mod time;
 
 pub mod wire;
 
+pub mod bfd;
 pub mod dataplane;
 pub mod policy;
 pub mod rib;

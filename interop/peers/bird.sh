@@ -6,18 +6,8 @@ bird_available() { [ -x /usr/sbin/bird ]; }
 bird_hint() { echo "apt-get install --no-install-recommends bird2"; }
 bird_version() { bird --version 2>&1 | sed 's/BIRD version //'; }
 
-# _bird_neighbors NODE - "name local remote remote-as" a line; a plain node has the one, called dut.
-_bird_neighbors() {
-  local n=$1
-  if [ -n "$(of "$n" neighbors)" ]; then
-    of "$n" neighbors
-  else
-    printf 'dut %s %s %s\n' "$(of "$n" local)" "$(of "$n" remote)" "$(of "$n" remote-as)"
-  fi
-}
-
 bird_config() {
-  local n=$1 dir=${DIR[$1]} name local remote as family
+  local n=$1 dir=${DIR[$1]} name local remote as flags family
   _bird_networks "$n"
   {
     printf 'router id %s;\n' "$(of "$n" router-id)"
@@ -32,9 +22,9 @@ bird_config() {
     done
     [ -z "$(of "$n" table)" ] || printf 'protocol static bulk { ipv4;\ninclude "%s";\n}\n' "$(of "$n" table)"
     _bird_export_filter "$n"
-    while read -r name local remote as; do
-      _bird_protocol "$n" "$name" "$local" "$remote" "$as"
-    done < <(_bird_neighbors "$n")
+    while read -r name local remote as flags; do
+      _bird_protocol "$n" "$name" "$local" "$remote" "$as" "$flags"
+    done < <(neighbors_of "$n")
   } > "$dir/bird.conf"
 }
 
@@ -49,7 +39,7 @@ _bird_export_filter() {
 }
 
 _bird_protocol() {
-  local n=$1 name=$2 local=$3 remote=$4 as=$5 family
+  local n=$1 name=$2 local=$3 remote=$4 as=$5 flags=${6:-} family value
   printf 'protocol bgp %s {\n' "$name"
   printf '  local %s as %s;\n  neighbor %s as %s;\n' "$local" "$(of "$n" as)" "$remote" "$as"
   printf '  connect delay time 1; connect retry time 1; error wait time 1, 2;\n'
@@ -57,10 +47,20 @@ _bird_protocol() {
   [ -z "$(of "$n" passive)" ] || printf '  passive yes;\n'
   [ -z "$(of "$n" no-restart)" ] || printf '  graceful restart off;\n'
   [ -z "$(of "$n" as2)" ] || printf '  enable as4 no;\n'
+  if flag "$flags" client > /dev/null; then
+    printf '  rr client;\n'
+    [ -z "$(of "$n" cluster-id)" ] || printf '  rr cluster id %s;\n' "$(of "$n" cluster-id)"
+  fi
+  if value=$(flag "$flags" ttl-security); then
+    [ "$value" = 1 ] || printf '  multihop %s;\n' "$value"
+    printf '  ttl security on;\n'
+  elif value=$(flag "$flags" multihop); then printf '  multihop %s;\n' "$value"; fi
+  ! value=$(flag "$flags" password) || printf '  password "%s";\n' "$value"
   for family in $(of "$n" families); do
     # Everything goes out, our neighbours' routes too: the reference for dunlin is a transit.
     printf '  ipv%s { import all; export filter outward;' "$family"
     [ "$(of "$n" as)" = "$as" ] && [ -n "$(of "$n" next-hop-self)" ] && printf ' next hop self;'
+    ! flag "$flags" next-hop-self > /dev/null || printf ' next hop self;'
     printf ' };\n'
   done
   printf '}\n'
@@ -100,9 +100,12 @@ bird_route() {
     key == "community" { std = tuple(value) }
     key == "large_community" { large = tuple(value) }
     key == "ext_community" { ext = tuple(value) }
-    END { printf "%s\n%s\n%s\n%s\n%s\n%s\n", path, next_hop, std, large, ext, pref }' <<< "$text" |
+    key == "originator_id" { originator = value }
+    key == "cluster_list" { clusters = value }
+    END { printf "%s\n%s\n%s\n%s\n%s\n%s\n%s\n%s\n", path, next_hop, std, large, ext, pref, originator, clusters }' <<< "$text" |
     jq -cRn '[inputs] | { as_path: .[0], next_hop: .[1], communities: (.[2] / " " | map(select(. != ""))),
-      large: (.[3] / " " | map(select(. != ""))), ext: (.[4] / " " | map(select(. != ""))), local_pref: .[5] }'
+      large: (.[3] / " " | map(select(. != ""))), ext: (.[4] / " " | map(select(. != ""))), local_pref: .[5],
+      originator: .[6], clusters: (.[7] / " " | map(select(. != ""))) }'
 }
 
 bird_count() { _birdc "$1" show route table "master$2" protocol "${3:-dut}" count | sed -n 's/^\([0-9]*\) of.*/\1/p'; }

@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::config::{Config, MedRule, NodeIdentity};
 use super::nat::NatOutgoing;
 use super::own_address::Own;
+use super::secrets;
 use super::source::{self, BadReading, Places, Reading, Running};
 use crate::control::protocol::{Answer, Failure, Request};
 use crate::control::server::{Pending, Server};
@@ -267,12 +268,14 @@ impl Daemon {
             .map(|any| SocketAddr::new(any, port))
             .to_vec()
         });
+        let keys = secrets::keys(self.node.speaker().plan());
         self.listeners.retain(|address, _| wanted.contains(address));
         for address in wanted {
-            if self.listeners.contains_key(&address) {
+            if let Some(listener) = self.listeners.get_mut(&address) {
+                listener.set_keys(&keys);
                 continue;
             }
-            match Listener::bind(address, self.events.clone()) {
+            match Listener::bind(address, &keys, self.events.clone()) {
                 Ok(listener) => {
                     self.listeners.insert(address, listener);
                 }
@@ -324,7 +327,8 @@ impl Daemon {
                 let (remote, local) = (canonical(remote), canonical(local));
                 let Some((connection, terms)) = self.node.accepted(now, remote.ip(), local.ip())
                 else {
-                    self.strangers.complain(now, remote, local);
+                    let why = self.node.speaker().refusal(remote.ip(), local.ip());
+                    self.strangers.complain(now, remote, local, why);
                     transport::refuse(stream);
                     return;
                 };
@@ -393,6 +397,14 @@ impl Daemon {
             } => {
                 self.transport
                     .dial(connection, endpoint(remote, source, socket));
+            }
+            speaker::Output::Sign {
+                connection,
+                authentication,
+            } => {
+                if let Some(signing) = secrets::signing(&authentication) {
+                    self.transport.sign(connection, signing);
+                }
             }
             speaker::Output::Send { connection, bytes } => self.transport.send(connection, bytes),
             speaker::Output::Close { connection } => self.transport.close(connection),
@@ -465,7 +477,7 @@ impl Daemon {
 }
 
 impl Strangers {
-    fn complain(&mut self, now: Instant, remote: SocketAddr, local: SocketAddr) {
+    fn complain(&mut self, now: Instant, remote: SocketAddr, local: SocketAddr, why: &str) {
         let fresh = self
             .window
             .is_none_or(|since| now.since(since).as_secs() >= 10);
@@ -477,8 +489,7 @@ impl Strangers {
         }
         self.lines += 1;
         if self.lines <= STRANGER_LINES {
-            tracing::warn!(%remote, %local, "refused a connection: no peer is configured with that \
-                address");
+            tracing::warn!(%remote, %local, "refused a connection: {why}");
         }
     }
 }
@@ -501,7 +512,9 @@ fn endpoint(remote: SocketAddr, source: Option<IpAddr>, terms: speaker::SocketTe
         source,
         options: SocketOptions {
             ttl: terms.ttl,
+            min_ttl: terms.min_ttl,
             user_timeout: terms.user_timeout,
+            signing: secrets::signing(&terms.authentication),
         },
         max_message: terms.max_message,
     }

@@ -18,6 +18,7 @@ mod explain;
 mod host;
 mod nat;
 pub(crate) mod own_address;
+mod secrets;
 mod source;
 mod telemetry;
 mod tunnels;

@@ -1,17 +1,20 @@
 //! A cluster that stands: built from the plan, shown while it converges, taken down again.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::error::LabError;
+use super::files::own_file;
+use super::netlink::{PROTOCOL_BIRD, PROTOCOL_DUNLIN};
 use super::observe::{Observer, Place, Seen};
-use super::options::{LabOptions, Routing};
+use super::options::{LabOptions, Routing, Topology, TorSoftware};
 use super::plan::{Plan, ROUTER, Subnet};
 use super::privilege::Permission;
 use super::probe::{Count, Prober, family_name};
-use super::process::{Daemon, stop_all};
+use super::process::{Daemon, Program, find_bird, stop_all};
 use super::show::{Row, Screen, line, most_lacking, seconds, table};
 use super::signals::Signals;
 use super::state::State;
@@ -33,6 +36,8 @@ pub(super) struct Cluster<'a> {
     options: &'a LabOptions,
     permission: Permission,
     plan: Plan,
+    /// BIRD, if it plays the ToRs.
+    bird: Option<PathBuf>,
     state: State,
     daemons: Vec<Daemon>,
     observer: Option<Observer>,
@@ -48,6 +53,10 @@ impl<'a> Cluster<'a> {
             options,
             permission,
             plan: Plan::new(options),
+            bird: match options.tor_software {
+                TorSoftware::Auto | TorSoftware::Bird => find_bird(),
+                TorSoftware::Dunlin => None,
+            },
             state,
             daemons: Vec::new(),
             observer: None,
@@ -79,48 +88,94 @@ impl<'a> Cluster<'a> {
             self.start_daemons(screen, signals)?;
         }
         let sockets = wired.nodes.into_iter().chain([wired.router]);
-        let places = self
-            .plan
-            .speakers()
-            .zip(sockets)
-            .map(|((name, _), netlink)| Place {
-                netlink,
-                control: dunlin.then(|| self.control_socket(name)),
-            });
-        self.observer = Some(Observer::start(places.collect())?);
+        let speakers = self.plan.speakers().zip(sockets);
+        let nodes = speakers.map(|((name, _), netlink)| Place {
+            netlink,
+            control: dunlin.then(|| self.control_socket(name)),
+            protocol: PROTOCOL_DUNLIN,
+        });
+        let is_bird = self.bird.is_some();
+        let tors = self.plan.tors.iter().zip(wired.tors);
+        let tors = tors.map(|(tor, netlink)| Place {
+            netlink,
+            control: (!is_bird).then(|| self.control_socket(&tor.name)),
+            protocol: if is_bird {
+                PROTOCOL_BIRD
+            } else {
+                PROTOCOL_DUNLIN
+            },
+        });
+        self.observer = Some(Observer::start(nodes.chain(tors).collect())?);
         self.times.push(("daemons", step.elapsed()));
         Ok(())
     }
 
     fn start_daemons(&mut self, screen: &mut Screen, signals: &Signals) -> Result<(), LabError> {
-        let write = |path: PathBuf, text: String| {
-            fs::write(&path, text).map_err(LabError::file("write", path))
-        };
         let cluster = self.state.folder().join("cluster.toml");
         write(cluster.clone(), self.plan.cluster_file())?;
+        let mut programs = Vec::new();
+        for tor in &self.plan.tors {
+            let folder = self.make_folder(&tor.name)?;
+            let program = if let Some(bird) = &self.bird {
+                let config = folder.join("bird.conf");
+                write(config.clone(), tor.bird_file(&self.plan))?;
+                Program::Bird(bird.clone(), config)
+            } else {
+                let own_cluster = folder.join("cluster.toml");
+                write(own_cluster.clone(), tor.dunlin_file(&self.plan))?;
+                let config = folder.join("dunlin.toml");
+                let socket = self.control_socket(&tor.name);
+                let backend = self.options.backend.word();
+                write(
+                    config.clone(),
+                    own_file(&tor.name, backend, &own_cluster, &socket),
+                )?;
+                Program::Dunlin(config)
+            };
+            programs.push((tor.name.clone(), tor.namespace.clone(), program));
+        }
         for (name, namespace) in self.plan.speakers() {
-            let folder = self.state.folder().join(name);
-            fs::create_dir(&folder).map_err(LabError::file("make the folder", &folder))?;
-            let config = folder.join("dunlin.toml");
+            let config = self.make_folder(name)?.join("dunlin.toml");
             let socket = self.control_socket(name);
             write(config.clone(), self.plan.node_file(name, &cluster, &socket))?;
-            let log = folder.join("log");
+            programs.push((
+                name.to_owned(),
+                namespace.to_owned(),
+                Program::Dunlin(config),
+            ));
+        }
+        if !self.plan.tors.is_empty() {
+            screen.say(match &self.bird {
+                Some(bird) => format!("the racks' routers are BIRD ({})", bird.display()),
+                None => "the racks' routers are dunlin: install BIRD (Debian's bird2) to have \
+                         them be of another make"
+                    .to_owned(),
+            });
+        }
+        for (name, namespace, program) in programs {
+            let log = self.state.folder().join(&name).join("log");
             let dies_with_lab = !self.options.keep;
             self.daemons.push(Daemon::start(
-                name,
-                namespace,
-                (&config, &log),
+                &name,
+                &namespace,
+                (&program, &log),
                 dies_with_lab,
             )?);
             // Each time: a lab that dies here must not leave one behind that nobody knows.
             self.state
                 .record(self.daemons.iter().filter_map(Daemon::id).collect())?;
             if self.options.verbose {
-                screen.say(format!("started dunlin on {name}, log {}", log.display()));
+                screen.say(format!("started {name}, log {}", log.display()));
             }
             signals.check()?;
         }
         Ok(())
+    }
+
+    fn make_folder(&self, name: &str) -> Result<PathBuf, LabError> {
+        let folder = self.state.folder().join(name);
+        fs::create_dir(&folder).map_err(LabError::file("make the folder", &folder))?;
+        Ok(folder)
     }
 
     fn control_socket(&self, node: &str) -> PathBuf {
@@ -238,8 +293,24 @@ impl<'a> Cluster<'a> {
         screen.say(format!("{size}: {}{when}", self.reached()));
     }
 
+    /// Every pod reaches every other. Where there are two ways (two reflectors, two ToRs) one of
+    /// them is enough for that, so all sessions have to be up, too.
     fn is_complete(&self) -> bool {
-        self.prober.as_ref().is_some_and(Prober::is_complete)
+        let of_other_make = if self.bird.is_some() {
+            self.plan.tors.len()
+        } else {
+            0
+        };
+        let all_up = || {
+            let seen: Vec<Seen> = self.observer.iter().flat_map(Observer::seen).collect();
+            let up = |seen: &&Seen| seen.sessions.is_some_and(|(up, of)| up == of);
+            seen.iter().filter(up).count() + of_other_make == seen.len()
+        };
+        let reached = self.prober.as_ref().is_some_and(Prober::is_complete);
+        reached
+            && (self.plan.topology == Topology::Mesh
+                || self.options.routing == Routing::Static
+                || all_up())
     }
 
     /// `all pods reach each other (56/56 pairs by IPv4, 56/56 by IPv6)`, as far as it is so.
@@ -255,8 +326,17 @@ impl<'a> Cluster<'a> {
                 format!("{count} by {}", family_name(*family))
             })
             .collect();
-        let all = if self.is_complete() { "all" } else { "not all" };
-        format!("{all} pods reach each other (pairs: {})", counts.join(", "))
+        let reached = prober.is_some_and(Prober::is_complete);
+        let all = if reached { "all" } else { "not all" };
+        let missing = if reached && !self.is_complete() {
+            ", but not all sessions are up"
+        } else {
+            ""
+        };
+        format!(
+            "{all} pods reach each other (pairs: {}){missing}",
+            counts.join(", ")
+        )
     }
 
     /// Why it is not complete.
@@ -294,34 +374,33 @@ impl<'a> Cluster<'a> {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let mut seen = self.observer.iter().flat_map(Observer::seen);
-        let mut next = || seen.next().unwrap_or_default();
-        let mut rows: Vec<Row> = self
-            .plan
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(place, node)| Row {
-                node: node.name.clone(),
-                address: node
-                    .addresses
-                    .first()
-                    .map_or_else(String::new, |a| a.0.to_string()),
-                seen: next(),
-                pods: self.pods_of(place),
-            })
+        let (gateway, _) = Subnet::A.router_address(Family::Ipv4);
+        let shown = |addresses: &[(IpAddr, u8)]| {
+            let first = addresses.first();
+            first.map_or_else(String::new, |(address, _)| address.to_string())
+        };
+        let row = |node: &str, address: String, pods: Vec<Count>| Row {
+            node: node.to_owned(),
+            address,
+            seen: Seen::default(),
+            pods,
+        };
+        let nodes = self.plan.nodes.iter().enumerate();
+        let mut rows: Vec<Row> = nodes
+            .map(|(place, n)| row(&n.name, shown(&n.addresses), self.pods_of(place)))
             .collect();
-        if !self.plan.router_is_node() {
-            return rows;
+        let reflectors = self.plan.reflectors.iter();
+        rows.extend(reflectors.map(|n| row(&n.name, shown(&n.addresses), Vec::new())));
+        // Without a daemon there is still something to look at, but it is in no row.
+        if self.plan.router_is_node() {
+            rows.push(row(ROUTER, gateway.to_string(), Vec::new()));
         }
-        let (address, _) = Subnet::A.router_address(Family::Ipv4);
-        let seen: Seen = next();
-        rows.push(Row {
-            node: ROUTER.to_owned(),
-            address: address.to_string(),
-            seen,
-            pods: Vec::new(),
-        });
+        let tors = self.plan.tors.iter();
+        rows.extend(tors.map(|t| row(&t.name, shown(&t.addresses), Vec::new())));
+        let seen = self.observer.iter().flat_map(Observer::seen);
+        for (row, seen) in rows.iter_mut().zip(seen) {
+            row.seen = seen;
+        }
         rows
     }
 
@@ -388,4 +467,8 @@ impl<'a> Cluster<'a> {
         }
         result.and(self.state.remove())
     }
+}
+
+fn write(path: PathBuf, text: String) -> Result<(), LabError> {
+    fs::write(&path, text).map_err(LabError::file("write", path))
 }

@@ -66,7 +66,7 @@ pub enum LabError {
     Usage(String),
 
     /// A daemon ended while the lab still needed it.
-    #[error("the dunlin on {node} ended ({status}); the last lines of its log:\n{tail}")]
+    #[error("the daemon on {node} ended ({status}); the last lines of its log:\n{tail}")]
     DaemonEnded {
         /// The node.
         node: String,

@@ -19,9 +19,14 @@
 //!            node-1         node-3               node-2         node-4
 //!         10.244.1.0/26  10.244.3.0/26        10.244.2.0/26  10.244.4.0/26
 //! ```
+//!
+//! With `--topology reflector` there is a node more on each subnet, without pods, that reflects. With
+//! `--topology tor` a subnet is a rack with one or two routers of its own in the router's place, joined
+//! by a third network.
 
 mod cluster;
 mod error;
+mod files;
 mod namespace;
 mod netlink;
 mod observe;
@@ -33,6 +38,7 @@ mod process;
 mod show;
 mod signals;
 mod state;
+mod tor;
 mod wiring;
 
 use std::path::Path;
@@ -41,6 +47,7 @@ use std::process::ExitCode;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use self::cluster::Cluster;
+use self::options::{Backend, Encapsulation};
 use self::plan::Plan;
 use self::privilege::{Permission, Start};
 use self::show::Screen;
@@ -49,7 +56,7 @@ use self::state::{Cleaned, State};
 
 pub use error::LabError;
 pub use namespace::Step;
-pub use options::{INSIDE_COMMAND, InsideOptions, LabOptions, Routing};
+pub use options::{INSIDE_COMMAND, InsideOptions, LabOptions, Routing, Topology, TorSoftware};
 
 /// What a shell reports for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -168,8 +175,10 @@ fn check_circumstances(options: &LabOptions, permission: Permission) -> Result<(
     if options.ipv6 && !Path::new("/proc/sys/net/ipv6").exists() {
         return refuse("this kernel has no IPv6: add `--ipv6 false`".to_owned());
     }
+    check_topology(options).map_err(LabError::Usage)?;
     let plan = Plan::new(options);
-    let sockets = plan.pods.len() * plan.families.len() + 4 * plan.nodes.len();
+    let speakers = plan.members().count() + plan.tors.len();
+    let sockets = plan.pods.len() * plan.families.len() + 4 * speakers;
     let needed = u64::try_from(sockets)
         .unwrap_or(u64::MAX)
         .saturating_add(SPARE_FILES);
@@ -186,4 +195,60 @@ fn check_circumstances(options: &LabOptions, permission: Permission) -> Result<(
         raise.map_err(LabError::system("raise the limit of open files"))?;
     }
     Ok(())
+}
+
+/// Refuses what does not go together.
+fn check_topology(options: &LabOptions) -> Result<(), String> {
+    let (topology, refuse) = match options.topology {
+        Topology::Mesh => return Ok(()),
+        Topology::Reflector => ("reflector", false),
+        Topology::Tor => ("tor", options.encapsulation != Encapsulation::None),
+    };
+    if options.backend != Backend::Bgp {
+        return Err(format!(
+            "`--topology {topology}` is about BGP sessions: leave `--backend` away"
+        ));
+    }
+    if refuse {
+        return Err(
+            "ToRs carry pods' packets as they are: leave `--encapsulation` away".to_owned(),
+        );
+    }
+    if options.topology == Topology::Tor && options.routing == Routing::Static {
+        return Err("static routes are for a lab without ToRs".to_owned());
+    }
+    if options.tor_software == TorSoftware::Bird && process::find_bird().is_none() {
+        return Err(
+            "there is no BIRD: `apt-get install --no-install-recommends bird2`, or leave \
+             `--tor-software` away"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_go_together_is_refused_with_the_way_out() {
+        let tor = LabOptions {
+            topology: Topology::Tor,
+            ..LabOptions::default()
+        };
+        assert_eq!(check_topology(&tor), Ok(()));
+        let wrapped = LabOptions {
+            encapsulation: Encapsulation::Vxlan,
+            ..tor.clone()
+        };
+        let refused = check_topology(&wrapped).unwrap_err();
+        assert!(refused.contains("--encapsulation"), "{refused}");
+        let silent = LabOptions {
+            backend: Backend::Vxlan,
+            ..tor
+        };
+        let refused = check_topology(&silent).unwrap_err();
+        assert!(refused.contains("--backend"), "{refused}");
+    }
 }

@@ -32,6 +32,8 @@ use crate::net::{Family, Prefix};
 
 /// The protocol number of routes that dunlin writes.
 pub(super) const PROTOCOL_DUNLIN: u8 = 179;
+/// The one of BIRD.
+pub(super) const PROTOCOL_BIRD: u8 = 12;
 
 /// Where a route leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

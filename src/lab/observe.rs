@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 
 use super::error::LabError;
-use super::netlink::{Netlink, PROTOCOL_DUNLIN};
+use super::netlink::Netlink;
 use super::process::own_program;
 
 /// Between two looks at all nodes; a look that takes long is followed by twice as long a pause, to
@@ -32,7 +32,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) struct Seen {
     /// Sessions up, of how many.
     pub(super) sessions: Option<(usize, usize)>,
-    /// Routes of dunlin in the kernel, both families together.
+    /// Routes of the daemon in the kernel, both families together.
     pub(super) routes: Option<usize>,
 }
 
@@ -43,6 +43,8 @@ pub(super) struct Place {
     pub(super) netlink: Netlink,
     /// The control socket of the dunlin there; none without a dunlin.
     pub(super) control: Option<PathBuf>,
+    /// The number of the routes that are counted.
+    pub(super) protocol: u8,
 }
 
 #[derive(Debug)]
@@ -140,7 +142,7 @@ fn look(place: &mut Place) -> Seen {
             .control
             .as_ref()
             .and_then(|socket| sessions_up(socket)),
-        routes: place.netlink.count_routes(PROTOCOL_DUNLIN).ok(),
+        routes: place.netlink.count_routes(place.protocol).ok(),
     }
 }
 

@@ -31,6 +31,18 @@ pub struct LabOptions {
     #[arg(long, value_name = "true|false", default_value_t = true, action = ArgAction::Set)]
     pub ipv6: bool,
 
+    /// Who peers with whom
+    #[arg(long, value_enum, default_value_t = Topology::Mesh)]
+    pub topology: Topology,
+
+    /// How many routers each rack has, with `--topology tor` (1 or 2)
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = count(2))]
+    pub tors: usize,
+
+    /// What plays the racks' routers, with `--topology tor`
+    #[arg(long, value_enum, default_value_t = TorSoftware::Auto)]
+    pub tor_software: TorSoftware,
+
     /// How pods' packets travel between nodes
     #[arg(long, value_enum, default_value_t = Encapsulation::None)]
     pub encapsulation: Encapsulation,
@@ -88,6 +100,9 @@ impl Default for LabOptions {
             nodes: 4,
             pods: 2,
             ipv6: true,
+            topology: Topology::Mesh,
+            tors: 2,
+            tor_software: TorSoftware::Auto,
             encapsulation: Encapsulation::None,
             backend: Backend::Bgp,
             check: false,
@@ -99,6 +114,28 @@ impl Default for LabOptions {
             instance: "dunlin-lab".to_owned(),
         }
     }
+}
+
+/// Who peers with whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Topology {
+    /// Every node with every other
+    Mesh,
+    /// Every node with two route reflectors, the mesh is off
+    Reflector,
+    /// Every node with the routers of its rack, an AS for each rack, the mesh is off
+    Tor,
+}
+
+/// What plays the racks' routers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TorSoftware {
+    /// BIRD where it is installed, else a dunlin
+    Auto,
+    /// BIRD 2
+    Bird,
+    /// A dunlin that takes and hands on everything
+    Dunlin,
 }
 
 /// How pods' packets travel between nodes.
@@ -169,7 +206,8 @@ pub enum Routing {
     Static,
 }
 
-/// Enters a namespace, ties its life to the lab's and becomes `dunlin` with other arguments.
+/// Enters a namespace, ties its life to the lab's and becomes another program there: `dunlin` itself
+/// unless told otherwise.
 ///
 /// Not for people: the lab starts its daemons through it, since a process can only enter a
 /// namespace and ask to die with its parent by itself.
@@ -183,7 +221,11 @@ pub struct InsideOptions {
     #[arg(long, value_name = "PID")]
     pub parent: Option<i32>,
 
-    /// The arguments of dunlin inside
+    /// The program to become; without it this one again
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+
+    /// The arguments of the program inside
     #[arg(last = true, required = true, value_name = "ARGUMENTS")]
     pub arguments: Vec<OsString>,
 }

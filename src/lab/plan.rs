@@ -1,13 +1,14 @@
-//! The cluster on paper: names, addresses and blocks of every node and pod, and the files of dunlin.
+//! The cluster on paper: names, addresses and blocks of every node, pod and fabric router.
 //!
 //! Pure: a function of the options. Nothing here touches the system. The numbers are made to be
-//! read: pod 2 of node 3 is 10.244.3.2 and fd00:10:244:3::2, node 3 is 172.31.1.13.
+//! read: pod 2 of node 3 is 10.244.3.2 and fd00:10:244:3::2, node 3 is 172.31.1.13. What dunlin is
+//! told of it is in [`super::files`], what the ToRs are in [`super::tor`].
 
-use core::fmt::{self, Write as _};
+use core::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 
-use super::options::{Backend, Encapsulation, LabOptions};
+use super::options::{Backend, Encapsulation, LabOptions, Topology};
+use super::tor::{self, TorPlan};
 use crate::net::{Family, Prefix};
 
 /// The address that every pod sends to first, on its own node.
@@ -19,10 +20,16 @@ pub(super) const POD_GATEWAY: [(IpAddr, u8); 2] = [
 /// The name of the node that joins the subnets.
 pub(super) const ROUTER: &str = "router";
 
+/// The name of the namespace that holds the bridges where ToRs join the subnets instead.
+const SWITCH: &str = "switch";
+
+/// The host number of a reflector on its subnet; nodes begin at 11.
+const REFLECTOR_HOST: u8 = 5;
+/// Reflectors are nodes with numbers behind those of all nodes with pods.
+const REFLECTOR_NUMBERS: [usize; 2] = [201, 202];
+
 /// An Ethernet address.
 pub(super) type Mac = [u8; 6];
-
-const AS_NUMBER: u32 = 64512;
 
 /// One of the two networks that nodes are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +43,7 @@ pub(super) enum Subnet {
 impl Subnet {
     pub(super) const ALL: [Self; 2] = [Self::A, Self::B];
 
-    const fn number(self) -> u8 {
+    pub(super) const fn number(self) -> u8 {
         match self {
             Self::A => 1,
             Self::B => 2,
@@ -52,18 +59,8 @@ impl Subnet {
     }
 
     /// The host number `host` on it, of a family, with the prefix length.
-    fn address(self, family: Family, host: u8) -> (IpAddr, u8) {
-        match family {
-            Family::Ipv4 => (Ipv4Addr::new(172, 31, self.number(), host).into(), 24),
-            Family::Ipv6 => {
-                let host = decimal_as_hex(usize::from(host));
-                let subnet = u16::from(self.number());
-                (
-                    Ipv6Addr::new(0xfd00, 0x31, subnet, 0, 0, 0, 0, host).into(),
-                    64,
-                )
-            }
-        }
+    pub(super) fn address(self, family: Family, host: u8) -> (IpAddr, u8) {
+        address_on(self.number(), family, host)
     }
 
     /// The router's Ethernet address on it.
@@ -86,12 +83,27 @@ impl fmt::Display for Subnet {
     }
 }
 
-/// A node with pods.
+/// The host number `host` of a family on the subnet of a number, with the prefix length.
+pub(super) fn address_on(subnet: u8, family: Family, host: u8) -> (IpAddr, u8) {
+    match family {
+        Family::Ipv4 => (Ipv4Addr::new(172, 31, subnet, host).into(), 24),
+        Family::Ipv6 => {
+            let host = decimal_as_hex(usize::from(host));
+            let subnet = u16::from(subnet);
+            (
+                Ipv6Addr::new(0xfd00, 0x31, subnet, 0, 0, 0, 0, host).into(),
+                64,
+            )
+        }
+    }
+}
+
+/// A node of the cluster: one with pods, or a reflector, which has no blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NodePlan {
-    /// Counted from 1.
+    /// Counted from 1; each node has its own.
     pub(super) number: usize,
-    /// As dunlin knows it: `node-1`.
+    /// As dunlin knows it: `node-1`, `reflector-1`.
     pub(super) name: String,
     /// `dunlin-lab-node-1`.
     pub(super) namespace: String,
@@ -129,10 +141,16 @@ pub(super) struct Plan {
     pub(super) instance: String,
     /// The families in use.
     pub(super) families: Vec<Family>,
-    /// The namespace of the router.
+    /// Who peers with whom.
+    pub(super) topology: Topology,
+    /// The namespace of the bridges, which is the router's unless ToRs join the subnets.
     pub(super) router_namespace: String,
     /// The nodes with pods, in order.
     pub(super) nodes: Vec<NodePlan>,
+    /// The nodes that reflect; they have no pods.
+    pub(super) reflectors: Vec<NodePlan>,
+    /// The racks' routers.
+    pub(super) tors: Vec<TorPlan>,
     /// The pods, those of one node side by side.
     pub(super) pods: Vec<PodPlan>,
     /// How pods' packets travel between nodes.
@@ -152,6 +170,15 @@ impl Plan {
         let nodes: Vec<NodePlan> = (1..=options.nodes)
             .map(|number| node(instance, &families, number))
             .collect();
+        let reflectors = match options.topology {
+            Topology::Reflector => reflectors(instance, &families),
+            Topology::Mesh | Topology::Tor => Vec::new(),
+        };
+        let tors = match options.topology {
+            Topology::Tor => tor::tors(instance, &families, options.tors),
+            Topology::Mesh | Topology::Reflector => Vec::new(),
+        };
+        let centre = if tors.is_empty() { ROUTER } else { SWITCH };
         let pods = nodes
             .iter()
             .enumerate()
@@ -170,75 +197,46 @@ impl Plan {
             .collect();
         Self {
             instance: instance.to_owned(),
-            router_namespace: format!("{instance}-{ROUTER}"),
+            topology: options.topology,
+            router_namespace: format!("{instance}-{centre}"),
             families,
             nodes,
+            reflectors,
+            tors,
             pods,
             encapsulation: options.encapsulation,
             backend: options.backend,
         }
     }
 
+    /// All nodes: those with pods, then the reflectors.
+    pub(super) fn members(&self) -> impl Iterator<Item = &NodePlan> {
+        self.nodes.iter().chain(&self.reflectors)
+    }
+
     /// Every namespace, in the order in which to make them.
     pub(super) fn namespaces(&self) -> impl Iterator<Item = &str> {
         core::iter::once(self.router_namespace.as_str())
-            .chain(self.nodes.iter().map(|n| n.namespace.as_str()))
+            .chain(self.tors.iter().map(|t| t.namespace.as_str()))
+            .chain(self.members().map(|n| n.namespace.as_str()))
             .chain(self.pods.iter().map(|p| p.namespace.as_str()))
     }
 
-    /// Whether the router is a node: packets that are wrapped between subnets need no routes there.
+    /// Whether the router is a node: packets that are wrapped between subnets need no routes there,
+    /// and where there are ToRs there is no such router.
     pub(super) fn router_is_node(&self) -> bool {
-        self.encapsulation == Encapsulation::None
+        self.encapsulation == Encapsulation::None && self.tors.is_empty()
     }
 
-    /// Every place where a dunlin runs: its node name and its namespace; the router comes last.
+    /// Every place where a dunlin of the cluster runs: its node name and its namespace; nodes with
+    /// pods, reflectors, the router.
     pub(super) fn speakers(&self) -> impl Iterator<Item = (&str, &str)> {
         let router = self
             .router_is_node()
             .then_some((ROUTER, self.router_namespace.as_str()));
-        self.nodes
-            .iter()
+        self.members()
             .map(|n| (n.name.as_str(), n.namespace.as_str()))
             .chain(router)
-    }
-
-    /// The cluster file, the same for every node.
-    pub(super) fn cluster_file(&self) -> String {
-        let mut text = format!(
-            "# Written by `dunlin lab`: the cluster, the same for every node.\n\
-             [bgp]\nas-number = {AS_NUMBER}\n"
-        );
-        for family in &self.families {
-            let _ = write!(text, "\n[[ip-pool]]\ncidr = \"{}\"\n", pool(*family));
-            text.push_str(self.encapsulation.pool_key());
-        }
-        let addresses: Vec<_> = self
-            .families
-            .iter()
-            .map(|f| Subnet::A.router_address(*f))
-            .collect();
-        if self.router_is_node() {
-            text.push_str("\n# Joins the two subnets; it has no pods and learns every block.");
-            write_node(&mut text, ROUTER, &addresses, &[]);
-        }
-        for node in &self.nodes {
-            write_node(&mut text, &node.name, &node.addresses, &node.blocks);
-        }
-        text
-    }
-
-    /// The file of one node's own dunlin.
-    pub(super) fn node_file(&self, name: &str, cluster: &Path, socket: &Path) -> String {
-        let backend = self.backend.word();
-        format!(
-            "# Written by `dunlin lab`: what is {name}'s own.\n\
-             [node]\nname = \"{name}\"\n\n\
-             [datastore]\nkind = \"file\"\npath = {}\n\n\
-             [routing]\nbackend = \"{backend}\"\n\n\
-             [control]\nsocket = {}\n",
-            toml_string(cluster),
-            toml_string(socket),
-        )
     }
 }
 
@@ -251,15 +249,17 @@ pub(super) fn is_ours(instance: &str, namespace: &str) -> bool {
         return false;
     };
     let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if let Some(node) = rest.strip_prefix("node-") {
-        return number(node);
+    for kind in ["node-", "reflector-", "tor-a-", "tor-b-"] {
+        if let Some(node) = rest.strip_prefix(kind) {
+            return number(node);
+        }
     }
     match rest
         .strip_prefix("pod-")
         .and_then(|pod| pod.split_once('-'))
     {
         Some((node, pod)) => number(node) && number(pod),
-        None => rest == ROUTER,
+        None => rest == ROUTER || rest == SWITCH,
     }
 }
 
@@ -281,7 +281,31 @@ fn node(instance: &str, families: &[Family], number: usize) -> NodePlan {
     }
 }
 
-fn pool(family: Family) -> &'static str {
+/// One on each subnet.
+fn reflectors(instance: &str, families: &[Family]) -> Vec<NodePlan> {
+    Subnet::ALL
+        .into_iter()
+        .zip(REFLECTOR_NUMBERS)
+        .map(|(subnet, number)| {
+            let name = format!("reflector-{}", subnet.number());
+            NodePlan {
+                number,
+                namespace: format!("{instance}-{name}"),
+                name,
+                subnet,
+                mac: [0x02, 0, 0, 1, 0, octet(number)],
+                addresses: families
+                    .iter()
+                    .map(|f| subnet.address(*f, REFLECTOR_HOST))
+                    .collect(),
+                blocks: Vec::new(),
+            }
+        })
+        .collect()
+}
+
+/// Where the pods' addresses of a family come from.
+pub(super) fn pool(family: Family) -> &'static str {
     match family {
         Family::Ipv4 => "10.244.0.0/16",
         Family::Ipv6 => "fd00:10:244::/48",
@@ -315,36 +339,6 @@ fn octet(n: usize) -> u8 {
 /// 12 becomes 0x12, so that an IPv6 address shows the same number as its IPv4 sibling.
 fn decimal_as_hex(n: usize) -> u16 {
     u16::from_str_radix(&n.to_string(), 16).unwrap_or(u16::MAX)
-}
-
-/// A path as a TOML basic string.
-fn toml_string(path: &Path) -> String {
-    let mut text = String::from('"');
-    for c in path.to_string_lossy().chars() {
-        match c {
-            '"' | '\\' => text.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(text, "\\u{:04x}", u32::from(c));
-            }
-            c => text.push(c),
-        }
-    }
-    text.push('"');
-    text
-}
-
-fn write_node(text: &mut String, name: &str, addresses: &[(IpAddr, u8)], blocks: &[Prefix]) {
-    let _ = write!(text, "\n[[node]]\nname = \"{name}\"\n");
-    for (address, len) in addresses {
-        let key = if address.is_ipv4() {
-            "ipv4-address"
-        } else {
-            "ipv6-address"
-        };
-        let _ = writeln!(text, "{key} = \"{address}/{len}\"");
-    }
-    let blocks: Vec<String> = blocks.iter().map(|b| format!("\"{b}\"")).collect();
-    let _ = writeln!(text, "blocks = [{}]", blocks.join(", "));
 }
 
 #[cfg(test)]
@@ -412,57 +406,16 @@ mod tests {
     }
 
     #[test]
-    fn the_files_are_toml_and_name_every_node() {
-        let plan = Plan::new(&LabOptions {
-            nodes: 3,
-            ..LabOptions::default()
-        });
-        let cluster: toml::Table = plan.cluster_file().parse().unwrap();
-        let nodes = cluster["node"].as_array().unwrap();
-        let names: Vec<_> = nodes.iter().map(|n| n["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["router", "node-1", "node-2", "node-3"]);
-        assert_eq!(nodes[0]["blocks"].as_array().unwrap().len(), 0);
-        assert_eq!(nodes[2]["ipv4-address"].as_str(), Some("172.31.2.12/24"));
-        assert_eq!(cluster["ip-pool"].as_array().unwrap().len(), 2);
-        let file = plan.node_file("node-1", Path::new("/a \"b\"/c"), Path::new("/s"));
-        let file: toml::Table = file.parse().unwrap();
-        assert_eq!(file["datastore"]["path"].as_str(), Some("/a \"b\"/c"));
-        assert_eq!(file["control"]["socket"].as_str(), Some("/s"));
-    }
-
-    #[test]
-    fn without_ipv6_no_file_mentions_it() {
-        let plan = Plan::new(&LabOptions {
-            ipv6: false,
-            ..LabOptions::default()
-        });
-        assert!(!plan.cluster_file().contains("fd00"));
-        assert!(plan.pods.iter().all(|p| p.addresses.len() == 1));
-    }
-
-    #[test]
-    fn a_router_of_wrapped_packets_is_no_node() {
-        let plan = Plan::new(&LabOptions {
-            encapsulation: Encapsulation::VxlanCrossSubnet,
-            backend: Backend::Vxlan,
-            ..LabOptions::default()
-        });
-        let cluster: toml::Table = plan.cluster_file().parse().unwrap();
-        assert_eq!(cluster["node"].as_array().unwrap().len(), 4);
-        let pools = cluster["ip-pool"].as_array().unwrap();
-        assert!(
-            pools
-                .iter()
-                .all(|p| p["vxlan-mode"].as_str() == Some("CrossSubnet"))
-        );
-        assert!(plan.speakers().all(|(name, _)| name != ROUTER));
-        let file = plan.node_file("node-1", Path::new("/c"), Path::new("/s"));
-        let file: toml::Table = file.parse().unwrap();
-        assert_eq!(file["routing"]["backend"].as_str(), Some("vxlan"));
-    }
-
-    #[test]
     fn only_names_that_a_plan_makes_are_ours() {
+        for topology in [Topology::Mesh, Topology::Reflector, Topology::Tor] {
+            let plan = Plan::new(&LabOptions {
+                topology,
+                ..LabOptions::default()
+            });
+            for name in plan.namespaces() {
+                assert!(is_ours("dunlin-lab", name), "{name}");
+            }
+        }
         for name in largest().namespaces() {
             assert!(is_ours("dunlin-lab", name), "{name}");
         }
@@ -474,6 +427,8 @@ mod tests {
             "dunlin-lab-pod-1",
             "dunlin-labx-router",
             "dunlin-lab-node-1a",
+            "dunlin-lab-tor-c-1",
+            "dunlin-lab-reflector-",
         ] {
             assert!(!is_ours("dunlin-lab", name), "{name}");
         }

@@ -4,6 +4,7 @@
 //! to be stopped when the lab dies; both can only be done by the process itself. A process is known
 //! by its id and its start time, so that a reused id is never taken for it.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::{CommandExt, parent_id};
@@ -94,6 +95,45 @@ fn start_time(stat: &str) -> Option<u64> {
 /// What of the environment the daemons get: where programs are, and what is logged.
 const KEPT_VARIABLES: [&str; 2] = ["PATH", "RUST_LOG"];
 
+/// What becomes a daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Program {
+    /// `dunlin run` with this file.
+    Dunlin(PathBuf),
+    /// BIRD at this path with this file, its control socket beside it.
+    Bird(PathBuf, PathBuf),
+}
+
+impl Program {
+    /// The program, if it is not this one, and its arguments.
+    fn command(&self) -> (Option<&Path>, Vec<OsString>) {
+        match self {
+            Self::Dunlin(config) => (None, vec!["run".into(), "--config".into(), config.into()]),
+            Self::Bird(program, config) => {
+                let socket = config.with_extension("ctl");
+                let arguments: [OsString; 5] = [
+                    "-f".into(),
+                    "-c".into(),
+                    config.into(),
+                    "-s".into(),
+                    socket.into(),
+                ];
+                (Some(program), arguments.to_vec())
+            }
+        }
+    }
+}
+
+/// Where BIRD is, if it is installed.
+pub(super) fn find_bird() -> Option<PathBuf> {
+    // Where Debian puts it may not be in a user's PATH.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|folder| folder.join("bird"))
+        .find(|file| file.is_file())
+}
+
 /// A daemon on a node.
 #[derive(Debug)]
 pub(super) struct Daemon {
@@ -104,13 +144,14 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `dunlin run` with a node file inside a namespace; it writes to the log file.
+    /// Starts a program inside a namespace; it writes to the log file.
     pub(super) fn start(
         node: &str,
         namespace: &str,
-        (config, log): (&Path, &Path),
+        (program, log): (&Program, &Path),
         dies_with_lab: bool,
     ) -> Result<Self, LabError> {
+        let (other, arguments) = program.command();
         let program = own_program()?;
         let out = File::create(log).map_err(LabError::file("write", log))?;
         let err = out.try_clone().map_err(LabError::file("write", log))?;
@@ -122,7 +163,10 @@ impl Daemon {
         if dies_with_lab {
             command.arg("--parent").arg(std::process::id().to_string());
         }
-        command.args(["--", "run", "--config"]).arg(config);
+        if let Some(other) = other {
+            command.arg("--program").arg(other);
+        }
+        command.arg("--").args(arguments);
         // What is meant for a real node on this machine (IP, CALICO_…) is not for these.
         command.env_clear();
         for variable in KEPT_VARIABLES {
@@ -136,7 +180,7 @@ impl Daemon {
             .process_group(0);
         let child = command
             .spawn()
-            .map_err(LabError::system("start dunlin for a node"))?;
+            .map_err(LabError::system("start the daemon of a node"))?;
         Ok(Self {
             node: node.to_owned(),
             child,
@@ -205,7 +249,7 @@ pub(super) fn own_program() -> Result<PathBuf, LabError> {
     std::env::current_exe().map_err(LabError::system("find out the path of this program"))
 }
 
-/// Becomes dunlin inside a namespace; returns only if that fails.
+/// Becomes the program inside a namespace; returns only if that fails.
 pub(super) fn become_inside(options: &InsideOptions) -> Result<(), LabError> {
     if let Some(parent) = options.parent {
         set_pdeathsig(Signal::SIGTERM).map_err(LabError::system("tie a dunlin to the lab"))?;
@@ -224,9 +268,14 @@ pub(super) fn become_inside(options: &InsideOptions) -> Result<(), LabError> {
     SigSet::empty()
         .thread_set_mask()
         .map_err(LabError::system("let signals through to a dunlin"))?;
-    let source = Command::new(own_program()?).args(&options.arguments).exec();
-    Err(LabError::System {
-        doing: "start dunlin inside the namespace",
+    let program = match &options.program {
+        Some(program) => program.clone(),
+        None => own_program()?,
+    };
+    let source = Command::new(&program).args(&options.arguments).exec();
+    Err(LabError::File {
+        doing: "start inside a namespace",
+        path: program,
         source,
     })
 }

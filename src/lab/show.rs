@@ -47,8 +47,9 @@ impl Row {
 
 /// The table, line by line, without line ends. `families` are the headings of [`Row::pods`].
 pub(super) fn table(rows: &[Row], families: &[&str], coloured: bool) -> Vec<String> {
+    let wide = rows.iter().map(|row| row.node.len()).fold(8, usize::max);
     let mut head = format!(
-        "{:<8} {:<13} {:>9} {:>13}",
+        "{:<wide$} {:<13} {:>9} {:>13}",
         "NODE", "ADDRESS", "SESSIONS", "KERNEL ROUTES"
     );
     for family in families {
@@ -68,7 +69,7 @@ pub(super) fn table(rows: &[Row], families: &[&str], coloured: bool) -> Vec<Stri
             .routes
             .map_or_else(|| "-".to_owned(), |n| n.to_string());
         let mut line = format!(
-            "{:<8} {:<13} {sessions} {routes:>13}",
+            "{:<wide$} {:<13} {sessions} {routes:>13}",
             row.node, row.address
         );
         for count in &row.pods {

@@ -12,11 +12,15 @@ use std::net::IpAddr;
 use super::error::LabError;
 use super::namespace;
 use super::netlink::{Netlink, Target, default_route};
-use super::plan::{NodePlan, POD_GATEWAY, Plan, PodPlan, Subnet};
+use super::plan::{Mac, NodePlan, POD_GATEWAY, Plan, PodPlan, Subnet};
+use super::tor::{self, TorPlan};
 use crate::net::{Family, Prefix};
 
 /// The link of a node or pod to the rest of the world.
 const UPLINK: &str = "eth0";
+
+/// The Ethernet address of the spine's bridge.
+const SPINE_MAC: Mac = [0x02, 0, 0, 0, 0, 9];
 
 /// Switches of every namespace: addresses usable at once, nothing learnt from the neighbourhood.
 const SWITCHES_IPV4: [(&str, &str); 2] = [
@@ -37,10 +41,12 @@ const FORWARDING: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all
 /// The sockets into the namespaces of the routers among them, to look at their tables later.
 #[derive(Debug)]
 pub(super) struct Wired {
-    /// One a node, in the order of the plan.
+    /// One a node, in the order of the plan; those of the reflectors come last.
     pub(super) nodes: Vec<Netlink>,
-    /// The router's.
+    /// The router's, or the switch's.
     pub(super) router: Netlink,
+    /// One a ToR, in the order of the plan.
+    pub(super) tors: Vec<Netlink>,
 }
 
 /// Told after each part that stands; its error stops the wiring.
@@ -53,16 +59,25 @@ pub(super) fn wire(plan: &Plan, progress: Progress<'_>) -> Result<Wired, LabErro
     check_drivers(plan, &mut router)?;
     let mut bridges = Vec::new();
     for subnet in Subnet::ALL {
-        let bridge = router.add_bridge(subnet.bridge(), subnet.router_mac())?;
+        // The first ToR has the router's Ethernet address; a switch must not take its frames.
+        let mac = if plan.tors.is_empty() {
+            subnet.router_mac()
+        } else {
+            [0x02, 0, 0, 0, 9, subnet.number()]
+        };
+        let bridge = router.add_bridge(subnet.bridge(), mac)?;
         router.set_up(bridge, None)?;
-        for family in &plan.families {
+        // Between ToRs it is a plain switch.
+        let families = plan.families.iter().filter(|_| plan.tors.is_empty());
+        for family in families {
             router.add_address(bridge, subnet.router_address(*family))?;
         }
         bridges.push((subnet, bridge));
     }
     progress(&plan.router_namespace)?;
+    let tors = wire_tors(plan, &mut router, &bridges, progress)?;
     let mut nodes = Vec::with_capacity(plan.nodes.len());
-    for node in &plan.nodes {
+    for node in plan.members() {
         let mut netlink = open(plan, &node.namespace, true)?;
         for (_, bridge) in bridges.iter().filter(|(subnet, _)| *subnet == node.subnet) {
             wire_node(plan, node, &mut netlink, (&mut router, *bridge))?;
@@ -76,7 +91,11 @@ pub(super) fn wire(plan: &Plan, progress: Progress<'_>) -> Result<Wired, LabErro
             progress(&pod.namespace)?;
         }
     }
-    Ok(Wired { nodes, router })
+    Ok(Wired {
+        nodes,
+        router,
+        tors,
+    })
 }
 
 /// Refuses an encapsulation that the running kernel can't do.
@@ -112,6 +131,88 @@ fn open(plan: &Plan, name: &str, forwards: bool) -> Result<Netlink, LabError> {
     Ok(netlink)
 }
 
+/// Makes the ToRs and the spine between them.
+fn wire_tors(
+    plan: &Plan,
+    switch: &mut Netlink,
+    bridges: &[(Subnet, u32)],
+    progress: Progress<'_>,
+) -> Result<Vec<Netlink>, LabError> {
+    let mut tors = Vec::with_capacity(plan.tors.len());
+    if plan.tors.is_empty() {
+        return Ok(tors);
+    }
+    let spine = switch.add_bridge(tor::SPINE_BRIDGE, SPINE_MAC)?;
+    switch.set_up(spine, None)?;
+    for router in &plan.tors {
+        let mut netlink = open(plan, &router.namespace, true)?;
+        for (_, bridge) in bridges
+            .iter()
+            .filter(|(subnet, _)| *subnet == router.subnet)
+        {
+            wire_tor(plan, router, &mut netlink, (switch, *bridge, spine))?;
+        }
+        tors.push(netlink);
+        progress(&router.namespace)?;
+    }
+    Ok(tors)
+}
+
+/// Attaches a ToR to its rack and to the spine.
+fn wire_tor(
+    plan: &Plan,
+    router: &TorPlan,
+    netlink: &mut Netlink,
+    (switch, rack, spine): (&mut Netlink, u32, u32),
+) -> Result<(), LabError> {
+    let spine_port = format!("{}-s", router.name);
+    let ports: [(&str, u32, &str, Mac, &[_]); 2] = [
+        (
+            &router.name,
+            rack,
+            tor::DOWNLINK,
+            router.mac,
+            &router.addresses,
+        ),
+        (
+            &spine_port,
+            spine,
+            tor::SPINE_LINK,
+            router.spine_mac,
+            &router.spine_addresses,
+        ),
+    ];
+    let mut links = Vec::with_capacity(ports.len());
+    for (port, bridge, link, mac, addresses) in ports {
+        let port = switch.add_veth((port, None), (link, mac), &router.namespace)?;
+        switch.set_up(port, Some(bridge))?;
+        let index = netlink.link(link)?;
+        netlink.set_up(index, None)?;
+        for address in addresses {
+            netlink.add_address(index, *address)?;
+        }
+        links.push(index);
+    }
+    let [downlink, spine_link] = links.as_slice() else {
+        return Ok(());
+    };
+    for node in plan.members().filter(|n| n.subnet == router.subnet) {
+        for (address, _) in &node.addresses {
+            netlink.add_neighbour(*downlink, *address, node.mac)?;
+        }
+    }
+    for other in plan.tors.iter().filter(|t| t.name != router.name) {
+        for (address, _) in &other.spine_addresses {
+            netlink.add_neighbour(*spine_link, *address, other.spine_mac)?;
+        }
+        let same_rack = other.subnet == router.subnet;
+        for (address, _) in other.addresses.iter().filter(|_| same_rack) {
+            netlink.add_neighbour(*downlink, *address, other.mac)?;
+        }
+    }
+    Ok(())
+}
+
 /// Attaches a node to the bridge of its subnet.
 fn wire_node(
     plan: &Plan,
@@ -125,7 +226,16 @@ fn wire_node(
     netlink.set_up(index, None)?;
     for address in &node.addresses {
         netlink.add_address(index, *address)?;
-        router.add_neighbour(bridge, address.0, node.mac)?;
+        if plan.tors.is_empty() {
+            router.add_neighbour(bridge, address.0, node.mac)?;
+        }
+    }
+    // The first ToR has the router's address, which is added below.
+    let others = plan.tors.iter().filter(|tor| tor.subnet == node.subnet);
+    for tor in others.filter(|tor| tor.number > 1) {
+        for (address, _) in &tor.addresses {
+            netlink.add_neighbour(index, *address, tor.mac)?;
+        }
     }
     for family in &plan.families {
         let (address, _) = node.subnet.router_address(*family);
@@ -133,10 +243,7 @@ fn wire_node(
         let target = Target::Gateway { address, index };
         netlink.add_route(default_route(*family), target)?;
     }
-    let others = plan
-        .nodes
-        .iter()
-        .filter(|other| other.number != node.number);
+    let others = plan.members().filter(|other| other.number != node.number);
     for other in others.filter(|other| other.subnet == node.subnet) {
         for (address, _) in &other.addresses {
             netlink.add_neighbour(index, *address, other.mac)?;

@@ -14,7 +14,9 @@ use std::hash::BuildHasher as _;
 use super::chunks::Chunks;
 use super::next_hop::{NextHopId, NextHopTable};
 use super::raw_cache::RawCache;
-use crate::wire::attribute::community::{LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED};
+use crate::wire::attribute::community::{
+    LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED, NO_LLGR,
+};
 use crate::wire::attribute::{NextHop, Origin, PathAttributes};
 
 /// An interned set of attributes.
@@ -37,6 +39,8 @@ impl AttributeFlags {
     const LOCAL_PREF: Self = Self(1 << 4);
     const MED: Self = Self(1 << 5);
     const ORIGINATOR: Self = Self(1 << 6);
+    /// Has the community NO_LLGR (RFC 9494).
+    pub const NO_LLGR: Self = Self(1 << 7);
 
     /// Whether all of `other` is set.
     pub const fn contains(self, other: Self) -> bool {
@@ -161,6 +165,18 @@ impl AttributeStore {
         AttributesId(id)
     }
 
+    /// The number of the same set with LLGR_STALE (RFC 9494 §4.2), with one reference for the caller;
+    /// `None` if it has the community already.
+    pub(crate) fn long_lived_stale(&mut self, id: AttributesId) -> Option<AttributesId> {
+        let set = self.get(id)?;
+        if set.flags().contains(AttributeFlags::LLGR_STALE) {
+            return None;
+        }
+        let mut attributes = set.decode();
+        attributes.communities.push(LLGR_STALE);
+        Some(self.intern(&attributes))
+    }
+
     /// Takes another reference.
     pub fn retain(&mut self, id: AttributesId) {
         if let Some(entry) = self.entries.get_mut(id.0) {
@@ -271,6 +287,7 @@ impl Hot {
             .with(F::NO_ADVERTISE, has(NO_ADVERTISE))
             .with(F::NO_EXPORT_SUBCONFED, has(NO_EXPORT_SUBCONFED))
             .with(F::LLGR_STALE, has(LLGR_STALE))
+            .with(F::NO_LLGR, has(NO_LLGR))
             .with(F::LOCAL_PREF, attributes.local_pref.is_some())
             .with(F::MED, attributes.med.is_some())
             .with(F::ORIGINATOR, attributes.originator_id.is_some());

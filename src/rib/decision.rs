@@ -11,7 +11,8 @@
 //! 7. The lowest MED among those of one neighbour AS (or among all, [`MedMode::Always`]); 0 if there
 //!    is none.
 //! 8. eBGP over iBGP.
-//! 9. The least cost to the next hop. What is left now may share the traffic: the multipath set.
+//! 9. The least cost to the next hop. What is left now may share the traffic: the multipath set, of
+//!    which each next hop is used once.
 //! 10. The lowest originator: ORIGINATOR_ID, or the peer's identifier (RFC 4456 §9).
 //! 11. The shortest CLUSTER_LIST (RFC 4456 §9).
 //! 12. The lowest peer address.
@@ -25,8 +26,9 @@ use std::net::IpAddr;
 
 use super::attributes::{AttributeFlags, AttributeStore};
 use super::export::DEFAULT_LOCAL_PREF;
+use super::next_hop::NextHopId;
 use super::path::Path;
-use super::peer::{PeerKind, Peers};
+use super::peer::{PeerIndex, PeerKind, Peers};
 
 /// Which MEDs are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,6 +121,9 @@ pub(crate) struct Facts<'a> {
     pub(crate) peers: &'a Peers,
 }
 
+/// A next hop, and whose link it is on if it means something on that link only.
+type Way = (NextHopId, Option<PeerIndex>);
+
 /// A path with all that is compared, fetched once.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
@@ -150,6 +155,8 @@ const TIE: [Step; 2] = [Step::Originator, Step::ClusterList];
 pub(crate) struct Decider {
     alive: Vec<Candidate>,
     multipath: Vec<usize>,
+    /// Those of `multipath`.
+    ways: Vec<Way>,
 }
 
 impl Decider {
@@ -190,8 +197,21 @@ impl Decider {
         }
         if facts.config.max_paths > 1 && alive.len() > 1 {
             alive.sort_unstable_by_key(|c| (c.tie, c.address, c.path_id));
-            let set = alive.iter().take(facts.config.max_paths.into());
-            self.multipath.extend(set.map(|c| c.place));
+            self.ways.clear();
+            for candidate in alive.iter() {
+                let Some(way) = paths.get(candidate.place).and_then(|p| way(p, facts)) else {
+                    continue;
+                };
+                if self.ways.contains(&way) {
+                    continue;
+                }
+                if self.multipath.len() == usize::from(facts.config.max_paths) {
+                    break;
+                }
+                // Reflectors tell of one next hop several times; it is to have one share all the same.
+                self.ways.push(way);
+                self.multipath.push(candidate.place);
+            }
         }
         for (at, step) in TIE.into_iter().enumerate() {
             keep_lowest(alive, step, lost, |c| c.tie.get(at).copied());
@@ -230,7 +250,7 @@ fn candidate(place: usize, path: &Path, facts: Facts<'_>) -> Result<Candidate, S
         None if local => 0,
         None => return Err(Step::NextHop),
     };
-    let llgr = path.long_lived_stale || attributes.flags().contains(AttributeFlags::LLGR_STALE);
+    let llgr = attributes.flags().contains(AttributeFlags::LLGR_STALE);
     Ok(Candidate {
         place,
         neighbour_as: attributes.neighbour_as(),
@@ -250,6 +270,20 @@ fn candidate(place: usize, path: &Path, facts: Facts<'_>) -> Result<Candidate, S
         address: peer.address,
         path_id: path.path_id,
     })
+}
+
+/// Where a path leads: its next hop, and its peer if that is an address of the link to this peer only.
+fn way(path: &Path, facts: Facts<'_>) -> Option<Way> {
+    let id = facts.store.get(path.attributes)?.next_hop();
+    let hop = facts.store.next_hops().get(id);
+    let on_link = hop.is_some_and(|hop| {
+        let scoped = match hop.address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        scoped || hop.link_local.is_some()
+    });
+    Some((id, on_link.then_some(path.peer)))
 }
 
 fn keep_lowest<K: Ord>(

@@ -162,8 +162,8 @@ impl Rib {
             path_id,
             accepted,
             stale: false,
-            long_lived_stale: false,
             selected: false,
+            send_id: 0,
         };
         if self.peers.facts(peer).is_none() {
             debug_assert!(false, "a route of a peer that nobody entered");
@@ -241,10 +241,13 @@ impl Rib {
         self.sweep(family, Sweep::Stale(peer));
     }
 
-    /// Marks the stale routes of a peer as long-lived stale: used only if nothing else is there (RFC
-    /// 9494 §4.2).
+    /// Makes the stale routes of a peer long-lived stale: they get LLGR_STALE and are used only if
+    /// nothing else is there; what has NO_LLGR goes (RFC 9494 §4.2).
     pub fn mark_long_lived_stale(&mut self, peer: PeerIndex, family: Family) {
-        self.sweep(family, Sweep::LongLivedStale(peer));
+        if self.counts(peer, family).stale > 0 {
+            self.sweep(family, Sweep::NoLongLived(peer));
+            self.sweep(family, Sweep::LongLivedStale(peer));
+        }
     }
 
     /// Removes the routes of a peer that are still stale.
@@ -409,7 +412,9 @@ fn withdraw<P: TableKey>(
     (peer, path_id): (PeerIndex, u32),
 ) -> Option<Change> {
     let id = table.map.find(prefix)?;
-    table.remove_paths(ctx, id, |path| path.peer == peer && path.path_id == path_id)
+    table.remove_paths(ctx, id, |path, _| {
+        path.peer == peer && path.path_id == path_id
+    })
 }
 
 /// Enters a change for the forwarding plane, and pins a destination that is gone until all know.

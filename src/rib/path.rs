@@ -19,11 +19,16 @@ pub struct Path {
     pub accepted: bool,
     /// Whether it is kept over a restart of its peer (RFC 4724) and not confirmed since.
     pub stale: bool,
-    /// Whether it is long-lived stale: used only if nothing else is there (RFC 9494).
-    pub long_lived_stale: bool,
     /// Whether it is the best path or a multipath equal of it.
     pub selected: bool,
+    /// The identifier that peers with Add-Path are sent it under; 0 if they are not sent it. It stays
+    /// while the path is among those that are sent, and no two of them have the same.
+    pub send_id: u8,
 }
+
+/// So many paths of a destination are sent to peers with Add-Path. As many as share the traffic by
+/// default; more would not be used, and each costs every receiver memory.
+pub(crate) const MAX_SENT: u8 = 16;
 
 /// What a destination holds.
 #[derive(Debug)]
@@ -69,6 +74,16 @@ impl Paths {
         self.as_slice().iter().take_while(|path| path.selected)
     }
 
+    /// Gives each path that is to be sent its identifier: the lowest free one if it has none yet.
+    pub(crate) fn number(&mut self) {
+        match self {
+            Self::Vacant { .. } | Self::Empty { .. } => {}
+            Self::One(path) if path.selected => path.send_id = path.send_id.max(1),
+            Self::One(path) => path.send_id = 0,
+            Self::Many(paths) => number(paths),
+        }
+    }
+
     pub(crate) fn push(&mut self, path: Path) {
         match self {
             Self::Vacant { .. } | Self::Empty { .. } => *self = Self::One(path),
@@ -91,5 +106,85 @@ impl Paths {
                 }
             }
         }
+    }
+}
+
+/// See [`Paths::number`]; the selected paths are in front.
+fn number(paths: &mut [Path]) {
+    let count = paths.iter().take_while(|path| path.selected).count();
+    let count = count.min(usize::from(MAX_SENT));
+    let (sent, rest) = paths.split_at_mut_checked(count).unwrap_or_default();
+    for path in rest {
+        path.send_id = 0;
+    }
+    let mut taken = sent.iter().fold(1_u32, |taken, path| taken | bit(path));
+    for path in sent.iter_mut().filter(|path| path.send_id == 0) {
+        // At most 16 are taken, so that there is a free one below 17.
+        path.send_id = u8::try_from(taken.trailing_ones()).unwrap_or(MAX_SENT);
+        taken |= bit(path);
+    }
+}
+
+const fn bit(path: &Path) -> u32 {
+    1_u32.wrapping_shl(path.send_id as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(peer: u32, selected: bool) -> Path {
+        Path {
+            peer: PeerIndex(peer),
+            attributes: AttributesId(0),
+            path_id: 0,
+            accepted: true,
+            stale: false,
+            selected,
+            send_id: 0,
+        }
+    }
+
+    fn numbers(paths: &Paths) -> Vec<(u32, u8)> {
+        let paths = paths.as_slice().iter();
+        paths.map(|path| (path.peer.0, path.send_id)).collect()
+    }
+
+    #[test]
+    fn a_path_keeps_its_number_while_it_is_sent_and_no_other_has_it() {
+        let mut paths = Paths::Many(Box::new([1, 2, 3].map(|peer| path(peer, true)).to_vec()));
+        paths.number();
+        assert_eq!(numbers(&paths), [(1, 1), (2, 2), (3, 3)]);
+        paths.remove(0);
+        paths.number();
+        assert_eq!(numbers(&paths), [(2, 2), (3, 3)]);
+        paths.push(path(4, true));
+        paths.number();
+        assert_eq!(numbers(&paths), [(2, 2), (3, 3), (4, 1)]);
+        paths.remove(2);
+        paths.remove(0);
+        paths.number();
+        assert_eq!(numbers(&paths), [(3, 3)], "alone, too");
+        paths.as_mut_slice()[0].selected = false;
+        paths.number();
+        assert_eq!(numbers(&paths), [(3, 0)]);
+    }
+
+    #[test]
+    fn sixteen_have_a_number_and_who_follows_has_none() {
+        let all = (1..=40).map(|peer| path(peer, peer <= 30)).collect();
+        let mut paths = Paths::Many(Box::new(all));
+        paths.number();
+        let sent = numbers(&paths).into_iter().filter(|(_, id)| *id != 0);
+        let expected: Vec<_> = (1..=16).map(|n| (n, u8::try_from(n).unwrap())).collect();
+        assert_eq!(sent.collect::<Vec<_>>(), expected);
+        paths.as_mut_slice().rotate_left(1);
+        // The first is last among the selected now, and gives its number to who comes after.
+        paths.as_mut_slice()[29..].reverse();
+        paths.number();
+        let ids = numbers(&paths);
+        assert_eq!(ids[0], (2, 2));
+        assert_eq!(ids[15], (17, 1));
+        assert!(ids[16..].iter().all(|(_, id)| *id == 0));
     }
 }

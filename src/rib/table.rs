@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use super::attributes::{AttributeStore, AttributesId, AttributesRef};
+use super::attributes::{AttributeFlags, AttributeStore, AttributesId, AttributesRef};
 use super::chunks::IdQueue;
 use super::decision::{Decider, DecisionConfig, Facts, eligible};
 use super::next_hop::NextHopId;
@@ -76,6 +76,8 @@ pub(crate) enum Sweep<'a> {
     RemoveStale(PeerIndex),
     /// Mark a peer's paths as stale.
     Stale(PeerIndex),
+    /// Remove a peer's stale paths that may not be long-lived stale.
+    NoLongLived(PeerIndex),
     /// Mark a peer's stale paths as long-lived stale.
     LongLivedStale(PeerIndex),
     /// Decide again where a peer has a path: what is known of the peer has changed.
@@ -92,7 +94,7 @@ pub(crate) struct Table<P> {
     pub(crate) forwarding: IdQueue,
     decider: Decider,
     /// The selected paths before a change.
-    before: Vec<(PeerIndex, AttributesId)>,
+    before: Vec<Selected>,
     reorder: Vec<Path>,
     /// Destinations with at least one path.
     pub(crate) populated: u32,
@@ -130,12 +132,13 @@ impl<P: TableKey> Table<P> {
                 let was = *old;
                 *old = Path {
                     selected: was.selected,
+                    send_id: was.send_id,
                     ..path
                 };
                 ctx.count(&was, false);
                 ctx.count(&path, true);
                 let refreshed = was.attributes == path.attributes;
-                if refreshed && was.accepted == path.accepted && !was.long_lived_stale {
+                if refreshed && was.accepted == path.accepted {
                     return unchanged;
                 }
                 ctx.store.retain(path.attributes);
@@ -158,10 +161,13 @@ impl<P: TableKey> Table<P> {
         &mut self,
         ctx: &mut Context<'_>,
         id: DestinationId,
-        goes: impl Fn(&Path) -> bool,
+        goes: impl Fn(&Path, &AttributeStore) -> bool,
     ) -> Option<Change> {
         let paths = &mut self.map.get_mut(id)?.paths;
-        let first = paths.as_slice().iter().position(&goes)?;
+        let find = |paths: &Paths, store: &AttributeStore| {
+            paths.as_slice().iter().position(|path| goes(path, store))
+        };
+        let first = find(paths, ctx.store)?;
         remember(&mut self.before, paths);
         let mut next = Some(first);
         while let Some(place) = next {
@@ -170,7 +176,7 @@ impl<P: TableKey> Table<P> {
                 ctx.count(&path, false);
                 ctx.store.release(path.attributes);
             }
-            next = paths.as_slice().iter().position(&goes);
+            next = find(paths, ctx.store);
         }
         if paths.as_slice().is_empty() {
             self.populated = self.populated.saturating_sub(1);
@@ -199,6 +205,30 @@ impl<P: TableKey> Table<P> {
         marked.then(|| self.decide(id, ctx.facts()))
     }
 
+    /// Puts LLGR_STALE on a peer's stale paths of a destination, and decides again.
+    fn long_lived_stale(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: DestinationId,
+        peer: PeerIndex,
+    ) -> Option<Change> {
+        let paths = &mut self.map.get_mut(id)?.paths;
+        remember(&mut self.before, paths);
+        let mut former = Vec::new();
+        let mine = |path: &&mut Path| path.peer == peer && path.stale;
+        for path in paths.as_mut_slice().iter_mut().filter(mine) {
+            if let Some(attributes) = ctx.store.long_lived_stale(path.attributes) {
+                former.push(core::mem::replace(&mut path.attributes, attributes));
+            }
+        }
+        let change = (!former.is_empty()).then(|| self.decide(id, ctx.facts()));
+        // Not before: a number that is free again could be taken for what was there.
+        for attributes in former {
+            ctx.store.release(attributes);
+        }
+        change
+    }
+
     /// Does to a range of destinations what a sweep says; what changed is appended.
     pub(crate) fn sweep(
         &mut self,
@@ -209,19 +239,19 @@ impl<P: TableKey> Table<P> {
     ) {
         for id in range {
             changes.extend(match sweep {
-                Sweep::Remove(peer) => self.remove_paths(ctx, id, |path| path.peer == peer),
+                Sweep::Remove(peer) => self.remove_paths(ctx, id, |path, _| path.peer == peer),
                 Sweep::RemoveStale(peer) => {
-                    self.remove_paths(ctx, id, |path| path.peer == peer && path.stale)
+                    self.remove_paths(ctx, id, |path, _| path.peer == peer && path.stale)
                 }
                 Sweep::Stale(peer) => self.mark_paths(ctx, id, |path, _| {
                     path.stale |= path.peer == peer;
                     path.peer == peer
                 }),
-                Sweep::LongLivedStale(peer) => self.mark_paths(ctx, id, |path, _| {
-                    let stale = path.peer == peer && path.stale;
-                    path.long_lived_stale |= stale;
-                    stale
+                Sweep::NoLongLived(peer) => self.remove_paths(ctx, id, |path, store| {
+                    let no = |a: AttributesRef<'_>| a.flags().contains(AttributeFlags::NO_LLGR);
+                    path.peer == peer && path.stale && store.get(path.attributes).is_some_and(no)
                 }),
+                Sweep::LongLivedStale(peer) => self.long_lived_stale(ctx, id, peer),
                 Sweep::Facts(peer) => self.mark_paths(ctx, id, |path, _| path.peer == peer),
                 Sweep::NextHops(next_hops) => self.mark_paths(ctx, id, |path, store| {
                     let hop = store.get(path.attributes).map(AttributesRef::next_hop);
@@ -279,14 +309,11 @@ impl<P: TableKey> Table<P> {
                 paths.copy_from_slice(reorder);
             }
         }
+        destination.paths.number();
         let paths = &destination.paths;
-        let mut now = paths.selected().map(|path| (path.peer, path.attributes));
-        change.best = before.first().copied() != now.next();
-        change.selected = change.best
-            || !paths
-                .selected()
-                .map(|p| (p.peer, p.attributes))
-                .eq(before.iter().copied());
+        let best = |selected: &Selected| (selected.0, selected.1);
+        change.best = before.first().map(best) != paths.best().map(|p| (p.peer, p.attributes));
+        change.selected = change.best || !paths.selected().map(selected).eq(before.iter().copied());
         change
     }
 
@@ -327,9 +354,17 @@ impl<P: TableKey> Table<P> {
     }
 }
 
-fn remember(before: &mut Vec<(PeerIndex, AttributesId)>, paths: &Paths) {
+/// What a consumer can tell of a selected path: whose it is, its attributes, the identifier that it is
+/// sent under.
+type Selected = (PeerIndex, AttributesId, u8);
+
+const fn selected(path: &Path) -> Selected {
+    (path.peer, path.attributes, path.send_id)
+}
+
+fn remember(before: &mut Vec<Selected>, paths: &Paths) {
     before.clear();
-    before.extend(paths.selected().map(|path| (path.peer, path.attributes)));
+    before.extend(paths.selected().map(selected));
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod egress;
 mod ingest;
 mod leaving;
 mod peer;
+mod protection;
 mod replan;
 mod status;
 
@@ -27,7 +28,7 @@ use crate::policy::Surroundings;
 use crate::rib::{self, AttributesId, ForwardingChange, PeerIndex, Rib, RibConfig};
 use crate::session::{self, ConnectionId, ConnectionIds, DialError};
 use crate::time::Instant;
-use crate::topology::Plan;
+use crate::topology::{Authentication, Plan};
 use crate::wire::error::HeaderError;
 use crate::wire::frame;
 
@@ -72,6 +73,13 @@ pub enum Output {
         /// What.
         bytes: Bytes,
     },
+    /// Sign with another key from here on.
+    Sign {
+        /// Which connection.
+        connection: ConnectionId,
+        /// The key.
+        authentication: Authentication,
+    },
     /// Close when the queue is empty.
     Close {
         /// Which.
@@ -85,10 +93,14 @@ pub enum Output {
 }
 
 /// What a socket of a peer needs, as values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketTerms {
     /// TTL or hop limit.
     pub ttl: Option<u8>,
+    /// Packets with a lower TTL or hop limit are not taken.
+    pub min_ttl: Option<u8>,
+    /// What segments are signed with; never a secret that is missing.
+    pub authentication: Authentication,
     /// Give up if sent data stays unacknowledged for so long.
     pub user_timeout: Option<core::time::Duration>,
     /// Largest message that we accept.
@@ -193,6 +205,9 @@ impl Speaker {
         local: IpAddr,
     ) -> Option<(ConnectionId, SocketTerms)> {
         let index = self.peer_at(remote, local)?;
+        if self.peer(index)?.secret_missing().is_some() {
+            return None;
+        }
         let connection = self.ids.issue();
         self.connections.insert(connection, index);
         let terms = {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Output, SocketTerms, Speaker};
+use super::{Output, Speaker};
 use crate::net::{Asn, Family, RouterId};
 use crate::policy::PeerClass;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
@@ -14,8 +14,8 @@ use crate::session::{
     Negotiated, Offer, PeerConfig, StopReason,
 };
 use crate::time::Instant;
-use crate::topology::{self, Plan, PlannedPeer, TtlRule};
-use crate::wire::frame::{MAX_EXTENDED_LEN, MAX_LEN, MessageKind};
+use crate::topology::{self, Plan, PlannedPeer};
+use crate::wire::frame::MessageKind;
 use crate::wire::route_refresh::RouteRefresh;
 use crate::wire::update::DecodeContext;
 
@@ -38,6 +38,8 @@ pub(super) struct PeerEntry {
     pub(super) last_complaint: Option<Instant>,
     /// Whether an operator took it down.
     pub(super) shutdown: bool,
+    /// When the key of the session was changed in place, until the next session.
+    pub(super) signed_anew: Option<Instant>,
 }
 
 /// What is known only while the session is up.
@@ -88,6 +90,7 @@ impl PeerEntry {
             treated_as_withdraw: 0,
             last_complaint: None,
             shutdown: false,
+            signed_anew: None,
         }
     }
 
@@ -116,24 +119,6 @@ impl PeerEntry {
             topology::PeerKind::Mesh => PeerClass::Mesh,
             topology::PeerKind::Explicit if self.is_ebgp() => PeerClass::External,
             topology::PeerKind::Explicit => PeerClass::Internal,
-        }
-    }
-
-    pub(super) fn socket_terms(&self) -> SocketTerms {
-        let ttl = match self.planned.ttl {
-            TtlRule::Any => None,
-            TtlRule::Multihop(ttl) => Some(ttl),
-            TtlRule::Security(_) => Some(255),
-        };
-        let hold = self.planned.open.hold_time;
-        SocketTerms {
-            ttl,
-            user_timeout: (hold > 0).then(|| Duration::from_secs(u64::from(hold))),
-            max_message: if self.planned.open.extended_messages {
-                MAX_EXTENDED_LEN
-            } else {
-                MAX_LEN
-            },
         }
     }
 
@@ -413,6 +398,11 @@ impl Speaker {
 
     fn dial(&mut self, index: PeerIndex, connection: ConnectionId) {
         let Some(peer) = self.peer(index) else { return };
+        if peer.secret_missing().is_some() {
+            // To the state machine it is a dial that nobody answers: it is tried again, and it
+            // succeeds as soon as there is a secret.
+            return;
+        }
         let output = Output::Dial {
             connection,
             remote: SocketAddr::new(peer.planned.address, peer.planned.port),
@@ -459,6 +449,7 @@ impl Speaker {
             permit_as_sets: false,
         };
         let local = peer.locals.get(&connection).copied();
+        peer.signed_anew = None;
         peer.queued = 0;
         peer.session_octets = 0;
         peer.established = Some(Established {

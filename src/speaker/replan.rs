@@ -255,6 +255,7 @@ impl Speaker {
         if bounces && outcome == Reconfigured::Kept {
             self.input(now, index, Input::ConfigurationChange);
         }
+        self.sign_anew(now, index, fields);
         self.check_limit(now, index);
         if fields.contains(&PeerField::EnforceFirstAs) {
             // What was treated as withdrawn is nowhere: only the peer still has it.

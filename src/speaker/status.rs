@@ -208,6 +208,11 @@ fn problem(entry: &PeerEntry, error: Option<&LastError>) -> String {
             entry.planned.name
         );
     }
+    let ended = error.map_or(entry.session.since(), |error| error.at);
+    let said = error.map(ToString::to_string);
+    if let Some(problem) = entry.protection_problem(said.as_deref(), ended) {
+        return problem;
+    }
     match error {
         Some(error) => error.to_string(),
         None if matches!(entry.planned.dial, crate::topology::Dial::Passive) => {

@@ -70,8 +70,10 @@ pub enum PeerField {
     AddPath,
     /// The link that it is on.
     Interface,
-    /// What protects the session.
+    /// With what kind of key, if any, the session is protected.
     Authentication,
+    /// The key.
+    Password,
     /// What it is called.
     Name,
     /// Mesh or explicit.
@@ -109,7 +111,7 @@ pub enum PeerField {
 
 impl PeerField {
     /// All, those that bounce a session first.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::RouterId,
         Self::Address,
         Self::Port,
@@ -125,6 +127,7 @@ impl PeerField {
         Self::AddPath,
         Self::Interface,
         Self::Authentication,
+        Self::Password,
         Self::Name,
         Self::Kind,
         Self::Dial,
@@ -159,7 +162,8 @@ impl PeerField {
             | Self::ExtendedMessages
             | Self::Restart
             | Self::AddPath
-            | Self::Interface => Impact::Bounce,
+            | Self::Interface
+            | Self::Authentication => Impact::Bounce,
             Self::Name
             | Self::Kind
             | Self::Dial
@@ -167,7 +171,7 @@ impl PeerField {
             | Self::KeepaliveTime
             | Self::Import
             | Self::Export
-            | Self::Authentication
+            | Self::Password
             | Self::NextHop
             | Self::Limit
             | Self::AllowedLocalAs
@@ -288,7 +292,11 @@ impl PeerField {
             Self::Restart => a.open.restart != b.open.restart,
             Self::AddPath => a.open.add_path != b.open.add_path,
             Self::Interface => a.interface != b.interface,
-            Self::Authentication => a.authentication != b.authentication,
+            Self::Authentication => a.authentication.bounces_from(&b.authentication),
+            Self::Password => {
+                a.authentication != b.authentication
+                    && !a.authentication.bounces_from(&b.authentication)
+            }
             Self::Name => a.name != b.name,
             Self::Kind => a.kind != b.kind,
             Self::Dial => a.dial != b.dial,
@@ -345,7 +353,8 @@ impl core::fmt::Display for PeerField {
             Self::Restart => "max-restart-time",
             Self::AddPath => "add-path",
             Self::Interface => "interface",
-            Self::Authentication => "password",
+            Self::Authentication => "authentication",
+            Self::Password => "password",
             Self::Name => "name",
             Self::Kind => "mesh or explicit",
             Self::Dial => "passive",

@@ -36,6 +36,22 @@ pub enum Authentication {
     Missing(String),
 }
 
+impl Authentication {
+    /// Whether a session has to start anew when this becomes `other` or the other way round. A password
+    /// is changed in place, and while one is missing the session keeps the one that it has; a key of
+    /// TCP-AO is not changed in place.
+    pub fn bounces_from(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None)
+            | (Self::Md5(_) | Self::Missing(_), Self::Md5(_) | Self::Missing(_))
+            | (Self::Ao(_), Self::Missing(_))
+            | (Self::Missing(_), Self::Ao(_)) => false,
+            (Self::Ao(key), Self::Ao(other)) => key != other,
+            (Self::None, _) | (_, Self::None) | (Self::Ao(_), _) | (_, Self::Ao(_)) => true,
+        }
+    }
+}
+
 /// A key of TCP-AO.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AoKey {

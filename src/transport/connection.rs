@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -10,11 +11,13 @@ use socket2::{SockRef, Socket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio_util::codec::Decoder;
 
 use super::codec::{FrameCodec, Incoming};
+use super::signing::{KeyScope, Signing};
+use super::sockopt;
 use super::{Endpoint, Event};
 use crate::session::{ConnectionId, DialError};
 
@@ -34,6 +37,8 @@ const WRITE_SLICES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Handle {
     outbound: mpsc::UnboundedSender<Bytes>,
+    /// The key that it is to have from now on.
+    key: watch::Sender<Option<Signing>>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -43,9 +48,17 @@ impl Handle {
         let _gone = self.outbound.send(bytes);
     }
 
+    pub(super) fn sign(&self, signing: Signing) {
+        self.key.send_replace(Some(signing));
+    }
+
     /// Lets the writer finish what is queued, for a bounded time; the reader ends with it.
     pub(super) fn close(self) {
-        let Self { outbound, tasks } = self;
+        let Self {
+            outbound,
+            key: _,
+            tasks,
+        } = self;
         drop(outbound);
         tokio::spawn(async move {
             // A peer that does not read must not keep the connection for ever.
@@ -66,6 +79,7 @@ where
     E: From<Event> + Send + 'static,
 {
     let (outbound, queue) = mpsc::unbounded_channel();
+    let (key, new_key) = watch::channel(None);
     let task = tokio::spawn(async move {
         let dialled = match tokio::time::timeout(DIAL_TIMEOUT, connect(&endpoint)).await {
             Ok(result) => result.map_err(|error| dial_error(&error)),
@@ -93,11 +107,16 @@ where
             .await
             .is_ok()
         {
-            drive(id, stream, endpoint.max_message, queue, events).await;
+            let orders = Orders {
+                queue,
+                key: new_key,
+            };
+            drive(id, stream, &endpoint, orders, events).await;
         }
     });
     Handle {
         outbound,
+        key,
         tasks: vec![task.abort_handle()],
     }
 }
@@ -105,16 +124,23 @@ where
 pub(super) fn serve<E>(
     id: ConnectionId,
     stream: TcpStream,
-    max_message: usize,
+    endpoint: &Endpoint,
     events: mpsc::Sender<E>,
 ) -> Handle
 where
     E: From<Event> + Send + 'static,
 {
     let (outbound, queue) = mpsc::unbounded_channel();
-    let task = tokio::spawn(drive(id, stream, max_message, queue, events));
+    let (key, new_key) = watch::channel(None);
+    let orders = Orders {
+        queue,
+        key: new_key,
+    };
+    let endpoint = endpoint.clone();
+    let task = tokio::spawn(async move { drive(id, stream, &endpoint, orders, events).await });
     Handle {
         outbound,
+        key,
         tasks: vec![task.abort_handle()],
     }
 }
@@ -126,7 +152,9 @@ async fn connect(endpoint: &Endpoint) -> io::Result<(TcpStream, SocketAddr)> {
     } else {
         TcpSocket::new_v6()?
     };
-    endpoint.options.apply_to(&SockRef::from(&socket), ipv4)?;
+    endpoint
+        .options
+        .apply_to(&SockRef::from(&socket), endpoint.remote.ip())?;
     if let Some(source) = endpoint.source {
         socket.bind(SocketAddr::new(source, 0))?;
     }
@@ -147,19 +175,50 @@ fn dial_error(error: &io::Error) -> DialError {
     }
 }
 
+/// What the daemon's end has to say to a connection.
+struct Orders {
+    queue: mpsc::UnboundedReceiver<Bytes>,
+    key: watch::Receiver<Option<Signing>>,
+}
+
+/// A key that a connection is to have from now on.
+struct NewKey {
+    orders: watch::Receiver<Option<Signing>>,
+    peer: IpAddr,
+}
+
+impl NewKey {
+    /// Waits until there is one.
+    async fn wanted(&mut self) -> Signing {
+        loop {
+            if self.orders.changed().await.is_err() {
+                // The daemon's end has let go: what is queued still leaves, with the key that it has.
+                std::future::pending::<()>().await;
+            }
+            if let Some(signing) = self.orders.borrow_and_update().clone() {
+                return signing;
+            }
+        }
+    }
+}
+
 /// Serves both directions until one ends; reports exactly one `Closed`.
 async fn drive<E>(
     id: ConnectionId,
     stream: TcpStream,
-    max_message: usize,
-    queue: mpsc::UnboundedReceiver<Bytes>,
+    endpoint: &Endpoint,
+    orders: Orders,
     events: mpsc::Sender<E>,
 ) where
     E: From<Event>,
 {
     let (read_half, write_half) = stream.into_split();
-    let reader = read(id, read_half, max_message, &events);
-    let writer = write(id, write_half, queue, &events);
+    let mut key = NewKey {
+        orders: orders.key,
+        peer: endpoint.remote.ip(),
+    };
+    let reader = read(id, read_half, endpoint.max_message, &mut key, &events);
+    let writer = write(id, write_half, orders.queue, &events);
     let error = either(reader, writer)
         .await
         .err()
@@ -207,6 +266,7 @@ async fn read<E>(
     id: ConnectionId,
     mut half: OwnedReadHalf,
     max_message: usize,
+    key: &mut NewKey,
     events: &mpsc::Sender<E>,
 ) -> io::Result<()>
 where
@@ -215,9 +275,14 @@ where
     let mut codec = FrameCodec::new(max_message);
     let mut buffer = bytes::BytesMut::new();
     loop {
-        // An idle connection holds no buffer: a thousand idle peers are the normal case.
-        if buffer.is_empty() {
-            half.readable().await?;
+        // An idle connection holds no buffer: a thousand idle peers are the normal case. A new key
+        // does not wait for what the peer may no longer be able to send.
+        tokio::select! {
+            ready = half.readable() => { ready?; }
+            signing = key.wanted() => {
+                sockopt::set_key(half.as_ref().as_fd(), KeyScope::host(key.peer), &signing)?;
+                continue;
+            }
         }
         buffer.reserve(READ_SIZE);
         let ended = half.read_buf(&mut buffer).await? == 0;

@@ -1,23 +1,37 @@
 //! Listening sockets: accept and hand over, bounded by the daemon's queue.
+//!
+//! A peer's key is on the socket before the peer can connect: the kernel answers no SYN of it that is
+//! not signed with the key.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Event;
+use super::signing::{KeyScope, Signing};
+use super::sockopt;
 
 /// Connections that may wait to be accepted: a whole cluster may start in one second, and a SYN
 /// that finds no room is tried again only after a second or more.
 const BACKLOG: i32 = 4096;
 
+/// The keys of all peers that may connect.
+pub type Keys = BTreeMap<KeyScope, Signing>;
+
 /// One listening socket with its accepting task; closes when dropped.
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
+    socket: Arc<TcpListener>,
+    /// What the kernel has.
+    keys: Keys,
     task: JoinHandle<()>,
 }
 
@@ -26,7 +40,7 @@ impl Listener {
     ///
     /// # Errors
     /// What the kernel says, such as an address in use.
-    pub fn bind<E>(address: SocketAddr, events: mpsc::Sender<E>) -> io::Result<Self>
+    pub fn bind<E>(address: SocketAddr, keys: &Keys, events: mpsc::Sender<E>) -> io::Result<Self>
     where
         E: From<Event> + Send + 'static,
     {
@@ -46,18 +60,38 @@ impl Listener {
         } else {
             socket.set_freebind_v6(true)?;
         }
+        // The SYN-ACK leaves before anybody knows whose it is, and a peer with GTSM takes no other.
+        sockopt::set_ttl(&SockRef::from(&socket), address.is_ipv4(), u8::MAX)?;
+        if let Err(error) = sockopt::keep_syn(socket.as_fd()) {
+            tracing::debug!(%error, "how far away a caller is can't be seen in its SYN");
+        }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
+        let mut held = Keys::new();
+        // A key that the kernel does not take is no reason to leave all others without a listener:
+        // whoever connects is given the key once more before it is read from.
+        let _said_by_change_keys = change_keys(&socket, address, &mut held, keys);
         socket.listen(BACKLOG)?;
-        let listener = TcpListener::from_std(socket.into())?;
+        let listener = Arc::new(TcpListener::from_std(socket.into())?);
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(listener, events));
-        Ok(Self { address, task })
+        let task = tokio::spawn(accept(Arc::clone(&listener), events));
+        Ok(Self {
+            address,
+            socket: listener,
+            keys: held,
+            task,
+        })
     }
 
     /// The address that is bound.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Makes the keys those of `wanted`: new ones come, changed ones are changed in place, former
+    /// ones go. How many the kernel did not take; each is in the log.
+    pub fn set_keys(&mut self, wanted: &Keys) -> usize {
+        change_keys(&self.socket, self.address, &mut self.keys, wanted)
     }
 }
 
@@ -67,7 +101,47 @@ impl Drop for Listener {
     }
 }
 
-async fn accept<E: From<Event>>(listener: TcpListener, events: mpsc::Sender<E>) {
+/// From the keys that are held to those that are wanted, in the socket's own family.
+fn change_keys(socket: &impl AsFd, address: SocketAddr, held: &mut Keys, wanted: &Keys) -> usize {
+    let socket = socket.as_fd();
+    let mut failed = 0;
+    let mut complain = |scope: &KeyScope, error: io::Error| {
+        failed += 1;
+        tracing::error!(peer = %scope.address, listening = %address, %error, "cannot set a key");
+    };
+    let ours = |scope: &KeyScope| scope.address.is_ipv4() == address.is_ipv4();
+    let gone: Vec<KeyScope> = held
+        .iter()
+        .filter(|(scope, signing)| match (wanted.get(scope), signing) {
+            (None, _) => true,
+            // MD5 is changed in place; a key of TCP-AO is another one.
+            (Some(Signing::Md5(_)), Signing::Md5(_)) => false,
+            (Some(other), signing) => other != *signing,
+        })
+        .map(|(scope, _)| *scope)
+        .collect();
+    for scope in gone {
+        if let Some(signing) = held.remove(&scope)
+            && let Err(error) = sockopt::unset_key(socket, scope, &signing)
+        {
+            complain(&scope, error);
+        }
+    }
+    for (scope, signing) in wanted.iter().filter(|(scope, _)| ours(scope)) {
+        if held.get(scope) == Some(signing) {
+            continue;
+        }
+        match sockopt::set_key(socket, *scope, signing) {
+            Ok(()) => {
+                held.insert(*scope, signing.clone());
+            }
+            Err(error) => complain(scope, error),
+        }
+    }
+    failed
+}
+
+async fn accept<E: From<Event>>(listener: Arc<TcpListener>, events: mpsc::Sender<E>) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {

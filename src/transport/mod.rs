@@ -8,6 +8,7 @@
 pub mod codec;
 mod connection;
 mod listener;
+mod signing;
 mod sockopt;
 
 use std::collections::BTreeMap;
@@ -18,8 +19,9 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-pub use listener::Listener;
-pub use sockopt::SocketOptions;
+pub use listener::{Keys, Listener};
+pub use signing::{AoMac, KeyScope, Signing};
+pub use sockopt::{SocketOptions, has_tcp_ao};
 
 use crate::session::{ConnectionId, DialError};
 use codec::Incoming;
@@ -119,12 +121,7 @@ impl<E: From<Event> + Send + 'static> Transport<E> {
         endpoint: &Endpoint,
     ) -> io::Result<()> {
         endpoint.options.apply(&stream)?;
-        let handle = connection::serve(
-            connection,
-            stream,
-            endpoint.max_message,
-            self.events.clone(),
-        );
+        let handle = connection::serve(connection, stream, endpoint, self.events.clone());
         self.connections.insert(connection, handle);
         Ok(())
     }
@@ -133,6 +130,14 @@ impl<E: From<Event> + Send + 'static> Transport<E> {
     pub fn send(&mut self, connection: ConnectionId, bytes: Bytes) {
         if let Some(handle) = self.connections.get(&connection) {
             handle.send(bytes);
+        }
+    }
+
+    /// Changes the key of a connection in place. One that can't have it is closed: it must not go on
+    /// with a key that is no longer right.
+    pub fn sign(&mut self, connection: ConnectionId, signing: Signing) {
+        if let Some(handle) = self.connections.get(&connection) {
+            handle.sign(signing);
         }
     }
 

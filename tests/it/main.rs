@@ -1,6 +1,9 @@
 //! Integration tests: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bfd_laws;
+mod bfd_link;
+mod bfd_table;
 mod cli;
 mod config_golden;
 mod config_watch;
@@ -40,9 +43,11 @@ mod sim_script;
 mod sim_transit;
 mod sim_world;
 mod speaker_first_as;
+mod speaker_password;
 mod speaker_send_hold;
 mod topology_laws;
 mod topology_records;
+mod transport_keys;
 mod wire_corpus;
 mod wire_edges;
 mod wire_fixtures;

@@ -162,11 +162,16 @@ proptest! {
         let winners: Vec<_> =
             explained.iter().filter(|e| e.lost_at.is_none()).map(|e| e.path.peer.0).collect();
         prop_assert_eq!(winners.as_slice(), selected.get(..1).unwrap_or_default());
+        let hop = |place: &dunlin::rib::ExplainedPath| {
+            rib.path_attributes(&place.path).map(|attributes| attributes.decode().next_hop)
+        };
+        let used: Vec<_> = explained.iter().filter(|e| e.path.selected).map(hop).collect();
         for path in &explained {
             // The multipath set is equal up to and including the metric.
             let late = path.lost_at.is_none_or(|step| step > Step::Metric);
             prop_assert!(late || !path.path.selected);
-            prop_assert!(!late || path.path.selected || selected.len() == usize::from(max_paths));
+            let enough = selected.len() == usize::from(max_paths);
+            prop_assert!(!late || path.path.selected || enough || used.contains(&hop(path)));
         }
         prop_assert!(selected.len() <= usize::from(max_paths));
     }

@@ -93,6 +93,11 @@ fn hop(number: u32, family: Family) -> IpAddr {
     attributes(&[], number, prefix).next_hop.unwrap().address
 }
 
+/// Two next hops are equally far, so that they share the traffic.
+const fn metric(hop: u32) -> u32 {
+    hop / 2
+}
+
 fn route(prefix: Prefix, variant: u32) -> PathAttributes {
     PathAttributes {
         local_pref: Some(100 + variant / 3),
@@ -144,7 +149,9 @@ impl Test {
                 known.push((
                     hop(number, family),
                     if reachable {
-                        Resolution::Reachable { metric: number }
+                        Resolution::Reachable {
+                            metric: metric(number),
+                        }
                     } else {
                         Resolution::Unreachable
                     },
@@ -219,16 +226,17 @@ impl Test {
         }
     }
 
-    /// The winners of the model: highest LOCAL_PREF, nearest next hop, lowest peer, lowest id.
+    /// The winners of the model: highest LOCAL_PREF, nearest next hop, lowest peer, lowest id; each next
+    /// hop once.
     fn winners(&self, prefix: Prefix) -> Vec<(u32, u32)> {
         let rank = |&(key, entry): &(&(Prefix, u32, u32), &Entry)| {
             let address = entry.attributes.next_hop.unwrap().address;
-            let metric = (0..3)
+            let hop = (0..3)
                 .find(|&n| hop(n, prefix.family()) == address)
                 .unwrap();
-            let reachable = self.reachable[metric as usize];
-            let pref = entry.attributes.local_pref.unwrap();
-            (entry.accepted && reachable).then_some((u32::MAX - pref, metric, key.1, key.2))
+            let reachable = self.reachable[hop as usize];
+            let rank = u32::MAX - entry.attributes.local_pref.unwrap();
+            (entry.accepted && reachable).then_some((rank, metric(hop), key.1, key.2, hop))
         };
         let paths = self.model.iter().filter(|(key, _)| key.0 == prefix);
         let mut ranks: Vec<_> = paths.filter_map(|path| rank(&path)).collect();
@@ -236,7 +244,13 @@ impl Test {
         let equal = ranks
             .iter()
             .filter(|r| (r.0, r.1) == (ranks[0].0, ranks[0].1));
-        equal.map(|r| (r.2, r.3)).take(2).collect()
+        let mut seen = Vec::new();
+        let new = equal.filter(|r| {
+            let new = !seen.contains(&r.4);
+            seen.push(r.4);
+            new
+        });
+        new.map(|r| (r.2, r.3)).take(2).collect()
     }
 
     fn check(&self) {

@@ -479,6 +479,8 @@ impl World {
                     self.send(wire, side, bytes);
                 }
             }
+            // A wire has no keys.
+            O::Sign { .. } => {}
             O::Close { connection } => {
                 let host = self.hosts.get_mut(name).unwrap();
                 host.dialling.remove(&connection);

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin::net::{Asn, Family, Prefix};
+use dunlin::net::{Asn, Family, Prefix, Secret};
 use dunlin::policy::PolicyKind;
 use dunlin::topology::{
     Authentication, BfdTerms, Dial, Families, Impact, Intent, LATE_DIAL, NextHopMode, Node, Peer,
@@ -297,7 +297,10 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
         p.peers[0].interface = Some("eth0".into())
     }),
     (PeerField::Authentication, |p| {
-        p.peers[0].authentication = Authentication::Missing("no such secret".into())
+        p.peers[0].authentication = Authentication::None
+    }),
+    (PeerField::Password, |p| {
+        p.peers[0].authentication = Authentication::Md5(Secret::new(b"new".to_vec()))
     }),
     (PeerField::Name, |p| p.peers[0].name.push('2')),
     (PeerField::Kind, |p| p.peers[0].kind = PeerKind::Mesh),
@@ -341,6 +344,7 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
 fn each_setting_is_noticed_and_only_what_open_or_transport_carry_bounces() {
     let mut intent = cluster(&[both()]);
     intent.peers = vec![some_peers()[0].clone()];
+    intent.peers[0].authentication = Authentication::Md5(Secret::new(b"old".to_vec()));
     let old = plan(&intent, "node-0").unwrap();
     let covered: BTreeSet<PeerField> = EDITS.iter().map(|(field, _)| *field).collect();
     assert_eq!(covered, PeerField::ALL.into_iter().collect());
@@ -352,7 +356,7 @@ fn each_setting_is_noticed_and_only_what_open_or_transport_carry_bounces() {
             panic!("{field:?}: {changes:?}");
         };
         assert_eq!(fields, &[field]);
-        let bounces = field <= PeerField::Interface;
+        let bounces = field <= PeerField::Authentication;
         assert_eq!(
             change.impact() == Some(Impact::Bounce),
             bounces,

@@ -215,25 +215,68 @@ fn med_is_compared_within_a_neighbour_as_only_unless_told_otherwise() {
     );
 }
 
+fn selected(rib: &Rib) -> Vec<u32> {
+    let route = rib.lookup(prefix()).unwrap();
+    let selected = route.paths.iter().filter(|p| p.selected);
+    selected.map(|p| p.peer.0).collect()
+}
+
+/// Two reflectors tell of the same two nodes: two ways, not four.
+#[test]
+fn a_next_hop_has_one_share_however_many_tell_of_it() {
+    let over = |n| PathAttributes {
+        next_hop: Some(NextHop::new(hop(n))),
+        originator_id: Some(RouterId(n)),
+        ..base()
+    };
+    let paths = [(1, 1), (2, 1), (3, 2), (4, 2)].map(|(peer, n)| (ibgp(peer), over(n), true));
+    let mut twice = rib(MedMode::PerNeighbour, 2, &paths);
+    assert_eq!(selected(&twice), [1, 3]);
+    twice.withdraw(PeerIndex(1), prefix(), 0);
+    assert_eq!(selected(&twice), [2, 3], "the other one stands in");
+}
+
+/// `fe80::1` of one link and `fe80::1` of another are two routers.
+#[test]
+fn a_link_local_next_hop_is_another_one_on_each_link() {
+    let hop = NextHop::new("fe80::1".parse().unwrap());
+    let prefix = "2001:db8::/32".parse().unwrap();
+    let decision = DecisionConfig {
+        max_paths: 4,
+        ..DecisionConfig::default()
+    };
+    let config = RibConfig {
+        decision,
+        ..RibConfig::default()
+    };
+    let mut rib = Rib::new(config, Asn(65000), RouterId(9));
+    for peer in 1..=2 {
+        rib.set_peer(PeerIndex(peer), ibgp(peer));
+        let id = rib.intern(&PathAttributes {
+            next_hop: Some(hop),
+            ..base()
+        });
+        rib.announce(PeerIndex(peer), prefix, 0, id, true);
+        rib.release(id);
+    }
+    let paths = rib.lookup(prefix).unwrap().paths;
+    assert!(paths.iter().all(|path| path.selected), "{paths:?}");
+}
+
 #[test]
 fn equal_paths_share_up_to_the_limit_and_a_change_of_the_set_is_a_change() {
-    let paths: Vec<_> = (1..=4).map(|n| (ibgp(n), base(), true)).collect();
-    let mut rib = rib(MedMode::PerNeighbour, 3, &paths);
-    let selected = |rib: &Rib| {
-        let route = rib.lookup(prefix()).unwrap();
-        route
-            .paths
-            .iter()
-            .filter(|p| p.selected)
-            .map(|p| p.peer.0)
-            .collect::<Vec<_>>()
+    let over = |n| PathAttributes {
+        next_hop: Some(NextHop::new(hop(n))),
+        ..base()
     };
+    let paths: Vec<_> = (1..=4).map(|n| (ibgp(n), over(n), true)).collect();
+    let mut rib = rib(MedMode::PerNeighbour, 3, &paths);
     assert_eq!(selected(&rib), [1, 2, 3]);
     rib.withdraw(PeerIndex(2), prefix(), 0);
     assert_eq!(selected(&rib), [1, 3, 4]);
     let worse = rib.intern(&PathAttributes {
         local_pref: Some(50),
-        ..base()
+        ..over(3)
     });
     rib.announce(PeerIndex(3), prefix(), 0, worse, true);
     assert_eq!(selected(&rib), [1, 4]);
