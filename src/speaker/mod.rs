@@ -10,10 +10,14 @@
 //! What always holds: no peer waits for another one; a peer's bytes never panic; every peer with a
 //! deadline is in `deadlines` exactly once.
 
+mod candidate;
 mod egress;
 mod ingest;
+mod judging;
 mod leaving;
+mod limits;
 mod peer;
+mod policies;
 mod protection;
 mod replan;
 mod status;
@@ -35,7 +39,7 @@ use crate::wire::frame;
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
-pub use status::{PathStatus, PeerStatus, RouteStatus};
+pub use status::{ExportStatus, PathStatus, PeerStatus, RouteStatus};
 
 /// Settings of the node itself, the same for all plans.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +117,9 @@ pub struct Speaker {
     settings: Settings,
     plan: Plan,
     around: Surroundings,
+    policies: policies::ExportPolicies,
+    /// Traffic is to go elsewhere: maintenance (RFC 8326).
+    draining: bool,
     /// By `PeerIndex` - 1; a gap is a peer that was removed.
     peers: Vec<Option<Box<PeerEntry>>>,
     names: BTreeMap<String, PeerIndex>,
@@ -146,6 +153,8 @@ impl Speaker {
         let mut speaker = Self {
             settings,
             around: Surroundings::default(),
+            policies: Default::default(),
+            draining: false,
             plan: Plan {
                 peers: Vec::new(),
                 originate: Vec::new(),

@@ -34,6 +34,8 @@ pub(super) struct PeerEntry {
     pub(super) session_octets: usize,
     pub(super) discarded: u64,
     pub(super) treated_as_withdraw: u64,
+    /// Which families have more prefixes than the peer may send.
+    pub(super) over_limit: [bool; 2],
     /// When bad input was last logged in full.
     pub(super) last_complaint: Option<Instant>,
     /// Whether an operator took it down.
@@ -88,6 +90,7 @@ impl PeerEntry {
             session_octets: 0,
             discarded: 0,
             treated_as_withdraw: 0,
+            over_limit: [false; 2],
             last_complaint: None,
             shutdown: false,
             signed_anew: None,
@@ -473,6 +476,7 @@ impl Speaker {
         tracing::warn!(peer = %peer.planned.name, address = %peer.planned.address, %reason,
             "session is down");
         peer.established = None;
+        peer.over_limit = [false; 2];
         peer.queued = 0;
         peer.session_octets = 0;
         let leaving = self.is_leaving(index);

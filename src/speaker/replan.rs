@@ -68,6 +68,8 @@ impl Speaker {
         let promoted = self.plan.cluster_id.is_some() && self.plan.cluster_id != old.cluster_id;
         self.begin_leaving(now, leavers, &changes, (held, promoted));
         self.judge_again(&to_judge);
+        self.change_own_blocks();
+        self.change_exports();
         if old.router_id != self.plan.router_id {
             said.push(format!("router id is now {}", self.plan.router_id));
         }
@@ -266,9 +268,6 @@ impl Speaker {
         {
             self.rib.set_peer_kind(index, facts.kind);
         }
-        if fields.iter().any(|field| is_export(*field)) {
-            self.change_export(index);
-        }
         said
     }
 }
@@ -295,19 +294,6 @@ const fn is_import(field: PeerField) -> bool {
             | PeerField::Kind
             | PeerField::Filters
             | PeerField::AllowedLocalAs
-            | PeerField::GracefulShutdown
-    )
-}
-
-const fn is_export(field: PeerField) -> bool {
-    matches!(
-        field,
-        PeerField::Export
-            | PeerField::NextHop
-            | PeerField::PolicyFacts
-            | PeerField::Kind
-            | PeerField::Client
-            | PeerField::Filters
             | PeerField::GracefulShutdown
     )
 }
