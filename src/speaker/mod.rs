@@ -11,6 +11,7 @@
 //! deadline is in `deadlines` exactly once.
 
 mod candidate;
+mod dynamic;
 mod egress;
 mod ingest;
 mod judging;
@@ -36,6 +37,7 @@ use crate::topology::{Authentication, Plan};
 use crate::wire::error::HeaderError;
 use crate::wire::frame;
 
+pub use dynamic::{MOST, MOST_ON_LINK};
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
@@ -131,6 +133,10 @@ pub struct Speaker {
     sessions_begun: u64,
     rib: Rib,
     leaving: Option<leaving::Leaving>,
+    /// Peers that are there by a template.
+    dynamic: BTreeMap<PeerIndex, dynamic::Dynamic>,
+    /// The links that neighbours were heard on, by name and address.
+    scopes: BTreeMap<(String, IpAddr), u32>,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
@@ -169,6 +175,8 @@ impl Speaker {
             sessions_begun: 0,
             rib,
             leaving: None,
+            dynamic: BTreeMap::new(),
+            scopes: BTreeMap::new(),
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
@@ -186,7 +194,8 @@ impl Speaker {
     pub fn next_timeout(&self) -> Option<Instant> {
         let sessions = self.deadlines.first().map(|(at, _)| *at);
         let leaving = self.leaving.as_ref().map(leaving::Leaving::next_timeout);
-        [sessions, self.rib.next_timeout(), leaving]
+        let dynamic = self.dynamic_timeout();
+        [sessions, self.rib.next_timeout(), leaving, dynamic]
             .into_iter()
             .flatten()
             .min()
@@ -204,6 +213,7 @@ impl Speaker {
             });
         }
         self.look_at_leaving(now);
+        self.expire_dynamic(now);
     }
 
     /// Somebody connected: the id to serve the connection under, or `None` to refuse it.
@@ -213,7 +223,7 @@ impl Speaker {
         remote: IpAddr,
         local: IpAddr,
     ) -> Option<(ConnectionId, SocketTerms)> {
-        let index = self.peer_at(remote, local)?;
+        let index = self.peer_for(now, remote, local)?;
         if self.peer(index)?.secret_missing().is_some() {
             return None;
         }

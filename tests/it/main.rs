@@ -43,6 +43,7 @@ mod sim_mesh;
 mod sim_peers;
 mod sim_reflector;
 mod sim_script;
+mod sim_templates;
 mod sim_transit;
 mod sim_world;
 mod speaker_first_as;
