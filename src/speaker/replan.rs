@@ -33,6 +33,7 @@ impl Speaker {
         plan: Plan,
         held: Option<Box<Plan>>,
     ) -> Replanned {
+        let plan = self.with_dynamic(plan);
         let changes = topology::diff(&self.plan, &plan);
         let leavers = self.slow_leavers(&changes, &plan);
         self.around = surroundings(&plan);
@@ -66,6 +67,7 @@ impl Speaker {
             });
         }
         let promoted = self.plan.cluster_id.is_some() && self.plan.cluster_id != old.cluster_id;
+        self.keep_dynamic();
         self.begin_leaving(now, leavers, &changes, (held, promoted));
         self.judge_again(&to_judge);
         self.change_own_blocks();
@@ -154,7 +156,7 @@ impl Speaker {
         }
     }
 
-    fn add_peer(&mut self, now: Instant, planned: PlannedPeer) {
+    pub(super) fn add_peer(&mut self, now: Instant, planned: PlannedPeer) {
         let place = self
             .peers
             .iter()

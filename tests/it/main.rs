@@ -48,6 +48,7 @@ mod sim_reflection_laws;
 mod sim_reflector;
 mod sim_restart;
 mod sim_script;
+mod sim_templates;
 mod sim_transit;
 mod sim_world;
 mod speaker_bfd;
