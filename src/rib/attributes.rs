@@ -40,9 +40,9 @@ impl AttributeFlags {
     const MED: Self = Self(1 << 5);
     const ORIGINATOR: Self = Self(1 << 6);
     /// Has the community NO_LLGR (RFC 9494).
-    pub const NO_LLGR: Self = Self(1 << 7);
+    pub const NO_LLGR: Self = Self(1 << 8);
     /// Policy made it of another set, whose number follows the canonical bytes.
-    const DERIVED: Self = Self(1 << 8);
+    const DERIVED: Self = Self(1 << 7);
 
     /// Whether all of `other` is set.
     pub const fn contains(self, other: Self) -> bool {
