@@ -193,7 +193,7 @@ impl Speaker {
         }
         // Our identifier, too: it was our cluster id if we were a reflector before we had one.
         let own_cluster =
-            |id: &RouterId| *id == self.plan.router_id || Some(*id) == self.plan.cluster_id;
+            |id: &RouterId| *id == self.plan.router_id || Some(*id) == self.own_cluster();
         if attributes.cluster_list.iter().any(own_cluster) {
             return Err(Ineligible::Cluster);
         }
@@ -265,6 +265,8 @@ impl Speaker {
                 *family.of_mut(&mut established.end_of_rib) = true;
             }
         }
+        // What was kept while it was down and has not come again.
+        self.rib.sweep_stale(index, family);
     }
 
     fn count_faults(&mut self, now: Instant, index: PeerIndex, update: &Update<'_>, body: &[u8]) {

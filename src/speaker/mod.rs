@@ -14,6 +14,7 @@ mod candidate;
 mod egress;
 mod ingest;
 mod judging;
+mod leaving;
 mod limits;
 mod peer;
 mod policies;
@@ -129,6 +130,7 @@ pub struct Speaker {
     /// Sessions that came up so far; the count is a session's name in the cache of parsed blocks.
     sessions_begun: u64,
     rib: Rib,
+    leaving: Option<leaving::Leaving>,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
@@ -166,6 +168,7 @@ impl Speaker {
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
             rib,
+            leaving: None,
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
@@ -182,7 +185,8 @@ impl Speaker {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn next_timeout(&self) -> Option<Instant> {
         let sessions = self.deadlines.first().map(|(at, _)| *at);
-        [sessions, self.rib.next_timeout()]
+        let leaving = self.leaving.as_ref().map(leaving::Leaving::next_timeout);
+        [sessions, self.rib.next_timeout(), leaving]
             .into_iter()
             .flatten()
             .min()
@@ -199,6 +203,7 @@ impl Speaker {
                 session.handle_timeout(now, ids, out);
             });
         }
+        self.look_at_leaving(now);
     }
 
     /// Somebody connected: the id to serve the connection under, or `None` to refuse it.
@@ -345,6 +350,11 @@ impl Speaker {
         self.peers
             .get_mut(index.index().checked_sub(1)?)?
             .as_deref_mut()
+    }
+
+    /// All peers, those that leave among them.
+    fn entries(&self) -> impl Iterator<Item = &PeerEntry> {
+        self.peers.iter().flatten().map(AsRef::as_ref)
     }
 
     fn indices(&self) -> Vec<PeerIndex> {

@@ -108,6 +108,15 @@ impl PeerEntry {
             || first == Some(self.planned.remote_asn)
     }
 
+    /// Whether the other end keeps our routes if the connection is just gone (RFC 4724): it knows how to,
+    /// and we have offered it.
+    pub(super) fn far_end_keeps_routes(&self) -> bool {
+        let offered = self.session.config().offer.graceful_restart;
+        let offered = offered.is_some_and(|ours| ours.time > 0 && ours.families != [None, None]);
+        let agreed = self.established.as_ref().map(|up| &up.negotiated);
+        offered && agreed.is_some_and(|agreed| agreed.graceful_restart.is_some())
+    }
+
     pub(super) fn class(&self) -> PeerClass {
         match self.planned.kind {
             topology::PeerKind::Mesh => PeerClass::Mesh,
@@ -470,9 +479,15 @@ impl Speaker {
         peer.over_limit = [false; 2];
         peer.queued = 0;
         peer.session_octets = 0;
+        let leaving = self.is_leaving(index);
         for family in Family::ALL {
             self.rib.remove_export(index, family);
-            self.rib.flush(index, family);
+            if leaving {
+                // Until others are in its place.
+                self.rib.mark_stale(index, family);
+            } else {
+                self.rib.flush(index, family);
+            }
         }
     }
 

@@ -28,6 +28,8 @@ pub struct PeerStatus {
     pub last_error: Option<LastError>,
     /// Whether an operator took it down.
     pub shutdown: bool,
+    /// The plan no longer has it: it stays until others are in its place.
+    pub leaving: bool,
     /// What the session agreed on.
     pub negotiated: Option<Arc<Negotiated>>,
     /// Our address on the session.
@@ -101,29 +103,31 @@ impl Speaker {
         Some(self.status_of(index, self.peer(index)?))
     }
 
-    /// How many peers there are, and how many of them are up.
+    /// How many peers there are, and how many of them are up; those that leave don't count.
     pub fn sessions(&self) -> (usize, usize) {
-        let entries = || self.peers.iter().flatten();
+        let wanted = || self.wanted();
         (
-            entries().count(),
-            entries().filter(|peer| peer.established.is_some()).count(),
+            wanted().count(),
+            wanted().filter(|peer| peer.established.is_some()).count(),
         )
     }
 
     /// Whether every peer that is up has sent all it has (End-of-RIB in each family).
     pub fn heard_all(&self) -> bool {
-        let established = self
-            .peers
-            .iter()
-            .flatten()
-            .filter_map(|peer| peer.established.as_ref());
-        established.into_iter().all(|up| {
+        let mut established = self.wanted().filter_map(|peer| peer.established.as_ref());
+        established.all(|up| {
             up.negotiated
                 .families
                 .iter()
                 .zip(up.end_of_rib)
                 .all(|(wanted, heard)| !wanted || heard)
         })
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = &PeerEntry> {
+        let indices = self.names.values();
+        let wanted = indices.filter(|index| !self.is_leaving(**index));
+        wanted.filter_map(|index| self.peer(*index))
     }
 
     fn status_of(&self, index: PeerIndex, entry: &PeerEntry) -> PeerStatus {
@@ -145,6 +149,7 @@ impl Speaker {
             },
             last_error: error.cloned(),
             shutdown: entry.shutdown,
+            leaving: self.is_leaving(index),
             negotiated: up.map(|up| Arc::clone(&up.negotiated)),
             local: up.and_then(|up| up.local),
             received: count(|counts| counts.received),
