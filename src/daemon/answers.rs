@@ -354,6 +354,7 @@ pub(super) fn path(status: &PathStatus) -> Path {
         best: status.best,
         multipath: status.multipath,
         reason: status.reason.clone(),
+        policy: status.policy.clone(),
         next_hop: next_hop.map(|hop| hop.address),
         as_path: as_path.to_string(),
         origin: match origin {
@@ -378,6 +379,12 @@ pub(super) fn path(status: &PathStatus) -> Path {
             .large_communities
             .iter()
             .map(|c| format!("{}:{}:{}", c.global, c.local1, c.local2))
+            .collect(),
+        originator_id: attributes.originator_id.map(|id| id.to_string()),
+        cluster_list: attributes
+            .cluster_list
+            .iter()
+            .map(ToString::to_string)
             .collect(),
     }
 }
