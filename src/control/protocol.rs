@@ -168,6 +168,9 @@ pub struct Status {
     pub datastore_read: u64,
     /// What the last failed read said; the configuration before it is in force.
     pub datastore_problems: Vec<String>,
+    /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
+    #[serde(default)]
+    pub capabilities: Vec<String>,
 }
 
 /// One table.
@@ -230,6 +233,15 @@ pub struct Peer {
     pub accepted: usize,
     /// Prefixes that the peer has from us.
     pub sent: usize,
+    /// Paths that stay over a restart of the peer until it confirms them (RFC 4724).
+    #[serde(default)]
+    pub stale: usize,
+    /// Seconds until these go.
+    #[serde(default)]
+    pub stale_for: Option<u64>,
+    /// Whether they are the last choice meanwhile (RFC 9494).
+    #[serde(default)]
+    pub long_lived_stale: bool,
     /// Negotiated hold time in seconds; 0 is off.
     pub hold_time: Option<u16>,
     /// The peer's BGP Identifier.
