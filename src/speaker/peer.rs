@@ -59,6 +59,20 @@ pub(super) struct Established {
     pub(super) end_of_rib: [bool; 2],
 }
 
+impl Established {
+    /// Whether the peer has said all it has.
+    pub(super) fn heard_all(&self) -> bool {
+        let mut wanted = self.negotiated.families.iter().zip(self.end_of_rib);
+        wanted.all(|(wanted, heard)| !wanted || heard)
+    }
+
+    /// Whether the peer has just restarted.
+    pub(super) fn restarts(&self) -> bool {
+        let restart = self.negotiated.graceful_restart;
+        restart.is_some_and(|restart| restart.restarting)
+    }
+}
+
 /// Why an order for a peer can't be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdminError {

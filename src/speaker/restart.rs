@@ -34,7 +34,7 @@ pub const CONFIRM_TIME: Duration = Duration::from_secs(360);
 const PAGE: usize = 4096;
 
 /// What OPEN says of our own start.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct OwnStart {
     /// We have just restarted, and peers need not wait for our End-of-RIB (R).
     pub(super) restarting: bool,
@@ -108,12 +108,33 @@ impl Retention {
 impl Speaker {
     /// Says what OPEN says of our own start from now on. No session is touched for it.
     pub fn set_own_start(&mut self, restarting: bool, kept: [bool; 2]) {
-        self.own_start = OwnStart { restarting, kept };
+        let own_start = OwnStart { restarting, kept };
+        if self.own_start == own_start {
+            return;
+        }
+        self.own_start = own_start;
         for index in self.indices() {
             if let Some(peer) = self.peer_mut(index) {
                 peer.session.set_restart(restarting, kept);
             }
         }
+    }
+
+    /// Holds End-of-RIB back from all peers while we do not know yet what there is (RFC 4724 §4.1), or
+    /// lets it go.
+    pub fn hold_end_of_rib(&mut self, hold: bool) {
+        self.rib.hold_end_of_rib(hold);
+    }
+
+    /// Whether every peer that is up has said what it has, those apart that wait for us, as they have
+    /// restarted themselves (RFC 4724 §4.1).
+    pub fn heard_enough(&self) -> bool {
+        let mut up = self.peers.iter().flatten();
+        up.all(|peer| {
+            peer.established
+                .as_ref()
+                .is_none_or(|up| up.heard_all() || up.restarts())
+        })
     }
 
     /// BFD found the far end of a peer down: the session ends, and its routes go at once.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::peer::PeerEntry;
+use super::peer::{Established, PeerEntry};
 use super::{Kept, Speaker};
 use crate::net::{Family, Prefix};
 use crate::policy::{self, Rejection};
@@ -111,13 +111,7 @@ impl Speaker {
             .iter()
             .flatten()
             .filter_map(|peer| peer.established.as_ref());
-        established.into_iter().all(|up| {
-            up.negotiated
-                .families
-                .iter()
-                .zip(up.end_of_rib)
-                .all(|(wanted, heard)| !wanted || heard)
-        })
+        established.into_iter().all(Established::heard_all)
     }
 
     fn status_of(&self, index: PeerIndex, entry: &PeerEntry) -> PeerStatus {

@@ -39,6 +39,7 @@ mod sim_look;
 mod sim_mesh;
 mod sim_peers;
 mod sim_restart;
+mod sim_restarted;
 mod sim_script;
 mod sim_transit;
 mod sim_world;
