@@ -5,21 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::bgp::resolve_advertisements;
 use super::file::is_yaml;
 use super::ipam::{hand_out, hand_out_borrowed};
 use super::manifest;
+use super::peer_checks::{check_filters, check_peers};
 use super::problem::{Place, Problems};
-use super::records::{Record, Records, keepalive_too_long};
+use super::records::{Record, Records};
+use super::secrets::Secrets;
 use super::source::Source;
 use super::tunnels;
 use crate::net::{Family, Prefix, Prefix4, Prefix6, RouterId};
-use crate::topology::{
-    BGP_PORT, DEFAULT_HOLD_TIME, FarEnd, Intent, Node, Peer, PeerAddress, PeerScope, nearest,
-};
+use crate::topology::Intent;
 
 /// An intent, and what is odd about its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +32,29 @@ pub struct Loaded {
     pub warnings: Problems,
 }
 
-/// Reads the files of a cluster, each a name and a text, into its intent.
+/// Reads the files of a cluster, each a name and a text, into its intent; secrets can't be had.
 ///
 /// A name that ends in `.yaml` or `.yml` is one of YAML, any other one of TOML.
 /// The order of files matters only for which of two duplicates is called the first.
+///
+/// # Errors
+/// Everything that is wrong with the texts.
 pub fn read_cluster(files: &[(Arc<str>, String)]) -> Result<Loaded, Problems> {
+    let nowhere = Secrets {
+        folder: Path::new("secrets"),
+        read: &|_| Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    read_cluster_with(files, nowhere)
+}
+
+/// The same, with secrets.
+///
+/// # Errors
+/// Everything that is wrong with the texts, and secrets that can't be keys.
+pub fn read_cluster_with(
+    files: &[(Arc<str>, String)],
+    secrets: Secrets<'_>,
+) -> Result<Loaded, Problems> {
     let mut problems = Problems::default();
     let mut records = Records::default();
     for (name, text) in files {
@@ -45,42 +65,54 @@ pub fn read_cluster(files: &[(Arc<str>, String)]) -> Result<Loaded, Problems> {
         }
     }
     hand_out(&mut records, &mut problems);
+    resolve_advertisements(&mut records, &mut problems);
     check_pools(&records, &mut problems);
     check_nodes(&records, &mut problems);
     check_blocks(&records, &mut problems);
     check_peers(&records, &mut problems);
+    check_filters(&records, &mut problems);
     if let Some(felix) = &records.felix {
         felix.check(records.pools.iter().map(|pool| &pool.value), &mut problems);
     }
     hand_out_borrowed(&mut records, &mut problems);
+    fetch_secrets(&mut records, secrets, &mut problems);
     let problems = problems.sorted();
     if problems.has_errors() {
         return Err(problems);
     }
-    let intent = Intent {
-        filters: BTreeMap::new(),
-        felix: records.felix.map(|felix| felix.value).unwrap_or_default(),
-        bgp: records.bgp.map(|bgp| bgp.value).unwrap_or_default(),
-        pools: records
-            .pools
-            .into_iter()
-            .map(|record| record.value)
-            .collect(),
-        nodes: records
-            .nodes
-            .into_iter()
-            .map(|record| record.value)
-            .collect(),
-        peers: records
-            .peers
-            .into_iter()
-            .map(|record| record.value)
-            .collect(),
-    };
     Ok(Loaded {
-        intent,
+        intent: intent_of(records),
         warnings: problems,
     })
+}
+
+fn intent_of(records: Records) -> Intent {
+    fn values<T>(records: Vec<Record<T>>) -> impl Iterator<Item = T> {
+        records.into_iter().map(|record| record.value)
+    }
+    let filters = values(records.filters).map(|filter| (filter.name.clone(), Arc::new(filter)));
+    Intent {
+        filters: filters.collect(),
+        felix: records.felix.map(|felix| felix.value).unwrap_or_default(),
+        bgp: records.bgp.map(|bgp| bgp.record.value).unwrap_or_default(),
+        pools: values(records.pools).collect(),
+        nodes: values(records.nodes).collect(),
+        peers: values(records.peers).collect(),
+    }
+}
+
+fn fetch_secrets(records: &mut Records, secrets: Secrets<'_>, problems: &mut Problems) {
+    if let Some(bgp) = &mut records.bgp
+        && let Some(wanted) = &bgp.secret
+    {
+        bgp.record.value.node_mesh_authentication = secrets.get(wanted, "the mesh", problems);
+    }
+    for (index, wanted) in &records.secrets {
+        if let Some(peer) = records.peers.get_mut(*index) {
+            let whose = format!("peer {}", peer.value.name);
+            peer.value.authentication = secrets.get(wanted, &whose, problems);
+        }
+    }
 }
 
 /// 169.254.0.0/16 (RFC 3927).
@@ -89,14 +121,20 @@ const LINK_LOCAL_V4: Prefix4 = Prefix4::new(0xA9FE_0000, 16);
 const LINK_LOCAL_V6: Prefix6 = Prefix6::new(0xFE80 << 112, 10);
 
 /// Remembers who had a value first, and complains about everyone after.
-struct Unique<'a, K>(BTreeMap<K, (&'a str, &'a Place)>);
+pub(crate) struct Unique<'a, K>(BTreeMap<K, (&'a str, &'a Place)>);
 
 impl<'a, K: Ord + Display> Unique<'a, K> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(BTreeMap::new())
     }
 
-    fn claim(&mut self, key: K, what: &str, (owner, at): (&'a str, &'a Place), out: &mut Problems) {
+    pub(crate) fn claim(
+        &mut self,
+        key: K,
+        what: &str,
+        (owner, at): (&'a str, &'a Place),
+        out: &mut Problems,
+    ) {
         match self.0.get(&key) {
             Some((first, place)) if *first == owner => {
                 out.error(at, format!("{what} {key} is already taken at {place}"));
@@ -144,7 +182,7 @@ fn check_nodes(records: &Records, problems: &mut Problems) {
     let mesh = records
         .bgp
         .as_ref()
-        .is_none_or(|bgp| bgp.value.node_to_node_mesh_enabled);
+        .is_none_or(|bgp| bgp.record.value.node_to_node_mesh_enabled);
     for node in &records.nodes {
         let name = node.value.name.as_str();
         names.claim(name, "node", (name, node.at("name")), problems);
@@ -212,7 +250,7 @@ fn check_blocks(records: &Records, problems: &mut Problems) {
     let pools: Vec<Prefix> = records.pools.iter().map(|pool| pool.value.cidr).collect();
     let mut ranges = Vec::new();
     for node in &records.nodes {
-        for (block, place) in node.value.blocks.iter().zip(&node.blocks) {
+        for (block, place) in node.value.blocks.iter().zip(&node.items) {
             ranges.push(Range {
                 prefix: *block,
                 owner: &node.value.name,
@@ -279,112 +317,4 @@ impl Range<'_> {
             place: self.place,
         }
     }
-}
-
-fn check_peers(records: &Records, problems: &mut Problems) {
-    let nodes: BTreeMap<&str, &Node> = records
-        .nodes
-        .iter()
-        .map(|node| (node.value.name.as_str(), &node.value))
-        .collect();
-    let mut names = Unique::new();
-    for peer in &records.peers {
-        let name = peer.value.name.as_str();
-        names.claim(name, "peer", (name, peer.at("name")), problems);
-        if nodes.contains_key(name) {
-            let message = format!("peer {name} has the name of a node; the mesh needs it");
-            problems.error(peer.at("name"), message);
-        }
-        check_keepalive(records, peer, problems);
-        if !records.nodes_missing {
-            check_scope(peer, &nodes, problems);
-        }
-    }
-    check_ends(records, &nodes, problems);
-}
-
-/// A keepalive time of a peer's own may be too long for the hold time that it inherits.
-fn check_keepalive(records: &Records, peer: &Record<Peer>, problems: &mut Problems) {
-    let session = &peer.value.session;
-    let (Some(keepalive), None) = (session.keepalive_time, session.hold_time) else {
-        return;
-    };
-    let cluster = records
-        .bgp
-        .as_ref()
-        .and_then(|bgp| bgp.value.session.hold_time);
-    let hold = cluster.unwrap_or(DEFAULT_HOLD_TIME);
-    if let Some(message) = keepalive_too_long(keepalive, hold) {
-        problems.error(peer.at("keepalive-time"), message);
-    }
-}
-
-fn check_scope(peer: &Record<Peer>, nodes: &BTreeMap<&str, &Node>, problems: &mut Problems) {
-    match &peer.value.scope {
-        PeerScope::All => {}
-        PeerScope::Node(name) => {
-            let Some(node) = nodes.get(name.as_str()) else {
-                let near = nearest(name, nodes.keys().copied());
-                let hint = near
-                    .map(|n| format!("; did you mean {n:?}?"))
-                    .unwrap_or_default();
-                problems.error(peer.at("node"), format!("no node is named {name:?}{hint}"));
-                return;
-            };
-            let FarEnd::Address(PeerAddress { address, .. }) = peer.value.far_end else {
-                return;
-            };
-            if Family::ALL
-                .iter()
-                .any(|family| node.address(*family) == Some(address))
-            {
-                let message = format!("{address} is {name}'s own address; it can't be its peer");
-                problems.error(peer.at("peer-ip"), message);
-            }
-        }
-        PeerScope::Selector(selector) => {
-            if !nodes.values().any(|node| selector.matches(&node.labels)) {
-                let message = format!("no node matches {:?}", selector.to_string());
-                problems.warning(peer.at("node-selector"), message);
-            }
-        }
-    }
-}
-
-/// Two peers at one end, on one node, would be one session configured twice.
-fn check_ends(records: &Records, nodes: &BTreeMap<&str, &Node>, problems: &mut Problems) {
-    let mut ends: BTreeMap<(IpAddr, u16), Vec<&Record<Peer>>> = BTreeMap::new();
-    for peer in &records.peers {
-        let FarEnd::Address(end) = peer.value.far_end else {
-            continue;
-        };
-        ends.entry((end.address, end.port.unwrap_or(BGP_PORT)))
-            .or_default()
-            .push(peer);
-    }
-    for ((address, port), peers) in ends {
-        for (i, second) in peers.iter().enumerate() {
-            let earlier = peers.iter().take(i);
-            let clash = earlier.filter_map(|first| Some((first, shared(first, second, nodes)?)));
-            if let Some((first, node)) = clash.into_iter().next() {
-                let (name, at) = (&first.value.name, first.at("peer-ip"));
-                let message =
-                    format!("{address} port {port} is already peer {name} of node {node}, at {at}");
-                problems.error(second.at("peer-ip"), message);
-            }
-        }
-    }
-}
-
-/// A node that both peers apply to.
-fn shared<'a>(
-    a: &Record<Peer>,
-    b: &Record<Peer>,
-    nodes: &BTreeMap<&'a str, &Node>,
-) -> Option<&'a str> {
-    let both = |node: &Node| a.value.scope.applies_to(node) && b.value.scope.applies_to(node);
-    nodes
-        .iter()
-        .find(|(_, node)| both(node))
-        .map(|(name, _)| *name)
 }

@@ -2,21 +2,68 @@
 //!
 //! A folder's `.toml`, `.yaml` and `.yml` files are one cluster: hidden files are not read, nor are sub-folders, and
 //! symbolic links are followed (a mounted ConfigMap consists of them). It only reads; the
-//! meaning is [`read_cluster`]'s.
+//! meaning is [`super::read_cluster_with`]'s.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::assemble::{Loaded, read_cluster};
+use zeroize::Zeroizing;
+
+use super::assemble::{Loaded, read_cluster_with};
 use super::problem::{Place, Problems};
+use super::secrets::{SecretFile, Secrets};
+use super::watch::SecretFiles;
 
 /// More than this is no configuration: a thousand nodes take a quarter of a megabyte.
 const MAX_FILE_SIZE: u64 = 64 << 20;
 
-/// Reads the cluster at `path`: its intent and warnings, or everything that is wrong.
+/// No secret is as long; what is, need not be read to its end.
+const MAX_SECRET_SIZE: usize = 4096;
+
+/// Reads the cluster at `path`: its intent and warnings, or everything that is wrong. Secrets are looked for
+/// in a folder `secrets` beside it.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    load_with(path, None, &mut SecretFiles::default())
+}
+
+/// The same, with the folder that secrets are in. `looked_at` becomes the files that were asked for a secret,
+/// whatever the outcome, so that whoever waits for changes knows of them.
+///
+/// # Errors
+/// Everything that is wrong with the files.
+pub fn load_with(
+    path: &Path,
+    secrets: Option<&Path>,
+    looked_at: &mut SecretFiles,
+) -> Result<Loaded, Problems> {
+    let beside = match path.parent() {
+        _ if path.is_dir() => path.join(SECRETS),
+        Some(parent) => parent.join(SECRETS),
+        None => PathBuf::from(SECRETS),
+    };
+    let files = RefCell::new(SecretFiles::default());
+    let read = |path: &Path| {
+        // Its state comes first: a change between the two is then seen as one.
+        files.borrow_mut().note(path);
+        read_secret(path)
+    };
+    let secrets = Secrets {
+        folder: secrets.unwrap_or(&beside),
+        read: &read,
+    };
+    let loaded = load_files(path, secrets);
+    *looked_at = files.take();
+    loaded
+}
+
+/// The folder of secrets, where nothing else is said.
+const SECRETS: &str = "secrets";
+
+fn load_files(path: &Path, secrets: Secrets<'_>) -> Result<Loaded, Problems> {
     let mut problems = Problems::default();
     let whole = |path: &Path| Place::whole(&name_of(path));
     let paths = match list(path) {
@@ -40,7 +87,7 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
         // What an unreadable file holds is missed by the others; to judge them would mislead.
         return Err(problems.sorted());
     }
-    match read_cluster(&files) {
+    match read_cluster_with(&files, secrets) {
         Ok(mut loaded) => {
             loaded.warnings.append(problems);
             loaded.warnings = loaded.warnings.sorted();
@@ -96,6 +143,21 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
         ));
     }
     Ok(text)
+}
+
+/// What a secret's file holds, and who may read it.
+fn read_secret(path: &Path) -> io::Result<SecretFile> {
+    let meta = fs::metadata(path)?;
+    if !meta.is_file() {
+        let what = "it is no regular file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    // Room for all of it at once: a buffer that grows would leave copies behind.
+    let mut octets = Zeroizing::new(Vec::with_capacity(MAX_SECRET_SIZE + 1));
+    let file = fs::File::open(path)?;
+    let mode = file.metadata()?.mode();
+    file.take(MAX_SECRET_SIZE as u64).read_to_end(&mut octets)?;
+    Ok(SecretFile { octets, mode })
 }
 
 /// Whether a file of that name holds YAML.

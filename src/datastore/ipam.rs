@@ -189,7 +189,7 @@ pub(crate) fn hand_out(records: &mut Records, problems: &mut Problems) {
             && has.insert((at, prefix.value))
         {
             record.value.blocks.push(prefix.value);
-            record.blocks.push(prefix.place);
+            record.items.push(prefix.place);
         }
     }
     for (node, port) in std::mem::take(&mut records.ports) {

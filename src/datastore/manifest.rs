@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 
+use super::bgp::read_advertisements;
 use super::ipam::{read_affinity, read_block};
 use super::problem::{Place, Problems};
 use super::records::Records;
 use super::scalar;
-use super::schema::{BGP, FELIX, NODE, NODE_BGP, PEER, POOL};
+use super::schema::{BGP, FELIX, FILTER, NODE, NODE_BGP, PEER, POOL};
 use super::source::Source;
 use super::table::{Located, Schema, TableReader};
 use super::yaml::{Node, Resource, flatten_node, resources, table_of};
@@ -48,8 +49,9 @@ pub(crate) fn read(records: &mut Records, source: &Source<'_>, problems: &mut Pr
             found.warning(&source.place(&resource.span), passed(resource));
         }
     });
-    records.pools_missing |= envelope.has_errors();
-    records.nodes_missing |= envelope.has_errors();
+    if envelope.has_errors() {
+        records.part_is_missing();
+    }
     problems.append(envelope);
     problems.append(found);
 }
@@ -89,20 +91,19 @@ impl Manifest<'_> {
             let message = format!("{} needs \"metadata\" with \"name\"", self.resource.kind);
             problems.error(&self.source.place(&self.resource.span), message);
             self.records.nodes_missing |= self.resource.kind == "Node";
+            self.records.filters_missing |= self.resource.kind == "BGPFilter";
             return;
         }
         match self.resource.kind {
             "IPPool" => self.table(&POOL, problems, Records::read_pool),
             "BGPPeer" => self.table(&PEER, problems, Records::read_peer),
+            "BGPFilter" => self.table(&FILTER, problems, Records::read_filter),
             "Node" => self.node(problems),
             "BGPConfiguration" => self.bgp(problems),
             "FelixConfiguration" => self.felix(problems),
             "BlockAffinity" => self.affinity(problems),
-            "IPAMBlock" => self.block(problems),
-            kind => {
-                let message = format!("{kind} is not supported in this version");
-                problems.error(&self.source.place(&self.resource.span), message);
-            }
+            // `KINDS` has no other.
+            _ => self.block(problems),
         }
     }
 
@@ -146,6 +147,9 @@ impl Manifest<'_> {
         self.table(&NODE_BGP, problems, |records, table, problems| {
             let port = table.read("listen-port", scalar::port, problems);
             let node = Located { value: node, place };
+            let advertisements = read_advertisements(table, problems);
+            let of_node = advertisements.map(|list| (node.clone(), list));
+            records.advertisements.extend(of_node);
             records.ports.extend(port.map(|port| (node, port)));
         });
     }

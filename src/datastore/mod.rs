@@ -5,21 +5,27 @@
 //! ```
 //!
 //! A text is TOML, or Calico's own resources as YAML; both become the same records.
-//! [`read_cluster`] is that whole line, a pure function of texts. Only [`load`] reads files and
-//! only [`Watcher`] waits for them. Nothing here decides what a node does: that is `topology`.
+//! [`read_cluster`] is that whole line, a pure function of texts and of one that reads secrets. Only [`load`]
+//! reads files and only [`Watcher`] waits for them. Nothing here decides what a node does: that is `topology`.
 //! What always holds: an intent comes out only if no file had an error, so that a slip of the
 //! pen never withdraws a route; every problem names file, line and column.
 
 mod assemble;
+mod bgp;
 mod felix;
 mod file;
+mod filters;
 mod ipam;
 mod manifest;
+mod peer_checks;
+mod peers;
 mod pools;
 mod problem;
 mod records;
 pub(crate) mod scalar;
 mod schema;
+mod secrets;
+mod sessions;
 mod source;
 mod table;
 mod tunnels;
@@ -27,10 +33,11 @@ mod watch;
 mod words;
 mod yaml;
 
-pub use assemble::{Loaded, read_cluster};
-pub use file::load;
+pub use assemble::{Loaded, read_cluster, read_cluster_with};
+pub use file::{load, load_with};
 pub use problem::{Place, Problem, Problems, Severity};
-pub use watch::Watcher;
+pub use secrets::{SecretFile, Secrets};
+pub use watch::{SecretFiles, Watcher};
 
 pub(crate) use file::read_text;
 pub(crate) use scalar::{Fault, one_of};

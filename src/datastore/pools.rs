@@ -15,6 +15,7 @@ pub(crate) fn read_pool(table: &TableReader<'_>, problems: &mut Problems) -> Opt
     let (ipip_mode, vxlan_mode) = read_modes(table, &mut places, problems);
     let nat_outgoing = plain(table.read("nat-outgoing", scalar::boolean, problems));
     let disabled = plain(table.read("disabled", scalar::boolean, problems));
+    let unexported = plain(table.read("disable-bgp-export", scalar::boolean, problems));
     let name = places.note("name", table.read("name", scalar::name, problems));
     let cidr = places.note("cidr", table.require("cidr", scalar::prefix, problems))?;
     let pool = Pool {
@@ -24,7 +25,7 @@ pub(crate) fn read_pool(table: &TableReader<'_>, problems: &mut Problems) -> Opt
         vxlan_mode,
         nat_outgoing: nat_outgoing.unwrap_or(false),
         disabled: disabled.unwrap_or(false),
-        disable_bgp_export: false,
+        disable_bgp_export: unexported.unwrap_or(false),
     };
     Some(places.record(table, pool, Vec::new()))
 }

@@ -5,42 +5,51 @@
 
 use std::collections::BTreeMap;
 
+use super::bgp::{Advertisement, Bgp, read_advertisements, read_bgp};
 use super::felix::{Felix, read_felix};
+use super::filters::read_filter;
 use super::ipam::Owned;
+use super::peers::read_peer;
 use super::pools::read_pool;
 use super::problem::{Place, Problems};
-use super::scalar::{self, one_of};
-use super::schema::{BGP, FAMILIES, FELIX, FILE, NODE, PEER, POLICIES, POOL};
+use super::scalar;
+use super::schema::{BGP, FELIX, FILE, FILTER, NODE, PEER, POOL};
+use super::secrets::Wanted;
 use super::source::Source;
 use super::table::{Located, TableReader};
 use super::tunnels::read_tunnels;
-use crate::net::Asn;
-use crate::topology::{
-    Authentication, BgpSettings, DEFAULT_HOLD_TIME, Families, FarEnd, NextHopMode, Node, Peer,
-    PeerAddress, PeerCapabilities, PeerRoutes, PeerScope, Pool, PrefixLimit, SessionSettings,
-    SourceAddress, TtlRule,
-};
+use crate::policy::Filter;
+use crate::topology::{Node, Peer, Pool};
 
 /// What the files hold, in their order, each table by itself.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
-    pub(crate) bgp: Option<Located<BgpSettings>>,
+    pub(crate) bgp: Option<Bgp>,
     pub(crate) felix: Option<Felix>,
     pub(crate) pools: Vec<Record<Pool>>,
     pub(crate) nodes: Vec<Record<Node>>,
     pub(crate) peers: Vec<Record<Peer>>,
+    /// The secrets of peers, by their places in `peers`.
+    pub(crate) secrets: Vec<(usize, Wanted)>,
+    pub(crate) filters: Vec<Record<Filter>>,
     /// Blocks that belong to a node by IPAM.
     pub(crate) owned: Vec<Owned>,
     /// Addresses that a node has of another's block.
     pub(crate) borrowed: Vec<Owned>,
     /// Ports of single nodes.
     pub(crate) ports: Vec<(Located<String>, Located<u16>)>,
+    /// Advertisements of single nodes.
+    pub(crate) advertisements: Vec<(Located<String>, Vec<Advertisement>)>,
     /// Where each resource of the kinds that are not tables stands.
     pub(crate) resources: BTreeMap<(&'static str, String), Place>,
     /// Some pool could not be read: whether a block lies in one can't be judged.
     pub(crate) pools_missing: bool,
     /// Some node could not be read: whether a name is one can't be judged.
     pub(crate) nodes_missing: bool,
+    /// Some filter could not be read: whether a name is one can't be judged.
+    pub(crate) filters_missing: bool,
+    /// Some community could not be read: whether a name is one can't be judged.
+    pub(crate) communities_missing: bool,
 }
 
 /// A record and the places of its values.
@@ -49,11 +58,16 @@ pub(crate) struct Record<T> {
     pub(crate) value: T,
     place: Place,
     values: BTreeMap<&'static str, Place>,
-    /// The places of a node's blocks, in their order.
-    pub(crate) blocks: Vec<Place>,
+    /// The places of a node's blocks, or of a peer's filters, in their order.
+    pub(crate) items: Vec<Place>,
 }
 
 impl<T> Record<T> {
+    /// The place of the table.
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// The place of a value, or else of the table.
     pub(crate) fn at(&self, key: &str) -> &Place {
         self.values.get(key).unwrap_or(&self.place)
@@ -74,12 +88,21 @@ impl Records {
             .as_ref()
             .map(|table| TableReader::new(source, &FILE, source.whole(), table, &mut found));
         // A misspelled [[node]] is a key that the file does not have.
-        self.pools_missing |= found.has_errors();
-        self.nodes_missing |= found.has_errors();
+        if found.has_errors() {
+            self.part_is_missing();
+        }
         if let Some(root) = root {
             self.read_root(&root, &mut found);
         }
         problems.append(found);
+    }
+
+    /// A part of a file could not be read, and it could have been anything.
+    pub(crate) const fn part_is_missing(&mut self) {
+        self.pools_missing = true;
+        self.nodes_missing = true;
+        self.filters_missing = true;
+        self.communities_missing = true;
     }
 
     fn read_root(&mut self, root: &TableReader<'_>, problems: &mut Problems) {
@@ -102,6 +125,11 @@ impl Records {
         for table in root.tables("bgp-peer", &PEER, problems).readers {
             self.read_peer(&table, problems);
         }
+        let tables = root.tables("bgp-filter", &FILTER, problems);
+        self.filters_missing |= !tables.complete;
+        for table in tables.readers {
+            self.read_filter(&table, problems);
+        }
     }
 }
 
@@ -115,23 +143,36 @@ impl Records {
     pub(crate) fn read_node(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
         let node = read_node(table, problems);
         self.nodes_missing |= node.is_none();
+        if let Some(node) = &node {
+            let place = node.at("name").clone();
+            let value = node.value.name.clone();
+            let advertisements = read_advertisements(table, problems);
+            let of_node = advertisements.map(|list| (Located { value, place }, list));
+            self.advertisements.extend(of_node);
+        }
         self.nodes.extend(node);
     }
 
     pub(crate) fn read_peer(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
-        self.peers.extend(read_peer(table, problems));
+        if let Some((peer, secret)) = read_peer(table, problems) {
+            let index = self.peers.len();
+            self.peers.push(peer);
+            self.secrets.extend(secret.map(|secret| (index, secret)));
+        }
+    }
+
+    pub(crate) fn read_filter(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
+        let filter = read_filter(table, problems);
+        self.filters_missing |= filter.is_none();
+        self.filters.extend(filter);
     }
 
     pub(crate) fn read_bgp(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
-        let value = read_bgp(table, problems);
+        let bgp = read_bgp(table, problems);
+        self.communities_missing |= bgp.communities_missing;
         match &self.bgp {
-            Some(first) => only_one(table, &first.place, problems),
-            None => {
-                self.bgp = Some(Located {
-                    value,
-                    place: table.place().clone(),
-                });
-            }
+            Some(first) => only_one(table, first.place(), problems),
+            None => self.bgp = Some(bgp),
         }
     }
 
@@ -164,79 +205,31 @@ impl Places {
         })
     }
 
+    /// Remembers where a key stands, whatever its value is.
+    pub(crate) fn mark(&mut self, key: &'static str, table: &TableReader<'_>) {
+        if table.has(key) {
+            let place = table.key_place(key);
+            self.values.entry(key).or_insert(place);
+        }
+    }
+
     pub(crate) fn record<T>(
         self,
         table: &TableReader<'_>,
         value: T,
-        blocks: Vec<Place>,
+        items: Vec<Place>,
     ) -> Record<T> {
         Record {
             value,
             place: table.place().clone(),
             values: self.values,
-            blocks,
+            items,
         }
-    }
-}
-
-fn read_bgp(table: &TableReader<'_>, problems: &mut Problems) -> BgpSettings {
-    let session = read_session(table, problems);
-    if let (Some(keepalive), None) = (session.keepalive_time, session.hold_time)
-        && let Some(message) = keepalive_too_long(keepalive, DEFAULT_HOLD_TIME)
-    {
-        problems.error(&table.key_place("keepalive-time"), message);
-    }
-    let defaults = BgpSettings::default();
-    let mesh = table.read("node-to-node-mesh-enabled", scalar::boolean, problems);
-    BgpSettings {
-        as_number: plain(table.read("as-number", scalar::asn, problems))
-            .unwrap_or(defaults.as_number),
-        node_to_node_mesh_enabled: plain(mesh).unwrap_or(defaults.node_to_node_mesh_enabled),
-        listen_port: plain(table.read("listen-port", scalar::port, problems))
-            .unwrap_or(defaults.listen_port),
-        session,
-        ..defaults
     }
 }
 
 pub(crate) fn plain<T>(value: Option<Located<T>>) -> Option<T> {
     value.map(|located| located.value)
-}
-
-fn read_session(table: &TableReader<'_>, problems: &mut Problems) -> SessionSettings {
-    let hold = table.read("hold-time", scalar::hold_time, problems);
-    let keepalive = table.read("keepalive-time", scalar::keepalive_time, problems);
-    let connect = table.read("connect-retry-time", scalar::connect_retry_time, problems);
-    let restart = table.read("max-restart-time", scalar::restart_time, problems);
-    if let (Some(hold), Some(keepalive)) = (&hold, &keepalive)
-        && let Some(message) = keepalive_too_long(keepalive.value, hold.value)
-    {
-        problems.error(&keepalive.place, message);
-    }
-    if let Some(restart) = &restart {
-        let message = "\"max-restart-time\" has no effect in this version, which has no graceful \
-                       restart; routes stay in the kernel all the same";
-        problems.warning(&restart.place, message);
-    }
-    SessionSettings {
-        hold_time: plain(hold),
-        keepalive_time: plain(keepalive),
-        connect_retry_time: plain(connect),
-        max_restart_time: plain(restart),
-        long_lived_stale_time: None,
-    }
-}
-
-/// What to say of a keepalive time that the hold time does not leave room for.
-pub(crate) fn keepalive_too_long(keepalive: u16, hold: u16) -> Option<String> {
-    let message = || {
-        let third = hold / 3;
-        format!(
-            "\"keepalive-time\" of {keepalive} s with a hold time of {hold} s: the other end \
-             would give up before each KEEPALIVE; expected less, best {third} s"
-        )
-    };
-    (hold > 0 && keepalive >= hold).then(message)
 }
 
 fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<Node>> {
@@ -245,11 +238,6 @@ fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
     let ipv6 = table.read("ipv6-address", scalar::ipv6_address, problems);
     let router_id = table.read("router-id", scalar::router_id, problems);
     let cluster_id = table.read("route-reflector-cluster-id", scalar::router_id, problems);
-    if let Some(cluster_id) = &cluster_id {
-        let message = "\"route-reflector-cluster-id\" has no effect in this version: the node \
-                       takes part in the mesh like any other and reflects nothing";
-        problems.warning(&cluster_id.place, message);
-    }
     let as_number = plain(table.read("as-number", scalar::asn, problems));
     let listen_port = plain(table.read("listen-port", scalar::port, problems));
     let labels = plain(table.read("labels", scalar::labels, problems)).unwrap_or_default();
@@ -275,161 +263,7 @@ fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
         internal_ips: internal_ips.into_iter().map(|ip| ip.value).collect(),
         prefix_advertisements: None,
     };
-    for key in ["ipv4-address", "ipv6-address"]
-        .into_iter()
-        .filter(|key| table.has(key))
-    {
-        places
-            .values
-            .entry(key)
-            .or_insert_with(|| table.key_place(key));
-    }
+    places.mark("ipv4-address", table);
+    places.mark("ipv6-address", table);
     Some(places.record(table, node, block_places))
-}
-
-fn read_peer(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<Peer>> {
-    let mut places = Places::default();
-    let scope = read_scope(table, &mut places, problems);
-    let local_as_number = plain(table.read("local-as-number", scalar::asn, problems));
-    let passive = plain(table.read("passive", scalar::boolean, problems)).unwrap_or(false);
-    let source = table.read("source-address", scalar::source_address, problems);
-    let ttl = read_ttl(table, problems);
-    let session = read_session(table, problems);
-    if table.has("keepalive-time") {
-        places
-            .values
-            .insert("keepalive-time", table.key_place("keepalive-time"));
-    }
-    let capabilities = read_capabilities(table, problems);
-    let routes = read_routes(table, problems);
-    let name = places.note("name", table.require("name", scalar::name, problems));
-    let peer_ip = places.note(
-        "peer-ip",
-        table.require("peer-ip", scalar::peer_ip, problems),
-    );
-    let as_number: Option<Asn> = plain(table.require("as-number", scalar::asn, problems));
-    let source_address = places.note("source-address", source).unwrap_or_default();
-    let peer_ip = peer_ip?;
-    check_source(table, &peer_ip, source_address, problems);
-    let peer = Peer {
-        name: name?,
-        scope: scope?,
-        far_end: FarEnd::Address(peer_ip),
-        as_number: Some(as_number?),
-        local_as_number,
-        passive,
-        source_address,
-        ttl,
-        session,
-        capabilities,
-        routes,
-        filters: Vec::new(),
-        authentication: Authentication::None,
-        bfd: None,
-        reachable_by: None,
-        reverse: true,
-    };
-    Some(places.record(table, peer, Vec::new()))
-}
-
-fn check_source(
-    table: &TableReader<'_>,
-    peer_ip: &PeerAddress,
-    source: SourceAddress,
-    problems: &mut Problems,
-) {
-    let SourceAddress::Address(source) = source else {
-        return;
-    };
-    if source.is_ipv4() != peer_ip.address.is_ipv4() {
-        let peer = peer_ip.address;
-        let message = format!("\"source-address\" {source} can't reach {peer}: another family");
-        problems.error(&table.key_place("source-address"), message);
-    } else if source == peer_ip.address {
-        let message = format!("\"source-address\" and \"peer-ip\" are both {source}");
-        problems.error(&table.key_place("source-address"), message);
-    }
-}
-
-fn read_scope(
-    table: &TableReader<'_>,
-    places: &mut Places,
-    problems: &mut Problems,
-) -> Option<PeerScope> {
-    let node = table.read("node", scalar::name, problems);
-    let selector = table.read("node-selector", scalar::selector, problems);
-    match (table.has("node"), table.has("node-selector")) {
-        (true, true) => {
-            let message = "a peer has \"node\" or \"node-selector\", not both";
-            problems.error(&table.key_place("node-selector"), message);
-            None
-        }
-        (true, false) => places.note("node", node).map(PeerScope::Node),
-        (false, true) => places
-            .note("node-selector", selector)
-            .map(PeerScope::Selector),
-        (false, false) => Some(PeerScope::All),
-    }
-}
-
-fn read_ttl(table: &TableReader<'_>, problems: &mut Problems) -> TtlRule {
-    let hops = scalar::integer::<u8>("a number of hops", 1..=255);
-    plain(table.read("multihop", hops, problems)).map_or(TtlRule::Any, TtlRule::Multihop)
-}
-
-fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCapabilities {
-    let defaults = PeerCapabilities::default();
-    let before = problems.len();
-    let list = table.read_list("families", one_of(FAMILIES), problems);
-    let families = list.map(|list| {
-        list.iter().fold(
-            Families {
-                ipv4: false,
-                ipv6: false,
-            },
-            |all, one| Families {
-                ipv4: all.ipv4 || one.value.ipv4,
-                ipv6: all.ipv6 || one.value.ipv6,
-            },
-        )
-    });
-    let none = Families {
-        ipv4: false,
-        ipv6: false,
-    };
-    // Elements that could not be read have been noted already.
-    if families == Some(none) && problems.len() == before {
-        let message = "\"families\" has none; a session needs \"ipv4\", \"ipv6\" or both";
-        problems.error(&table.key_place("families"), message);
-    }
-    let four_octet_as = plain(table.read("four-octet-as", scalar::boolean, problems));
-    let extended = plain(table.read("extended-messages", scalar::boolean, problems));
-    PeerCapabilities {
-        families,
-        four_octet_as: four_octet_as.unwrap_or(defaults.four_octet_as),
-        extended_messages: extended.unwrap_or(defaults.extended_messages),
-        ..defaults
-    }
-}
-
-fn read_routes(table: &TableReader<'_>, problems: &mut Problems) -> PeerRoutes {
-    let limit = scalar::integer::<u32>("a number of prefixes", 1..=i64::from(u32::MAX));
-    let defaults = PeerRoutes::default();
-    let next_hop_self = plain(table.read("next-hop-self", scalar::boolean, problems));
-    let first_as = plain(table.read("enforce-first-as", scalar::boolean, problems));
-    PeerRoutes {
-        import: plain(table.read("import", one_of(POLICIES), problems)).unwrap_or_default(),
-        export: plain(table.read("export", one_of(POLICIES), problems)).unwrap_or_default(),
-        next_hop: if next_hop_self == Some(true) {
-            NextHopMode::Own
-        } else {
-            NextHopMode::Auto
-        },
-        limit: PrefixLimit {
-            max: plain(table.read("max-prefixes", limit, problems)),
-            ..defaults.limit
-        },
-        enforce_first_as: first_as.unwrap_or(defaults.enforce_first_as),
-        ..defaults
-    }
 }

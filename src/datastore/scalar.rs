@@ -15,6 +15,9 @@ use super::words::kebab;
 use crate::net::{Asn, Mac, ParsePrefixError, Prefix, RouterId};
 use crate::topology::{PeerAddress, Selector, SourceAddress, nearest};
 
+/// The longest name of a link (IFNAMSIZ less the zero).
+pub(crate) const MAX_LINK_NAME: usize = 15;
+
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -24,6 +27,14 @@ pub(crate) enum Fault {
     /// It is of the right kind, but can't be.
     #[error("{0}")]
     Wrong(String),
+    /// A text is wrong from a character on.
+    #[error("{message}")]
+    Inside {
+        /// What is wrong.
+        message: String,
+        /// The byte of the text, as it is read, that the character starts at.
+        offset: usize,
+    },
 }
 
 /// A value in the words of an error message.
@@ -249,6 +260,12 @@ pub(crate) fn restart_time(value: &DeValue<'_>) -> Result<u16, Fault> {
     seconds(value, 4095)
 }
 
+/// How long routes stay when the restart time has run out; the capability has 24 bits for it
+/// (RFC 9494 §3.1).
+pub(crate) fn long_lived_stale_time(value: &DeValue<'_>) -> Result<u32, Fault> {
+    whole_seconds(value, 0x00FF_FFFF)
+}
+
 /// The time between two tries to connect.
 pub(crate) fn connect_retry_time(value: &DeValue<'_>) -> Result<Duration, Fault> {
     let time = duration(value)?;
@@ -261,8 +278,15 @@ pub(crate) fn connect_retry_time(value: &DeValue<'_>) -> Result<Duration, Fault>
 }
 
 fn seconds(value: &DeValue<'_>, max: u16) -> Result<u16, Fault> {
+    whole_seconds(value, max)
+}
+
+fn whole_seconds<T>(value: &DeValue<'_>, max: T) -> Result<T, Fault>
+where
+    T: TryFrom<u64> + PartialOrd + fmt::Display,
+{
     let time = duration(value)?;
-    let seconds = u16::try_from(time.as_secs()).ok().filter(|s| *s <= max);
+    let seconds = T::try_from(time.as_secs()).ok().filter(|s| *s <= max);
     match seconds {
         Some(seconds) if time.subsec_nanos() == 0 => Ok(seconds),
         Some(_) | None => Err(expected(format!("whole seconds, at most {max}"), value)),
@@ -447,7 +471,10 @@ pub(crate) fn selector(value: &DeValue<'_>) -> Result<Selector, Fault> {
     let text = value
         .as_str()
         .ok_or_else(|| expected("a selector such as \"all()\"", value))?;
-    Selector::parse(text).map_err(|error| Fault::Wrong(error.to_string()))
+    Selector::parse(text).map_err(|error| Fault::Inside {
+        message: error.message,
+        offset: error.offset,
+    })
 }
 
 /// A table of texts.

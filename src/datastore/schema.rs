@@ -7,21 +7,24 @@
 use toml::de::DeValue;
 
 use super::table::Schema;
-use crate::policy::PolicyKind;
-use crate::topology::{Families, NatExclusions, PoolMode};
+use crate::policy::{MatchOperator, PeerType, PolicyKind};
+use crate::topology::{
+    AoAlgorithm, BindMode, Families, LimitAction, NatExclusions, NextHopMode, PoolMode,
+};
 
 pub(crate) const FILE: Schema = Schema {
     label: "the cluster file",
-    keys: &["bgp", "felix", "ip-pool", "node", "bgp-peer"],
-    unsupported: &["bgp-filter"],
+    keys: &["bgp", "felix", "ip-pool", "node", "bgp-peer", "bgp-filter"],
+    unsupported: &[],
     ignored: &[],
 };
 
-const SESSION_KEYS: [&str; 4] = [
+const SESSION_KEYS: [&str; 5] = [
     "hold-time",
     "keepalive-time",
     "connect-retry-time",
     "max-restart-time",
+    "long-lived-stale-time",
 ];
 
 pub(crate) const BGP: Schema = Schema {
@@ -34,17 +37,21 @@ pub(crate) const BGP: Schema = Schema {
         SESSION_KEYS[1],
         SESSION_KEYS[2],
         SESSION_KEYS[3],
+        SESSION_KEYS[4],
+        "communities",
+        "prefix-advertisements",
+        "node-mesh-password",
+        "node-mesh-tcp-ao",
+        "node-mesh-max-restart-time",
+        "node-mesh-filters",
+        "node-mesh-bfd",
+        "bind-mode",
     ],
     unsupported: &[
         "service-cluster-ips",
         "service-external-ips",
         "service-load-balancer-ips",
         "service-load-balancer-aggregation",
-        "communities",
-        "prefix-advertisements",
-        "node-mesh-password",
-        "node-mesh-max-restart-time",
-        "bind-mode",
         "local-workload-peering-ipv4",
         "local-workload-peering-ipv6",
         "program-cluster-routes",
@@ -86,8 +93,9 @@ pub(crate) const POOL: Schema = Schema {
         "encapsulation",
         "nat-outgoing",
         "disabled",
+        "disable-bgp-export",
     ],
-    unsupported: &["disable-bgp-export"],
+    unsupported: &[],
     // They steer the allocation of blocks, which is not dunlin's.
     ignored: &[
         "block-size",
@@ -117,6 +125,7 @@ pub(crate) const NODE: Schema = Schema {
         "vxlan-tunnel-mac-addr",
         "vxlan-tunnel-mac-addr-v6",
         "internal-ips",
+        "prefix-advertisements",
     ],
     unsupported: &[],
     ignored: &[],
@@ -129,44 +138,157 @@ pub(crate) const PEER: Schema = Schema {
         "node",
         "node-selector",
         "peer-ip",
+        "peer-selector",
+        "peer-range",
+        "interface",
         "as-number",
         "local-as-number",
         "passive",
         "source-address",
         "multihop",
+        "ttl-security",
+        "reachable-by",
         "families",
         "four-octet-as",
         "extended-messages",
+        "add-path",
         "import",
         "export",
+        "filters",
         "next-hop-self",
+        "next-hop-mode",
+        "keep-original-next-hop",
         "max-prefixes",
+        "max-prefixes-action",
+        "num-allowed-local-as-numbers",
+        "route-reflector-client",
+        "graceful-shutdown",
         "enforce-first-as",
+        "password",
+        "tcp-ao",
+        "bfd",
+        "reverse-peering",
         SESSION_KEYS[0],
         SESSION_KEYS[1],
         SESSION_KEYS[2],
         SESSION_KEYS[3],
+        SESSION_KEYS[4],
     ],
-    unsupported: &[
-        "peer-selector",
-        "keep-original-next-hop",
-        "next-hop-mode",
-        "password",
-        "ttl-security",
-        "num-allowed-local-as-numbers",
-        "reachable-by",
-        "filters",
-        "local-workload-selector",
-        "reverse-peering",
+    unsupported: &["local-workload-selector"],
+    ignored: &[],
+};
+
+pub(crate) const BFD: Schema = Schema {
+    label: "\"bfd\"",
+    keys: &["min-transmit", "min-receive", "multiplier"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const PASSWORD: Schema = Schema {
+    label: "\"password\"",
+    keys: &["file", "secret-key-ref"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const TCP_AO: Schema = Schema {
+    label: "\"tcp-ao\"",
+    keys: &["id", "algorithm", "file", "secret-key-ref"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const SECRET_KEY_REF: Schema = Schema {
+    label: "\"secret-key-ref\"",
+    keys: &["name", "key"],
+    unsupported: &[],
+    // A secret that is not there is a warning in any case.
+    ignored: &["optional"],
+};
+
+pub(crate) const COMMUNITY: Schema = Schema {
+    label: "\"communities\"",
+    keys: &["name", "value"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const ADVERTISEMENT: Schema = Schema {
+    label: "\"prefix-advertisements\"",
+    keys: &["cidr", "communities"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const FILTER: Schema = Schema {
+    label: "[[bgp-filter]]",
+    keys: &["name", "import-v4", "import-v6", "export-v4", "export-v6"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const RULE: Schema = Schema {
+    label: "a rule of [[bgp-filter]]",
+    keys: &[
+        "cidr",
+        "match-operator",
+        "prefix-length",
+        "source",
+        "interface",
+        "peer-type",
+        "communities",
+        "as-path-prefix",
+        "priority",
+        "action",
+        "operations",
     ],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const PREFIX_LENGTH: Schema = Schema {
+    label: "\"prefix-length\"",
+    keys: &["min", "max"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const VALUES: Schema = Schema {
+    label: "\"communities\" of a rule",
+    keys: &["values"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const OPERATION: Schema = Schema {
+    label: "\"operations\"",
+    keys: &["add-community", "prepend-as-path", "set-priority"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+/// What an operation sets or adds.
+pub(crate) const VALUE: Schema = Schema {
+    label: "an operation",
+    keys: &["value"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+/// What is put in front of an AS path.
+pub(crate) const PREPENDED: Schema = Schema {
+    label: "\"prepend-as-path\"",
+    keys: &["prefix"],
+    unsupported: &[],
     ignored: &[],
 };
 
 /// A BGPConfiguration of one node, which only YAML has.
 pub(crate) const NODE_BGP: Schema = Schema {
     label: "BGPConfiguration of a node",
-    keys: &["name", "listen-port"],
-    unsupported: &["prefix-advertisements", "communities"],
+    keys: &["name", "listen-port", "prefix-advertisements"],
+    unsupported: &["communities"],
     ignored: &["log-severity-screen"],
 };
 
@@ -230,15 +352,41 @@ pub(crate) const FAMILIES: &[(&str, Families)] = &[
     ),
 ];
 
+pub(crate) const NEXT_HOPS: &[(&str, NextHopMode)] = &[
+    ("Auto", NextHopMode::Auto),
+    ("Self", NextHopMode::Own),
+    ("Keep", NextHopMode::Keep),
+];
+pub(crate) const LIMIT_ACTIONS: &[(&str, LimitAction)] = &[
+    ("restart", LimitAction::Restart),
+    ("stop", LimitAction::Stop),
+    ("warn", LimitAction::Warn),
+];
+/// Whether the other end gets the mirrored peering by itself.
+pub(crate) const REVERSE: &[(&str, bool)] = &[("Auto", true), ("Manual", false)];
+pub(crate) const BIND_MODES: &[(&str, BindMode)] =
+    &[("None", BindMode::All), ("NodeIP", BindMode::NodeIp)];
+pub(crate) const AO_ALGORITHMS: &[(&str, AoAlgorithm)] = &[
+    ("hmac-sha-1", AoAlgorithm::HmacSha1),
+    ("aes-128-cmac", AoAlgorithm::AesCmac),
+    ("hmac-sha-256", AoAlgorithm::HmacSha256),
+];
+pub(crate) const OPERATORS: &[(&str, MatchOperator)] = &[
+    ("Equal", MatchOperator::Equal),
+    ("NotEqual", MatchOperator::NotEqual),
+    ("In", MatchOperator::In),
+    ("NotIn", MatchOperator::NotIn),
+];
+pub(crate) const PEER_TYPES: &[(&str, PeerType)] =
+    &[("eBGP", PeerType::Ebgp), ("iBGP", PeerType::Ibgp)];
+/// Whether a route has to come from a peer.
+pub(crate) const SOURCES: &[(&str, bool)] = &[("RemotePeers", true)];
+/// Whether a route passes.
+pub(crate) const ACTIONS: &[(&str, bool)] = &[("Accept", true), ("Reject", false)];
+
 /// What keys that can't be honoured are by default: written out, it asks for nothing.
 const DEFAULTS: &[(&str, &str)] = &[
-    ("disable-bgp-export", "false"),
-    ("keep-original-next-hop", "false"),
-    ("next-hop-mode", "Auto"),
-    ("reverse-peering", "Auto"),
-    ("bind-mode", "None"),
     ("service-load-balancer-aggregation", "Enabled"),
-    ("num-allowed-local-as-numbers", "0"),
     ("ipv4-normal-route-priority", "1024"),
     ("ipv6-normal-route-priority", "1024"),
 ];
@@ -264,6 +412,13 @@ pub(crate) fn kind_of(label: &'static str) -> &'static str {
         "[[ip-pool]]" => "IPPool",
         "[[node]]" => "Node",
         "[[bgp-peer]]" => "BGPPeer",
+        "[[bgp-filter]]" => "BGPFilter",
+        "a rule of [[bgp-filter]]" => "a rule of BGPFilter",
+        "\"secret-key-ref\"" => "\"secretKeyRef\"",
+        "\"prefix-advertisements\"" => "\"prefixAdvertisements\"",
+        "\"prefix-length\"" => "\"prefixLength\"",
+        "\"prepend-as-path\"" => "\"prependASPath\"",
+        "\"tcp-ao\"" => "\"tcpAo\"",
         other => other,
     }
 }

@@ -110,6 +110,16 @@ impl<'t> Source<'t> {
         }
     }
 
+    /// The place of a character in a text that is written at `span`.
+    ///
+    /// `text` is what quotes, escapes and folded lines stand for, `offset` a byte of it.
+    pub(crate) fn inside(&self, span: &Range<usize>, text: &str, offset: usize) -> Place {
+        let written = self.text.get(span.clone()).unwrap_or_default();
+        let at = written_at(written, text, offset).unwrap_or(0);
+        let at = span.start + at;
+        self.place(&(at..at))
+    }
+
     /// Parses the text; `None` after syntax errors, which are noted.
     pub(crate) fn parse(&self, problems: &mut Problems) -> Option<DeTable<'t>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
@@ -125,6 +135,58 @@ impl<'t> Source<'t> {
             last = Some(place.line);
         }
         errors.is_empty().then(|| table.into_inner())
+    }
+}
+
+/// The byte of `written` that the byte `offset` of `text` comes from; `None` if the two do not go together.
+fn written_at(written: &str, text: &str, offset: usize) -> Option<usize> {
+    let quote = ["\"\"\"", "'''", "\"", "'"]
+        .into_iter()
+        .find(|quote| written.starts_with(quote))
+        .unwrap_or_default();
+    let escapes = quote.starts_with('"');
+    let mut rest = written.get(quote.len()..)?;
+    if quote.len() == 3 {
+        rest = rest.strip_prefix('\r').unwrap_or(rest);
+        rest = rest.strip_prefix('\n').unwrap_or(rest);
+    }
+    let mut before = text.char_indices().peekable();
+    while let Some((at, letter)) = before.next() {
+        // What a block of YAML or a folded line begins with is not part of the text.
+        let stands_there = rest.starts_with(letter) || (escapes && rest.starts_with('\\'));
+        if !stands_there {
+            let blank = rest.trim_start();
+            let folded = letter.is_whitespace() && rest.len() > blank.len();
+            if !folded && !blank.starts_with(letter) {
+                return None;
+            }
+            rest = blank;
+            if folded {
+                while before.next_if(|(_, next)| next.is_whitespace()).is_some() {}
+                continue;
+            }
+        }
+        if at >= offset {
+            break;
+        }
+        let taken = match rest.as_bytes() {
+            [b'\\', kind, ..] if escapes => escape_len(*kind),
+            // As YAML writes a quote between such quotes; TOML has none there.
+            [b'\'', b'\'', ..] if quote == "'" => 2,
+            _ => letter.len_utf8(),
+        };
+        rest = rest.get(taken..)?;
+    }
+    Some(written.len() - rest.len())
+}
+
+/// How many bytes an escape has, by the letter behind its backslash.
+const fn escape_len(kind: u8) -> usize {
+    match kind {
+        b'x' => 4,
+        b'u' => 6,
+        b'U' => 10,
+        _ => 2,
     }
 }
 

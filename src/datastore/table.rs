@@ -135,6 +135,12 @@ impl<'a> TableReader<'a> {
             Ok(value) => Some(Located { value, place }),
             Err(fault) => {
                 let (key, label) = (self.word(key), self.label());
+                let place = match (&fault, value.get_ref().as_str()) {
+                    (Fault::Inside { offset, .. }, Some(text)) => {
+                        self.source.inside(&value.span(), text, *offset)
+                    }
+                    _ => place,
+                };
                 problems.error(&place, format!("{key:?} in {label}: {fault}"));
                 None
             }
@@ -158,6 +164,12 @@ impl<'a> TableReader<'a> {
     /// Whether the key is there, right or wrong.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)
+    }
+
+    /// Whether the key is there, and its value is a table.
+    pub(crate) fn has_table(&self, key: &str) -> bool {
+        let value = self.values.get(key).map(|(_, value)| value.get_ref());
+        matches!(value, Some(DeValue::Table(_)))
     }
 
     /// Where the key stands.
@@ -213,7 +225,7 @@ impl<'a> TableReader<'a> {
                 problems,
             ));
         }
-        let label = schema.label;
+        let label = self.source.dialect().label(schema);
         problems.error(
             &place,
             format!("expected a table {label}, found {}", found(value)),
@@ -235,7 +247,7 @@ impl<'a> TableReader<'a> {
         let Some((_, value)) = self.values.get(key) else {
             return tables;
         };
-        let label = schema.label;
+        let label = self.source.dialect().label(schema);
         let DeValue::Array(items) = value.get_ref() else {
             let place = self.source.place(&value.span());
             let hint = match value.get_ref() {

@@ -5,7 +5,8 @@
 //! makes it look; it reports a change if what it would read is another file, another size or
 //! another time than before. Nothing is polled.
 //!
-//! Create the watcher before the first reading, and a change in between is not lost.
+//! Create the watcher before the first reading, and a change in between is not lost. Secrets are known only
+//! after a reading, so each comes with the state that it was read in.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -34,6 +35,7 @@ const BUFFER: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Watcher {
     path: PathBuf,
+    secrets: SecretFiles,
     inotify: AsyncFd<Inotify>,
     watched: BTreeMap<PathBuf, WatchDescriptor>,
     seen: Fingerprint,
@@ -48,6 +50,30 @@ type Fingerprint = Vec<(PathBuf, Option<FileState>)>;
 /// Device, inode, size, and the times of the last change to content and to the inode.
 type FileState = (u64, u64, u64, (i64, i64), (i64, i64));
 
+/// Files that were asked for a secret, each as it was just before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecretFiles(BTreeMap<PathBuf, Option<FileState>>);
+
+impl SecretFiles {
+    /// Notes a file that is about to be read.
+    pub(crate) fn note(&mut self, path: &Path) {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let state = state_of(&path);
+        self.0.entry(path).or_insert(state);
+    }
+
+    /// The files.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.keys().map(PathBuf::as_path)
+    }
+
+    /// The same files as they are now.
+    fn now(&self) -> Self {
+        let look = |path: &PathBuf| (path.clone(), state_of(path));
+        Self(self.0.keys().map(look).collect())
+    }
+}
+
 impl Watcher {
     /// Watches `path`, which need not be there yet. Needs a tokio runtime.
     pub fn new(path: &Path) -> io::Result<Self> {
@@ -56,6 +82,7 @@ impl Watcher {
             inotify: register(Inotify::init()?)?,
             watched: BTreeMap::new(),
             seen: Vec::new(),
+            secrets: SecretFiles::default(),
             woken: false,
             buffer: vec![0; BUFFER],
             path,
@@ -63,6 +90,21 @@ impl Watcher {
         watcher.watch()?;
         watcher.seen = fingerprint(&watcher.path);
         Ok(watcher)
+    }
+
+    /// Watches secrets, too, in place of those that it watched before.
+    ///
+    /// A file that has changed since it was noted is reported by the next [`Self::changed`].
+    ///
+    /// # Errors
+    /// The system has no room for another watch.
+    pub fn watch_secrets(&mut self, secrets: SecretFiles) -> io::Result<()> {
+        if self.secrets != secrets {
+            self.secrets = secrets;
+            self.watch()?;
+            self.woken |= self.secrets.now() != self.secrets;
+        }
+        Ok(())
     }
 
     /// Returns once something is other than it was at the last return.
@@ -73,10 +115,10 @@ impl Watcher {
             self.settle().await?;
             // First the watches, then the look: what happens in between wakes us again.
             self.watch()?;
-            let now = fingerprint(&self.path);
+            let now = (fingerprint(&self.path), self.secrets.now());
             self.woken = false;
-            if now != self.seen {
-                self.seen = now;
+            if now.0 != self.seen || now.1 != self.secrets {
+                (self.seen, self.secrets) = now;
                 return Ok(());
             }
         }
@@ -139,7 +181,11 @@ impl Watcher {
             | WatchMask::ONLYDIR;
         let mut watches = self.inotify.get_ref().watches();
         let mut now = BTreeMap::new();
-        for folder in folders(&self.path) {
+        let mut folders = folders(&self.path);
+        for secret in self.secrets.paths() {
+            collect(secret, &mut folders);
+        }
+        for folder in folders {
             match watches.add(&folder, mask) {
                 Ok(watch) => {
                     now.insert(folder, watch);
@@ -187,19 +233,20 @@ fn is_relevant(event: &Event<&OsStr>, folder: Option<&Path>) -> bool {
 }
 
 fn fingerprint(path: &Path) -> Fingerprint {
-    let files = list(path);
-    let state = |path: &Path| {
-        let meta = fs::metadata(path).ok()?;
-        let changed = (meta.mtime(), meta.mtime_nsec());
-        let touched = (meta.ctime(), meta.ctime_nsec());
-        Some((meta.dev(), meta.ino(), meta.size(), changed, touched))
-    };
-    let files = files.unwrap_or_default();
+    let files = list(path).unwrap_or_default();
     files
         .into_iter()
-        .map(|path| (state(&path), path))
+        .map(|path| (state_of(&path), path))
         .map(|(state, path)| (path, state))
         .collect()
+}
+
+/// A file as it is now; `None` if it is not there, or not ours to see.
+fn state_of(path: &Path) -> Option<FileState> {
+    let meta = fs::metadata(path).ok()?;
+    let changed = (meta.mtime(), meta.mtime_nsec());
+    let touched = (meta.ctime(), meta.ctime_nsec());
+    Some((meta.dev(), meta.ino(), meta.size(), changed, touched))
 }
 
 /// The folders where a change to what `path` means would show.

@@ -14,7 +14,6 @@
 //! - Memory is bounded by the tables and by [`HIGH_WATER`] a member.
 
 mod adj_rib_out;
-mod amend;
 pub mod attributes;
 mod batch;
 mod chunks;
@@ -22,6 +21,7 @@ mod cohort;
 pub mod decision;
 pub mod export;
 mod facts;
+mod judge;
 pub mod next_hop;
 pub mod path;
 pub mod peer;
@@ -364,10 +364,11 @@ impl Rib {
         self.exports.add(&mut self.tables, peer, key);
     }
 
-    /// Sends a family to a peer under another key without a new session, as when export policy has
-    /// changed: what is refused now is withdrawn, all else is sent again.
-    pub fn change_export(&mut self, peer: PeerIndex, key: GroupKey) {
-        self.exports.change(&mut self.tables, peer, key);
+    /// Sends to peers under other keys without new sessions, as when export policy has changed: each
+    /// is told what differs and nothing else. Peers that change together are better told at once. The
+    /// policy that builds messages has to know the former keys until then.
+    pub fn change_exports(&mut self, peers: Vec<(PeerIndex, GroupKey)>) {
+        self.exports.change(&mut self.tables, peers);
     }
 
     /// Holds End-of-RIB back from all peers, or lets go what is due: whoever has just restarted does not

@@ -10,9 +10,14 @@
 //! What always holds: no peer waits for another one; a peer's bytes never panic; every peer with a
 //! deadline is in `deadlines` exactly once.
 
+mod candidate;
 mod egress;
 mod ingest;
+mod judging;
+mod leaving;
+mod limits;
 mod peer;
+mod policies;
 mod protection;
 mod replan;
 mod restart;
@@ -37,7 +42,7 @@ use peer::PeerEntry;
 pub use replan::Replanned;
 use restart::OwnStart;
 pub use restart::{CONFIRM_TIME, Kept};
-pub use status::{PathStatus, PeerStatus, RouteStatus};
+pub use status::{ExportStatus, PathStatus, PeerStatus, RouteStatus};
 
 /// Settings of the node itself, the same for all plans.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +120,9 @@ pub struct Speaker {
     settings: Settings,
     plan: Plan,
     around: Surroundings,
+    policies: policies::ExportPolicies,
+    /// Traffic is to go elsewhere: maintenance (RFC 8326).
+    draining: bool,
     /// By `PeerIndex` - 1; a gap is a peer that was removed.
     peers: Vec<Option<Box<PeerEntry>>>,
     names: BTreeMap<String, PeerIndex>,
@@ -127,6 +135,7 @@ pub struct Speaker {
     rib: Rib,
     /// What OPEN says of our own start.
     own_start: OwnStart,
+    leaving: Option<leaving::Leaving>,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
@@ -149,6 +158,8 @@ impl Speaker {
         let mut speaker = Self {
             settings,
             around: Surroundings::default(),
+            policies: Default::default(),
+            draining: false,
             plan: Plan {
                 peers: Vec::new(),
                 originate: Vec::new(),
@@ -163,6 +174,7 @@ impl Speaker {
             sessions_begun: 0,
             own_start: OwnStart::default(),
             rib,
+            leaving: None,
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
@@ -179,7 +191,8 @@ impl Speaker {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn next_timeout(&self) -> Option<Instant> {
         let sessions = self.deadlines.first().map(|(at, _)| *at);
-        [sessions, self.rib.next_timeout()]
+        let leaving = self.leaving.as_ref().map(leaving::Leaving::next_timeout);
+        [sessions, self.rib.next_timeout(), leaving]
             .into_iter()
             .flatten()
             .min()
@@ -197,6 +210,7 @@ impl Speaker {
             });
             self.expire_kept(now, index);
         }
+        self.look_at_leaving(now);
     }
 
     /// Somebody connected: the id to serve the connection under, or `None` to refuse it.
@@ -343,6 +357,11 @@ impl Speaker {
         self.peers
             .get_mut(index.index().checked_sub(1)?)?
             .as_deref_mut()
+    }
+
+    /// All peers, those that leave among them.
+    fn entries(&self) -> impl Iterator<Item = &PeerEntry> {
+        self.peers.iter().flatten().map(AsRef::as_ref)
     }
 
     fn indices(&self) -> Vec<PeerIndex> {

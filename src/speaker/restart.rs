@@ -17,21 +17,17 @@
 //! an enhanced refresh; and nothing here waits for a peer on behalf of another one.
 
 use super::Speaker;
+use super::leaving::LIMIT;
 use super::peer::Established;
 use crate::net::Family;
-use crate::net::Prefix;
-use crate::rib::{AttributesId, PageCursor, PeerIndex};
+use crate::rib::PeerIndex;
 use crate::session::{CloseReason, GracefulRestart, Input};
 use crate::time::{Duration, Instant};
 use crate::topology::OpenTerms;
-use crate::wire::attribute::community::{LLGR_STALE, NO_LLGR};
 
 /// How long a peer that is back may take to say what it has: FRR's stale path time, which is enough
 /// for a full table over a bad line.
 pub const CONFIRM_TIME: Duration = Duration::from_secs(360);
-
-/// Destinations looked at between two changes of the table.
-const PAGE: usize = 4096;
 
 /// What OPEN says of our own start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,8 +125,8 @@ impl Speaker {
     /// Whether every peer that is up has said what it has, those apart that wait for us, as they have
     /// restarted themselves (RFC 4724 §4.1).
     pub fn heard_enough(&self) -> bool {
-        let mut up = self.peers.iter().flatten();
-        up.all(|peer| {
+        let mut peers = self.wanted();
+        peers.all(|peer| {
             peer.established
                 .as_ref()
                 .is_none_or(|up| up.heard_all() || up.restarts())
@@ -151,17 +147,19 @@ impl Speaker {
         ended: Option<&Established>,
         reason: &CloseReason,
     ) {
+        let leaving = self.is_leaving(index);
         for family in Family::ALL {
             let before = self.held(index, family);
             let held = ended
                 .filter(|_| self.rib.counts(index, family).received > 0)
-                .and_then(|ended| hold(now, before, family, ended, reason));
+                .and_then(|ended| hold(now, before, family, ended, reason))
+                .or_else(|| leaving.then(|| until_others_are_there(now)));
             match held {
                 Some(held) => {
                     self.rib.mark_stale(index, family);
                     self.set_held(index, family, Some(held));
                     if held.stage == Stage::LongLived {
-                        self.make_long_lived(index, family);
+                        self.rib.mark_long_lived_stale(index, family);
                     }
                     self.say_kept(now, index, family, held);
                 }
@@ -209,10 +207,8 @@ impl Speaker {
 
     /// End-of-RIB: what the peer has not repeated is gone.
     pub(super) fn confirmed(&mut self, index: PeerIndex, family: Family) {
-        if self.held(index, family).is_some() {
-            self.set_held(index, family, None);
-            self.rib.sweep_stale(index, family);
-        }
+        self.set_held(index, family, None);
+        self.rib.sweep_stale(index, family);
     }
 
     /// Whether a peer is back and has not said yet what it has.
@@ -234,7 +230,7 @@ impl Speaker {
                         ..held
                     };
                     self.set_held(index, family, Some(held));
-                    self.make_long_lived(index, family);
+                    self.rib.mark_long_lived_stale(index, family);
                     self.say_kept(now, index, family, held);
                 }
                 (Stage::Away | Stage::Confirming | Stage::LongLived, _) => {
@@ -277,62 +273,6 @@ impl Speaker {
         })
     }
 
-    /// The stale routes of a peer become the last choice; those that must not live so long go (RFC
-    /// 9494 §4.2).
-    fn make_long_lived(&mut self, index: PeerIndex, family: Family) {
-        let mut cursor = None;
-        loop {
-            let (marked, next) = self.page_to_mark(index, family, cursor);
-            for (prefix, path_id, marked) in marked {
-                match marked {
-                    Some((attributes, accepted)) => {
-                        self.rib.amend(index, prefix, path_id, attributes, accepted);
-                        self.rib.attributes_mut().release(attributes);
-                    }
-                    None => {
-                        self.rib.withdraw(index, prefix, path_id);
-                    }
-                }
-            }
-            cursor = next;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        self.rib.mark_long_lived_stale(index, family);
-    }
-
-    /// The stale paths of one page with LLGR_STALE, a reference taken; `None` for one with NO_LLGR.
-    fn page_to_mark(
-        &mut self,
-        index: PeerIndex,
-        family: Family,
-        from: Option<PageCursor>,
-    ) -> (Vec<Marked>, Option<PageCursor>) {
-        let (page, next) = self.rib.page(family, from, PAGE);
-        let mut found = Vec::new();
-        for route in page {
-            let own = route.paths.iter().filter(|path| path.peer == index);
-            for path in own.filter(|path| path.stale) {
-                let attributes = self.rib.path_attributes(path).map(|found| found.decode());
-                found.push((route.prefix, path.path_id, path.accepted, attributes));
-            }
-        }
-        let marked = found
-            .into_iter()
-            .map(|(prefix, path_id, accepted, attributes)| {
-                let stays = attributes.filter(|a| !a.communities.contains(&NO_LLGR));
-                let marked = stays.map(|mut attributes| {
-                    if !attributes.communities.contains(&LLGR_STALE) {
-                        attributes.communities.push(LLGR_STALE);
-                    }
-                    (self.rib.attributes_mut().intern(&attributes), accepted)
-                });
-                (prefix, path_id, marked)
-            });
-        (marked.collect(), next)
-    }
-
     fn held(&self, index: PeerIndex, family: Family) -> Option<Held> {
         *family.of(&self.peer(index)?.retention.0)
     }
@@ -358,9 +298,6 @@ impl Speaker {
             seconds = held.until.since(now).as_secs(), "its routes stay {how}");
     }
 }
-
-/// A path to be marked: its prefix, its identifier, its new attributes and its judgement.
-type Marked = (Prefix, u32, Option<(AttributesId, bool)>);
 
 /// How routes of a session that has ended so are kept, if they are.
 fn hold(
@@ -398,4 +335,15 @@ fn hold(
         limit,
         long_lived,
     })
+}
+
+/// A session that is leaving keeps its routes until others are in its place, whatever was agreed.
+fn until_others_are_there(now: Instant) -> Held {
+    let limit = now + LIMIT;
+    Held {
+        stage: Stage::Away,
+        until: limit,
+        limit,
+        long_lived: None,
+    }
 }

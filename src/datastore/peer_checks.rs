@@ -1,0 +1,178 @@
+//! What takes more than one record to say of peers and filters: names, nodes, ends.
+//!
+//! It only complains; nothing is changed here.
+
+use std::collections::BTreeMap;
+
+use super::assemble::Unique;
+use super::peers::FAR_ENDS;
+use super::problem::{Place, Problems};
+use super::records::{Record, Records};
+use super::sessions::keepalive_too_long;
+use crate::net::Family;
+use crate::topology::{
+    BGP_PORT, DEFAULT_HOLD_TIME, FarEnd, Node, Peer, PeerAddress, PeerScope, Selector, nearest,
+};
+
+/// What can be said of a peer only with the other records at hand.
+pub(crate) fn check_peers(records: &Records, problems: &mut Problems) {
+    let nodes: BTreeMap<&str, &Node> = records
+        .nodes
+        .iter()
+        .map(|node| (node.value.name.as_str(), &node.value))
+        .collect();
+    let mut names = Unique::new();
+    for peer in &records.peers {
+        let name = peer.value.name.as_str();
+        names.claim(name, "peer", (name, peer.at("name")), problems);
+        if nodes.contains_key(name) {
+            let message = format!("peer {name} has the name of a node; the mesh needs it");
+            problems.error(peer.at("name"), message);
+        }
+        check_keepalive(records, peer, problems);
+        if !records.nodes_missing {
+            check_scope(peer, &nodes, problems);
+            if let FarEnd::Nodes(selector) = &peer.value.far_end {
+                check_matches(selector, peer.at("peer-selector"), &nodes, problems);
+            }
+        }
+    }
+    check_ends(records, &nodes, problems);
+}
+
+/// A keepalive time of a peer's own may be too long for the hold time that it inherits.
+fn check_keepalive(records: &Records, peer: &Record<Peer>, problems: &mut Problems) {
+    let session = &peer.value.session;
+    let (Some(keepalive), None) = (session.keepalive_time, session.hold_time) else {
+        return;
+    };
+    let cluster = records
+        .bgp
+        .as_ref()
+        .and_then(|bgp| bgp.record.value.session.hold_time);
+    let hold = cluster.unwrap_or(DEFAULT_HOLD_TIME);
+    if let Some(message) = keepalive_too_long(keepalive, hold) {
+        problems.error(peer.at("keepalive-time"), message);
+    }
+}
+
+fn check_scope(peer: &Record<Peer>, nodes: &BTreeMap<&str, &Node>, problems: &mut Problems) {
+    match &peer.value.scope {
+        PeerScope::All => {}
+        PeerScope::Node(name) => {
+            let Some(node) = nodes.get(name.as_str()) else {
+                let near = nearest(name, nodes.keys().copied());
+                let hint = near
+                    .map(|n| format!("; did you mean {n:?}?"))
+                    .unwrap_or_default();
+                problems.error(peer.at("node"), format!("no node is named {name:?}{hint}"));
+                return;
+            };
+            let FarEnd::Address(PeerAddress { address, .. }) = peer.value.far_end else {
+                return;
+            };
+            if Family::ALL
+                .iter()
+                .any(|family| node.address(*family) == Some(address))
+            {
+                let message = format!("{address} is {name}'s own address; it can't be its peer");
+                problems.error(peer.at("peer-ip"), message);
+            }
+        }
+        PeerScope::Selector(selector) => {
+            check_matches(selector, peer.at("node-selector"), nodes, problems);
+        }
+    }
+}
+
+/// A selector that selects nobody is probably misspelled, or early.
+fn check_matches(
+    selector: &Selector,
+    at: &Place,
+    nodes: &BTreeMap<&str, &Node>,
+    problems: &mut Problems,
+) {
+    if !nodes.values().any(|node| selector.matches(&node.labels)) {
+        let message = format!("no node matches {:?}", selector.to_string());
+        problems.warning(at, message);
+    }
+}
+
+/// Two peers at one end, on one node, would be one session configured twice.
+fn check_ends(records: &Records, nodes: &BTreeMap<&str, &Node>, problems: &mut Problems) {
+    let mut ends: BTreeMap<String, Vec<&Record<Peer>>> = BTreeMap::new();
+    for peer in &records.peers {
+        ends.entry(end_of(&peer.value)).or_default().push(peer);
+    }
+    for (end, peers) in ends.into_iter().filter(|(end, _)| !end.is_empty()) {
+        for (i, second) in peers.iter().enumerate() {
+            let earlier = peers.iter().take(i);
+            let clash = earlier.filter_map(|first| Some((first, shared(first, second, nodes)?)));
+            if let Some((first, node)) = clash.into_iter().next() {
+                let (name, at) = (&first.value.name, place_of_end(first));
+                let message = format!("{end} is already peer {name} of node {node}, at {at}");
+                problems.error(place_of_end(second), message);
+            }
+        }
+    }
+}
+
+/// The one end that a peer has, in words; nothing where there can be many, for there the first record wins.
+fn end_of(peer: &Peer) -> String {
+    match &peer.far_end {
+        FarEnd::Address(end) => {
+            let port = end.port.unwrap_or(BGP_PORT);
+            format!("{} port {port}", end.address)
+        }
+        FarEnd::Range(prefix) => format!("range {prefix}"),
+        FarEnd::Link(link) => format!("interface {link}"),
+        FarEnd::Nodes(_) => String::new(),
+    }
+}
+
+fn place_of_end(peer: &Record<Peer>) -> &Place {
+    let key = FAR_ENDS.into_iter().find(|key| peer.mentions(key));
+    peer.at(key.unwrap_or_default())
+}
+
+/// A node that both peers apply to.
+fn shared<'a>(
+    a: &Record<Peer>,
+    b: &Record<Peer>,
+    nodes: &BTreeMap<&'a str, &Node>,
+) -> Option<&'a str> {
+    let both = |node: &Node| a.value.scope.applies_to(node) && b.value.scope.applies_to(node);
+    nodes
+        .iter()
+        .find(|(_, node)| both(node))
+        .map(|(name, _)| *name)
+}
+
+/// Names of filters: none twice, and none that is used without being there.
+pub(crate) fn check_filters(records: &Records, problems: &mut Problems) {
+    let mut names = Unique::new();
+    for filter in &records.filters {
+        let name = filter.value.name.as_str();
+        names.claim(name, "filter", (name, filter.at("name")), problems);
+    }
+    if records.filters_missing {
+        return;
+    }
+    let there = || records.filters.iter().map(|f| f.value.name.as_str());
+    let mut check = |used: &[String], places: &[Place]| {
+        for (name, at) in used.iter().zip(places) {
+            if there().any(|other| other == name) {
+                continue;
+            }
+            let near = nearest(name, there());
+            let hint = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            problems.error(at, format!("no filter is named {name:?}{hint}"));
+        }
+    };
+    for peer in &records.peers {
+        check(&peer.value.filters, &peer.items);
+    }
+    if let Some(bgp) = &records.bgp {
+        check(&bgp.record.value.node_mesh_filters, &bgp.record.items);
+    }
+}
