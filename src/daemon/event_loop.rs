@@ -27,7 +27,7 @@ use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput};
 use crate::datastore::{SecretFiles, Watcher};
-use crate::node::{Input, Node, Output, Settings};
+use crate::node::{Backend, Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
 use crate::speaker;
@@ -242,6 +242,7 @@ impl Daemon {
             backend: config.routing.backend,
             switch_delay: Duration::from_secs(u64::from(config.routing.switch_delay)),
             kernel_routes: config.routing.kernel_routes,
+            kept: kept_routes(&config),
             dataplane: dataplane::Settings {
                 max_hops: usize::from(config.routing.max_paths),
                 adopt: config.routing.adopt,
@@ -462,6 +463,18 @@ impl Daemon {
             },
         }
     }
+}
+
+/// Families of which a former process has left routes in the kernel.
+fn kept_routes(config: &Config) -> [bool; 2] {
+    if !config.routing.kernel_routes || config.routing.backend != Backend::Bgp {
+        return [false; 2];
+    }
+    // Who can't look claims nothing.
+    super::host::kept_routes().unwrap_or_else(|error| {
+        tracing::warn!("cannot see what a former process has left in the kernel: {error}");
+        [false; 2]
+    })
 }
 
 /// Settings that are read at the start only.

@@ -47,6 +47,7 @@ mod sim_peers;
 mod sim_reflection_laws;
 mod sim_reflector;
 mod sim_restart;
+mod sim_restarted;
 mod sim_script;
 mod sim_templates;
 mod sim_transit;
