@@ -52,6 +52,7 @@ mod speaker_send_hold;
 mod topology_laws;
 mod topology_records;
 mod transport_keys;
+mod transport_neighbours;
 mod wire_corpus;
 mod wire_edges;
 mod wire_fixtures;
