@@ -145,8 +145,37 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
         if let Some(problem) = &peer.problem {
             writeln!(out, "{}: {problem}", peer.name)?;
         }
+        if let Some(kept) = kept(peer) {
+            writeln!(out, "{}: {kept}", peer.name)?;
+        }
     }
     Ok(())
+}
+
+fn prefixes(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
+    let (received, accepted, sent) = (peer.received, peer.accepted, peer.sent);
+    writeln!(
+        out,
+        "  prefixes     {received} received, {accepted} accepted, {sent} sent"
+    )?;
+    if let Some(kept) = kept(peer) {
+        writeln!(out, "  stale        {kept}")?;
+    }
+    Ok(())
+}
+
+/// What stays over a restart of the peer.
+fn kept(peer: &Peer) -> Option<String> {
+    let left = ago(peer.stale_for.filter(|_| peer.stale > 0)?);
+    let how = if peer.long_lived_stale {
+        ", as the last choice"
+    } else {
+        ""
+    };
+    Some(format!(
+        "{} of its routes stay for {left} although it has not confirmed them{how}",
+        peer.stale
+    ))
 }
 
 fn address(peer: &Peer) -> String {
@@ -212,11 +241,7 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
             none_if_empty(&peer.capabilities.join(", "))
         )?;
     }
-    let (received, accepted, sent) = (peer.received, peer.accepted, peer.sent);
-    writeln!(
-        out,
-        "  prefixes     {received} received, {accepted} accepted, {sent} sent"
-    )?;
+    prefixes(out, peer)?;
     writeln!(out, "  messages in  {}", messages(&peer.messages_in))?;
     writeln!(out, "  messages out {}", messages(&peer.messages_out))?;
     writeln!(

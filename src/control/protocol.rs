@@ -233,6 +233,15 @@ pub struct Peer {
     pub accepted: usize,
     /// Prefixes that the peer has from us.
     pub sent: usize,
+    /// Paths that stay over a restart of the peer until it confirms them (RFC 4724).
+    #[serde(default)]
+    pub stale: usize,
+    /// Seconds until these go.
+    #[serde(default)]
+    pub stale_for: Option<u64>,
+    /// Whether they are the last choice meanwhile (RFC 9494).
+    #[serde(default)]
+    pub long_lived_stale: bool,
     /// Negotiated hold time in seconds; 0 is off.
     pub hold_time: Option<u16>,
     /// The peer's BGP Identifier.

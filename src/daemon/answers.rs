@@ -251,6 +251,9 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
         received: status.received,
         accepted: status.accepted,
         sent: status.sent,
+        stale: status.kept.map_or(0, |kept| kept.routes),
+        stale_for: status.kept.map(|kept| kept.until.since(now).as_secs()),
+        long_lived_stale: status.kept.is_some_and(|kept| kept.long_lived),
         hold_time: negotiated.map(|up| up.hold_time.as_secs()),
         router_id: negotiated.map(|up| up.remote_router_id.to_string()),
         local_address: status.local,
@@ -265,13 +268,17 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
 }
 
 fn capabilities(up: &Negotiated) -> Vec<String> {
+    let restart = up.graceful_restart.as_ref();
+    let restarts = restart.is_some_and(|r| r.families.iter().any(Option::is_some));
+    let long_lived = restart.is_some_and(|r| r.long_lived.iter().any(Option::is_some));
     let listed = [
         (up.four_octet_as, "4-octet AS"),
         (up.route_refresh, "route refresh"),
         (up.enhanced_refresh, "enhanced route refresh"),
         (up.extended_messages, "extended messages"),
         (up.extended_next_hop, "IPv6 next hops for IPv4"),
-        (up.graceful_restart.is_some(), "graceful restart (peer)"),
+        (restarts, "graceful restart"),
+        (long_lived, "long-lived graceful restart"),
     ];
     listed
         .into_iter()

@@ -20,6 +20,7 @@ mod peer;
 mod policies;
 mod protection;
 mod replan;
+mod restart;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,6 +40,8 @@ use crate::wire::frame;
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
+use restart::OwnStart;
+pub use restart::{CONFIRM_TIME, Kept};
 pub use status::{ExportStatus, PathStatus, PeerStatus, RouteStatus};
 
 /// Settings of the node itself, the same for all plans.
@@ -131,6 +134,8 @@ pub struct Speaker {
     sessions_begun: u64,
     rib: Rib,
     leaving: Option<leaving::Leaving>,
+    /// What OPEN says of our own start.
+    own_start: OwnStart,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
@@ -167,6 +172,7 @@ impl Speaker {
             ids: ConnectionIds::default(),
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
+            own_start: OwnStart::default(),
             rib,
             leaving: None,
             originated: BTreeMap::new(),
@@ -202,6 +208,7 @@ impl Speaker {
             self.with_session(now, index, |session, now, ids, out| {
                 session.handle_timeout(now, ids, out);
             });
+            self.expire_kept(now, index);
         }
         self.look_at_leaving(now);
     }

@@ -43,6 +43,7 @@ mod sim_look;
 mod sim_mesh;
 mod sim_peers;
 mod sim_reflector;
+mod sim_restart;
 mod sim_script;
 mod sim_transit;
 mod sim_world;

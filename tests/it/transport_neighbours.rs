@@ -54,9 +54,11 @@ fn the_two_ends_of_a_cable_hear_each_other_and_a_link_that_comes_later_is_found(
                 assert_eq!(known.unwrap(), heard.index);
                 found.insert(heard.interface, heard.address);
             }
-            ip("link add later0 addrgenmode none type veth peer name later1 addrgenmode none");
-            ip("link set later0 up");
-            ip("link set later1 up");
+            ip("link add later0 type veth peer name later1");
+            for device in ["later0", "later1"] {
+                ip(&format!("link set {device} addrgenmode none"));
+                ip(&format!("link set {device} up"));
+            }
             let late = link_local("later1", 4);
             link_local("later0", 3);
             let links = ["later0", "later1"].map(str::to_owned).into();
