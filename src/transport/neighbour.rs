@@ -92,7 +92,13 @@ async fn look<E: From<Heard>>(interface: String, events: mpsc::Sender<E>) {
         }
         let text = error.to_string();
         if said.as_ref() != Some(&text) {
-            tracing::warn!(%interface, %error, "cannot look for a neighbour; trying on");
+            let advice = match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    " (CAP_NET_RAW is kept where there is such a peer at the start: restart dunlin)"
+                }
+                _other => "",
+            };
+            tracing::warn!(%interface, %error, "cannot look for a neighbour{advice}; trying on");
             said = Some(text);
         }
         tokio::time::sleep(SEARCHING).await;
