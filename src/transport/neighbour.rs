@@ -139,10 +139,11 @@ impl Link {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {
-                    if let Err(error) = self.advertise() {
-                        return error;
-                    }
-                    let pause = if self.known.is_empty() { SEARCHING } else { FOUND };
+                    let sent = match self.advertise() {
+                        Ok(sent) => sent,
+                        Err(error) => return error,
+                    };
+                    let pause = if sent && !self.known.is_empty() { FOUND } else { SEARCHING };
                     next = tokio::time::Instant::now() + pause;
                 }
                 heard = self.hear() => match heard {
@@ -167,18 +168,19 @@ impl Link {
         }
     }
 
-    fn advertise(&self) -> io::Result<()> {
+    /// Whether it has left.
+    fn advertise(&self) -> io::Result<bool> {
         let to = SocketAddrV6::new(ALL_NODES, 0, 0, self.index);
         match self.socket.get_ref().send_to(&advertisement(), &to.into()) {
-            Ok(_) => Ok(()),
-            // No link-local address yet, or a full queue: the next one will do.
+            Ok(_) => Ok(true),
+            // No link-local address yet, or a full queue.
             Err(error)
                 if matches!(
                     error.raw_os_error(),
                     Some(libc::EADDRNOTAVAIL | libc::EAGAIN | libc::ENOBUFS)
                 ) =>
             {
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(error),
         }
