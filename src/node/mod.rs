@@ -120,7 +120,7 @@ impl Node {
         let mut gateways = Gateways::default();
         if let Some(dataplane) = &mut dataplane {
             // No next hop is asked for yet.
-            let _nothing = gateways.set(dataplane, &plan.gateways);
+            let _nothing = gateways.set(dataplane, &plan.gateways, core::iter::empty());
         }
         // Without routes of its own a speaker has no forwarding that a restart could break, and nothing
         // that tells a restart from a first start.
@@ -178,13 +178,32 @@ impl Node {
         let plan = self.ways.spoken(plan);
         if let Some(dataplane) = &mut self.dataplane {
             self.ways.apply(now, dataplane);
-            let (moved, gateways_differ) = self.gateways.set(dataplane, &plan.gateways);
-            self.moved.extend(moved);
-            if ways_differ || gateways_differ {
+            if ways_differ {
                 self.speaker.forward_again();
             }
         }
-        self.speaker.replan(now, plan)
+        let said = self.speaker.replan(now, plan);
+        self.find_gateways();
+        said
+    }
+
+    /// A router was heard on a link.
+    pub fn neighbour_found(&mut self, now: Instant, interface: &str, index: u32, address: IpAddr) {
+        self.speaker.neighbour_found(now, interface, index, address);
+        self.find_gateways();
+    }
+
+    fn find_gateways(&mut self) {
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        let gateways = &self.speaker.plan().gateways;
+        let links = self.speaker.links();
+        let (moved, differ) = self.gateways.set(dataplane, gateways, links.into_iter());
+        self.moved.extend(moved);
+        if differ {
+            self.speaker.forward_again();
+        }
     }
 
     /// Carries changes between the speaker and the dataplane, and makes bytes for whoever can take
@@ -201,7 +220,7 @@ impl Node {
                 }
             }
             while let Some((hop, resolution)) = dataplane.poll_resolution() {
-                for next_hop in self.gateways.next_hops(hop.address) {
+                for next_hop in self.gateways.next_hops(&hop) {
                     found.push((next_hop, resolution.clone()));
                 }
             }

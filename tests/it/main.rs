@@ -60,6 +60,7 @@ mod topology_laws;
 mod topology_records;
 mod transport_bfd;
 mod transport_keys;
+mod transport_neighbours;
 mod wire_corpus;
 mod wire_edges;
 mod wire_fixtures;
