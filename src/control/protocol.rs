@@ -149,6 +149,12 @@ pub struct Status {
     pub peers: usize,
     /// Of these, Established.
     pub established: usize,
+    /// Peers whose far ends are watched by BFD.
+    #[serde(default)]
+    pub bfd_watched: usize,
+    /// Of these, up.
+    #[serde(default)]
+    pub bfd_up: usize,
     /// Per family.
     pub tables: Vec<Table>,
     /// `bgp`, `vxlan` (routes from the datastore alone) or `none`.
@@ -168,6 +174,9 @@ pub struct Status {
     pub datastore_read: u64,
     /// What the last failed read said; the configuration before it is in force.
     pub datastore_problems: Vec<String>,
+    /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
+    #[serde(default)]
+    pub capabilities: Vec<String>,
 }
 
 /// One table.
@@ -230,6 +239,15 @@ pub struct Peer {
     pub accepted: usize,
     /// Prefixes that the peer has from us.
     pub sent: usize,
+    /// Paths that stay over a restart of the peer until it confirms them (RFC 4724).
+    #[serde(default)]
+    pub stale: usize,
+    /// Seconds until these go.
+    #[serde(default)]
+    pub stale_for: Option<u64>,
+    /// Whether they are the last choice meanwhile (RFC 9494).
+    #[serde(default)]
+    pub long_lived_stale: bool,
     /// Negotiated hold time in seconds; 0 is off.
     pub hold_time: Option<u16>,
     /// The peer's BGP Identifier.
@@ -250,6 +268,29 @@ pub struct Peer {
     pub treated_as_withdraw: u64,
     /// Times that it was Established.
     pub established_count: u64,
+    /// How BFD of the far end stands, if it is watched.
+    #[serde(default)]
+    pub bfd: Option<Bfd>,
+}
+
+/// BFD of a peer's far end (RFC 5880).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Bfd {
+    /// `AdminDown`, `Down`, `Init` or `Up`.
+    pub state: String,
+    /// Seconds in that state.
+    pub since: u64,
+    /// Why it changed last.
+    pub diagnostic: String,
+    /// How often the path has failed since it is watched.
+    pub failures: u64,
+    /// `single-hop` or `multihop`.
+    pub hops: String,
+    /// Milliseconds between two packets of ours, before jitter.
+    pub transmit_interval: u64,
+    /// Milliseconds of silence that are a failure; none while nothing is heard.
+    pub detection_time: Option<u64>,
 }
 
 /// Message counters.
@@ -326,6 +367,10 @@ pub struct Path {
     pub extended_communities: Vec<String>,
     /// Large communities, `65000:1:2`.
     pub large_communities: Vec<String>,
+    /// ORIGINATOR_ID: who sent it to the first reflector.
+    pub originator_id: Option<String>,
+    /// CLUSTER_LIST: the reflectors' clusters that it passed, the last one first.
+    pub cluster_list: Vec<String>,
 }
 
 /// A page of what is in the kernel.
