@@ -5,6 +5,7 @@
 //! drain its outbox while others wait goes on alone, and joins again when it has caught up. Nothing
 //! here knows a socket: the driver says what went out.
 
+mod change;
 mod pace;
 mod registry;
 
@@ -194,39 +195,6 @@ impl Exports {
         if let Some(cohort) = self.cohort_mut(own) {
             cohort.restart(framed);
         }
-        self.wake(own);
-    }
-
-    /// Puts a peer into another group without a new session: the record of what it was sent goes
-    /// with it, so that what the new group's policy refuses is withdrawn.
-    pub(crate) fn change(&mut self, tables: &mut Tables, peer: PeerIndex, key: GroupKey) {
-        let family = key.family;
-        let Some(index) = self.cohort_of(peer, family) else {
-            self.add(tables, peer, key);
-            return;
-        };
-        let unchanged = self
-            .cohort(index)
-            .and_then(|cohort| self.groups.get(cohort.group)?.as_ref());
-        if unchanged.is_some_and(|group| group.key == key) {
-            return;
-        }
-        let alone = self
-            .cohort(index)
-            .is_some_and(|cohort| cohort.members.len() == 1);
-        let own = if alone {
-            index
-        } else {
-            self.split(tables, index, family, |m| m == peer)
-        };
-        let Some(mut cohort) = self.take_out(own, family) else {
-            return;
-        };
-        cohort.group = self.group(key);
-        cohort.ready = false;
-        cohort.restart(false);
-        let own = self.insert(cohort, family);
-        self.set_cohort(peer, family, Some(own));
         self.wake(own);
     }
 

@@ -41,6 +41,8 @@ impl AttributeFlags {
     const ORIGINATOR: Self = Self(1 << 6);
     /// Has the community NO_LLGR (RFC 9494).
     pub const NO_LLGR: Self = Self(1 << 7);
+    /// Policy made it of another set, whose number follows the canonical bytes.
+    const DERIVED: Self = Self(1 << 8);
 
     /// Whether all of `other` is set.
     pub const fn contains(self, other: Self) -> bool {
@@ -76,8 +78,23 @@ struct Entry {
 }
 
 impl Entry {
+    /// What tells it from others.
     fn bytes(&self) -> &[u8] {
         self.canonical.as_deref().unwrap_or_default()
+    }
+
+    /// The canonical bytes, and the set that it was made of if it is a derived one.
+    fn parts(&self) -> (&[u8], Option<AttributesId>) {
+        let bytes = self.bytes();
+        if !self.hot.flags.contains(AttributeFlags::DERIVED) {
+            return (bytes, None);
+        }
+        match bytes.split_last_chunk() {
+            Some((canonical, number)) => {
+                (canonical, Some(AttributesId(u32::from_le_bytes(*number))))
+            }
+            None => (bytes, None),
+        }
     }
 }
 
@@ -119,12 +136,47 @@ impl AttributeStore {
         let mut canonical = core::mem::take(&mut self.scratch);
         canonical.clear();
         attributes.encode_canonical(&mut canonical);
-        let id = self.intern_canonical(&canonical, attributes);
+        let hot = Hot::of(attributes);
+        let id = self.intern_canonical(&canonical, hot, attributes.next_hop);
         self.scratch = canonical;
         id
     }
 
-    fn intern_canonical(&mut self, canonical: &[u8], attributes: &PathAttributes) -> AttributesId {
+    /// The number of a set that policy made of `original`, with one reference for the caller. It is
+    /// never the number of an equal set that came so, and it keeps the original: another policy can
+    /// begin again with what was received.
+    pub fn intern_derived(
+        &mut self,
+        attributes: &PathAttributes,
+        original: AttributesId,
+    ) -> AttributesId {
+        let mut canonical = core::mem::take(&mut self.scratch);
+        canonical.clear();
+        attributes.encode_canonical(&mut canonical);
+        canonical.extend_from_slice(&original.0.to_le_bytes());
+        let mut hot = Hot::of(attributes);
+        hot.flags = hot.flags.with(AttributeFlags::DERIVED, true);
+        let before = self.live;
+        let id = self.intern_canonical(&canonical, hot, attributes.next_hop);
+        if self.live > before {
+            self.retain(original);
+        }
+        self.scratch = canonical;
+        id
+    }
+
+    /// The set as it was received: what a derived one was made of, any other one itself.
+    pub fn original(&self, id: AttributesId) -> AttributesId {
+        let entry = self.entries.get(id.0);
+        entry.and_then(|entry| entry.parts().1).unwrap_or(id)
+    }
+
+    fn intern_canonical(
+        &mut self,
+        canonical: &[u8],
+        mut hot: Hot,
+        next_hop: Option<NextHop>,
+    ) -> AttributesId {
         let Self {
             entries,
             index,
@@ -132,7 +184,9 @@ impl AttributeStore {
             ..
         } = self;
         let hash = hasher.hash_one(canonical);
-        let equal = |&id: &u32| entries.get(id).is_some_and(|e| e.bytes() == canonical);
+        let derived = |hot: &Hot| hot.flags.contains(AttributeFlags::DERIVED);
+        let same = |e: &Entry| e.bytes() == canonical && derived(&e.hot) == derived(&hot);
+        let equal = |&id: &u32| entries.get(id).is_some_and(same);
         let rehash = |&id: &u32| hasher.hash_one(entries.get(id).map_or(&[][..], Entry::bytes));
         let place = match index.entry(hash, equal, rehash) {
             TableEntry::Occupied(found) => {
@@ -144,7 +198,7 @@ impl AttributeStore {
             }
             TableEntry::Vacant(place) => place,
         };
-        let hot = Hot::of(attributes, self.next_hops.acquire(attributes.next_hop));
+        hot.next_hop = self.next_hops.acquire(next_hop);
         let entry = Entry {
             canonical: Some(canonical.into()),
             hot,
@@ -174,7 +228,18 @@ impl AttributeStore {
         }
         let mut attributes = set.decode();
         attributes.communities.push(LLGR_STALE);
-        Some(self.intern(&attributes))
+        let original = self.original(id);
+        if original == id {
+            return Some(self.intern(&attributes));
+        }
+        // What policy makes it of has to have the community, too.
+        let marked = self.long_lived_stale(original);
+        let marked_or_same = marked.unwrap_or(original);
+        let new = self.intern_derived(&attributes, marked_or_same);
+        if let Some(marked) = marked {
+            self.release(marked);
+        }
+        Some(new)
     }
 
     /// Takes another reference.
@@ -194,6 +259,7 @@ impl AttributeStore {
         if entry.refs > 0 {
             return;
         }
+        let (_, original) = entry.parts();
         let Some(canonical) = entry.canonical.take() else {
             return;
         };
@@ -207,6 +273,10 @@ impl AttributeStore {
             found.remove();
         }
         self.next_hops.release(next_hop);
+        if let Some(original) = original {
+            // One step deep: what was received was not derived.
+            self.release(original);
+        }
     }
 
     /// The set behind a number that is still referenced.
@@ -279,7 +349,8 @@ impl AttributeStore {
 }
 
 impl Hot {
-    fn of(attributes: &PathAttributes, next_hop: NextHopId) -> Self {
+    /// All but the number of the next hop.
+    fn of(attributes: &PathAttributes) -> Self {
         type F = AttributeFlags;
         let has = |community| attributes.communities.contains(&community);
         let flags = F::default()
@@ -297,7 +368,7 @@ impl Hot {
             med: attributes.med.unwrap_or(0),
             neighbour_as: attributes.as_path.neighbour_as().map_or(0, |asn| asn.0),
             originator_id: attributes.originator_id.map_or(0, |id| id.0),
-            next_hop,
+            next_hop: NextHopId::NONE,
             as_path_len: short(attributes.as_path.len()),
             cluster_list_len: short(attributes.cluster_list.len()),
             flags,
@@ -321,7 +392,7 @@ impl AttributesRef<'_> {
 
     /// All of it.
     pub fn decode(self) -> PathAttributes {
-        let decoded = PathAttributes::decode_canonical(self.entry.bytes());
+        let decoded = PathAttributes::decode_canonical(self.entry.parts().0);
         debug_assert!(decoded.is_ok(), "the canonical form is our own");
         decoded.unwrap_or_default()
     }
@@ -417,6 +488,35 @@ mod tests {
         store.release(id);
         assert!(store.is_empty());
         assert_eq!(store.next_hops().iter().count(), 0);
+    }
+
+    #[test]
+    fn what_policy_made_names_what_came_and_keeps_it() {
+        let mut store = AttributeStore::new(7, false);
+        let received = store.intern(&sample(1));
+        let made = store.intern_derived(&sample(2), received);
+        let other = store.intern(&sample(3));
+        let same = store.intern_derived(&sample(2), other);
+        let plain = store.intern(&sample(2));
+        assert!(made != same && made != plain && same != plain);
+        assert_eq!(store.intern_derived(&sample(2), received), made);
+        assert_eq!(store.get(made).unwrap().decode(), sample(2));
+        assert_eq!(store.original(made), received);
+        assert_eq!(store.original(received), received);
+        let stale = store.long_lived_stale(made).unwrap();
+        let stale_original = store.original(stale);
+        for (id, med) in [(stale, 2), (stale_original, 1)] {
+            let set = store.get(id).unwrap();
+            assert!(set.flags().contains(AttributeFlags::LLGR_STALE));
+            assert_eq!(set.med(), Some(med));
+        }
+        for id in [received, made, made, other, same, plain] {
+            store.release(id);
+        }
+        assert!(store.get(received).is_none(), "nobody needs it any more");
+        assert_eq!(store.get(stale_original).unwrap().med(), Some(1));
+        store.release(stale);
+        assert!(store.is_empty());
     }
 
     #[test]

@@ -38,6 +38,10 @@ struct Out {
     bar: PeerIndex,
     attributes: AttributesId,
     source: PeerIndex,
+    /// What policy does to it.
+    mark: u32,
+    /// What policy did to it under the key that the members had before, where they have it so.
+    former: Option<u32>,
     id: DestinationId,
 }
 
@@ -82,9 +86,11 @@ impl Batch {
     ) {
         self.ids.clear();
         let pending = cohort.take(table.map.end(), &mut self.ids);
-        self.classify(cohort, table, sources);
+        // What is pending has changed since the members were told, whatever key that was under.
+        let former = cohort.former.clone().filter(|_| !pending);
+        self.classify(cohort, table, sources, former.as_deref());
         self.write_gone(sources.key);
-        self.write_out(cohort, table, sources);
+        self.write_out(cohort, table, sources, former.as_deref());
         // What could not be written after all, and had been sent before.
         self.write_gone(sources.key);
         if pending {
@@ -100,6 +106,7 @@ impl Batch {
         cohort: &mut Cohort,
         table: &Table<P>,
         sources: Sources<'_>,
+        former: Option<&GroupKey>,
     ) {
         let sole = match cohort.members.as_slice() {
             [member] => Some(*member),
@@ -116,24 +123,26 @@ impl Batch {
                 .paths
                 .best()
                 .filter(|best| Some(best.peer) != sole);
-            let accepted = best.filter(|best| {
-                let source = sources.peers.facts(best.peer);
-                let attributes = sources.store.get(best.attributes);
-                source.zip(attributes).is_some_and(|(source, attributes)| {
-                    let route = ExportRoute {
-                        prefix,
-                        peer: best.peer,
-                        source,
-                        attributes,
-                    };
-                    sources.policy.accept(sources.key, &route)
-                })
+            let accepted = best.and_then(|best| {
+                let route = ExportRoute {
+                    prefix,
+                    peer: best.peer,
+                    source: sources.peers.facts(best.peer)?,
+                    attributes: sources.store.get(best.attributes)?,
+                };
+                let mark = sources.policy.mark(sources.key, &route)?;
+                let has = sent_from(cohort, id) == Some(best.peer);
+                let former = former.filter(|_| has);
+                let former = former.and_then(|key| sources.policy.mark(key, &route));
+                Some((best, mark, former))
             });
             match accepted {
-                Some(best) => self.out.push(Out {
+                Some((best, mark, former)) => self.out.push(Out {
                     bar: bar(cohort, best.peer),
                     attributes: best.attributes,
                     source: best.peer,
+                    mark,
+                    former,
                     id,
                 }),
                 None => self.withdraw(cohort, id, prefix),
@@ -178,16 +187,23 @@ impl Batch {
         cohort: &mut Cohort,
         table: &Table<P>,
         sources: Sources<'_>,
+        former: Option<&GroupKey>,
     ) {
         let mut out = core::mem::take(&mut self.out);
         out.sort_unstable();
+        if let Some(former) = former {
+            out = what_differs(&out, sources, former);
+        }
         let mut rest = out.as_slice();
         while let Some(first) = rest.first() {
             if self.bytes.len() >= BUDGET {
                 cohort.put_back(rest.iter().map(|out| out.id));
                 break;
             }
-            let same = |o: &&Out| o.source == first.source && o.attributes == first.attributes;
+            let same = |o: &&Out| {
+                let set = |out: &Out| (out.source, out.attributes, out.mark);
+                set(o) == set(first)
+            };
             let count = rest.iter().take_while(same).count();
             let (run, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = later;
@@ -252,7 +268,8 @@ impl Batch {
             return false;
         };
         self.encoded += 1;
-        let Some(attributes) = policy.rewrite(key, attributes.decode(), source) else {
+        let attributes = policy.transform(key, attributes.decode(), source, first.mark);
+        let Some(attributes) = attributes else {
             return false;
         };
         // IPv4 with an IPv4 next hop goes the old way, everything else in MP_REACH_NLRI.
@@ -342,6 +359,23 @@ impl Batch {
         }
         self.private.clear();
     }
+}
+
+/// The routes that members have otherwise than they are to have them, in the same order.
+fn what_differs(out: &[Out], sources: Sources<'_>, former: &GroupKey) -> Vec<Out> {
+    let policy = sources.policy;
+    let has = |route: &Out| {
+        let source = sources.peers.facts(route.source)?;
+        let attributes = sources.store.get(route.attributes)?.decode();
+        let had = policy.transform(former, attributes.clone(), source, route.former?)?;
+        Some(had == policy.transform(sources.key, attributes, source, route.mark)?)
+    };
+    let runs = out.chunk_by(|a, b| {
+        let set = |out: &Out| (out.source, out.attributes, out.mark, out.former);
+        set(a) == set(b)
+    });
+    let differ = runs.filter(|run| run.first().and_then(has) != Some(true));
+    differ.flatten().copied().collect()
 }
 
 /// Who gets some bytes.

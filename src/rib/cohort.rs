@@ -5,7 +5,10 @@
 //! record's own source never got it (split horizon). A destination whose route changed is pending
 //! once, however often it changes before somebody can take it; nothing is kept of what is superseded.
 
+use std::sync::Arc;
+
 use super::chunks::{IdQueue, SparseU32};
+use super::export::GroupKey;
 use super::peer::PeerIndex;
 use super::prefix_map::DestinationId;
 
@@ -45,6 +48,9 @@ pub(crate) struct Cohort {
     pub(crate) sent: SparseU32,
     pub(crate) pending: IdQueue,
     pub(crate) walk: Walk,
+    /// The walk is for what differs from this key, under which the members were told what is ahead of
+    /// the cursor.
+    pub(crate) former: Option<Arc<GroupKey>>,
     /// Nothing was built yet: whoever joins now misses nothing.
     pub(crate) fresh: bool,
     /// It waits its turn in the queue of cohorts.
@@ -67,6 +73,7 @@ impl Cohort {
                 cursor: 0,
                 purpose: Purpose::Initial,
             },
+            former: None,
             fresh: true,
             ready: false,
             begin_due: false,
@@ -84,6 +91,7 @@ impl Cohort {
             sent: self.sent.clone(),
             pending: self.pending.clone(),
             walk: self.walk,
+            former: self.former.clone(),
             fresh: self.fresh,
             ready: false,
             begin_due: self.begin_due,
@@ -120,6 +128,25 @@ impl Cohort {
         };
         self.begin_due = purpose == (Purpose::Refresh { framed: true });
         self.walk = Walk::Active { cursor: 0, purpose };
+        self.former = None;
+    }
+
+    /// Walks the table for what differs between a key that the members had and the one that they have
+    /// now.
+    pub(crate) fn compare(&mut self, former: Arc<GroupKey>) {
+        let purpose = match self.walk {
+            // Of what is ahead nothing was sent, or all by one and the same key.
+            Walk::Active {
+                purpose: Purpose::Initial,
+                ..
+            } if self.former.is_none() => Purpose::Initial,
+            // Some were told by one key and some by another, or all are owed anyway.
+            Walk::Active { .. } => return self.restart(false),
+            Walk::Tail { purpose, .. } => purpose,
+            Walk::Done => Purpose::Refresh { framed: false },
+        };
+        self.walk = Walk::Active { cursor: 0, purpose };
+        self.former = Some(former);
     }
 
     /// A destination's best path changed. Whether there is something to do now that was not before.
@@ -181,6 +208,7 @@ impl Cohort {
         match self.walk {
             Walk::Tail { left: 0, purpose } => {
                 self.walk = Walk::Done;
+                self.former = None;
                 Some(purpose)
             }
             Walk::Tail { .. } | Walk::Active { .. } | Walk::Done => None,

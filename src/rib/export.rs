@@ -4,8 +4,8 @@
 //! the speaker's: it implements [`ExportPolicy`] and calls [`permitted`] and [`rewrite`], which are
 //! the rules of the RFCs (4271 §5.1 and §9.1.3, 1997, 4456), for what it lets through.
 //!
-//! Both answers must depend on their arguments only. A change of policy is a new
-//! [`GroupKey::policy`], so a new group.
+//! The answers must depend on their arguments only. A change of policy is a new
+//! [`GroupKey::policy`], so a new group; the answers under the former key say what a member has.
 
 use std::net::IpAddr;
 
@@ -60,6 +60,8 @@ pub struct GroupKey {
     pub own_next_hop: NextHop,
     /// Whether iBGP peers get our address as the next hop of learnt routes, too.
     pub next_hop_self: bool,
+    /// Whether eBGP peers get the next hop of learnt routes as we have it.
+    pub next_hop_keep: bool,
     /// The subnet shared with eBGP peers: a source's own address in it stays the next hop (RFC 4271
     /// §5.1.3, third party).
     pub shared_subnet: Option<Prefix>,
@@ -84,13 +86,18 @@ pub struct ExportRoute<'a> {
 
 /// The speaker's export policy. The default is the RFCs' rules and nothing else.
 pub trait ExportPolicy {
-    /// Whether the route goes to the group at all. Asked once a route and group.
+    /// Whether the route goes to the group at all.
     fn accept(&self, key: &GroupKey, route: &ExportRoute<'_>) -> bool {
         permitted(key, route.source, route.attributes)
     }
 
-    /// The attributes as the group gets them, `None` to send nothing. Asked once a set of
-    /// attributes, source and group in a batch, so it can't look at the prefix.
+    /// The same, and if it goes a number for what [`transform`](Self::transform) does to it beyond
+    /// what its attributes and its source decide. Asked once a route and group.
+    fn mark(&self, key: &GroupKey, route: &ExportRoute<'_>) -> Option<u32> {
+        self.accept(key, route).then_some(0)
+    }
+
+    /// The attributes as the group gets them, `None` to send nothing.
     fn rewrite(
         &self,
         key: &GroupKey,
@@ -98,6 +105,18 @@ pub trait ExportPolicy {
         source: &PeerFacts,
     ) -> Option<PathAttributes> {
         rewrite(key, attributes, source)
+    }
+
+    /// The same for routes with this [`mark`](Self::mark). Asked once a set of attributes, source, mark
+    /// and group in a batch, so it can't look at the prefix.
+    fn transform(
+        &self,
+        key: &GroupKey,
+        attributes: PathAttributes,
+        source: &PeerFacts,
+        _mark: u32,
+    ) -> Option<PathAttributes> {
+        self.rewrite(key, attributes, source)
     }
 }
 
@@ -181,6 +200,7 @@ fn next_hop(key: &GroupKey, learnt: Option<NextHop>, source: &PeerFacts) -> Opti
     let kept = learnt.filter(|hop| !hop.address.is_unspecified());
     let keep = match (key.kind, source.kind) {
         (_, PeerKind::Local) => true,
+        (ExportKind::Ebgp { .. }, _) if key.next_hop_keep => true,
         // Only the source's own address: split horizon keeps it from that very peer, so that no peer
         // is ever told to send to itself.
         (ExportKind::Ebgp { .. }, PeerKind::Ebgp) => kept.is_some_and(|hop| {

@@ -21,6 +21,7 @@ mod cohort;
 pub mod decision;
 pub mod export;
 mod facts;
+mod judge;
 pub mod next_hop;
 pub mod path;
 pub mod peer;
@@ -165,7 +166,11 @@ impl Rib {
             selected: false,
             send_id: 0,
         };
-        if self.peers.facts(peer).is_none() {
+        self.enter(prefix, path)
+    }
+
+    fn enter(&mut self, prefix: Prefix, path: Path) -> bool {
+        if self.peers.facts(path.peer).is_none() {
             debug_assert!(false, "a route of a peer that nobody entered");
             return false;
         }
@@ -358,10 +363,11 @@ impl Rib {
         self.exports.add(&mut self.tables, peer, key);
     }
 
-    /// Sends a family to a peer under another key without a new session, as when export policy has
-    /// changed: what is refused now is withdrawn, all else is sent again.
-    pub fn change_export(&mut self, peer: PeerIndex, key: GroupKey) {
-        self.exports.change(&mut self.tables, peer, key);
+    /// Sends to peers under other keys without new sessions, as when export policy has changed: each
+    /// is told what differs and nothing else. Peers that change together are better told at once. The
+    /// policy that builds messages has to know the former keys until then.
+    pub fn change_exports(&mut self, peers: Vec<(PeerIndex, GroupKey)>) {
+        self.exports.change(&mut self.tables, peers);
     }
 
     /// Stops sending a family to a peer. When no family is left its outbox counts as empty.

@@ -4,69 +4,22 @@
 //! superseded before it leaves is never sent.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::peer::PeerEntry;
 use super::{Output, Speaker};
 use crate::net::{Family, Prefix};
-use crate::policy::{self, PeerClass, PolicyKind};
-use crate::rib::export;
-use crate::rib::{ExportKind, ExportPolicy, ExportRoute, GroupKey, PeerIndex};
+use crate::policy::{Advertisement, Direction, ExportTerms, Filter, PeerClass, PolicyKind};
+use crate::rib::{ExportKind, GroupKey, PeerIndex};
 use crate::time::Instant;
 use crate::topology::NextHopMode;
 use crate::wire::attribute::NextHop;
 use crate::wire::frame::{self, MAX_EXTENDED_LEN, MAX_LEN, MessageKind};
 
-/// The export policy of all groups: the RFCs' rules, then the switch of the peer.
-#[derive(Debug, Clone, Copy)]
-struct Rules;
-
-impl ExportPolicy for Rules {
-    fn accept(&self, key: &GroupKey, route: &ExportRoute<'_>) -> bool {
-        let (kind, class) = unpack(key.policy);
-        policy::export(kind, class, route.peer.is_local()).is_ok()
-            && export::permitted(key, route.source, route.attributes)
-    }
-}
-
-const KINDS: [PolicyKind; 3] = [
-    PolicyKind::Safe,
-    PolicyKind::AcceptAll,
-    PolicyKind::RejectAll,
-];
-const CLASSES: [PeerClass; 3] = [PeerClass::Mesh, PeerClass::Internal, PeerClass::External];
-
-/// A policy is two small enums; its number in a group's key is their places.
-fn pack(kind: PolicyKind, class: PeerClass) -> u32 {
-    let kind = KINDS
-        .into_iter()
-        .zip(0..)
-        .find(|(k, _)| *k == kind)
-        .map_or(0, |(_, n)| n);
-    let class = CLASSES
-        .into_iter()
-        .zip(0..)
-        .find(|(c, _)| *c == class)
-        .map_or(0, |(_, n)| n);
-    kind * 3 + class
-}
-
-fn unpack(policy: u32) -> (PolicyKind, PeerClass) {
-    let at = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-    let kind = KINDS
-        .get(at(policy / 3))
-        .copied()
-        .unwrap_or(PolicyKind::RejectAll);
-    let class = CLASSES
-        .get(at(policy % 3))
-        .copied()
-        .unwrap_or(PeerClass::External);
-    (kind, class)
-}
-
 impl Speaker {
     /// Encodes what the connections can take; call when inputs are done for now.
     pub fn flush(&mut self, now: Instant) {
-        while let Some(delivery) = self.rib.poll_send(now, &Rules) {
+        while let Some(delivery) = self.rib.poll_send(now, &self.policies) {
             let messages = frame::messages(&delivery.bytes).count() as u64;
             for index in delivery.to.as_slice().iter().copied() {
                 let Some(peer) = self.peer_mut(index) else {
@@ -95,30 +48,93 @@ impl Speaker {
 
     /// Puts a peer whose session has come up into its groups.
     pub(super) fn begin_export(&mut self, index: PeerIndex) {
-        for family in Family::ALL {
-            let key = self
-                .peer(index)
-                .and_then(|peer| self.group_key(peer, family));
-            if let Some(key) = key {
-                self.rib.add_export(index, key);
-            }
+        for (_, key) in self.group_keys(&[index]) {
+            self.rib.add_export(index, key);
         }
     }
 
-    /// Moves a peer to other groups in mid-session: what its new group refuses is withdrawn, if the peer
-    /// has it; what the group lets through is sent, even if the peer has just that already.
-    pub(super) fn change_export(&mut self, index: PeerIndex) {
-        for family in Family::ALL {
-            let key = self
-                .peer(index)
-                .and_then(|peer| self.group_key(peer, family));
-            if let Some(key) = key {
-                self.rib.change_export(index, key);
-            }
+    /// Puts every peer into the groups that the plan wants it in now; each is told what differs.
+    pub(super) fn change_exports(&mut self) {
+        let used = self.rib.policies();
+        self.policies.keep(&used);
+        let keys = self.group_keys(&self.indices());
+        self.rib.change_exports(keys);
+    }
+
+    /// Measures exports against other own blocks: what is inside those that come or go is looked at
+    /// again.
+    pub(super) fn change_own_blocks(&mut self) {
+        let now = &self.plan.own_blocks;
+        let before = core::mem::replace(&mut self.policies.own_blocks, now.clone());
+        let gone = before.iter().filter(|block| !now.contains(block));
+        let come = now.iter().filter(|block| !before.contains(block));
+        let changed: Vec<Prefix> = gone.chain(come).copied().collect();
+        self.rib.look_again_inside(&changed);
+    }
+
+    /// Whether this node is to be left alone by traffic: all that it announces and all that it learns
+    /// is the last choice (RFC 8326).
+    pub fn set_draining(&mut self, draining: bool) {
+        if core::mem::replace(&mut self.draining, draining) != draining {
+            let all = self.indices().into_iter().collect();
+            self.judge_again(&all);
+            self.change_exports();
         }
     }
 
-    fn group_key(&self, peer: &PeerEntry, family: Family) -> Option<GroupKey> {
+    /// Whether it is.
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    fn group_keys(&mut self, peers: &[PeerIndex]) -> Vec<(PeerIndex, GroupKey)> {
+        let mut keys = Vec::new();
+        for index in peers.iter().copied() {
+            for family in Family::ALL {
+                let Some(terms) = self.peer(index).map(|peer| self.export_terms(peer, family))
+                else {
+                    continue;
+                };
+                let policy = self.policies.number(terms);
+                let key = self.peer(index);
+                let key = key.and_then(|peer| self.group_key(peer, family, policy));
+                keys.extend(key.map(|key| (index, key)));
+            }
+        }
+        keys
+    }
+
+    /// How routes to a peer are judged, without what can't matter to it: less differs.
+    fn export_terms(&self, peer: &PeerEntry, family: Family) -> ExportTerms {
+        let plan = &self.plan;
+        let of_family = |prefix: &&Prefix| prefix.family() == family;
+        let routes = &peer.planned.policy;
+        let (kind, class) = (routes.export, peer.class());
+        let rules = |filter: &&Arc<Filter>| !filter.rules(Direction::Export, family).is_empty();
+        let reflects =
+            plan.cluster_id.is_some() && (kind, class) == (PolicyKind::Safe, PeerClass::External);
+        let advertisements = plan.advertisements.iter();
+        let advertisements = advertisements.filter(|one| one.cidr.family() == family);
+        ExportTerms {
+            kind,
+            class,
+            filters: peer.planned.filters.iter().filter(rules).cloned().collect(),
+            unexported: plan.unexported.iter().filter(of_family).copied().collect(),
+            reflected: match reflects {
+                true => plan.pools.iter().filter(of_family).copied().collect(),
+                false => Vec::new(),
+            },
+            advertisements: advertisements
+                .map(|one| Advertisement {
+                    cidr: one.cidr,
+                    communities: one.communities.clone(),
+                })
+                .collect(),
+            last_choice: routes.graceful_shutdown || self.draining,
+        }
+    }
+
+    fn group_key(&self, peer: &PeerEntry, family: Family, policy: u32) -> Option<GroupKey> {
         let established = peer.established.as_ref()?;
         let negotiated = &established.negotiated;
         if !family.of(&negotiated.families) {
@@ -140,12 +156,13 @@ impl Speaker {
                 link_local: None,
             },
             next_hop_self: peer.planned.policy.next_hop == NextHopMode::Own,
+            next_hop_keep: peer.planned.policy.next_hop == NextHopMode::Keep,
             // Who asked for our own address is not told of a neighbour's, however near.
             shared_subnet: self
                 .shared_subnet(peer)
                 .filter(|_| peer.planned.policy.next_hop != NextHopMode::Own),
             extended_next_hop: negotiated.extended_next_hop,
-            policy: pack(peer.planned.policy.export, peer.class()),
+            policy,
         })
     }
 
@@ -195,19 +212,5 @@ impl Speaker {
             .into_iter()
             .flatten()
             .find(|subnet| subnet.contains(peer.planned.address))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_policy_survives_its_number() {
-        for kind in KINDS {
-            for class in CLASSES {
-                assert_eq!(unpack(pack(kind, class)), (kind, class));
-            }
-        }
     }
 }

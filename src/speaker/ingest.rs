@@ -3,14 +3,13 @@
 //! The same attribute bytes of the same peer are found by hash and not parsed again. A fault costs
 //! what RFC 7606 says and no more; what ends the session goes back as the NOTIFICATION to send.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Speaker;
+use super::judging::{Judge, Made};
 use super::peer::is_own_as;
-use crate::net::{Family, Prefix, RouterId};
-use crate::policy::{self, PeerClass, PolicyKind};
-use crate::rib::{AttributesId, PageCursor, Path, PeerIndex};
+use crate::net::{Family, RouterId};
+use crate::rib::{AttributesId, PeerIndex};
 use crate::time::{Duration, Instant};
 use crate::wire::attribute::PathAttributes;
 use crate::wire::notification::Notification;
@@ -40,13 +39,6 @@ pub(super) enum Ineligible {
     /// RFC 4271 §6.3; only met by routes that came before it was enforced.
     #[error("its path does not begin with the peer's AS (enforce-first-as)")]
     FirstAs,
-}
-
-/// How a route's prefix is judged, copied out so that the tables can be written meanwhile.
-#[derive(Debug, Clone, Copy)]
-struct Judge {
-    kind: PolicyKind,
-    class: PeerClass,
 }
 
 /// How the session reads UPDATEs, and the key its attribute bytes are remembered under.
@@ -192,12 +184,8 @@ impl Speaker {
         };
         let path = &attributes.as_path;
         let own = |asn| is_own_as(&self.plan, &peer.planned, asn);
-        if path
-            .segments
-            .iter()
-            .flat_map(|segment| &segment.asns)
-            .any(|asn| own(*asn))
-        {
+        let allowed = usize::from(peer.planned.policy.allowed_local_as);
+        if path.iter().filter(|asn| own(*asn)).count() > allowed {
             return Err(Ineligible::OwnAs);
         }
         if attributes.originator_id == Some(self.plan.router_id) {
@@ -205,7 +193,7 @@ impl Speaker {
         }
         // Our identifier, too: it was our cluster id if we were a reflector before we had one.
         let own_cluster =
-            |id: &RouterId| *id == self.plan.router_id || Some(*id) == self.plan.cluster_id;
+            |id: &RouterId| *id == self.plan.router_id || Some(*id) == self.own_cluster();
         if attributes.cluster_list.iter().any(own_cluster) {
             return Err(Ineligible::Cluster);
         }
@@ -230,11 +218,35 @@ impl Speaker {
         let Some(judge) = self.judge(index) else {
             return;
         };
+        if eligible && !judge.is_plain() {
+            self.announce_judged(index, nlri, id, &judge);
+            return;
+        }
         let Self { rib, around, .. } = self;
         for (path_id, prefix) in nlri.iter() {
-            let accepted = eligible && judge.accepts(around, prefix);
+            let accepted = eligible && judge.takes(around, prefix);
             rib.announce(index, prefix, path_id, id, accepted);
         }
+    }
+
+    /// The same where policy looks at more than the prefix, or changes something.
+    fn announce_judged(
+        &mut self,
+        index: PeerIndex,
+        nlri: Nlri<'_>,
+        id: AttributesId,
+        judge: &Judge,
+    ) {
+        let verdicts = judge.verdicts(&self.around, self.rib.attributes().get(id), nlri.iter());
+        let mut made = Made::new();
+        for (path_id, prefix, verdict) in verdicts {
+            let of = (id, prefix.family());
+            let attributes = judge.make(self.rib.attributes_mut(), &mut made, of, verdict);
+            let accepted = verdict.is_some();
+            self.rib
+                .announce(index, prefix, path_id, attributes, accepted);
+        }
+        self.release_made(made);
     }
 
     fn withdraw(&mut self, index: PeerIndex, nlri: Nlri<'_>) {
@@ -246,71 +258,6 @@ impl Speaker {
         }
     }
 
-    fn judge(&self, index: PeerIndex) -> Option<Judge> {
-        let peer = self.peer(index)?;
-        Some(Judge {
-            kind: peer.planned.policy.import,
-            class: peer.class(),
-        })
-    }
-
-    /// Judges all paths of these peers again, after their policy or our surroundings have changed: one
-    /// walk over the tables, however many they are.
-    pub(super) fn judge_again(&mut self, peers: &BTreeSet<PeerIndex>) {
-        let judges: BTreeMap<PeerIndex, Judge> = peers
-            .iter()
-            .filter_map(|index| Some((*index, self.judge(*index)?)))
-            .collect();
-        if judges.is_empty() {
-            return;
-        }
-        for family in Family::ALL {
-            let mut cursor = None;
-            loop {
-                let (again, next) = self.page_to_judge(&judges, family, cursor);
-                for (prefix, path, accepted) in again {
-                    let Path {
-                        peer,
-                        path_id,
-                        attributes,
-                        ..
-                    } = path;
-                    self.rib
-                        .announce(peer, prefix, path_id, attributes, accepted);
-                }
-                cursor = next;
-                if cursor.is_none() {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// The paths of one page whose judgement has changed.
-    fn page_to_judge(
-        &self,
-        judges: &BTreeMap<PeerIndex, Judge>,
-        family: Family,
-        from: Option<PageCursor>,
-    ) -> (Vec<(Prefix, Path, bool)>, Option<PageCursor>) {
-        let (page, next) = self.rib.page(family, from, 4096);
-        let mut again = Vec::new();
-        for route in page {
-            for path in route.paths {
-                let Some(judge) = judges.get(&path.peer) else {
-                    continue;
-                };
-                let attributes = self.rib.path_attributes(path).map(|found| found.decode());
-                let eligible = attributes.is_some_and(|a| self.eligible(path.peer, &a).is_ok());
-                let accepted = eligible && judge.accepts(&self.around, route.prefix);
-                if accepted != path.accepted {
-                    again.push((route.prefix, *path, accepted));
-                }
-            }
-        }
-        (again, next)
-    }
-
     fn end_of_rib(&mut self, index: PeerIndex, family: Family) {
         if let Some(peer) = self.peer_mut(index) {
             tracing::debug!(peer = %peer.planned.name, %family, "End-of-RIB");
@@ -318,6 +265,8 @@ impl Speaker {
                 *family.of_mut(&mut established.end_of_rib) = true;
             }
         }
+        // What was kept while it was down and has not come again.
+        self.rib.sweep_stale(index, family);
     }
 
     fn count_faults(&mut self, now: Instant, index: PeerIndex, update: &Update<'_>, body: &[u8]) {
@@ -342,24 +291,6 @@ impl Speaker {
             tracing::warn!(peer = %peer.planned.name, %fault, %treatment,
                 faults = update.faults.len(), update = %Hex(body), "bad path attributes");
         }
-    }
-
-    /// Ends the session of a peer that sent more than it may.
-    pub(super) fn check_limit(&mut self, now: Instant, index: PeerIndex) {
-        let Some(peer) = self.peer(index) else { return };
-        let Some(limit) = peer.planned.policy.limit.max else {
-            return;
-        };
-        let over = |family| self.rib.counts(index, family).received > limit;
-        if Family::ALL.into_iter().any(over) {
-            self.input(now, index, crate::session::Input::PrefixLimit);
-        }
-    }
-}
-
-impl Judge {
-    fn accepts(self, around: &policy::Surroundings, prefix: Prefix) -> bool {
-        policy::import(self.kind, self.class, around, prefix).is_ok()
     }
 }
 

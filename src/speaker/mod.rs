@@ -10,10 +10,15 @@
 //! What always holds: no peer waits for another one; a peer's bytes never panic; every peer with a
 //! deadline is in `deadlines` exactly once.
 
+mod candidate;
 mod egress;
 mod far_end;
 mod ingest;
+mod judging;
+mod leaving;
+mod limits;
 mod peer;
+mod policies;
 mod protection;
 mod replan;
 mod status;
@@ -36,7 +41,7 @@ use far_end::FarEnds;
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
-pub use status::{PathStatus, PeerStatus, RouteStatus};
+pub use status::{ExportStatus, PathStatus, PeerStatus, RouteStatus};
 
 /// Settings of the node itself, the same for all plans.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +119,9 @@ pub struct Speaker {
     settings: Settings,
     plan: Plan,
     around: Surroundings,
+    policies: policies::ExportPolicies,
+    /// Traffic is to go elsewhere: maintenance (RFC 8326).
+    draining: bool,
     /// By `PeerIndex` - 1; a gap is a peer that was removed.
     peers: Vec<Option<Box<PeerEntry>>>,
     names: BTreeMap<String, PeerIndex>,
@@ -125,6 +133,7 @@ pub struct Speaker {
     sessions_begun: u64,
     far_ends: FarEnds,
     rib: Rib,
+    leaving: Option<leaving::Leaving>,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
@@ -147,6 +156,8 @@ impl Speaker {
         let mut speaker = Self {
             settings,
             around: Surroundings::default(),
+            policies: Default::default(),
+            draining: false,
             plan: Plan {
                 peers: Vec::new(),
                 originate: Vec::new(),
@@ -161,6 +172,7 @@ impl Speaker {
             sessions_begun: 0,
             far_ends: FarEnds::default(),
             rib,
+            leaving: None,
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
@@ -177,7 +189,8 @@ impl Speaker {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn next_timeout(&self) -> Option<Instant> {
         let sessions = self.deadlines.first().map(|(at, _)| *at);
-        [sessions, self.rib.next_timeout()]
+        let leaving = self.leaving.as_ref().map(leaving::Leaving::next_timeout);
+        [sessions, self.rib.next_timeout(), leaving]
             .into_iter()
             .flatten()
             .min()
@@ -194,6 +207,7 @@ impl Speaker {
                 session.handle_timeout(now, ids, out);
             });
         }
+        self.look_at_leaving(now);
     }
 
     /// Somebody connected: the id to serve the connection under, or `None` to refuse it.
@@ -340,6 +354,11 @@ impl Speaker {
         self.peers
             .get_mut(index.index().checked_sub(1)?)?
             .as_deref_mut()
+    }
+
+    /// All peers, those that leave among them.
+    fn entries(&self) -> impl Iterator<Item = &PeerEntry> {
+        self.peers.iter().flatten().map(AsRef::as_ref)
     }
 
     fn indices(&self) -> Vec<PeerIndex> {

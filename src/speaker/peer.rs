@@ -34,6 +34,8 @@ pub(super) struct PeerEntry {
     pub(super) session_octets: usize,
     pub(super) discarded: u64,
     pub(super) treated_as_withdraw: u64,
+    /// Which families have more prefixes than the peer may send.
+    pub(super) over_limit: [bool; 2],
     /// When bad input was last logged in full.
     pub(super) last_complaint: Option<Instant>,
     /// Whether an operator took it down.
@@ -88,6 +90,7 @@ impl PeerEntry {
             session_octets: 0,
             discarded: 0,
             treated_as_withdraw: 0,
+            over_limit: [false; 2],
             last_complaint: None,
             shutdown: false,
             signed_anew: None,
@@ -103,6 +106,15 @@ impl PeerEntry {
         !self.is_ebgp()
             || !self.planned.policy.enforce_first_as
             || first == Some(self.planned.remote_asn)
+    }
+
+    /// Whether the other end keeps our routes if the connection is just gone (RFC 4724): it knows how to,
+    /// and we have offered it.
+    pub(super) fn far_end_keeps_routes(&self) -> bool {
+        let offered = self.session.config().offer.graceful_restart;
+        let offered = offered.is_some_and(|ours| ours.time > 0 && ours.families != [None, None]);
+        let agreed = self.established.as_ref().map(|up| &up.negotiated);
+        offered && agreed.is_some_and(|agreed| agreed.graceful_restart.is_some())
     }
 
     pub(super) fn class(&self) -> PeerClass {
@@ -466,11 +478,18 @@ impl Speaker {
         tracing::warn!(peer = %peer.planned.name, address = %peer.planned.address, %reason,
             "session is down");
         peer.established = None;
+        peer.over_limit = [false; 2];
         peer.queued = 0;
         peer.session_octets = 0;
+        let leaving = self.is_leaving(index);
         for family in Family::ALL {
             self.rib.remove_export(index, family);
-            self.rib.flush(index, family);
+            if leaving {
+                // Until others are in its place.
+                self.rib.mark_stale(index, family);
+            } else {
+                self.rib.flush(index, family);
+            }
         }
     }
 

@@ -20,9 +20,21 @@ use crate::wire::attribute::PathAttributes;
 pub type Replanned = Vec<String>;
 
 impl Speaker {
-    /// Carries out `plan` in place of the one before.
+    /// Carries out `plan` in place of the one before; what others have to replace first goes later.
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
+        let (plan, held) = self.hold_roles(plan);
+        self.carry_through(now, plan, held)
+    }
+
+    /// Carries out `plan`; `held` is what it is to become when roles that are kept for now may go.
+    pub(super) fn carry_through(
+        &mut self,
+        now: Instant,
+        plan: Plan,
+        held: Option<Box<Plan>>,
+    ) -> Replanned {
         let changes = topology::diff(&self.plan, &plan);
+        let leavers = self.slow_leavers(&changes, &plan);
         self.around = surroundings(&plan);
         let old = core::mem::replace(&mut self.plan, plan);
         let mut said = Vec::new();
@@ -31,36 +43,70 @@ impl Speaker {
         self.set_local_facts();
         self.reoriginate(&mut said);
         let mut to_judge = self.judged_by_identity(&old);
-        for change in changes {
-            match change {
-                PeerChange::Add(planned) => {
-                    said.push(format!("peer {} added", planned.name));
-                    self.add_peer(now, planned);
-                }
-                PeerChange::Remove(name) => {
-                    self.remove_peer(now, &name);
-                    said.push(format!("peer {name} removed"));
-                }
-                PeerChange::Change { peer, fields } => {
-                    if fields.iter().any(|field| is_import(*field)) {
-                        to_judge.extend(self.names.get(&peer.name));
+        to_judge.extend(self.leaving_peers());
+        for change in &changes {
+            said.push(match change {
+                PeerChange::Add(planned) => self.add_or_take_back(now, planned, &old),
+                PeerChange::Remove(name) => match self.names.get(name) {
+                    Some(index) if leavers.contains(index) => {
+                        to_judge.insert(*index);
+                        format!("peer {name} leaves when others are in its place")
                     }
-                    said.push(self.change_peer(now, peer, &fields));
+                    _fast => {
+                        self.remove_peer(now, name);
+                        format!("peer {name} removed")
+                    }
+                },
+                PeerChange::Change { was, peer, fields } => {
+                    if fields.iter().any(|field| is_import(*field)) {
+                        to_judge.extend(self.names.get(was));
+                    }
+                    self.change_peer(now, was, peer.clone(), fields)
                 }
-            }
+            });
         }
+        let promoted = self.plan.cluster_id.is_some() && self.plan.cluster_id != old.cluster_id;
+        self.begin_leaving(now, leavers, &changes, (held, promoted));
         self.judge_again(&to_judge);
         self.far_ends.changed();
+        self.change_own_blocks();
+        self.change_exports();
         if old.router_id != self.plan.router_id {
             said.push(format!("router id is now {}", self.plan.router_id));
         }
         said
     }
 
-    /// Our AS and our addresses decide what is a loop, whatever the policy of a peer says: all peers if
+    fn add_or_take_back(&mut self, now: Instant, planned: &PlannedPeer, old: &Plan) -> String {
+        let Some(index) = self.take_back(planned) else {
+            self.leave_name(now, &planned.name);
+            self.add_peer(now, planned.clone());
+            return format!("peer {} added", planned.name);
+        };
+        let Some(was) = self.peer(index).map(|peer| peer.planned.clone()) else {
+            return String::new();
+        };
+        if was.name != planned.name {
+            self.leave_name(now, &planned.name);
+        }
+        let fields = topology::differences((old, &was), (&self.plan, planned));
+        self.change_peer(now, &was.name, planned.clone(), &fields);
+        self.judge_again(&BTreeSet::from([index]));
+        format!("peer {} stays after all", planned.name)
+    }
+
+    /// Our AS, our addresses and our cluster decide what is a loop, whatever the policy of a peer says: all peers if
     /// these have changed.
     fn judged_by_identity(&self, old: &Plan) -> BTreeSet<PeerIndex> {
-        let identity = |plan: &Plan| (plan.asn, plan.router_id, plan.ipv4, plan.ipv6);
+        let identity = |plan: &Plan| {
+            (
+                plan.asn,
+                plan.router_id,
+                plan.cluster_id,
+                plan.ipv4,
+                plan.ipv6,
+            )
+        };
         if identity(old) == identity(&self.plan) {
             return BTreeSet::new();
         }
@@ -139,7 +185,7 @@ impl Speaker {
         self.input(now, index, Input::Start);
     }
 
-    fn remove_peer(&mut self, now: Instant, name: &str) {
+    pub(super) fn remove_peer(&mut self, now: Instant, name: &str) {
         let Some(index) = self.names.get(name).copied() else {
             return;
         };
@@ -175,8 +221,13 @@ impl Speaker {
         }
     }
 
-    fn change_peer(&mut self, now: Instant, planned: PlannedPeer, fields: &[PeerField]) -> String {
-        let name = planned.name.clone();
+    fn change_peer(
+        &mut self,
+        now: Instant,
+        was: &str,
+        planned: PlannedPeer,
+        fields: &[PeerField],
+    ) -> String {
         let names: Vec<String> = fields.iter().map(ToString::to_string).collect();
         let bounces = fields.iter().any(|field| field.impact() == Impact::Bounce);
         let how = if bounces {
@@ -184,10 +235,15 @@ impl Speaker {
         } else {
             "session stays"
         };
-        let said = format!("peer {name} changed ({}): {how}", names.join(", "));
-        let Some(index) = self.names.get(&name).copied() else {
+        let said = format!("peer {was} changed ({}): {how}", names.join(", "));
+        let Some(index) = self.names.get(was).copied() else {
             return said;
         };
+        if was != planned.name {
+            self.leave_name(now, &planned.name);
+            self.names.remove(was);
+            self.names.insert(planned.name.clone(), index);
+        }
         let config = session_config(&planned, &self.plan);
         let Some(peer) = self.peer_mut(index) else {
             return said;
@@ -210,8 +266,10 @@ impl Speaker {
             // What was treated as withdrawn is nowhere: only the peer still has it.
             self.ask_for_routes(index);
         }
-        if fields.iter().any(|field| is_export(*field)) {
-            self.change_export(index);
+        if fields.contains(&PeerField::Client)
+            && let Some(facts) = self.peer(index).map(PeerEntry::facts)
+        {
+            self.rib.set_peer_kind(index, facts.kind);
         }
         said
     }
@@ -233,13 +291,12 @@ fn surroundings(plan: &Plan) -> Surroundings {
 const fn is_import(field: PeerField) -> bool {
     matches!(
         field,
-        PeerField::Import | PeerField::EnforceFirstAs | PeerField::PolicyFacts | PeerField::Kind
-    )
-}
-
-const fn is_export(field: PeerField) -> bool {
-    matches!(
-        field,
-        PeerField::Export | PeerField::NextHop | PeerField::PolicyFacts | PeerField::Kind
+        PeerField::Import
+            | PeerField::EnforceFirstAs
+            | PeerField::PolicyFacts
+            | PeerField::Kind
+            | PeerField::Filters
+            | PeerField::AllowedLocalAs
+            | PeerField::GracefulShutdown
     )
 }

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Speaker;
+use super::candidate::Lazy;
 use super::peer::PeerEntry;
 use crate::bfd::Report;
 use crate::net::{Family, Prefix};
-use crate::policy::{self, Rejection};
-use crate::rib::{ExplainedPath, PeerIndex, Step};
+use crate::rib::{ExplainedPath, ExportRoute, Path, PeerIndex, Step};
 use crate::session::{Counters, LastError, Negotiated, State};
 use crate::time::Instant;
 use crate::topology::PlannedPeer;
@@ -29,6 +29,8 @@ pub struct PeerStatus {
     pub last_error: Option<LastError>,
     /// Whether an operator took it down.
     pub shutdown: bool,
+    /// The plan no longer has it: it stays until others are in its place.
+    pub leaving: bool,
     /// What the session agreed on.
     pub negotiated: Option<Arc<Negotiated>>,
     /// Our address on the session.
@@ -69,8 +71,21 @@ pub struct PathStatus {
     pub multipath: bool,
     /// Why it is not the best.
     pub reason: Option<String>,
+    /// What let it in, or kept it out: a rule of a filter or a default; nothing decides about our own.
+    pub policy: Option<String>,
     /// Its attributes.
     pub attributes: PathAttributes,
+}
+
+/// Whether a route goes to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportStatus {
+    /// The name of the peer.
+    pub peer: String,
+    /// Whether it goes there.
+    pub sent: bool,
+    /// What decided: a rule of a filter, a default, or the protocol.
+    pub why: String,
 }
 
 impl Speaker {
@@ -91,29 +106,31 @@ impl Speaker {
         Some(self.status_of(index, self.peer(index)?))
     }
 
-    /// How many peers there are, and how many of them are up.
+    /// How many peers there are, and how many of them are up; those that leave don't count.
     pub fn sessions(&self) -> (usize, usize) {
-        let entries = || self.peers.iter().flatten();
+        let wanted = || self.wanted();
         (
-            entries().count(),
-            entries().filter(|peer| peer.established.is_some()).count(),
+            wanted().count(),
+            wanted().filter(|peer| peer.established.is_some()).count(),
         )
     }
 
     /// Whether every peer that is up has sent all it has (End-of-RIB in each family).
     pub fn heard_all(&self) -> bool {
-        let established = self
-            .peers
-            .iter()
-            .flatten()
-            .filter_map(|peer| peer.established.as_ref());
-        established.into_iter().all(|up| {
+        let mut established = self.wanted().filter_map(|peer| peer.established.as_ref());
+        established.all(|up| {
             up.negotiated
                 .families
                 .iter()
                 .zip(up.end_of_rib)
                 .all(|(wanted, heard)| !wanted || heard)
         })
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = &PeerEntry> {
+        let indices = self.names.values();
+        let wanted = indices.filter(|index| !self.is_leaving(**index));
+        wanted.filter_map(|index| self.peer(*index))
     }
 
     fn status_of(&self, index: PeerIndex, entry: &PeerEntry) -> PeerStatus {
@@ -135,6 +152,7 @@ impl Speaker {
             },
             last_error: error.cloned(),
             shutdown: entry.shutdown,
+            leaving: self.is_leaving(index),
             negotiated: up.map(|up| Arc::clone(&up.negotiated)),
             local: up.and_then(|up| up.local),
             received: count(|counts| counts.received),
@@ -165,9 +183,14 @@ impl Speaker {
         let attributes = self.rib.path_attributes(path);
         let attributes = attributes.map(|found| found.decode()).unwrap_or_default();
         let best = lost_at.is_none();
+        let policy = self.import_policy(path, prefix);
         let reason = match lost_at {
             None => None,
-            Some(Step::Rejected) => Some(self.rejection(path.peer, prefix, &attributes)),
+            Some(Step::Rejected) => Some(match &policy {
+                Some(Err(why)) => why.clone(),
+                Some(Ok(why)) => format!("not accepted: {why}"),
+                None => "not accepted".to_owned(),
+            }),
             Some(step) => Some(step.to_string()),
         };
         PathStatus {
@@ -178,23 +201,60 @@ impl Speaker {
             best,
             multipath: path.selected && !best,
             reason,
+            policy: policy.map(|(Ok(why) | Err(why))| why),
             attributes,
         }
     }
 
-    /// Why policy did not take a path.
-    fn rejection(&self, index: PeerIndex, prefix: Prefix, attributes: &PathAttributes) -> String {
-        if let Err(why) = self.eligible(index, attributes) {
-            return why.to_string();
+    /// What decided about a path on its way in, by the same evaluation that did; an error is a loop,
+    /// about which policy is not asked.
+    fn import_policy(&self, path: &Path, prefix: Prefix) -> Option<Result<String, String>> {
+        let judge = self.judge(path.peer)?;
+        let store = self.rib.attributes();
+        let received = Lazy::new(store.get(store.original(path.attributes)));
+        if let Err(why) = self.eligible(path.peer, received.get()) {
+            return Some(Err(why.to_string()));
         }
-        let judged = self.peer(index).map(|entry| {
-            let kind = entry.planned.policy.import;
-            policy::import(kind, entry.class(), &self.around, prefix)
-        });
-        match judged {
-            Some(Err(why)) => format!("not accepted: {why}"),
-            Some(Ok(())) | None => format!("not accepted: {}", Rejection::Switch),
+        Some(Ok(judge.explain(&self.around, prefix, &received)))
+    }
+
+    /// To which peers the best path of a prefix goes, and what decided, by the same evaluation that
+    /// sends it. Only peers whose session carries the family are asked.
+    pub fn exports(&self, prefix: Prefix) -> Vec<ExportStatus> {
+        let Some(best) = self
+            .rib
+            .lookup(prefix)
+            .and_then(|route| route.best().copied())
+        else {
+            return Vec::new();
+        };
+        let facts = self.rib.peer(best.peer);
+        let Some((source, attributes)) = facts.zip(self.rib.path_attributes(&best)) else {
+            return Vec::new();
+        };
+        let route = ExportRoute {
+            prefix,
+            peer: best.peer,
+            source,
+            attributes,
+        };
+        let mut answers = Vec::new();
+        for group in self.rib.groups() {
+            if group.key.family != prefix.family() {
+                continue;
+            }
+            let (sent, why) = self.policies.explain(&group.key, &route);
+            let members = group.cohorts.iter().flatten();
+            for index in members.filter(|index| **index != best.peer) {
+                answers.extend(self.peer(*index).map(|peer| ExportStatus {
+                    peer: peer.planned.name.clone(),
+                    sent,
+                    why: why.clone(),
+                }));
+            }
         }
+        answers.sort_by(|a, b| a.peer.cmp(&b.peer));
+        answers
     }
 }
 

@@ -2,8 +2,12 @@
 //!
 //! A session restarts only if its OPEN or its transport would differ; everything else applies to
 //! a running session. Two nodes' plans are not compared: both are plans of one node.
+//!
+//! A session is known by its name; one whose name is gone, by its far end. So a mesh peer that becomes
+//! a configured one, or a reflector's client, is the same session with other words.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::plan::{Plan, PlannedPeer};
 use crate::policy::PolicyKind;
@@ -17,6 +21,8 @@ pub enum PeerChange {
     Remove(String),
     /// A session that stays, with other settings.
     Change {
+        /// The name that it had.
+        was: String,
         /// The new settings.
         peer: PlannedPeer,
         /// What differs, in the order of [`PeerField::ALL`]; never empty.
@@ -68,6 +74,8 @@ pub enum PeerField {
     Authentication,
     /// The key.
     Password,
+    /// What it is called.
+    Name,
     /// Mesh or explicit.
     Kind,
     /// Who dials.
@@ -96,13 +104,14 @@ pub enum PeerField {
     Bfd,
     /// Whether paths must begin with the other end's AS.
     EnforceFirstAs,
-    /// Pools, own blocks, own addresses or mesh: what safe policies look at.
+    /// Pools, own blocks, own addresses, mesh, cluster id, what is never sent and what is sent with
+    /// which communities: what policies look at.
     PolicyFacts,
 }
 
 impl PeerField {
     /// All, those that bounce a session first.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::RouterId,
         Self::Address,
         Self::Port,
@@ -119,6 +128,7 @@ impl PeerField {
         Self::Interface,
         Self::Authentication,
         Self::Password,
+        Self::Name,
         Self::Kind,
         Self::Dial,
         Self::ConnectRetry,
@@ -154,7 +164,8 @@ impl PeerField {
             | Self::AddPath
             | Self::Interface
             | Self::Authentication => Impact::Bounce,
-            Self::Kind
+            Self::Name
+            | Self::Kind
             | Self::Dial
             | Self::ConnectRetry
             | Self::KeepaliveTime
@@ -175,10 +186,11 @@ impl PeerField {
 }
 
 impl PeerChange {
-    /// The session that it is about.
+    /// The session that it is about, by the name that it had if it was there.
     pub fn name(&self) -> &str {
         match self {
-            Self::Add(peer) | Self::Change { peer, .. } => &peer.name,
+            Self::Add(peer) => &peer.name,
+            Self::Change { was, .. } => was,
             Self::Remove(name) => name,
         }
     }
@@ -194,27 +206,66 @@ impl PeerChange {
 
 /// The steps from `old` to `new`, removals first, then by name.
 pub fn diff(old: &Plan, new: &Plan) -> Vec<PeerChange> {
-    let had: BTreeMap<&str, &PlannedPeer> = by_name(old);
-    let have: BTreeMap<&str, &PlannedPeer> = by_name(new);
-    let gone = had.keys().filter(|name| !have.contains_key(*name));
-    let mut changes: Vec<PeerChange> = gone
-        .map(|name| PeerChange::Remove((*name).to_owned()))
+    let pairs = pairs(old, new);
+    let stays: BTreeMap<&str, &PlannedPeer> = pairs
+        .iter()
+        .filter_map(|(was, _)| was.map(|was| (was.name.as_str(), was)))
         .collect();
-    for (name, peer) in &have {
-        let Some(before) = had.get(name) else {
-            changes.push(PeerChange::Add((*peer).clone()));
+    let gone = old.peers.iter().map(|peer| peer.name.as_str());
+    let mut changes: Vec<PeerChange> = gone
+        .filter(|name| !stays.contains_key(name))
+        .map(|name| PeerChange::Remove(name.to_owned()))
+        .collect();
+    for (was, peer) in pairs {
+        let Some(was) = was else {
+            changes.push(PeerChange::Add(peer.clone()));
             continue;
         };
-        let differs = |field: &PeerField| field.differs((old, before), (new, peer));
-        let fields: Vec<PeerField> = PeerField::ALL.into_iter().filter(differs).collect();
+        let fields = differences((old, was), (new, peer));
         if !fields.is_empty() {
             changes.push(PeerChange::Change {
-                peer: (*peer).clone(),
+                was: was.name.clone(),
+                peer: peer.clone(),
                 fields,
             });
         }
     }
     changes
+}
+
+/// What differs between two states of one session, in the order of [`PeerField::ALL`].
+pub fn differences(old: (&Plan, &PlannedPeer), new: (&Plan, &PlannedPeer)) -> Vec<PeerField> {
+    let differs = |field: &PeerField| field.differs(old, new);
+    PeerField::ALL.into_iter().filter(differs).collect()
+}
+
+/// Each new session with the one that it was.
+fn pairs<'a>(old: &'a Plan, new: &'a Plan) -> Vec<(Option<&'a PlannedPeer>, &'a PlannedPeer)> {
+    let mut had = by_name(old);
+    let mut pairs: Vec<_> = by_name(new)
+        .into_values()
+        .map(|peer| (had.remove(peer.name.as_str()), peer))
+        .collect();
+    // Whoever is at the same port goes before another session of the same far end.
+    for same_port in [true, false] {
+        let mut left: BTreeMap<_, Vec<&PlannedPeer>> = BTreeMap::new();
+        for peer in had.values().rev() {
+            left.entry(far_end(peer, same_port)).or_default().push(peer);
+        }
+        for (was, peer) in pairs.iter_mut().filter(|(was, _)| was.is_none()) {
+            let found = left.get_mut(&far_end(peer, same_port));
+            if let Some(found) = found.and_then(Vec::pop) {
+                had.remove(found.name.as_str());
+                *was = Some(found);
+            }
+        }
+    }
+    pairs
+}
+
+fn far_end(peer: &PlannedPeer, port: bool) -> (IpAddr, Option<&str>, Option<u16>) {
+    let interface = peer.interface.as_deref();
+    (peer.address, interface, port.then_some(peer.port))
 }
 
 fn by_name(plan: &Plan) -> BTreeMap<&str, &PlannedPeer> {
@@ -246,6 +297,7 @@ impl PeerField {
                 a.authentication != b.authentication
                     && !a.authentication.bounces_from(&b.authentication)
             }
+            Self::Name => a.name != b.name,
             Self::Kind => a.kind != b.kind,
             Self::Dial => a.dial != b.dial,
             Self::ConnectRetry => a.connect_retry != b.connect_retry,
@@ -260,7 +312,12 @@ impl PeerField {
             Self::GracefulShutdown => a.policy.graceful_shutdown != b.policy.graceful_shutdown,
             Self::Bfd => a.bfd != b.bfd,
             Self::EnforceFirstAs => a.policy.enforce_first_as != b.policy.enforce_first_as,
-            Self::PolicyFacts => reads_facts(b) && facts(p) != facts(q),
+            Self::PolicyFacts => {
+                let reflects = b.remote_asn == b.local_asn && p.cluster_id != q.cluster_id;
+                reflects
+                    || (&p.unexported, &p.advertisements) != (&q.unexported, &q.advertisements)
+                    || reads_facts(b) && facts(p) != facts(q)
+            }
         }
     }
 }
@@ -298,6 +355,7 @@ impl core::fmt::Display for PeerField {
             Self::Interface => "interface",
             Self::Authentication => "authentication",
             Self::Password => "password",
+            Self::Name => "name",
             Self::Kind => "mesh or explicit",
             Self::Dial => "passive",
             Self::ConnectRetry => "connect-retry-time",
@@ -312,7 +370,7 @@ impl core::fmt::Display for PeerField {
             Self::GracefulShutdown => "graceful-shutdown",
             Self::Bfd => "bfd",
             Self::EnforceFirstAs => "enforce-first-as",
-            Self::PolicyFacts => "pools, blocks or addresses",
+            Self::PolicyFacts => "pools, blocks, addresses or cluster id",
         })
     }
 }

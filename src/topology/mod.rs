@@ -39,7 +39,7 @@ mod peering;
 mod plan;
 mod selector;
 
-pub use diff::{Impact, PeerChange, PeerField, diff};
+pub use diff::{Impact, PeerChange, PeerField, diff, differences};
 pub use fabric::{Encapsulation, Fabric, FabricNode, FabricPool, Vtep, When, vtep_mac};
 pub use felix::{FelixSettings, NatExclusions};
 pub use intent::{

@@ -444,8 +444,9 @@ fn another_policy_withdraws_what_it_refuses_and_needs_no_new_session() {
         policy: 1,
         ..key(Family::Ipv4, kind)
     };
-    net.rib.change_export(PeerIndex(2), changed.clone());
-    net.rib.change_export(PeerIndex(2), changed);
+    net.rib
+        .change_exports(vec![(PeerIndex(2), changed.clone())]);
+    net.rib.change_exports(vec![(PeerIndex(2), changed)]);
     net.settle(&Numbered);
     let has = |net: &Net, peer: u32| {
         net.receivers[&PeerIndex(peer)]
@@ -456,7 +457,8 @@ fn another_policy_withdraws_what_it_refuses_and_needs_no_new_session() {
     };
     assert_eq!(has(&net, 2), [prefix(2)]);
     assert_eq!(has(&net, 3), [prefix(1), prefix(2)]);
-    net.rib.change_export(PeerIndex(2), key(Family::Ipv4, kind));
+    net.rib
+        .change_exports(vec![(PeerIndex(2), key(Family::Ipv4, kind))]);
     net.settle(&Numbered);
     assert_eq!(has(&net, 2), [prefix(1), prefix(2)]);
     assert_eq!(net.rib.groups().len(), 2, "one a family");

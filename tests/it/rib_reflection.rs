@@ -36,7 +36,7 @@ fn flip(net: &mut Net, peer: u32, kind: PeerKind) {
     for family in Family::ALL {
         let to_clients = kind == PeerKind::IbgpClient;
         net.rib
-            .change_export(PeerIndex(peer), key(family, reflect(to_clients)));
+            .change_exports(vec![(PeerIndex(peer), key(family, reflect(to_clients)))]);
     }
 }
 

@@ -78,6 +78,7 @@ pub(crate) fn key(family: Family, kind: ExportKind) -> GroupKey {
         add_path: false,
         own_next_hop: NextHop::new(own.parse().unwrap()),
         next_hop_self: false,
+        next_hop_keep: false,
         shared_subnet: None,
         extended_next_hop: false,
         policy: 0,
@@ -94,6 +95,8 @@ pub(crate) struct Receiver {
     /// In a refresh, by family: what has not come again yet.
     refreshing: [Option<Vec<Prefix>>; 2],
     pub(crate) messages: usize,
+    /// How often it was told of a prefix.
+    pub(crate) told: usize,
 }
 
 impl Receiver {
@@ -146,6 +149,7 @@ impl Receiver {
         }
         let gone = update.mp_withdrawn.map(|(_, nlri)| nlri);
         for (_, prefix) in update.withdrawn.iter().chain(gone.into_iter().flatten()) {
+            self.told += 1;
             assert!(
                 self.table.remove(&prefix).is_some(),
                 "withdrawal of {prefix}, never sent"
@@ -156,6 +160,7 @@ impl Receiver {
                 next_hop,
                 ..update.attributes.clone()
             };
+            self.told += 1;
             self.table.insert(prefix, attributes);
             for missing in self.refreshing.iter_mut().flatten() {
                 missing.retain(|&other: &Prefix| other != prefix);

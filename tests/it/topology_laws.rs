@@ -158,7 +158,7 @@ proptest! {
                     peers.insert(peer.name.clone(), peer);
                 }
                 PeerChange::Remove(_) => prop_assert!(was.is_some()),
-                PeerChange::Change { peer, fields } => {
+                PeerChange::Change { peer, fields, .. } => {
                     prop_assert!(was.is_some() && !fields.is_empty());
                     peers.insert(peer.name.clone(), peer);
                 }
@@ -294,6 +294,7 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
     (PeerField::Password, |p| {
         p.peers[0].authentication = Authentication::Md5(Secret::new(b"new".to_vec()))
     }),
+    (PeerField::Name, |p| p.peers[0].name.push('2')),
     (PeerField::Kind, |p| p.peers[0].kind = PeerKind::Mesh),
     (PeerField::Dial, |p| p.peers[0].dial = Dial::Passive),
     (PeerField::ConnectRetry, |p| {

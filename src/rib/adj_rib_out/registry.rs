@@ -138,6 +138,17 @@ impl Exports {
             .collect()
     }
 
+    /// The policies that a group has, or that members were told under and are not yet told otherwise.
+    pub(crate) fn policies(&self) -> Vec<u32> {
+        let groups = self.groups.iter().flatten().map(|group| &group.key);
+        let cohorts = self.cohorts.iter().flatten();
+        let former = cohorts.filter_map(|cohort| cohort.former.as_deref());
+        let mut policies: Vec<u32> = groups.chain(former).map(|key| key.policy).collect();
+        policies.sort_unstable();
+        policies.dedup();
+        policies
+    }
+
     /// How many prefixes of a family a peer has from us.
     pub(crate) fn advertised(&self, peer: PeerIndex, family: Family) -> usize {
         let cohort = self

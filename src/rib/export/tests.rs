@@ -34,6 +34,7 @@ fn key(kind: ExportKind) -> GroupKey {
         add_path: false,
         own_next_hop: hop("10.0.0.1"),
         next_hop_self: false,
+        next_hop_keep: false,
         shared_subnet: None,
         extended_next_hop: false,
         policy: 0,
