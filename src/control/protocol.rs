@@ -174,6 +174,9 @@ pub struct Status {
     pub datastore_read: u64,
     /// What the last failed read said; the configuration before it is in force.
     pub datastore_problems: Vec<String>,
+    /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
+    #[serde(default)]
+    pub capabilities: Vec<String>,
 }
 
 /// One table.
@@ -236,6 +239,15 @@ pub struct Peer {
     pub accepted: usize,
     /// Prefixes that the peer has from us.
     pub sent: usize,
+    /// Paths that stay over a restart of the peer until it confirms them (RFC 4724).
+    #[serde(default)]
+    pub stale: usize,
+    /// Seconds until these go.
+    #[serde(default)]
+    pub stale_for: Option<u64>,
+    /// Whether they are the last choice meanwhile (RFC 9494).
+    #[serde(default)]
+    pub long_lived_stale: bool,
     /// Negotiated hold time in seconds; 0 is off.
     pub hold_time: Option<u16>,
     /// The peer's BGP Identifier.
@@ -339,6 +351,8 @@ pub struct Path {
     pub multipath: bool,
     /// By which rule it lost or why it is not a candidate.
     pub reason: Option<String>,
+    /// What let it in or kept it out: a rule of a filter or a default; nothing decides about own blocks.
+    pub policy: Option<String>,
     /// Next hop.
     pub next_hop: Option<IpAddr>,
     /// AS_PATH in words.
@@ -355,6 +369,22 @@ pub struct Path {
     pub extended_communities: Vec<String>,
     /// Large communities, `65000:1:2`.
     pub large_communities: Vec<String>,
+    /// ORIGINATOR_ID: who sent it to the first reflector.
+    pub originator_id: Option<String>,
+    /// CLUSTER_LIST: the reflectors' clusters that it passed, the last one first.
+    pub cluster_list: Vec<String>,
+}
+
+/// Whether a peer is sent a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Export {
+    /// Its name.
+    pub peer: String,
+    /// Whether it is.
+    pub sent: bool,
+    /// The rule of a filter, the default or the protocol that decided.
+    pub why: String,
 }
 
 /// A page of what is in the kernel.
@@ -435,6 +465,8 @@ pub struct Explanation {
     pub pool: Option<String>,
     /// All paths and by which rule each lost.
     pub paths: Vec<Path>,
+    /// To which peers the best path goes, and why or why not.
+    pub exports: Vec<Export>,
     /// The way to each next hop in use, and why that one.
     pub ways: Vec<Way>,
     /// What ought to be in the kernel.

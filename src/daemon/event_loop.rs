@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,8 +14,10 @@ use tokio::sync::mpsc;
 
 use super::answers;
 use super::bfd::Watching;
+use super::capabilities;
 use super::clock::Clock;
 use super::config::{Config, MedRule, NodeIdentity};
+use super::listening::Strangers;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
 use super::secrets;
@@ -24,8 +26,8 @@ use crate::control::protocol::{Answer, Failure, Request};
 use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput};
-use crate::datastore::Watcher;
-use crate::node::{Backend, Input, Node, Output, Settings};
+use crate::datastore::{SecretFiles, Watcher};
+use crate::node::{Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
 use crate::speaker;
@@ -37,8 +39,6 @@ use crate::transport::{self, Endpoint, Listener, SocketOptions, Transport};
 const QUEUE: usize = 128;
 /// Inputs taken in one turn before outputs are made.
 const TURN: usize = 256;
-/// At most so many refused strangers are logged each ten seconds.
-const STRANGER_LINES: u32 = 5;
 
 /// Everything that can happen.
 #[derive(Debug)]
@@ -115,21 +115,18 @@ pub(super) struct Daemon {
     pub(super) read_at: Instant,
     /// What the last bad reading said.
     pub(super) bad_reading: Vec<String>,
+    /// The files that the last reading asked for a secret, if nobody watches them yet.
+    secrets_to_watch: Option<SecretFiles>,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
     config_path: PathBuf,
     transport: Transport<Event>,
     kernel: Option<Kernel>,
+    pub(super) events: mpsc::Sender<Event>,
     watching: Watching,
-    events: mpsc::Sender<Event>,
     strangers: Strangers,
+    /// What the process may still do.
+    pub(super) capabilities: Vec<String>,
     _control: Server,
-}
-
-/// Bounds what strangers can make us log.
-#[derive(Debug, Default)]
-struct Strangers {
-    window: Option<Instant>,
-    lines: u32,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -145,6 +142,11 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     daemon.turn_over();
     tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
     loop {
+        if let Some(secrets) = daemon.secrets_to_watch.take()
+            && let Err(error) = cluster.watch_secrets(secrets)
+        {
+            tracing::warn!("cannot watch the files of secrets: {error}");
+        }
         let deadline = daemon.node.next_timeout();
         let due = async {
             match deadline {
@@ -214,6 +216,10 @@ impl Daemon {
         let group = config.control.group.as_deref().map(group_id).transpose()?;
         let control = Server::bind(&config.control.socket, group, events.clone())
             .map_err(RunError::Control)?;
+        // Before there is a second thread: each has capabilities of its own. The control socket may be
+        // given to a group, which nothing later needs.
+        let files = [path, &config.datastore_path];
+        let capabilities = capabilities::confine(config.process, &files);
         let kernel = if config.routing.kernel_routes {
             let sink = events.clone();
             let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
@@ -242,7 +248,7 @@ impl Daemon {
                 ..dataplane::Settings::default()
             },
         };
-        let node = Node::new(clock.now(), settings, reading.plan);
+        let node = Node::new(clock.now(), settings, secrets::fitted(reading.plan));
         let mut daemon = Self {
             clock,
             nat: NatOutgoing::start(config.routing.kernel_routes, &node),
@@ -252,6 +258,7 @@ impl Daemon {
             own: reading.own,
             read_at: clock.now(),
             bad_reading: Vec::new(),
+            secrets_to_watch: Some(reading.secrets),
             listeners: BTreeMap::new(),
             config_path: path.to_owned(),
             transport: Transport::new(events.clone()),
@@ -259,46 +266,11 @@ impl Daemon {
             watching: Watching::default(),
             events,
             strangers: Strangers::default(),
+            capabilities,
             _control: control,
         };
         daemon.listen()?;
         Ok(daemon)
-    }
-
-    /// Opens and closes listening sockets as the plan wants; sessions on a closed one stay.
-    fn listen(&mut self) -> Result<(), RunError> {
-        if self.config.routing.backend != Backend::Bgp {
-            return Ok(());
-        }
-        let port = self.node.speaker().plan().listen_port;
-        let wanted = self.config.listen.clone().unwrap_or_else(|| {
-            [
-                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            ]
-            .map(|any| SocketAddr::new(any, port))
-            .to_vec()
-        });
-        let keys = secrets::keys(self.node.speaker().plan());
-        self.listeners.retain(|address, _| wanted.contains(address));
-        for address in wanted {
-            if let Some(listener) = self.listeners.get_mut(&address) {
-                listener.set_keys(&keys);
-                continue;
-            }
-            match Listener::bind(address, &keys, self.events.clone()) {
-                Ok(listener) => {
-                    self.listeners.insert(address, listener);
-                }
-                // A kernel without IPv6 is no reason not to run.
-                Err(source)
-                    if self.config.listen.is_none()
-                        && address.is_ipv6()
-                        && source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
-                Err(source) => return Err(RunError::Listen { address, source }),
-            }
-        }
-        Ok(())
     }
 
     fn take_waiting(&mut self, queue: &mut mpsc::Receiver<Event>, most: usize) {
@@ -455,10 +427,12 @@ impl Daemon {
             Ok(reading) => reading,
             Err(bad) => {
                 self.bad_reading.clone_from(&bad.lines);
+                self.secrets_to_watch = Some(bad.secrets.clone());
                 return Err(bad);
             }
         };
         let mut warnings = reading.warnings;
+        self.secrets_to_watch = Some(reading.secrets);
         if reading.config != self.config {
             warnings.extend(needs_restart(&self.config, &reading.config));
         }
@@ -468,7 +442,7 @@ impl Daemon {
         let now = self.clock.now();
         self.read_at = now;
         self.bad_reading.clear();
-        let changes = self.node.replan(now, reading.plan);
+        let changes = self.node.replan(now, secrets::fitted(reading.plan));
         self.nat.replan(&self.node);
         if let Err(error) = self.listen() {
             warnings.push(error.to_string());
@@ -490,29 +464,12 @@ impl Daemon {
     }
 }
 
-impl Strangers {
-    fn complain(&mut self, now: Instant, remote: SocketAddr, local: SocketAddr, why: &str) {
-        let fresh = self
-            .window
-            .is_none_or(|since| now.since(since).as_secs() >= 10);
-        if fresh {
-            *self = Self {
-                window: Some(now),
-                lines: 0,
-            };
-        }
-        self.lines += 1;
-        if self.lines <= STRANGER_LINES {
-            tracing::warn!(%remote, %local, "refused a connection: {why}");
-        }
-    }
-}
-
 /// Settings that are read at the start only.
 fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     let comparable = |config: &Config| Config {
         listen: None,
         node: NodeIdentity::named(&config.node.name),
+        secrets: None,
         ..config.clone()
     };
     (comparable(old) != comparable(new)).then(|| {

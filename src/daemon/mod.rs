@@ -13,11 +13,13 @@
 
 mod answers;
 mod bfd;
+mod capabilities;
 mod clock;
 pub mod config;
 mod event_loop;
 mod explain;
 mod host;
+mod listening;
 mod nat;
 pub(crate) mod own_address;
 mod secrets;

@@ -54,7 +54,8 @@ pub struct GroupKey {
     pub four_octet_as: bool,
     /// The largest message, 4096 or 65535 (RFC 8654).
     pub max_len: u16,
-    /// Whether path identifiers are sent (RFC 7911). Only the best path is sent, with identifier 1.
+    /// Whether all paths that share the traffic are sent, each under its own identifier (RFC 7911);
+    /// else the best one, without.
     pub add_path: bool,
     /// Our own address towards these peers: the next hop of what we originate and of next-hop-self.
     pub own_next_hop: NextHop,
@@ -67,6 +68,8 @@ pub struct GroupKey {
     pub shared_subnet: Option<Prefix>,
     /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
+    /// Whether they know what LLGR_STALE means (RFC 9494): only then they get such routes.
+    pub long_lived: bool,
     /// The export policy, by the speaker's number of it.
     pub policy: u32,
 }
@@ -133,6 +136,10 @@ impl ExportPolicy for StandardExport {}
 pub fn permitted(key: &GroupKey, source: &PeerFacts, attributes: AttributesRef<'_>) -> bool {
     let flags = attributes.flags();
     if flags.contains(AttributeFlags::NO_ADVERTISE) {
+        return false;
+    }
+    // To somebody who does not know what it means it would be a route as good as any (RFC 9494 §4.6).
+    if flags.contains(AttributeFlags::LLGR_STALE) && !key.long_lived {
         return false;
     }
     match key.kind {

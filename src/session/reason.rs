@@ -234,6 +234,15 @@ impl CloseReason {
         }
     }
 
+    /// Whether the peer was silent, or deaf, for as long as was agreed: then it is not restarting but
+    /// dead or hung, as far as anybody can tell.
+    pub const fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::HoldTimerExpired | Self::SendHoldTimerExpired | Self::NoOpen
+        )
+    }
+
     /// What the peer is told, if anything; `hard` as in [`AdminReason::notification`].
     pub(super) fn farewell(&self, hard: bool) -> Option<Notification> {
         match self {

@@ -11,6 +11,7 @@
 //! deadline is in `deadlines` exactly once.
 
 mod candidate;
+mod dynamic;
 mod egress;
 mod far_end;
 mod ingest;
@@ -21,6 +22,7 @@ mod peer;
 mod policies;
 mod protection;
 mod replan;
+mod restart;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,10 +39,13 @@ use crate::topology::{Authentication, Plan};
 use crate::wire::error::HeaderError;
 use crate::wire::frame;
 
+pub use dynamic::{MOST, MOST_ON_LINK};
 use far_end::FarEnds;
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
+use restart::OwnStart;
+pub use restart::{CONFIRM_TIME, Kept};
 pub use status::{ExportStatus, PathStatus, PeerStatus, RouteStatus};
 
 /// Settings of the node itself, the same for all plans.
@@ -134,6 +139,12 @@ pub struct Speaker {
     far_ends: FarEnds,
     rib: Rib,
     leaving: Option<leaving::Leaving>,
+    /// What OPEN says of our own start.
+    own_start: OwnStart,
+    /// Peers that are there by a template.
+    dynamic: BTreeMap<PeerIndex, dynamic::Dynamic>,
+    /// The links that neighbours were heard on, by name and address.
+    scopes: BTreeMap<(String, IpAddr), u32>,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
@@ -170,9 +181,12 @@ impl Speaker {
             ids: ConnectionIds::default(),
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
+            own_start: OwnStart::default(),
             far_ends: FarEnds::default(),
             rib,
             leaving: None,
+            dynamic: BTreeMap::new(),
+            scopes: BTreeMap::new(),
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
@@ -190,7 +204,8 @@ impl Speaker {
     pub fn next_timeout(&self) -> Option<Instant> {
         let sessions = self.deadlines.first().map(|(at, _)| *at);
         let leaving = self.leaving.as_ref().map(leaving::Leaving::next_timeout);
-        [sessions, self.rib.next_timeout(), leaving]
+        let dynamic = self.dynamic_timeout();
+        [sessions, self.rib.next_timeout(), leaving, dynamic]
             .into_iter()
             .flatten()
             .min()
@@ -206,8 +221,10 @@ impl Speaker {
             self.with_session(now, index, |session, now, ids, out| {
                 session.handle_timeout(now, ids, out);
             });
+            self.expire_kept(now, index);
         }
         self.look_at_leaving(now);
+        self.expire_dynamic(now);
     }
 
     /// Somebody connected: the id to serve the connection under, or `None` to refuse it.
@@ -217,7 +234,7 @@ impl Speaker {
         remote: IpAddr,
         local: IpAddr,
     ) -> Option<(ConnectionId, SocketTerms)> {
-        let index = self.peer_at(remote, local)?;
+        let index = self.peer_for(now, remote, local)?;
         if self.peer(index)?.secret_missing().is_some() {
             return None;
         }

@@ -33,6 +33,7 @@ impl Speaker {
         plan: Plan,
         held: Option<Box<Plan>>,
     ) -> Replanned {
+        let plan = self.with_dynamic(plan);
         let changes = topology::diff(&self.plan, &plan);
         let leavers = self.slow_leavers(&changes, &plan);
         self.around = surroundings(&plan);
@@ -66,11 +67,12 @@ impl Speaker {
             });
         }
         let promoted = self.plan.cluster_id.is_some() && self.plan.cluster_id != old.cluster_id;
+        self.keep_dynamic();
         self.begin_leaving(now, leavers, &changes, (held, promoted));
         self.judge_again(&to_judge);
-        self.far_ends.changed();
         self.change_own_blocks();
         self.change_exports();
+        self.far_ends.changed();
         if old.router_id != self.plan.router_id {
             said.push(format!("router id is now {}", self.plan.router_id));
         }
@@ -154,7 +156,7 @@ impl Speaker {
         }
     }
 
-    fn add_peer(&mut self, now: Instant, planned: PlannedPeer) {
+    pub(super) fn add_peer(&mut self, now: Instant, planned: PlannedPeer) {
         let place = self
             .peers
             .iter()
@@ -171,7 +173,7 @@ impl Speaker {
             .entry(planned.address)
             .or_default()
             .push(index);
-        let entry = Box::new(PeerEntry::new(planned, &self.plan, seed));
+        let entry = Box::new(PeerEntry::new(planned, &self.plan, self.own_start, seed));
         if place == self.peers.len() {
             self.peers.push(Some(entry));
         } else if let Some(slot) = self.peers.get_mut(place) {
@@ -244,12 +246,13 @@ impl Speaker {
             self.names.remove(was);
             self.names.insert(planned.name.clone(), index);
         }
-        let config = session_config(&planned, &self.plan);
+        let config = session_config(&planned, &self.plan, self.own_start);
         let Some(peer) = self.peer_mut(index) else {
             return said;
         };
         let old = core::mem::replace(&mut peer.planned, planned);
         let address = peer.planned.address;
+        let peer_at = (address, peer.planned.remote_asn);
         self.forget_address(index, old.address);
         self.addresses.entry(address).or_default().push(index);
         let mut outcome = Reconfigured::Kept;
@@ -259,6 +262,10 @@ impl Speaker {
         // What the transport carries (source address, TTL) is unknown to the state machine.
         if bounces && outcome == Reconfigured::Kept {
             self.input(now, index, Input::ConfigurationChange);
+        }
+        if (old.address, old.remote_asn) != peer_at {
+            // Somebody else: what the one before has left is not this one's.
+            self.drop_kept(index);
         }
         self.sign_anew(now, index, fields);
         self.check_limit(now, index);
