@@ -351,6 +351,8 @@ pub struct Path {
     pub multipath: bool,
     /// By which rule it lost or why it is not a candidate.
     pub reason: Option<String>,
+    /// What let it in or kept it out: a rule of a filter or a default; nothing decides about own blocks.
+    pub policy: Option<String>,
     /// Next hop.
     pub next_hop: Option<IpAddr>,
     /// AS_PATH in words.
@@ -371,6 +373,18 @@ pub struct Path {
     pub originator_id: Option<String>,
     /// CLUSTER_LIST: the reflectors' clusters that it passed, the last one first.
     pub cluster_list: Vec<String>,
+}
+
+/// Whether a peer is sent a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Export {
+    /// Its name.
+    pub peer: String,
+    /// Whether it is.
+    pub sent: bool,
+    /// The rule of a filter, the default or the protocol that decided.
+    pub why: String,
 }
 
 /// A page of what is in the kernel.
@@ -451,6 +465,8 @@ pub struct Explanation {
     pub pool: Option<String>,
     /// All paths and by which rule each lost.
     pub paths: Vec<Path>,
+    /// To which peers the best path goes, and why or why not.
+    pub exports: Vec<Export>,
     /// The way to each next hop in use, and why that one.
     pub ways: Vec<Way>,
     /// What ought to be in the kernel.

@@ -377,6 +377,7 @@ pub(super) fn path(status: &PathStatus) -> Path {
         best: status.best,
         multipath: status.multipath,
         reason: status.reason.clone(),
+        policy: status.policy.clone(),
         next_hop: next_hop.map(|hop| hop.address),
         as_path: as_path.to_string(),
         origin: match origin {
