@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::peer::PeerEntry;
+use super::peer::{Established, PeerEntry};
 use super::{Output, Speaker};
 use crate::net::{Family, Prefix};
 use crate::policy::{Advertisement, Direction, ExportTerms, Filter, PeerClass, PolicyKind};
@@ -152,7 +152,7 @@ impl Speaker {
             max_len: u16::try_from(max_len).unwrap_or(u16::MAX),
             add_path: family.of(&negotiated.add_path).send,
             own_next_hop: NextHop {
-                address: self.own_next_hop(established.local, family, negotiated)?,
+                address: self.own_next_hop(peer, established, family)?,
                 link_local: None,
             },
             next_hop_self: peer.planned.policy.next_hop == NextHopMode::Own,
@@ -186,17 +186,22 @@ impl Speaker {
     /// the family, else the node's; an IPv6 one for IPv4 routes only if agreed (RFC 8950).
     fn own_next_hop(
         &self,
-        local: Option<IpAddr>,
+        peer: &PeerEntry,
+        established: &Established,
         family: Family,
-        negotiated: &crate::session::Negotiated,
     ) -> Option<IpAddr> {
+        let Established {
+            local, negotiated, ..
+        } = established;
         let fits = |address: &IpAddr| address.is_ipv4() == (family == Family::Ipv4);
         let node = match family {
             Family::Ipv4 => self.plan.ipv4.map(|network| IpAddr::V4(network.ip())),
             Family::Ipv6 => self.plan.ipv6.map(|network| IpAddr::V6(network.ip())),
         };
         let over_ipv6 = local.filter(|_| negotiated.extended_next_hop && family == Family::Ipv4);
-        local.filter(fits).or(node).or(over_ipv6)
+        // A neighbour on a link without numbers reaches what is on the link, and nothing else yet.
+        let on_link = over_ipv6.filter(|_| peer.planned.interface.is_some());
+        local.filter(fits).or(on_link).or(node).or(over_ipv6)
     }
 
     /// The subnet that this node shares with the peer, if they are neighbours.
