@@ -149,6 +149,12 @@ pub struct Status {
     pub peers: usize,
     /// Of these, Established.
     pub established: usize,
+    /// Peers whose far ends are watched by BFD.
+    #[serde(default)]
+    pub bfd_watched: usize,
+    /// Of these, up.
+    #[serde(default)]
+    pub bfd_up: usize,
     /// Per family.
     pub tables: Vec<Table>,
     /// `bgp`, `vxlan` (routes from the datastore alone) or `none`.
@@ -262,6 +268,29 @@ pub struct Peer {
     pub treated_as_withdraw: u64,
     /// Times that it was Established.
     pub established_count: u64,
+    /// How BFD of the far end stands, if it is watched.
+    #[serde(default)]
+    pub bfd: Option<Bfd>,
+}
+
+/// BFD of a peer's far end (RFC 5880).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Bfd {
+    /// `AdminDown`, `Down`, `Init` or `Up`.
+    pub state: String,
+    /// Seconds in that state.
+    pub since: u64,
+    /// Why it changed last.
+    pub diagnostic: String,
+    /// How often the path has failed since it is watched.
+    pub failures: u64,
+    /// `single-hop` or `multihop`.
+    pub hops: String,
+    /// Milliseconds between two packets of ours, before jitter.
+    pub transmit_interval: u64,
+    /// Milliseconds of silence that are a failure; none while nothing is heard.
+    pub detection_time: Option<u64>,
 }
 
 /// Message counters.
@@ -340,9 +369,9 @@ pub struct Path {
     pub extended_communities: Vec<String>,
     /// Large communities, `65000:1:2`.
     pub large_communities: Vec<String>,
-    /// ORIGINATOR_ID, of a reflected route.
+    /// ORIGINATOR_ID: who sent it to the first reflector.
     pub originator_id: Option<String>,
-    /// CLUSTER_LIST, the reflector that it came through last first.
+    /// CLUSTER_LIST: the reflectors' clusters that it passed, the last one first.
     pub cluster_list: Vec<String>,
 }
 

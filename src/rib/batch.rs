@@ -122,7 +122,7 @@ impl Batch {
             };
             let prefix = destination.prefix.into();
             if sources.key.add_path {
-                self.classify_paths(cohort, (id, destination), sole, (sources, former));
+                self.classify_paths(cohort, (id, destination), sole, sources, former);
                 continue;
             }
             // With nobody to tell, there is nothing to ask policy about.
@@ -130,20 +130,8 @@ impl Batch {
                 .paths
                 .best()
                 .filter(|best| Some(best.peer) != sole);
-            let going = best.and_then(|best| {
-                let former = former.filter(|_| cohort.sent.get(id, FIRST) == Some(best.peer));
-                Some((best, goes(best, prefix, sources, former)?))
-            });
-            match going {
-                Some((best, (mark, former))) => self.out.push(Out {
-                    bar: bar(cohort, best.peer),
-                    attributes: best.attributes,
-                    source: best.peer,
-                    mark,
-                    former,
-                    id,
-                    path: FIRST,
-                }),
+            match best.and_then(|best| going(cohort, (id, FIRST, prefix), best, sources, former)) {
+                Some(out) => self.out.push(out),
                 None => self.withdraw(cohort, id, FIRST, prefix),
             }
         }
@@ -156,31 +144,23 @@ impl Batch {
         cohort: &mut Cohort,
         (id, destination): (DestinationId, &Destination<P>),
         sole: Option<PeerIndex>,
-        (sources, former): (Sources<'_>, Option<&GroupKey>),
+        sources: Sources<'_>,
+        former: Option<&GroupKey>,
     ) {
         let prefix = destination.prefix.into();
-        let mut going = 0_u32;
+        let mut sent = 0_u32;
         for path in destination.paths.selected() {
             if path.send_id == 0 || Some(path.peer) == sole {
                 continue;
             }
-            let has = cohort.sent.get(id, path.send_id) == Some(path.peer);
-            let former = former.filter(|_| has);
-            if let Some((mark, former)) = goes(path, prefix, sources, former) {
-                going |= 1 << path.send_id;
-                self.out.push(Out {
-                    bar: bar(cohort, path.peer),
-                    attributes: path.attributes,
-                    source: path.peer,
-                    mark,
-                    former,
-                    id,
-                    path: path.send_id,
-                });
+            let place = (id, path.send_id, prefix);
+            if let Some(out) = going(cohort, place, path, sources, former) {
+                sent |= 1 << path.send_id;
+                self.out.push(out);
             }
         }
         for path in cohort.sent.identifiers() {
-            if going & (1 << path) == 0 {
+            if sent & (1 << path) == 0 {
                 self.withdraw(cohort, id, path, prefix);
             }
         }
@@ -432,14 +412,14 @@ fn bar(cohort: &Cohort, source: PeerIndex) -> PeerIndex {
     }
 }
 
-/// Whether policy lets a path go to the group: what it does to it, now and under the key that the
-/// members had when they were told of it, if there is one.
-fn goes(
+/// What goes to the group of a path, if policy lets it.
+fn going(
+    cohort: &Cohort,
+    (id, path_id, prefix): (DestinationId, u8, Prefix),
     path: &Path,
-    prefix: Prefix,
     sources: Sources<'_>,
     former: Option<&GroupKey>,
-) -> Option<(u32, Option<u32>)> {
+) -> Option<Out> {
     let route = ExportRoute {
         prefix,
         peer: path.peer,
@@ -447,8 +427,17 @@ fn goes(
         attributes: sources.store.get(path.attributes)?,
     };
     let mark = sources.policy.mark(sources.key, &route)?;
+    let former = former.filter(|_| cohort.sent.get(id, path_id) == Some(path.peer));
     let former = former.and_then(|key| sources.policy.mark(key, &route));
-    Some((mark, former))
+    Some(Out {
+        bar: bar(cohort, path.peer),
+        attributes: path.attributes,
+        source: path.peer,
+        mark,
+        former,
+        id,
+        path: path_id,
+    })
 }
 
 /// Notes a part of the buffer that a member must not get; what all get needs no note.

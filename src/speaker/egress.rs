@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::peer::{Established, PeerEntry};
+use super::peer::PeerEntry;
 use super::{Output, Speaker};
 use crate::net::{Family, Prefix};
 use crate::policy::{Advertisement, Direction, ExportTerms, Filter, PeerClass, PolicyKind};
@@ -152,7 +152,7 @@ impl Speaker {
             max_len: u16::try_from(max_len).unwrap_or(u16::MAX),
             add_path: family.of(&negotiated.add_path).send,
             own_next_hop: NextHop {
-                address: self.own_next_hop(peer, established, family)?,
+                address: self.own_next_hop(established.local, family, negotiated)?,
                 link_local: None,
             },
             next_hop_self: peer.planned.policy.next_hop == NextHopMode::Own,
@@ -186,21 +186,18 @@ impl Speaker {
     /// the family, else the node's; an IPv6 one for IPv4 routes only if agreed (RFC 8950).
     fn own_next_hop(
         &self,
-        peer: &PeerEntry,
-        established: &Established,
+        local: Option<IpAddr>,
         family: Family,
+        negotiated: &crate::session::Negotiated,
     ) -> Option<IpAddr> {
-        let Established {
-            local, negotiated, ..
-        } = established;
         let fits = |address: &IpAddr| address.is_ipv4() == (family == Family::Ipv4);
         let node = match family {
             Family::Ipv4 => self.plan.ipv4.map(|network| IpAddr::V4(network.ip())),
             Family::Ipv6 => self.plan.ipv6.map(|network| IpAddr::V6(network.ip())),
         };
         let over_ipv6 = local.filter(|_| negotiated.extended_next_hop && family == Family::Ipv4);
-        // A neighbour on a link without numbers reaches what is on the link, and nothing else yet.
-        let on_link = over_ipv6.filter(|_| peer.planned.interface.is_some());
+        // A peer on a link without addresses has no way to another address of ours.
+        let on_link = over_ipv6.filter(is_link_local);
         local.filter(fits).or(on_link).or(node).or(over_ipv6)
     }
 
@@ -219,4 +216,8 @@ impl Speaker {
             .flatten()
             .find(|subnet| subnet.contains(peer.planned.address))
     }
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use super::restart::{OwnStart, Retention};
@@ -59,6 +59,20 @@ pub(super) struct Established {
     pub(super) context_key: u64,
     /// End-of-RIB has come, by family.
     pub(super) end_of_rib: [bool; 2],
+}
+
+impl Established {
+    /// Whether the peer has said all it has.
+    pub(super) fn heard_all(&self) -> bool {
+        let mut wanted = self.negotiated.families.iter().zip(self.end_of_rib);
+        wanted.all(|(wanted, heard)| !wanted || heard)
+    }
+
+    /// Whether the peer has just restarted.
+    pub(super) fn restarts(&self) -> bool {
+        let restart = self.negotiated.graceful_restart;
+        restart.is_some_and(|restart| restart.restarting)
+    }
 }
 
 /// Why an order for a peer can't be carried out.
@@ -205,6 +219,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = true;
         }
+        self.far_ends.changed();
         self.input(
             now,
             index,
@@ -223,6 +238,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = false;
         }
+        self.far_ends.changed();
         self.input(now, index, session::Input::Start);
         Ok(())
     }
@@ -406,7 +422,12 @@ impl Speaker {
         }
         let output = Output::Dial {
             connection,
-            remote: SocketAddr::new(peer.planned.address, peer.planned.port),
+            remote: match peer.planned.address {
+                IpAddr::V4(_) => SocketAddr::new(peer.planned.address, peer.planned.port),
+                IpAddr::V6(v6) => {
+                    SocketAddrV6::new(v6, peer.planned.port, 0, self.scope_of(peer)).into()
+                }
+            },
             source: peer.planned.source_address,
             socket: peer.socket_terms(),
         };
@@ -484,18 +505,10 @@ impl Speaker {
         peer.over_limit = [false; 2];
         peer.queued = 0;
         peer.session_octets = 0;
-        let leaving = self.is_leaving(index);
         for family in Family::ALL {
             self.rib.remove_export(index, family);
         }
-        if leaving {
-            // Until others are in its place.
-            for family in Family::ALL {
-                self.rib.mark_stale(index, family);
-            }
-        } else {
-            self.keep_or_flush(now, index, ended.as_ref(), reason);
-        }
+        self.keep_or_flush(now, index, ended.as_ref(), reason);
     }
 
     fn refresh_asked(&mut self, index: PeerIndex, message: RouteRefresh) {
