@@ -57,6 +57,13 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
     kernel_lines(out, status)?;
+    if status.draining {
+        writeln!(
+            out,
+            "{}     traffic is moved away from this node; `dunlin drain --undo` ends it",
+            colour("draining", RED)
+        )?;
+    }
     if status.problems.is_empty() {
         return writeln!(out, "{}", colour("no problems", GREEN));
     }
