@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::table::{Table, ago, colour, utc};
-use crate::control::protocol::{Kernel, Messages, Peer, Status, Tunnel};
+use crate::control::protocol::{Bfd, Kernel, Messages, Peer, Status, Tunnel};
 
 const GREEN: u8 = 32;
 const RED: u8 = 31;
@@ -46,6 +46,10 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
             "sessions     {} of {} Established",
             status.established, status.peers
         )?;
+        if status.bfd_watched > 0 {
+            let (up, watched) = (status.bfd_up, status.bfd_watched);
+            writeln!(out, "bfd          {up} of {watched} far ends up")?;
+        }
     }
     writeln!(
         out,
@@ -57,6 +61,7 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
     kernel_lines(out, status)?;
+    writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
     if status.draining {
         writeln!(
             out,
@@ -71,6 +76,15 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{} {problem}", colour("problem:", RED))?;
     }
     Ok(())
+}
+
+/// What the process may do; all of root's is not worth a list.
+fn capabilities(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names if names.len() <= 4 => names.join(", "),
+        names => format!("{} (keep-capabilities)", names.len()),
+    }
 }
 
 fn kernel_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
@@ -116,16 +130,21 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
     if peers.is_empty() {
         return writeln!(out, "no peers are configured");
     }
-    let mut table = Table::new(&[
+    let watched = peers.iter().any(|peer| peer.bfd.is_some());
+    let mut columns = vec![
         "PEER", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT",
-    ]);
+    ];
+    if watched {
+        columns.push("BFD");
+    }
+    let mut table = Table::new(&columns);
     for peer in peers {
         let state = if peer.shutdown {
             "Shutdown"
         } else {
             peer.state.as_str()
         };
-        table.row(vec![
+        let mut row = vec![
             peer.name.clone(),
             address(peer),
             peer.asn
@@ -135,7 +154,12 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
             peer.received.to_string(),
             peer.accepted.to_string(),
             peer.sent.to_string(),
-        ]);
+        ];
+        if watched {
+            let bfd = peer.bfd.as_ref();
+            row.push(bfd.map_or_else(|| "-".to_owned(), |bfd| bfd.state.clone()));
+        }
+        table.row(row);
     }
     table.print(out)?;
     for peer in peers {
@@ -239,6 +263,9 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
         )?;
     }
     prefixes(out, peer)?;
+    if let Some(bfd) = &peer.bfd {
+        writeln!(out, "  bfd          {}", bfd_line(bfd))?;
+    }
     writeln!(out, "  messages in  {}", messages(&peer.messages_in))?;
     writeln!(out, "  messages out {}", messages(&peer.messages_out))?;
     writeln!(
@@ -247,6 +274,31 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
         peer.discarded, peer.treated_as_withdraw
     )?;
     writeln!(out, "  Established  {} times", peer.established_count)
+}
+
+/// BFD of the far end, in one line.
+fn bfd_line(bfd: &Bfd) -> String {
+    let Bfd {
+        state, since, hops, ..
+    } = bfd;
+    let since = ago(*since);
+    let failures = match bfd.failures {
+        0 => String::new(),
+        1 => ", 1 failure so far".to_owned(),
+        many => format!(", {many} failures so far"),
+    };
+    let every = bfd.transmit_interval;
+    match bfd.detection_time.filter(|_| state == "Up") {
+        Some(detection) => format!(
+            "{state} for {since}, {hops}, a packet every {every} ms, {detection} ms of silence are \
+             a failure{failures}"
+        ),
+        None if bfd.detection_time.is_none() => format!(
+            "{state} for {since}, {hops}: nothing is heard; is BFD enabled there, and does a \
+             firewall drop UDP 3784 or 4784?{failures}"
+        ),
+        None => format!("{state} for {since}, {hops}: {}{failures}", bfd.diagnostic),
+    }
 }
 
 fn messages(messages: &Messages) -> String {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::event_loop::Daemon;
+use super::secrets::Dropped;
 use crate::control::protocol::{
     Answer, Failure, Fib, FibRoute, Kernel, LastError, Messages, Path, Peer, Request, Route,
     Routes, Status, Table, VERSION,
@@ -38,8 +39,10 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
         Request::Status => Answer::Status(Box::new(status(daemon, now))),
         Request::Peers { name: None } => {
             let peers = daemon.node.speaker().peers();
+            let dropped = Dropped::so_far();
+            let peers = peers.iter().map(|p| peer(daemon, now, dropped, p));
             Answer::Peers {
-                peers: peers.iter().map(|p| peer(daemon, now, p)).collect(),
+                peers: peers.collect(),
             }
         }
         Request::Peers { name: Some(name) } => one_peer(daemon, now, name),
@@ -128,11 +131,17 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         .count();
     let kernel = kernel(daemon);
     let mut problems: Vec<String> = daemon.bad_reading.clone();
-    for peer in &peers {
-        if let Some(problem) = peer.problem.as_ref().filter(|_| !peer.shutdown) {
+    let dropped = Dropped::so_far();
+    for peer in peers.iter().filter(|peer| !peer.shutdown) {
+        if let Some(problem) = dropped.problem(peer) {
             problems.push(format!("{}: {problem}", peer.planned.name));
         }
     }
+    problems.extend(
+        peers
+            .iter()
+            .filter_map(|peer| super::bfd::problem(now, peer)),
+    );
     let tunnels = super::tunnels::all(daemon, now);
     problems.extend(tunnels.iter().filter_map(super::tunnels::problem));
     problems.extend(daemon.nat.problem(&daemon.node));
@@ -156,6 +165,8 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         problems,
         peers: peers.len(),
         established,
+        bfd_watched: peers.iter().filter(|peer| peer.bfd.is_some()).count(),
+        bfd_up: peers.iter().filter(|peer| super::bfd::is_up(peer)).count(),
         tables: Family::ALL.map(|family| table(daemon, family)).to_vec(),
         backend: daemon.node.backend().as_str().to_owned(),
         kernel,
@@ -165,6 +176,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read: now.since(daemon.read_at).as_secs(),
         datastore_problems: daemon.bad_reading.clone(),
+        capabilities: daemon.capabilities.clone(),
     }
 }
 
@@ -213,7 +225,7 @@ fn kernel(daemon: &Daemon) -> Option<Kernel> {
 fn one_peer(daemon: &Daemon, now: Instant, name: &str) -> Answer {
     match daemon.node.speaker().peer_named(name) {
         Some(status) => Answer::Peers {
-            peers: vec![peer(daemon, now, &status)],
+            peers: vec![peer(daemon, now, Dropped::so_far(), &status)],
         },
         None => {
             let peers = daemon.node.speaker().peers();
@@ -225,7 +237,7 @@ fn one_peer(daemon: &Daemon, now: Instant, name: &str) -> Answer {
     }
 }
 
-fn peer(daemon: &Daemon, now: Instant, status: &PeerStatus) -> Peer {
+fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) -> Peer {
     let planned = &status.planned;
     let negotiated = status.negotiated.as_deref();
     let families = negotiated.map(|up| {
@@ -254,7 +266,7 @@ fn peer(daemon: &Daemon, now: Instant, status: &PeerStatus) -> Peer {
         state: format!("{:?}", status.state),
         since: now.since(status.since).as_secs(),
         since_time: daemon.clock.unix_time(status.since),
-        problem: status.problem.clone(),
+        problem: dropped.problem(status),
         last_error: status.last_error.as_ref().map(|error| LastError {
             message: error.to_string(),
             ago: now.since(error.at).as_secs(),
@@ -276,6 +288,10 @@ fn peer(daemon: &Daemon, now: Instant, status: &PeerStatus) -> Peer {
         discarded: status.discarded,
         treated_as_withdraw: status.treated_as_withdraw,
         established_count: status.counters.established,
+        bfd: status
+            .bfd
+            .as_ref()
+            .map(|report| super::bfd::shown(now, report)),
     }
 }
 
@@ -378,6 +394,7 @@ pub(super) fn path(status: &PathStatus) -> Path {
         best: status.best,
         multipath: status.multipath,
         reason: status.reason.clone(),
+        policy: status.policy.clone(),
         next_hop: next_hop.map(|hop| hop.address),
         as_path: as_path.to_string(),
         origin: match origin {
@@ -402,6 +419,12 @@ pub(super) fn path(status: &PathStatus) -> Path {
             .large_communities
             .iter()
             .map(|c| format!("{}:{}:{}", c.global, c.local1, c.local2))
+            .collect(),
+        originator_id: attributes.originator_id.map(|id| id.to_string()),
+        cluster_list: attributes
+            .cluster_list
+            .iter()
+            .map(ToString::to_string)
             .collect(),
     }
 }

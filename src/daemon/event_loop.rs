@@ -6,15 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::answers;
+use super::bfd::Watching;
+use super::capabilities;
 use super::clock::Clock;
 use super::config::{Config, MedRule, NodeIdentity};
+use super::listening::Strangers;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
 use super::secrets;
@@ -23,7 +26,7 @@ use crate::control::protocol::{Answer, Failure, Request};
 use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput};
-use crate::datastore::Watcher;
+use crate::datastore::{SecretFiles, Watcher};
 use crate::node::{Backend, Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
@@ -36,8 +39,6 @@ use crate::transport::{self, Endpoint, Listener, SocketOptions, Transport};
 const QUEUE: usize = 128;
 /// Inputs taken in one turn before outputs are made.
 const TURN: usize = 256;
-/// At most so many refused strangers are logged each ten seconds.
-const STRANGER_LINES: u32 = 5;
 
 /// Everything that can happen.
 #[derive(Debug)]
@@ -45,11 +46,25 @@ pub(super) enum Event {
     Transport(transport::Event),
     Kernel(Vec<KernelInput>),
     Control(Pending),
+    FarEnd(crate::bfd::Report),
+    Heard(transport::Heard),
 }
 
 impl From<transport::Event> for Event {
     fn from(event: transport::Event) -> Self {
         Self::Transport(event)
+    }
+}
+
+impl From<transport::Heard> for Event {
+    fn from(heard: transport::Heard) -> Self {
+        Self::Heard(heard)
+    }
+}
+
+impl From<crate::bfd::Report> for Event {
+    fn from(report: crate::bfd::Report) -> Self {
+        Self::FarEnd(report)
     }
 }
 
@@ -107,20 +122,19 @@ pub(super) struct Daemon {
     pub(super) read_at: Instant,
     /// What the last bad reading said.
     pub(super) bad_reading: Vec<String>,
+    /// The files that the last reading asked for a secret, if nobody watches them yet.
+    secrets_to_watch: Option<SecretFiles>,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
     config_path: PathBuf,
     transport: Transport<Event>,
     kernel: Option<Kernel>,
-    events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Sender<Event>,
+    watching: Watching,
     strangers: Strangers,
+    pub(super) neighbours: transport::Neighbours,
+    /// What the process may still do.
+    pub(super) capabilities: Vec<String>,
     _control: Server,
-}
-
-/// Bounds what strangers can make us log.
-#[derive(Debug, Default)]
-struct Strangers {
-    window: Option<Instant>,
-    lines: u32,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -136,6 +150,11 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     daemon.turn_over();
     tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
     loop {
+        if let Some(secrets) = daemon.secrets_to_watch.take()
+            && let Err(error) = cluster.watch_secrets(secrets)
+        {
+            tracing::warn!("cannot watch the files of secrets: {error}");
+        }
         let deadline = daemon.node.next_timeout();
         let due = async {
             match deadline {
@@ -172,6 +191,7 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     let now = daemon.clock.now();
     daemon.node.stop(now, &StopReason::Quiet);
     daemon.turn_over();
+    daemon.watching.stop();
     Ok(())
 }
 
@@ -204,6 +224,10 @@ impl Daemon {
         let group = config.control.group.as_deref().map(group_id).transpose()?;
         let control = Server::bind(&config.control.socket, group, events.clone())
             .map_err(RunError::Control)?;
+        // Before there is a second thread: each has capabilities of its own. The control socket may be
+        // given to a group, which nothing later needs.
+        let files = [path, &config.datastore_path];
+        let capabilities = capabilities::confine(config.process, &reading.plan, &files);
         let kernel = if config.routing.kernel_routes {
             let sink = events.clone();
             let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
@@ -233,7 +257,7 @@ impl Daemon {
                 ..dataplane::Settings::default()
             },
         };
-        let node = Node::new(clock.now(), settings, reading.plan);
+        let node = Node::new(clock.now(), settings, secrets::fitted(reading.plan));
         let mut daemon = Self {
             clock,
             nat: NatOutgoing::start(config.routing.kernel_routes, &node),
@@ -243,52 +267,20 @@ impl Daemon {
             own: reading.own,
             read_at: clock.now(),
             bad_reading: Vec::new(),
+            secrets_to_watch: Some(reading.secrets),
             listeners: BTreeMap::new(),
             config_path: path.to_owned(),
             transport: Transport::new(events.clone()),
             kernel,
+            watching: Watching::default(),
             events,
             strangers: Strangers::default(),
+            neighbours: transport::Neighbours::default(),
+            capabilities,
             _control: control,
         };
         daemon.listen()?;
         Ok(daemon)
-    }
-
-    /// Opens and closes listening sockets as the plan wants; sessions on a closed one stay.
-    fn listen(&mut self) -> Result<(), RunError> {
-        if self.config.routing.backend != Backend::Bgp {
-            return Ok(());
-        }
-        let port = self.node.speaker().plan().listen_port;
-        let wanted = self.config.listen.clone().unwrap_or_else(|| {
-            [
-                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            ]
-            .map(|any| SocketAddr::new(any, port))
-            .to_vec()
-        });
-        let keys = secrets::keys(self.node.speaker().plan());
-        self.listeners.retain(|address, _| wanted.contains(address));
-        for address in wanted {
-            if let Some(listener) = self.listeners.get_mut(&address) {
-                listener.set_keys(&keys);
-                continue;
-            }
-            match Listener::bind(address, &keys, self.events.clone()) {
-                Ok(listener) => {
-                    self.listeners.insert(address, listener);
-                }
-                // A kernel without IPv6 is no reason not to run.
-                Err(source)
-                    if self.config.listen.is_none()
-                        && address.is_ipv6()
-                        && source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
-                Err(source) => return Err(RunError::Listen { address, source }),
-            }
-        }
-        Ok(())
     }
 
     fn take_waiting(&mut self, queue: &mut mpsc::Receiver<Event>, most: usize) {
@@ -309,6 +301,8 @@ impl Daemon {
                     self.node.handle(now, Input::Kernel(input));
                 }
             }
+            Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
+            Event::Heard(heard) => self.heard(now, &heard),
             Event::Control(Pending { request, reply }) => {
                 let answer = self.answer(&request);
                 // A client that has gone needs no answer.
@@ -373,6 +367,8 @@ impl Daemon {
     fn turn_over(&mut self) {
         let now = self.clock.now();
         self.node.settle(now);
+        let speaker = self.node.speaker_mut();
+        self.watching.follow(speaker, self.clock, &self.events);
         let mut ops = Vec::new();
         while let Some(output) = self.node.poll() {
             match output {
@@ -442,10 +438,12 @@ impl Daemon {
             Ok(reading) => reading,
             Err(bad) => {
                 self.bad_reading.clone_from(&bad.lines);
+                self.secrets_to_watch = Some(bad.secrets.clone());
                 return Err(bad);
             }
         };
         let mut warnings = reading.warnings;
+        self.secrets_to_watch = Some(reading.secrets);
         if reading.config != self.config {
             warnings.extend(needs_restart(&self.config, &reading.config));
         }
@@ -455,7 +453,7 @@ impl Daemon {
         let now = self.clock.now();
         self.read_at = now;
         self.bad_reading.clear();
-        let changes = self.node.replan(now, reading.plan);
+        let changes = self.node.replan(now, secrets::fitted(reading.plan));
         self.nat.replan(&self.node);
         if let Err(error) = self.listen() {
             warnings.push(error.to_string());
@@ -477,24 +475,6 @@ impl Daemon {
     }
 }
 
-impl Strangers {
-    fn complain(&mut self, now: Instant, remote: SocketAddr, local: SocketAddr, why: &str) {
-        let fresh = self
-            .window
-            .is_none_or(|since| now.since(since).as_secs() >= 10);
-        if fresh {
-            *self = Self {
-                window: Some(now),
-                lines: 0,
-            };
-        }
-        self.lines += 1;
-        if self.lines <= STRANGER_LINES {
-            tracing::warn!(%remote, %local, "refused a connection: {why}");
-        }
-    }
-}
-
 /// Families of which a former process has left routes in the kernel.
 fn kept_routes(config: &Config) -> [bool; 2] {
     if !config.routing.kernel_routes || config.routing.backend != Backend::Bgp {
@@ -512,6 +492,7 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     let comparable = |config: &Config| Config {
         listen: None,
         node: NodeIdentity::named(&config.node.name),
+        secrets: None,
         ..config.clone()
     };
     (comparable(old) != comparable(new)).then(|| {

@@ -8,13 +8,14 @@
 //! next hop counts as reachable. Routes that a former process left are deleted only after every peer
 //! that is up has sent all it has, and at the latest [`CONVERGENCE_LIMIT`] after the start.
 
+mod gateways;
 mod settling;
 mod ways;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::dataplane::{self, Action, Dataplane, KernelInput, NextHop, Op, Report};
+use crate::dataplane::{self, Action, Dataplane, KernelInput, Op, Report};
 use crate::forwarding::{Choice, Chooser};
 use crate::net::Prefix;
 use crate::rib::{ForwardingChange, Tracked};
@@ -24,6 +25,7 @@ use crate::time::{Duration, Instant};
 use crate::topology::Plan;
 use crate::wire::error::HeaderError;
 
+use gateways::Gateways;
 use settling::Settling;
 pub use ways::Backend;
 use ways::Ways;
@@ -84,6 +86,9 @@ pub struct Node {
     speaker: Speaker,
     dataplane: Option<Dataplane>,
     ways: Ways,
+    gateways: Gateways,
+    /// Next hops that a new plan has given another way.
+    moved: Vec<gateways::Resolved>,
     /// Operations that were polled from the dataplane and not from us.
     ops: VecDeque<Op>,
     settling: Settling,
@@ -111,6 +116,12 @@ impl Node {
         if let Some(dataplane) = &mut dataplane {
             ways.apply(now, dataplane);
         }
+        let plan = ways.spoken(plan);
+        let mut gateways = Gateways::default();
+        if let Some(dataplane) = &mut dataplane {
+            // No next hop is asked for yet.
+            let _nothing = gateways.set(dataplane, &plan.gateways, core::iter::empty());
+        }
         // Without routes of its own a speaker has no forwarding that a restart could break, and nothing
         // that tells a restart from a first start.
         let kept = match dataplane {
@@ -118,13 +129,15 @@ impl Node {
             None => [true; 2],
         };
         let settling = Settling::new(now, kept);
-        let mut speaker = Speaker::new(now, settings.speaker, ways.spoken(plan));
+        let mut speaker = Speaker::new(now, settings.speaker, plan);
         speaker.set_own_start(settling.is_restart(), kept);
         speaker.hold_end_of_rib(settling.is_restart());
         Self {
             speaker,
             dataplane,
             ways,
+            gateways,
+            moved: Vec::new(),
             ops: VecDeque::new(),
             settling,
             tally: Tally::default(),
@@ -162,31 +175,62 @@ impl Node {
     /// A new plan.
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
         let ways_differ = self.ways.replan(now, &plan);
+        let plan = self.ways.spoken(plan);
         if let Some(dataplane) = &mut self.dataplane {
             self.ways.apply(now, dataplane);
             if ways_differ {
                 self.speaker.forward_again();
             }
         }
-        let plan = self.ways.spoken(plan);
-        self.speaker.replan(now, plan)
+        let said = self.speaker.replan(now, plan);
+        self.find_gateways();
+        said
+    }
+
+    /// A router was heard on a link.
+    pub fn neighbour_found(&mut self, now: Instant, interface: &str, index: u32, address: IpAddr) {
+        self.speaker.neighbour_found(now, interface, index, address);
+        self.find_gateways();
+    }
+
+    fn find_gateways(&mut self) {
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        let gateways = &self.speaker.plan().gateways;
+        let links = self.speaker.links();
+        let (moved, differ) = self.gateways.set(dataplane, gateways, links.into_iter());
+        self.moved.extend(moved);
+        if differ {
+            self.speaker.forward_again();
+        }
     }
 
     /// Carries changes between the speaker and the dataplane, and makes bytes for whoever can take
     /// them.
     pub fn settle(&mut self, now: Instant) {
         if let Some(dataplane) = &mut self.dataplane {
+            let mut found = core::mem::take(&mut self.moved);
             while let Some(tracked) = self.speaker.poll_tracked() {
                 match tracked {
-                    Tracked::Track(address) => dataplane.track(NextHop::routed(address)),
-                    Tracked::Untrack(address) => dataplane.untrack(&NextHop::routed(address)),
+                    Tracked::Track(address) => {
+                        found.extend(self.gateways.track(dataplane, address));
+                    }
+                    Tracked::Untrack(address) => self.gateways.untrack(dataplane, address),
                 }
             }
-            let mut resolutions = Vec::new();
             while let Some((hop, resolution)) = dataplane.poll_resolution() {
-                let is_node = self.ways.chooser().is_node(hop.address);
-                resolutions.push((hop.address, resolved(&resolution, is_node)));
+                for next_hop in self.gateways.next_hops(&hop) {
+                    found.push((next_hop, resolution.clone()));
+                }
             }
+            let resolutions: Vec<_> = found
+                .iter()
+                .map(|(next_hop, resolution)| {
+                    let is_node = self.ways.chooser().is_node(*next_hop);
+                    (*next_hop, resolved(resolution, is_node))
+                })
+                .collect();
             self.speaker.next_hops_resolved(&resolutions);
         }
         self.forward();
@@ -291,13 +335,13 @@ impl Node {
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };
-            if self.settling.holds(dataplane, prefix, &change) {
+            if self.gateways.holds(prefix) || self.settling.holds(dataplane, prefix, &change) {
                 continue;
             }
             match change {
                 ForwardingChange::Withdrawn => dataplane.unwant(prefix),
                 ForwardingChange::Paths(paths) => match self.ways.forwarding(prefix, &paths) {
-                    Some(forwarding) => dataplane.want(prefix, forwarding),
+                    Some(forwarding) => dataplane.want(prefix, self.gateways.through(forwarding)),
                     None => dataplane.unwant(prefix),
                 },
             }

@@ -11,7 +11,9 @@
 //! deadline is in `deadlines` exactly once.
 
 mod candidate;
+mod dynamic;
 mod egress;
+mod far_end;
 mod ingest;
 mod judging;
 mod leaving;
@@ -37,6 +39,8 @@ use crate::topology::{Authentication, Plan};
 use crate::wire::error::HeaderError;
 use crate::wire::frame;
 
+pub use dynamic::{MOST, MOST_ON_LINK};
+use far_end::FarEnds;
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
@@ -132,10 +136,15 @@ pub struct Speaker {
     deadlines: BTreeSet<(Instant, PeerIndex)>,
     /// Sessions that came up so far; the count is a session's name in the cache of parsed blocks.
     sessions_begun: u64,
+    far_ends: FarEnds,
     rib: Rib,
+    leaving: Option<leaving::Leaving>,
     /// What OPEN says of our own start.
     own_start: OwnStart,
-    leaving: Option<leaving::Leaving>,
+    /// Peers that are there by a template.
+    dynamic: BTreeMap<PeerIndex, dynamic::Dynamic>,
+    /// The links that neighbours were heard on, by name and address.
+    scopes: BTreeMap<(String, IpAddr), u32>,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
@@ -173,8 +182,11 @@ impl Speaker {
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
             own_start: OwnStart::default(),
+            far_ends: FarEnds::default(),
             rib,
             leaving: None,
+            dynamic: BTreeMap::new(),
+            scopes: BTreeMap::new(),
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
@@ -192,7 +204,8 @@ impl Speaker {
     pub fn next_timeout(&self) -> Option<Instant> {
         let sessions = self.deadlines.first().map(|(at, _)| *at);
         let leaving = self.leaving.as_ref().map(leaving::Leaving::next_timeout);
-        [sessions, self.rib.next_timeout(), leaving]
+        let dynamic = self.dynamic_timeout();
+        [sessions, self.rib.next_timeout(), leaving, dynamic]
             .into_iter()
             .flatten()
             .min()
@@ -211,6 +224,7 @@ impl Speaker {
             self.expire_kept(now, index);
         }
         self.look_at_leaving(now);
+        self.expire_dynamic(now);
     }
 
     /// Somebody connected: the id to serve the connection under, or `None` to refuse it.
@@ -220,7 +234,7 @@ impl Speaker {
         remote: IpAddr,
         local: IpAddr,
     ) -> Option<(ConnectionId, SocketTerms)> {
-        let index = self.peer_at(remote, local)?;
+        let index = self.peer_for(now, remote, local)?;
         if self.peer(index)?.secret_missing().is_some() {
             return None;
         }

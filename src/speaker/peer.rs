@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use super::restart::{OwnStart, Retention};
@@ -224,6 +224,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = true;
         }
+        self.far_ends.changed();
         self.input(
             now,
             index,
@@ -242,6 +243,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = false;
         }
+        self.far_ends.changed();
         self.input(now, index, session::Input::Start);
         Ok(())
     }
@@ -425,7 +427,12 @@ impl Speaker {
         }
         let output = Output::Dial {
             connection,
-            remote: SocketAddr::new(peer.planned.address, peer.planned.port),
+            remote: match peer.planned.address {
+                IpAddr::V4(_) => SocketAddr::new(peer.planned.address, peer.planned.port),
+                IpAddr::V6(v6) => {
+                    SocketAddrV6::new(v6, peer.planned.port, 0, self.scope_of(peer)).into()
+                }
+            },
             source: peer.planned.source_address,
             socket: peer.socket_terms(),
         };

@@ -33,6 +33,7 @@ impl Speaker {
         plan: Plan,
         held: Option<Box<Plan>>,
     ) -> Replanned {
+        let plan = self.with_dynamic(plan);
         let changes = topology::diff(&self.plan, &plan);
         let leavers = self.slow_leavers(&changes, &plan);
         self.around = surroundings(&plan);
@@ -66,10 +67,12 @@ impl Speaker {
             });
         }
         let promoted = self.plan.cluster_id.is_some() && self.plan.cluster_id != old.cluster_id;
+        self.keep_dynamic();
         self.begin_leaving(now, leavers, &changes, (held, promoted));
         self.judge_again(&to_judge);
         self.change_own_blocks();
         self.change_exports();
+        self.far_ends.changed();
         if old.router_id != self.plan.router_id {
             said.push(format!("router id is now {}", self.plan.router_id));
         }
@@ -153,7 +156,7 @@ impl Speaker {
         }
     }
 
-    fn add_peer(&mut self, now: Instant, planned: PlannedPeer) {
+    pub(super) fn add_peer(&mut self, now: Instant, planned: PlannedPeer) {
         let place = self
             .peers
             .iter()
@@ -180,6 +183,7 @@ impl Speaker {
         if let Some(facts) = self.peer(index).map(PeerEntry::facts) {
             self.rib.set_peer(index, facts);
         }
+        self.far_ends.changed();
         self.input(now, index, Input::Start);
     }
 
@@ -189,6 +193,7 @@ impl Speaker {
         };
         self.input(now, index, Input::Stop(StopReason::Deconfigured));
         self.names.remove(name);
+        self.far_ends.changed();
         if let Some(address) = self.peer(index).map(|peer| peer.planned.address) {
             self.forget_address(index, address);
         }

@@ -5,9 +5,12 @@
 //! Writers take from an unbounded queue that the core bounds by accounting: it is told of every
 //! octet that has left ([`Event::Sent`]).
 
+mod admission;
+pub mod bfd;
 pub mod codec;
 mod connection;
 mod listener;
+mod neighbour;
 mod signing;
 mod sockopt;
 
@@ -20,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 pub use listener::{Keys, Listener};
+pub use neighbour::{Heard, Neighbours};
 pub use signing::{AoMac, KeyScope, Signing};
 pub use sockopt::{SocketOptions, has_tcp_ao};
 

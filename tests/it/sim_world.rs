@@ -144,6 +144,8 @@ pub(crate) struct World {
     pub(crate) updates: BTreeMap<(String, String), u64>,
     /// The most that any node had outstanding towards one peer.
     pub(crate) peak: usize,
+    /// How many equal paths nodes use that are booted from now on.
+    pub(crate) max_paths: u16,
 }
 
 pub(crate) fn settings(seed: u64, kernel_routes: bool) -> Settings {
@@ -186,6 +188,7 @@ impl World {
             messages: BTreeMap::new(),
             updates: BTreeMap::new(),
             peak: 0,
+            max_paths: 1,
         }
     }
 
@@ -208,10 +211,11 @@ impl World {
         let kept = Family::ALL.map(|family| {
             left.is_some_and(|left| left.routes.keys().any(|prefix| prefix.family() == family))
         });
-        let settings = Settings {
+        let mut settings = Settings {
             kept,
             ..settings(seed, kernel)
         };
+        settings.speaker.max_paths = self.max_paths;
         let node = Node::new(self.now, settings, plan);
         let host = self.place(&name, addresses, Actor::Node(Box::new(node)));
         if kernel && host.kernel.is_none() {

@@ -38,6 +38,8 @@ pub struct Config {
     pub node: NodeIdentity,
     /// The file or folder with the cluster.
     pub datastore_path: PathBuf,
+    /// The folder of what `secret-key-ref` names; `None` is `secrets` beside the cluster.
+    pub secrets: Option<PathBuf>,
     /// What becomes of routes.
     pub routing: Routing,
     /// Addresses to listen on; `None` is every address at the port of the plan.
@@ -46,6 +48,15 @@ pub struct Config {
     pub control: Control,
     /// What is logged and how.
     pub log: Log,
+    /// The process itself.
+    pub process: Process,
+}
+
+/// The process itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Process {
+    /// Whether it keeps capabilities that it does not need.
+    pub keep_capabilities: bool,
 }
 
 /// What becomes of routes.
@@ -149,6 +160,7 @@ impl Config {
         Self {
             node: NodeIdentity::named(&surroundings.host_name),
             datastore_path: surroundings.folder.join(DEFAULT_CLUSTER),
+            secrets: None,
             routing: Routing {
                 backend: Backend::Bgp,
                 kernel_routes: true,
@@ -163,6 +175,7 @@ impl Config {
                 group: None,
             },
             log: Log::default(),
+            process: Process::default(),
         }
     }
 

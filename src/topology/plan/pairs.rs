@@ -23,7 +23,7 @@ use super::terms::{
     routes, usable,
 };
 use super::{Dial, LATE_DIAL, OpenTerms, PeerKind, PlannedPeer};
-use crate::net::Family;
+use crate::net::{Asn, Family};
 use crate::topology::intent::{
     Families, Intent, Node, Peer, PeerRoutes, PeerScope, SessionSettings, SourceAddress, TtlRule,
 };
@@ -172,6 +172,13 @@ pub(super) fn dial(intent: &Intent, pair: Pair<'_>, passive: bool) -> Dial {
     }
 }
 
+/// The AS that a node claims to be in a session by this record.
+fn claimed(intent: &Intent, node: &Node, choice: Option<Choice<'_>>) -> Asn {
+    let own = choice.filter(|choice| choice.own);
+    own.and_then(|choice| choice.record.local_as_number)
+        .unwrap_or_else(|| asn(intent, node))
+}
+
 fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
     let Pair {
         me, other, family, ..
@@ -186,7 +193,7 @@ fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
         kind: PeerKind::Mesh,
         address: pair.theirs,
         port: listen_port(bgp, other),
-        remote_asn: asn(intent, other),
+        remote_asn: claimed(intent, other, choose(intent, pair.back())),
         local_asn: asn(intent, me),
         source_address: Some(pair.mine),
         ttl: TtlRule::Any,
@@ -210,11 +217,8 @@ fn by_record(intent: &Intent, pair: Pair<'_>, Choice { record, own }: Choice<'_>
     let Pair {
         me, other, family, ..
     } = pair;
-    let claimed = |own: bool, record: &Peer| record.local_as_number.filter(|_| own);
-    let local_asn = claimed(own, record).unwrap_or_else(|| asn(intent, me));
-    let back = choose(intent, pair.back());
-    let theirs = back.and_then(|choice| claimed(choice.own, choice.record));
-    let remote_asn = theirs.unwrap_or_else(|| asn(intent, other));
+    let local_asn = claimed(intent, me, Some(Choice { record, own }));
+    let remote_asn = claimed(intent, other, choose(intent, pair.back()));
     PlannedPeer {
         name: with_family(format!("{}/{}", record.name, other.name), family),
         kind: PeerKind::Explicit,

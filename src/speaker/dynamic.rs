@@ -1,0 +1,256 @@
+//! Peers that nobody wrote down one by one: whoever connects from a `peer-range`, and the neighbour on a
+//! link, become peers by a template of the plan.
+//!
+//! Such a peer is in the plan that is carried out like any other, so that a new plan changes it, gives it
+//! to a record of its own, or takes it out by the same rules. What always holds:
+//!
+//! - an address that has a record is nobody's from a range; of several ranges the narrowest counts;
+//! - a template has at most [`MOST`] peers, a link's at most [`MOST_ON_LINK`];
+//! - a peer that is down goes when it has been looked at twice, a hold time apart, and has no routes: so
+//!   one to two hold times after its session.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::Speaker;
+use super::peer::PeerEntry;
+use crate::net::{Family, Prefix};
+use crate::rib::PeerIndex;
+use crate::time::{Duration, Instant};
+use crate::topology::{
+    Authentication, DEFAULT_HOLD_TIME, Plan, PlannedPeer, Template, TemplateSource,
+};
+
+/// The most peers of one range.
+pub const MOST: usize = 1024;
+/// The most neighbours on one link: it is meant for a cable with one at its end.
+pub const MOST_ON_LINK: usize = 16;
+
+/// A peer that was made from a template.
+#[derive(Debug)]
+pub(super) struct Dynamic {
+    /// The template's name.
+    template: String,
+    /// When it is looked at next.
+    due: Instant,
+    /// It was down when it was looked at last.
+    was_down: bool,
+}
+
+impl Speaker {
+    /// The peer that a connection from `remote` to `local` belongs to, made if a range has it.
+    pub(super) fn peer_for(
+        &mut self,
+        now: Instant,
+        remote: IpAddr,
+        local: IpAddr,
+    ) -> Option<PeerIndex> {
+        if let Some(index) = self.peer_at(remote, local) {
+            return Some(index);
+        }
+        if self.around.own_addresses.contains(&remote) {
+            return None;
+        }
+        let template = of_range(&self.plan, remote)?.clone();
+        self.make_peer(now, &template, remote, MOST)
+    }
+
+    /// A router was heard on a link: it becomes a peer if the plan has one there.
+    pub fn neighbour_found(&mut self, now: Instant, interface: &str, index: u32, address: IpAddr) {
+        let link = |template: &&Template| matches!(&template.from, TemplateSource::Link(name) if name == interface);
+        let Some(template) = self.plan.templates.iter().find(link).cloned() else {
+            return;
+        };
+        if !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+            return;
+        }
+        let place = (interface.to_owned(), address);
+        let known = self.scopes.contains_key(&place);
+        if known
+            || self
+                .make_peer(now, &template, address, MOST_ON_LINK)
+                .is_some()
+        {
+            // A link that was made anew has another index.
+            self.scopes.insert(place, index);
+        }
+    }
+
+    fn make_peer(
+        &mut self,
+        now: Instant,
+        template: &Template,
+        address: IpAddr,
+        most: usize,
+    ) -> Option<PeerIndex> {
+        let name = &template.peer.name;
+        let of_it = self.dynamic.values().filter(|peer| peer.template == *name);
+        let planned = instance(template, address);
+        let missing = matches!(planned.authentication, Authentication::Missing(_));
+        if of_it.count() >= most || self.names.contains_key(&planned.name) || missing {
+            return None;
+        }
+        tracing::info!(peer = %planned.name, "a peer by its template");
+        let place = self
+            .plan
+            .peers
+            .partition_point(|peer| peer.name < planned.name);
+        self.plan.peers.insert(place, planned.clone());
+        let made = planned.name.clone();
+        let due = now + hold_time(&planned);
+        self.add_peer(now, planned);
+        let index = self.names.get(&made).copied()?;
+        let dynamic = Dynamic {
+            template: name.clone(),
+            due,
+            was_down: false,
+        };
+        self.dynamic.insert(index, dynamic);
+        Some(index)
+    }
+
+    /// When [`expire_dynamic`](Self::expire_dynamic) has something to look at.
+    pub(super) fn dynamic_timeout(&self) -> Option<Instant> {
+        self.dynamic.values().map(|peer| peer.due).min()
+    }
+
+    /// Takes out those that have gone away.
+    pub(super) fn expire_dynamic(&mut self, now: Instant) {
+        let due = self.dynamic.iter().filter(|(_, peer)| peer.due <= now);
+        let due: Vec<PeerIndex> = due.map(|(index, _)| *index).collect();
+        for index in due {
+            let Some(peer) = self.peer(index) else {
+                self.dynamic.remove(&index);
+                continue;
+            };
+            let (name, wait) = (peer.planned.name.clone(), hold_time(&peer.planned));
+            let routes = Family::ALL.map(|family| self.rib.counts(index, family).received);
+            let down = peer.established.is_none() && routes == [0, 0];
+            let before = self.dynamic.get_mut(&index).map(|dynamic| {
+                dynamic.due = now + wait;
+                core::mem::replace(&mut dynamic.was_down, down)
+            });
+            if down && before == Some(true) {
+                tracing::info!(peer = %name, "a peer by its template has gone");
+                self.dynamic.remove(&index);
+                self.plan.peers.retain(|peer| peer.name != name);
+                self.remove_peer(now, &name);
+                self.keep_dynamic();
+            }
+        }
+    }
+
+    /// `plan` with the peers that are there by a template, as its templates would have them.
+    pub(super) fn with_dynamic(&self, mut plan: Plan) -> Plan {
+        let made: Vec<PlannedPeer> = self
+            .dynamic
+            .keys()
+            .filter_map(|index| Some(&self.peer(*index)?.planned))
+            .filter(|was| {
+                let same = |peer: &PlannedPeer| {
+                    peer.name == was.name
+                        || (peer.address, &peer.interface) == (was.address, &was.interface)
+                };
+                !plan.peers.iter().any(same)
+            })
+            .filter_map(|was| {
+                let template = match &was.interface {
+                    None => of_range(&plan, was.address)?,
+                    Some(link) => plan.templates.iter().find(|template| {
+                        matches!(&template.from, TemplateSource::Link(name) if name == link)
+                    })?,
+                };
+                Some(instance(template, was.address))
+            })
+            .collect();
+        plan.peers.extend(made);
+        plan.peers.sort_by(|a, b| a.name.cmp(&b.name));
+        plan
+    }
+
+    /// Forgets that peers are there by a template that are no longer, and gives the others to the
+    /// templates that they are of now.
+    pub(super) fn keep_dynamic(&mut self) {
+        let Self {
+            dynamic,
+            peers,
+            plan,
+            scopes,
+            ..
+        } = self;
+        dynamic.retain(|index, of| {
+            let at = index.index().checked_sub(1).and_then(|at| peers.get(at));
+            let Some(name) = at.and_then(Option::as_ref).map(|peer| &peer.planned.name) else {
+                return false;
+            };
+            let mut templates = plan.templates.iter().map(|template| &template.peer.name);
+            let template = templates.find(|template| {
+                name.strip_prefix(template.as_str())
+                    .is_some_and(|rest| rest.starts_with('/'))
+            });
+            if let Some(template) = template {
+                of.template.clone_from(template);
+            }
+            template.is_some()
+        });
+        scopes.retain(|(link, address), _| {
+            plan.peers
+                .iter()
+                .any(|peer| peer.interface.as_ref() == Some(link) && peer.address == *address)
+        });
+    }
+
+    /// The links of the neighbours, by address. One that is heard on two links is on neither: a next
+    /// hop does not say which is meant.
+    pub fn links(&self) -> BTreeMap<IpAddr, u32> {
+        let mut links = BTreeMap::new();
+        let mut ambiguous = BTreeSet::new();
+        for ((_, address), index) in &self.scopes {
+            if links.insert(*address, *index).is_some() {
+                ambiguous.insert(*address);
+            }
+        }
+        links.retain(|address, _| !ambiguous.contains(address));
+        links
+    }
+
+    /// The index of the link that a peer's link-local address is on.
+    pub(super) fn scope_of(&self, peer: &PeerEntry) -> u32 {
+        let interface = peer.planned.interface.as_ref();
+        let place = interface.map(|name| (name.clone(), peer.planned.address));
+        place
+            .and_then(|place| self.scopes.get(&place).copied())
+            .unwrap_or(0)
+    }
+}
+
+/// The template of the narrowest range around an address.
+fn of_range(plan: &Plan, address: IpAddr) -> Option<&Template> {
+    let host = Prefix::host(address);
+    let around = plan
+        .templates
+        .iter()
+        .filter_map(|template| match template.from {
+            TemplateSource::Range(range) if range.covers(host) => Some((range.len(), template)),
+            TemplateSource::Range(_) | TemplateSource::Link(_) => None,
+        });
+    // Of equals the first by name, since templates are sorted.
+    let narrowest = around.rev().max_by_key(|(len, _)| *len);
+    narrowest.map(|(_, template)| template)
+}
+
+fn instance(template: &Template, address: IpAddr) -> PlannedPeer {
+    PlannedPeer {
+        name: format!("{}/{address}", template.peer.name),
+        address,
+        ..template.peer.clone()
+    }
+}
+
+fn hold_time(planned: &PlannedPeer) -> Duration {
+    let seconds = match planned.open.hold_time {
+        0 => DEFAULT_HOLD_TIME,
+        seconds => seconds,
+    };
+    Duration::from_secs(seconds.into())
+}
