@@ -57,6 +57,7 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
     kernel_lines(out, status)?;
+    writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
     if status.problems.is_empty() {
         return writeln!(out, "{}", colour("no problems", GREEN));
     }
@@ -64,6 +65,15 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{} {problem}", colour("problem:", RED))?;
     }
     Ok(())
+}
+
+/// What the process may do; all of root's is not worth a list.
+fn capabilities(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names if names.len() <= 4 => names.join(", "),
+        names => format!("{} (keep-capabilities)", names.len()),
+    }
 }
 
 fn kernel_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
@@ -115,6 +125,8 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
     for peer in peers {
         let state = if peer.shutdown {
             "Shutdown"
+        } else if peer.leaving {
+            "Leaving"
         } else {
             peer.state.as_str()
         };
@@ -135,8 +147,37 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
         if let Some(problem) = &peer.problem {
             writeln!(out, "{}: {problem}", peer.name)?;
         }
+        if let Some(kept) = kept(peer) {
+            writeln!(out, "{}: {kept}", peer.name)?;
+        }
     }
     Ok(())
+}
+
+fn prefixes(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
+    let (received, accepted, sent) = (peer.received, peer.accepted, peer.sent);
+    writeln!(
+        out,
+        "  prefixes     {received} received, {accepted} accepted, {sent} sent"
+    )?;
+    if let Some(kept) = kept(peer) {
+        writeln!(out, "  stale        {kept}")?;
+    }
+    Ok(())
+}
+
+/// What stays over a restart of the peer.
+fn kept(peer: &Peer) -> Option<String> {
+    let left = ago(peer.stale_for.filter(|_| peer.stale > 0)?);
+    let how = if peer.long_lived_stale {
+        ", as the last choice"
+    } else {
+        ""
+    };
+    Some(format!(
+        "{} of its routes stay for {left} although it has not confirmed them{how}",
+        peer.stale
+    ))
 }
 
 fn address(peer: &Peer) -> String {
@@ -172,6 +213,12 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
             peer.name
         )?;
     }
+    if peer.leaving {
+        writeln!(
+            out,
+            "  leaving      the configuration no longer has it; it stays until others are in its place"
+        )?;
+    }
     if let Some(problem) = &peer.problem {
         writeln!(out, "  problem      {problem}")?;
     }
@@ -202,11 +249,7 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
             none_if_empty(&peer.capabilities.join(", "))
         )?;
     }
-    let (received, accepted, sent) = (peer.received, peer.accepted, peer.sent);
-    writeln!(
-        out,
-        "  prefixes     {received} received, {accepted} accepted, {sent} sent"
-    )?;
+    prefixes(out, peer)?;
     writeln!(out, "  messages in  {}", messages(&peer.messages_in))?;
     writeln!(out, "  messages out {}", messages(&peer.messages_out))?;
     writeln!(

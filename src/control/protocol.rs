@@ -168,6 +168,9 @@ pub struct Status {
     pub datastore_read: u64,
     /// What the last failed read said; the configuration before it is in force.
     pub datastore_problems: Vec<String>,
+    /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
+    #[serde(default)]
+    pub capabilities: Vec<String>,
 }
 
 /// One table.
@@ -224,12 +227,24 @@ pub struct Peer {
     pub last_error: Option<LastError>,
     /// Whether an operator took it down.
     pub shutdown: bool,
+    /// The configuration no longer has it; it stays until others are in its place.
+    #[serde(default)]
+    pub leaving: bool,
     /// Prefixes received and accepted, both families.
     pub received: usize,
     /// Of these, accepted by the import policy.
     pub accepted: usize,
     /// Prefixes that the peer has from us.
     pub sent: usize,
+    /// Paths that stay over a restart of the peer until it confirms them (RFC 4724).
+    #[serde(default)]
+    pub stale: usize,
+    /// Seconds until these go.
+    #[serde(default)]
+    pub stale_for: Option<u64>,
+    /// Whether they are the last choice meanwhile (RFC 9494).
+    #[serde(default)]
+    pub long_lived_stale: bool,
     /// Negotiated hold time in seconds; 0 is off.
     pub hold_time: Option<u16>,
     /// The peer's BGP Identifier.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::event_loop::Daemon;
+use super::secrets::Dropped;
 use crate::control::protocol::{
     Answer, Failure, Fib, FibRoute, Kernel, LastError, Messages, Path, Peer, Request, Route,
     Routes, Status, Table, VERSION,
@@ -38,8 +39,10 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
         Request::Status => Answer::Status(Box::new(status(daemon, now))),
         Request::Peers { name: None } => {
             let peers = daemon.node.speaker().peers();
+            let dropped = Dropped::so_far();
+            let peers = peers.iter().map(|p| peer(daemon, now, dropped, p));
             Answer::Peers {
-                peers: peers.iter().map(|p| peer(daemon, now, p)).collect(),
+                peers: peers.collect(),
             }
         }
         Request::Peers { name: Some(name) } => one_peer(daemon, now, name),
@@ -112,8 +115,9 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         .count();
     let kernel = kernel(daemon);
     let mut problems: Vec<String> = daemon.bad_reading.clone();
-    for peer in &peers {
-        if let Some(problem) = peer.problem.as_ref().filter(|_| !peer.shutdown) {
+    let dropped = Dropped::so_far();
+    for peer in peers.iter().filter(|peer| !peer.shutdown) {
+        if let Some(problem) = dropped.problem(peer) {
             problems.push(format!("{}: {problem}", peer.planned.name));
         }
     }
@@ -148,6 +152,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read: now.since(daemon.read_at).as_secs(),
         datastore_problems: daemon.bad_reading.clone(),
+        capabilities: daemon.capabilities.clone(),
     }
 }
 
@@ -196,7 +201,7 @@ fn kernel(daemon: &Daemon) -> Option<Kernel> {
 fn one_peer(daemon: &Daemon, now: Instant, name: &str) -> Answer {
     match daemon.node.speaker().peer_named(name) {
         Some(status) => Answer::Peers {
-            peers: vec![peer(daemon, now, &status)],
+            peers: vec![peer(daemon, now, Dropped::so_far(), &status)],
         },
         None => {
             let peers = daemon.node.speaker().peers();
@@ -208,7 +213,7 @@ fn one_peer(daemon: &Daemon, now: Instant, name: &str) -> Answer {
     }
 }
 
-fn peer(daemon: &Daemon, now: Instant, status: &PeerStatus) -> Peer {
+fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) -> Peer {
     let planned = &status.planned;
     let negotiated = status.negotiated.as_deref();
     let families = negotiated.map(|up| {
@@ -237,15 +242,19 @@ fn peer(daemon: &Daemon, now: Instant, status: &PeerStatus) -> Peer {
         state: format!("{:?}", status.state),
         since: now.since(status.since).as_secs(),
         since_time: daemon.clock.unix_time(status.since),
-        problem: status.problem.clone(),
+        problem: dropped.problem(status),
         last_error: status.last_error.as_ref().map(|error| LastError {
             message: error.to_string(),
             ago: now.since(error.at).as_secs(),
         }),
         shutdown: status.shutdown,
+        leaving: status.leaving,
         received: status.received,
         accepted: status.accepted,
         sent: status.sent,
+        stale: status.kept.map_or(0, |kept| kept.routes),
+        stale_for: status.kept.map(|kept| kept.until.since(now).as_secs()),
+        long_lived_stale: status.kept.is_some_and(|kept| kept.long_lived),
         hold_time: negotiated.map(|up| up.hold_time.as_secs()),
         router_id: negotiated.map(|up| up.remote_router_id.to_string()),
         local_address: status.local,
@@ -260,13 +269,17 @@ fn peer(daemon: &Daemon, now: Instant, status: &PeerStatus) -> Peer {
 }
 
 fn capabilities(up: &Negotiated) -> Vec<String> {
+    let restart = up.graceful_restart.as_ref();
+    let restarts = restart.is_some_and(|r| r.families.iter().any(Option::is_some));
+    let long_lived = restart.is_some_and(|r| r.long_lived.iter().any(Option::is_some));
     let listed = [
         (up.four_octet_as, "4-octet AS"),
         (up.route_refresh, "route refresh"),
         (up.enhanced_refresh, "enhanced route refresh"),
         (up.extended_messages, "extended messages"),
         (up.extended_next_hop, "IPv6 next hops for IPv4"),
-        (up.graceful_restart.is_some(), "graceful restart (peer)"),
+        (restarts, "graceful restart"),
+        (long_lived, "long-lived graceful restart"),
     ];
     listed
         .into_iter()

@@ -6,15 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::answers;
+use super::capabilities;
 use super::clock::Clock;
 use super::config::{Config, MedRule, NodeIdentity};
+use super::listening::Strangers;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
 use super::secrets;
@@ -24,7 +26,7 @@ use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput};
 use crate::datastore::Watcher;
-use crate::node::{Backend, Input, Node, Output, Settings};
+use crate::node::{Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
 use crate::speaker;
@@ -36,8 +38,6 @@ use crate::transport::{self, Endpoint, Listener, SocketOptions, Transport};
 const QUEUE: usize = 128;
 /// Inputs taken in one turn before outputs are made.
 const TURN: usize = 256;
-/// At most so many refused strangers are logged each ten seconds.
-const STRANGER_LINES: u32 = 5;
 
 /// Everything that can happen.
 #[derive(Debug)]
@@ -111,16 +111,11 @@ pub(super) struct Daemon {
     config_path: PathBuf,
     transport: Transport<Event>,
     kernel: Option<Kernel>,
-    events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Sender<Event>,
     strangers: Strangers,
+    /// What the process may still do.
+    pub(super) capabilities: Vec<String>,
     _control: Server,
-}
-
-/// Bounds what strangers can make us log.
-#[derive(Debug, Default)]
-struct Strangers {
-    window: Option<Instant>,
-    lines: u32,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -204,6 +199,10 @@ impl Daemon {
         let group = config.control.group.as_deref().map(group_id).transpose()?;
         let control = Server::bind(&config.control.socket, group, events.clone())
             .map_err(RunError::Control)?;
+        // Before there is a second thread: each has capabilities of its own. The control socket may be
+        // given to a group, which nothing later needs.
+        let files = [path, &config.datastore_path];
+        let capabilities = capabilities::confine(config.process, &files);
         let kernel = if config.routing.kernel_routes {
             let sink = events.clone();
             let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
@@ -232,7 +231,7 @@ impl Daemon {
                 ..dataplane::Settings::default()
             },
         };
-        let node = Node::new(clock.now(), settings, reading.plan);
+        let node = Node::new(clock.now(), settings, secrets::fitted(reading.plan));
         let mut daemon = Self {
             clock,
             nat: NatOutgoing::start(config.routing.kernel_routes, &node),
@@ -248,46 +247,11 @@ impl Daemon {
             kernel,
             events,
             strangers: Strangers::default(),
+            capabilities,
             _control: control,
         };
         daemon.listen()?;
         Ok(daemon)
-    }
-
-    /// Opens and closes listening sockets as the plan wants; sessions on a closed one stay.
-    fn listen(&mut self) -> Result<(), RunError> {
-        if self.config.routing.backend != Backend::Bgp {
-            return Ok(());
-        }
-        let port = self.node.speaker().plan().listen_port;
-        let wanted = self.config.listen.clone().unwrap_or_else(|| {
-            [
-                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            ]
-            .map(|any| SocketAddr::new(any, port))
-            .to_vec()
-        });
-        let keys = secrets::keys(self.node.speaker().plan());
-        self.listeners.retain(|address, _| wanted.contains(address));
-        for address in wanted {
-            if let Some(listener) = self.listeners.get_mut(&address) {
-                listener.set_keys(&keys);
-                continue;
-            }
-            match Listener::bind(address, &keys, self.events.clone()) {
-                Ok(listener) => {
-                    self.listeners.insert(address, listener);
-                }
-                // A kernel without IPv6 is no reason not to run.
-                Err(source)
-                    if self.config.listen.is_none()
-                        && address.is_ipv6()
-                        && source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
-                Err(source) => return Err(RunError::Listen { address, source }),
-            }
-        }
-        Ok(())
     }
 
     fn take_waiting(&mut self, queue: &mut mpsc::Receiver<Event>, most: usize) {
@@ -454,7 +418,7 @@ impl Daemon {
         let now = self.clock.now();
         self.read_at = now;
         self.bad_reading.clear();
-        let changes = self.node.replan(now, reading.plan);
+        let changes = self.node.replan(now, secrets::fitted(reading.plan));
         self.nat.replan(&self.node);
         if let Err(error) = self.listen() {
             warnings.push(error.to_string());
@@ -472,24 +436,6 @@ impl Daemon {
                 reason: Failure::BadConfiguration,
                 message: format!("{bad}\nthe last good configuration stays in force"),
             },
-        }
-    }
-}
-
-impl Strangers {
-    fn complain(&mut self, now: Instant, remote: SocketAddr, local: SocketAddr, why: &str) {
-        let fresh = self
-            .window
-            .is_none_or(|since| now.since(since).as_secs() >= 10);
-        if fresh {
-            *self = Self {
-                window: Some(now),
-                lines: 0,
-            };
-        }
-        self.lines += 1;
-        if self.lines <= STRANGER_LINES {
-            tracing::warn!(%remote, %local, "refused a connection: {why}");
         }
     }
 }

@@ -11,11 +11,13 @@
 //! decided: the only knowledge of this floor is which socket, file or clock an input comes from.
 
 mod answers;
+mod capabilities;
 mod clock;
 pub mod config;
 mod event_loop;
 mod explain;
 mod host;
+mod listening;
 mod nat;
 pub(crate) mod own_address;
 mod secrets;

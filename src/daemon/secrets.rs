@@ -4,8 +4,10 @@
 //! is planned to have one, so nobody can connect in its name without it.
 
 use crate::net::Prefix;
-use crate::topology::{AoAlgorithm, Authentication, Plan, TemplateSource};
-use crate::transport::{AoMac, KeyScope, Keys, Signing};
+use crate::session::{CloseReason, DialError};
+use crate::speaker::PeerStatus;
+use crate::topology::{AoAlgorithm, Authentication, Plan, PlannedPeer, TemplateSource, TtlRule};
+use crate::transport::{AoMac, KeyScope, Keys, Signing, has_tcp_ao};
 
 /// What segments are signed with; none if nothing protects the session, or its secret is missing.
 pub(super) fn signing(authentication: &Authentication) -> Option<Signing> {
@@ -46,9 +48,189 @@ pub(super) fn keys(plan: &Plan) -> Keys {
     keys
 }
 
+/// The plan, with sessions that this kernel can't protect kept down. It is asked only if somebody wants
+/// TCP-AO.
+pub(super) fn fitted(plan: Plan) -> Plan {
+    let wants_ao = |peer: &PlannedPeer| matches!(peer.authentication, Authentication::Ao(_));
+    let of_templates = plan.templates.iter().map(|template| &template.peer);
+    if !plan.peers.iter().chain(of_templates).any(wants_ao) || has_tcp_ao().unwrap_or(false) {
+        return plan;
+    }
+    tracing::error!("this kernel has no TCP-AO: sessions with tcp-ao stay down");
+    without_tcp_ao(plan)
+}
+
+fn without_tcp_ao(mut plan: Plan) -> Plan {
+    let of_templates = plan.templates.iter_mut().map(|template| &mut template.peer);
+    for peer in plan.peers.iter_mut().chain(of_templates) {
+        if matches!(peer.authentication, Authentication::Ao(_)) {
+            let why = "this kernel has no TCP-AO; it takes Linux 6.7 or later with CONFIG_TCP_AO";
+            peer.authentication = Authentication::Missing(why.to_owned());
+        }
+    }
+    plan
+}
+
+/// Segments that the kernel has dropped for their signature or their TTL, of all sessions of this network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Dropped {
+    /// There was none, and there had to be one.
+    unsigned: u64,
+    /// There was one, and none was expected.
+    unexpected: u64,
+    /// It was made with another password.
+    wrong: u64,
+    /// The TTL was too low (GTSM).
+    too_far: u64,
+}
+
+impl Dropped {
+    /// Since the namespace was made, as the kernel counts.
+    pub(super) fn so_far() -> Self {
+        let text = std::fs::read_to_string("/proc/self/net/netstat");
+        Self::parse(&text.unwrap_or_default())
+    }
+
+    /// The table has a line of names and a line of values for each protocol.
+    fn parse(text: &str) -> Self {
+        let mut of_tcp = text.lines().filter(|line| line.starts_with("TcpExt:"));
+        let names = of_tcp.next().unwrap_or_default().split_whitespace();
+        let values = of_tcp.next().unwrap_or_default().split_whitespace();
+        let mut dropped = Self::default();
+        for (name, value) in names.zip(values) {
+            let place = match name {
+                "TCPMD5NotFound" => &mut dropped.unsigned,
+                "TCPMD5Unexpected" => &mut dropped.unexpected,
+                "TCPMD5Failure" => &mut dropped.wrong,
+                "TCPMinTTLDrop" => &mut dropped.too_far,
+                _other => continue,
+            };
+            *place = value.parse().unwrap_or_default();
+        }
+        dropped
+    }
+
+    /// A peer's problem, with the question of the password if it may be that: the kernel tells neither
+    /// end of a wrong one, a dial just finds no answer.
+    pub(super) fn problem(self, peer: &PeerStatus) -> Option<String> {
+        let problem = peer.problem.as_ref()?;
+        let error = peer.last_error.as_ref();
+        let silent = error.is_some_and(|error| match &error.dialling {
+            Some((_, dialling)) => *dialling == DialError::TimedOut,
+            None => error.reason == CloseReason::DialFailed(DialError::TimedOut),
+        });
+        let Self {
+            unsigned,
+            unexpected,
+            wrong,
+            too_far,
+        } = self;
+        if matches!(peer.planned.ttl, TtlRule::Security(_)) && too_far > 0 {
+            return Some(format!(
+                "{problem}; is it further away than ttl-security allows, or without GTSM itself? this \
+                 kernel has dropped {too_far} segments for their TTL, of all peers"
+            ));
+        }
+        match &peer.planned.authentication {
+            Authentication::Md5(_) if unsigned + wrong > 0 => Some(format!(
+                "{problem}; is the password the same on both ends? this kernel has dropped {unsigned} \
+                 segments without and {wrong} with a wrong one, of all peers"
+            )),
+            Authentication::Md5(_) if silent => {
+                Some(format!("{problem} is the password the same on both ends?"))
+            }
+            Authentication::None if silent && unexpected > 0 => Some(format!(
+                "{problem} does the other end have a password? this kernel has dropped {unexpected} \
+                 segments that were signed unexpectedly, of all peers"
+            )),
+            Authentication::Md5(_)
+            | Authentication::None
+            | Authentication::Ao(_)
+            | Authentication::Missing(_) => Some(problem.clone()),
+        }
+    }
+}
+
 fn scope(range: Prefix) -> KeyScope {
     KeyScope {
         address: range.address(),
         length: range.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Asn, Secret};
+    use crate::topology::{AoKey, Intent, Node, Peer, plan};
+
+    fn plan_with(protected: &[(&str, Authentication)]) -> Plan {
+        let mut node = Node::named("me");
+        node.ipv4_address = Some("10.0.0.1/24".parse().unwrap());
+        let peers = protected.iter().map(|(address, authentication)| {
+            let mut peer = Peer::new(*address, address.parse().unwrap(), Asn(65_001));
+            peer.authentication = authentication.clone();
+            peer
+        });
+        let intent = Intent {
+            peers: peers.collect(),
+            nodes: vec![node],
+            ..Intent::default()
+        };
+        plan(&intent, "me").unwrap()
+    }
+
+    fn md5(text: &str) -> Authentication {
+        Authentication::Md5(Secret::new(text.as_bytes().to_vec()))
+    }
+
+    fn ao() -> Authentication {
+        Authentication::Ao(AoKey {
+            id: 1,
+            algorithm: AoAlgorithm::HmacSha1,
+            secret: Secret::new(b"key".to_vec()),
+        })
+    }
+
+    #[test]
+    fn the_listener_has_a_key_for_each_peer_that_is_to_have_one() {
+        let plan = plan_with(&[
+            ("10.0.0.2", md5("two")),
+            ("10.0.0.3", Authentication::None),
+            ("fd00::4", ao()),
+            ("10.0.0.5", Authentication::Missing("gone".into())),
+        ]);
+        let keys = keys(&plan);
+        let scopes: Vec<_> = keys.keys().map(|scope| scope.address.to_string()).collect();
+        assert_eq!(scopes, ["10.0.0.2", "fd00::4"]);
+        assert!(!format!("{keys:?}").contains("two"), "a secret can be seen");
+    }
+
+    #[test]
+    fn without_tcp_ao_in_the_kernel_the_session_is_kept_down_and_others_are_not() {
+        let plan = without_tcp_ao(plan_with(&[("10.0.0.2", ao()), ("10.0.0.3", md5("a"))]));
+        assert!(matches!(
+            &plan.peers[0].authentication,
+            Authentication::Missing(why) if why.contains("CONFIG_TCP_AO")
+        ));
+        assert_eq!(plan.peers[1].authentication, md5("a"));
+    }
+
+    #[test]
+    fn the_kernel_s_counters_are_found_by_name() {
+        let text = "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure Other TCPMinTTLDrop\n\
+                    TcpExt: 1 2 3 4 5 6\nIpExt: InNoRoutes\nIpExt: 0\n";
+        let expected = Dropped {
+            unsigned: 2,
+            unexpected: 3,
+            wrong: 4,
+            too_far: 6,
+        };
+        assert_eq!(Dropped::parse(text), expected);
+        assert_eq!(Dropped::parse(""), Dropped::default());
+        assert_eq!(
+            Dropped::parse("TcpExt: TCPMD5Failure\n"),
+            Dropped::default()
+        );
     }
 }

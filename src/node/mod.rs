@@ -8,12 +8,13 @@
 //! next hop counts as reachable. Routes that a former process left are deleted only after every peer
 //! that is up has sent all it has, and at the latest [`CONVERGENCE_LIMIT`] after the start.
 
+mod gateways;
 mod ways;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::dataplane::{self, Action, Dataplane, KernelInput, NextHop, Op, Report};
+use crate::dataplane::{self, Action, Dataplane, KernelInput, Op, Report};
 use crate::forwarding::{Choice, Chooser};
 use crate::net::Prefix;
 use crate::rib::{ForwardingChange, Tracked};
@@ -23,6 +24,7 @@ use crate::time::{Duration, Instant};
 use crate::topology::Plan;
 use crate::wire::error::HeaderError;
 
+use gateways::Gateways;
 pub use ways::Backend;
 use ways::Ways;
 
@@ -79,6 +81,9 @@ pub struct Node {
     speaker: Speaker,
     dataplane: Option<Dataplane>,
     ways: Ways,
+    gateways: Gateways,
+    /// Next hops that a new plan has given another way.
+    moved: Vec<gateways::Resolved>,
     /// Operations that were polled from the dataplane and not from us.
     ops: VecDeque<Op>,
     started: Instant,
@@ -107,10 +112,18 @@ impl Node {
         if let Some(dataplane) = &mut dataplane {
             ways.apply(now, dataplane);
         }
+        let plan = ways.spoken(plan);
+        let mut gateways = Gateways::default();
+        if let Some(dataplane) = &mut dataplane {
+            // No next hop is asked for yet.
+            let _nothing = gateways.set(dataplane, &plan.gateways);
+        }
         Self {
-            speaker: Speaker::new(now, settings.speaker, ways.spoken(plan)),
+            speaker: Speaker::new(now, settings.speaker, plan),
             dataplane,
             ways,
+            gateways,
+            moved: Vec::new(),
             ops: VecDeque::new(),
             started: now,
             converged: false,
@@ -149,13 +162,15 @@ impl Node {
     /// A new plan.
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
         let ways_differ = self.ways.replan(now, &plan);
+        let plan = self.ways.spoken(plan);
         if let Some(dataplane) = &mut self.dataplane {
             self.ways.apply(now, dataplane);
-            if ways_differ {
+            let (moved, gateways_differ) = self.gateways.set(dataplane, &plan.gateways);
+            self.moved.extend(moved);
+            if ways_differ || gateways_differ {
                 self.speaker.forward_again();
             }
         }
-        let plan = self.ways.spoken(plan);
         self.speaker.replan(now, plan)
     }
 
@@ -163,17 +178,27 @@ impl Node {
     /// them.
     pub fn settle(&mut self, now: Instant) {
         if let Some(dataplane) = &mut self.dataplane {
+            let mut found = core::mem::take(&mut self.moved);
             while let Some(tracked) = self.speaker.poll_tracked() {
                 match tracked {
-                    Tracked::Track(address) => dataplane.track(NextHop::routed(address)),
-                    Tracked::Untrack(address) => dataplane.untrack(&NextHop::routed(address)),
+                    Tracked::Track(address) => {
+                        found.extend(self.gateways.track(dataplane, address));
+                    }
+                    Tracked::Untrack(address) => self.gateways.untrack(dataplane, address),
                 }
             }
-            let mut resolutions = Vec::new();
             while let Some((hop, resolution)) = dataplane.poll_resolution() {
-                let is_node = self.ways.chooser().is_node(hop.address);
-                resolutions.push((hop.address, resolved(&resolution, is_node)));
+                for next_hop in self.gateways.next_hops(hop.address) {
+                    found.push((next_hop, resolution.clone()));
+                }
             }
+            let resolutions: Vec<_> = found
+                .iter()
+                .map(|(next_hop, resolution)| {
+                    let is_node = self.ways.chooser().is_node(*next_hop);
+                    (*next_hop, resolved(resolution, is_node))
+                })
+                .collect();
             self.speaker.next_hops_resolved(&resolutions);
         }
         self.forward();
@@ -276,10 +301,13 @@ impl Node {
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };
+            if self.gateways.holds(prefix) {
+                continue;
+            }
             match change {
                 ForwardingChange::Withdrawn => dataplane.unwant(prefix),
                 ForwardingChange::Paths(paths) => match self.ways.forwarding(prefix, &paths) {
-                    Some(forwarding) => dataplane.want(prefix, forwarding),
+                    Some(forwarding) => dataplane.want(prefix, self.gateways.through(forwarding)),
                     None => dataplane.unwant(prefix),
                 },
             }

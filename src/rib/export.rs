@@ -67,6 +67,8 @@ pub struct GroupKey {
     pub shared_subnet: Option<Prefix>,
     /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
+    /// Whether they know what LLGR_STALE means (RFC 9494): only then they get such routes.
+    pub long_lived: bool,
     /// The export policy, by the speaker's number of it.
     pub policy: u32,
 }
@@ -133,6 +135,10 @@ impl ExportPolicy for StandardExport {}
 pub fn permitted(key: &GroupKey, source: &PeerFacts, attributes: AttributesRef<'_>) -> bool {
     let flags = attributes.flags();
     if flags.contains(AttributeFlags::NO_ADVERTISE) {
+        return false;
+    }
+    // To somebody who does not know what it means it would be a route as good as any (RFC 9494 §4.6).
+    if flags.contains(AttributeFlags::LLGR_STALE) && !key.long_lived {
         return false;
     }
     match key.kind {

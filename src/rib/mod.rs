@@ -169,6 +169,7 @@ impl Rib {
         self.enter(prefix, path)
     }
 
+    /// Enters a path in place of the one that its peer has there.
     fn enter(&mut self, prefix: Prefix, path: Path) -> bool {
         if self.peers.facts(path.peer).is_none() {
             debug_assert!(false, "a route of a peer that nobody entered");

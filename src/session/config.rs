@@ -12,6 +12,9 @@ use crate::time::Duration;
 use crate::wire::capability::Capability;
 use crate::wire::open::Open;
 
+/// The longest stale time that fits (RFC 9494 §3).
+const MAX_LONG_LIVED: u32 = 0x00FF_FFFF;
+
 /// A peer's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerConfig {
@@ -124,6 +127,9 @@ pub struct GracefulRestart {
     pub restarting: bool,
     /// A NOTIFICATION keeps routes (RFC 8538).
     pub notification: bool,
+    /// Seconds that routes stay as the last choice after the restart time (RFC 9494), for each family
+    /// that takes part; only 24 bits go out. 0 offers nothing of the kind.
+    pub long_lived: u32,
 }
 
 /// Directions of Add-Path in one family.
@@ -223,6 +229,7 @@ impl PeerConfig {
                 (
                     restart.time,
                     restart.notification,
+                    restart.long_lived,
                     restart.families.map(|f| f.is_some()),
                 )
             })
@@ -393,6 +400,8 @@ impl Offer {
         }
         if let Some(restart) = self.graceful_restart {
             offer(true, restart.capability());
+            let long_lived = restart.long_lived_capability();
+            offer(restart.long_lived > 0, long_lived);
         }
         offer(self.four_octet_as, Capability::FourOctetAs(local_asn));
         let paths: Vec<_> = offered()
@@ -419,6 +428,15 @@ impl GracefulRestart {
                 .filter_map(|(family, kept)| Some((family.afi_safi(), kept?)))
                 .collect(),
         }
+    }
+}
+
+impl GracefulRestart {
+    fn long_lived_capability(self) -> Capability {
+        let families = Family::ALL.into_iter().zip(self.families);
+        let time = self.long_lived.min(MAX_LONG_LIVED);
+        let tuples = families.filter_map(|(family, kept)| Some((family.afi_safi(), kept?, time)));
+        Capability::LongLivedGracefulRestart(tuples.collect())
     }
 }
 

@@ -78,6 +78,8 @@ pub enum Input<'a> {
     ConfigurationChange,
     /// The peer sent more prefixes than allowed: Cease 6/1.
     PrefixLimit,
+    /// BFD found the far end down: Cease 6/10, and whatever was agreed on restarts its routes go.
+    FarEndDown,
     /// A dial succeeded.
     Connected {
         /// As given in [`Output::Dial`].

@@ -47,6 +47,7 @@ impl fmt::Display for CloseReason {
             Self::TransportLost(None) => f.write_str("connection closed"),
             Self::TransportLost(Some(text)) => write!(f, "connection lost: {text}"),
             Self::DialFailed(error) => write!(f, "dial failed: {error}"),
+            Self::FarEndDown => f.write_str("BFD says that the far end is down"),
             Self::Admin(reason) => write!(f, "{reason}"),
         }
     }
@@ -114,6 +115,11 @@ impl fmt::Display for Explanation<'_> {
                 )
             }
             CloseReason::DialFailed(error) => self.dial_advice(f, error),
+            CloseReason::FarEndDown => write!(
+                f,
+                "BFD hears nothing of {peer} any more: the node or the path to it is down; see \
+                 `dunlin peers`"
+            ),
             CloseReason::Admin(AdminReason::PrefixLimit) => write!(
                 f,
                 "{peer} sent more prefixes than the limit: find out why, or raise the limit here"

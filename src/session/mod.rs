@@ -50,7 +50,7 @@ pub use config::{
 pub use counters::Counters;
 pub use event::{ConnectionId, ConnectionIds, DialError, Input, Output, StopReason};
 pub use explain::Explanation;
-pub use negotiate::{Negotiated, PeerRestart};
+pub use negotiate::{LongLived, Negotiated, PeerRestart};
 pub use peer::{AdminState, Peer, Reconfigured, State};
 pub use reason::{AdminReason, CloseReason, Fault, FsmFault, FsmPhase, LastError};
 pub use timer::Timer;

@@ -59,6 +59,29 @@ pub struct PeerRestart {
     /// By [`Family::index`]: whether the peer kept its forwarding state (F); `None` if the family
     /// takes no part.
     pub families: [Option<bool>; 2],
+    /// By [`Family::index`]: how long routes stay as the last choice (RFC 9494), if both offered it.
+    pub long_lived: [Option<LongLived>; 2],
+}
+
+/// Long-lived graceful restart of one family as agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongLived {
+    /// The peer kept its forwarding state (F).
+    pub kept: bool,
+    /// How long its routes may stay: what it asks for, but no longer than what we are set to.
+    pub time: Duration,
+}
+
+impl Negotiated {
+    /// Whether the peer knows long-lived graceful restart in a family, whatever we offer.
+    pub fn knows_long_lived(&self, family: Family) -> bool {
+        let tuples = self.peer_capabilities.iter().filter_map(|c| match c {
+            Capability::LongLivedGracefulRestart(tuples) => Some(tuples),
+            _ => None,
+        });
+        let mut tuples = tuples.flatten();
+        tuples.any(|(afi_safi, ..)| *afi_safi == family.afi_safi())
+    }
 }
 
 /// Why an OPEN is not for us.
@@ -308,17 +331,30 @@ fn graceful_restart(theirs: &Open, config: &PeerConfig) -> Option<PeerRestart> {
     let ours = config.offer.graceful_restart?;
     let peer = theirs.graceful_restart()?;
     let kept = |family: Family| {
+        // Who takes no part keeps nothing, whatever the other offers.
+        (*family.of(&ours.families))?;
         let tuple = peer
             .families
             .iter()
             .find(|(afi_safi, _)| *afi_safi == family.afi_safi());
         tuple.map(|(_, kept)| *kept)
     };
+    let long_lived = |family: Family| {
+        let tuples = theirs.long_lived_graceful_restart();
+        let (_, kept, time) = tuples
+            .iter()
+            .find(|(afi_safi, ..)| *afi_safi == family.afi_safi())?;
+        let secs = u64::from((*time).min(ours.long_lived));
+        let time = Duration::from_secs(secs);
+        let kept = *kept;
+        (secs > 0 && family.of(&ours.families).is_some()).then_some(LongLived { kept, time })
+    };
     Some(PeerRestart {
         restarting: peer.restarting,
         notification: ours.notification && peer.notification,
         time: Duration::from_secs(peer.time.into()),
         families: Family::ALL.map(kept),
+        long_lived: Family::ALL.map(long_lived),
     })
 }
 

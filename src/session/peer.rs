@@ -10,13 +10,14 @@ mod policy;
 use std::sync::Arc;
 
 use super::backoff::Backoff;
-use super::config::{Dial, PeerConfig};
+use super::config::{Dial, GracefulRestart, PeerConfig};
 use super::connection::{Connection, Context, Progress, faulty};
 use super::counters::Counters;
 use super::event::{ConnectionId, ConnectionIds, DialError, Input, Output, StopReason};
 use super::negotiate::{Negotiated, unmet};
 use super::reason::{AdminReason, CloseReason, Fault, LastError};
 use super::timer::{Timer, Timers};
+use crate::net::Family;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::frame::MessageKind;
@@ -121,6 +122,7 @@ impl Peer {
                 self.restart(now, &AdminReason::ConfigurationChange, out);
             }
             Input::PrefixLimit => self.prefix_limit(now, out),
+            Input::FarEndDown => self.end_session(now, CloseReason::FarEndDown, out),
             Input::Connected { connection } => self.connected(now, connection, out),
             Input::DialFailed { connection, error } => {
                 self.dial_failed(now, connection, error, out);
@@ -317,14 +319,40 @@ impl Peer {
     }
 
     fn prefix_limit(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let reason = CloseReason::Admin(AdminReason::PrefixLimit);
+        self.end_session(now, reason, out);
+    }
+
+    /// Ends the session that is up, if there is one.
+    fn end_session(&mut self, now: Instant, reason: CloseReason, out: &mut Vec<Output>) {
         let up = self
             .connections
             .iter()
             .flatten()
             .find(|c| c.session().is_some());
         if let Some(index) = up.and_then(|connection| self.index(connection.id)) {
-            let reason = CloseReason::Admin(AdminReason::PrefixLimit);
             self.end(now, index, reason, Transport::Open, out);
+        }
+    }
+
+    /// What the next OPEN says of our own restart (R, and F by family). It is nobody's setting, so no
+    /// session is touched for it.
+    pub fn set_restart(&mut self, restarting: bool, kept: [bool; 2]) {
+        let Some(offered) = self.config.offer.graceful_restart else {
+            return;
+        };
+        let families = Family::ALL.map(|family| {
+            let takes_part = family.of(&offered.families).is_some();
+            takes_part.then_some(*family.of(&kept))
+        });
+        if (offered.restarting, offered.families) != (restarting, families) {
+            let mut config = PeerConfig::clone(&self.config);
+            config.offer.graceful_restart = Some(GracefulRestart {
+                restarting,
+                families,
+                ..offered
+            });
+            self.config = Arc::new(config);
         }
     }
 

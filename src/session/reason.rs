@@ -38,6 +38,8 @@ pub enum CloseReason {
     TransportLost(Option<String>),
     /// No connection came about.
     DialFailed(DialError),
+    /// BFD found that packets do not reach the far end, or not us (6/10, RFC 9384).
+    FarEndDown,
     /// An operator or the configuration ended it.
     Admin(AdminReason),
 }
@@ -225,9 +227,20 @@ impl CloseReason {
             | Self::HoldTimerExpired
             | Self::NoOpen
             | Self::SendHoldTimerExpired => restart.notification,
+            // Its packets are lost now, whatever its daemon does.
+            Self::FarEndDown => false,
             Self::Admin(AdminReason::Restarting) => true,
             Self::Admin(reason) => restart.notification && !reason.is_hard(),
         }
+    }
+
+    /// Whether the peer was silent, or deaf, for as long as was agreed: then it is not restarting but
+    /// dead or hung, as far as anybody can tell.
+    pub const fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::HoldTimerExpired | Self::SendHoldTimerExpired | Self::NoOpen
+        )
     }
 
     /// What the peer is told, if anything; `hard` as in [`AdminReason::notification`].
@@ -237,6 +250,10 @@ impl CloseReason {
             Self::HoldTimerExpired | Self::NoOpen => Some(Notification::new(4, 0, Vec::new())),
             Self::SendHoldTimerExpired => Some(Notification::new(8, 0, Vec::new())),
             Self::Collision => Some(Notification::cease(notification::COLLISION_RESOLUTION)),
+            Self::FarEndDown => {
+                let plain = Notification::cease(notification::BFD_DOWN);
+                Some(if hard { plain.into_hard_reset() } else { plain })
+            }
             Self::Admin(reason) => reason.notification(hard),
             Self::ReceivedNotification(_) | Self::TransportLost(_) | Self::DialFailed(_) => None,
         }
@@ -253,6 +270,7 @@ impl CloseReason {
             | Self::SendHoldTimerExpired
             | Self::TransportLost(_)
             | Self::DialFailed(_)
+            | Self::FarEndDown
             | Self::Admin(_) => false,
         }
     }
@@ -278,8 +296,9 @@ impl CloseReason {
             | Self::SendHoldTimerExpired
             | Self::Admin(AdminReason::PrefixLimit) => Damping::Grow,
             Self::TransportLost(_) if was_up => Damping::Grow,
-            // Most often the peer does not know us yet.
-            Self::TransportLost(_) => Damping::Pause,
+            // Most often the peer does not know us yet. And BFD itself sees to it that a broken path is
+            // not tried too often.
+            Self::TransportLost(_) | Self::FarEndDown => Damping::Pause,
             Self::Collision | Self::DialFailed(_) | Self::Admin(_) => Damping::None,
         }
     }

@@ -162,6 +162,7 @@ impl Speaker {
                 .shared_subnet(peer)
                 .filter(|_| peer.planned.policy.next_hop != NextHopMode::Own),
             extended_next_hop: negotiated.extended_next_hop,
+            long_lived: negotiated.knows_long_lived(family),
             policy,
         })
     }

@@ -265,8 +265,7 @@ impl Speaker {
                 *family.of_mut(&mut established.end_of_rib) = true;
             }
         }
-        // What was kept while it was down and has not come again.
-        self.rib.sweep_stale(index, family);
+        self.confirmed(index, family);
     }
 
     fn count_faults(&mut self, now: Instant, index: PeerIndex, update: &Update<'_>, body: &[u8]) {

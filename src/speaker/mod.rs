@@ -21,6 +21,7 @@ mod peer;
 mod policies;
 mod protection;
 mod replan;
+mod restart;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,6 +42,8 @@ pub use dynamic::{MOST, MOST_ON_LINK};
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
+use restart::OwnStart;
+pub use restart::{CONFIRM_TIME, Kept};
 pub use status::{ExportStatus, PathStatus, PeerStatus, RouteStatus};
 
 /// Settings of the node itself, the same for all plans.
@@ -137,6 +140,8 @@ pub struct Speaker {
     dynamic: BTreeMap<PeerIndex, dynamic::Dynamic>,
     /// The links that neighbours were heard on, by name and address.
     scopes: BTreeMap<(String, IpAddr), u32>,
+    /// What OPEN says of our own start.
+    own_start: OwnStart,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
@@ -173,6 +178,7 @@ impl Speaker {
             ids: ConnectionIds::default(),
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
+            own_start: OwnStart::default(),
             rib,
             leaving: None,
             dynamic: BTreeMap::new(),
@@ -211,6 +217,7 @@ impl Speaker {
             self.with_session(now, index, |session, now, ids, out| {
                 session.handle_timeout(now, ids, out);
             });
+            self.expire_kept(now, index);
         }
         self.look_at_leaving(now);
         self.expire_dynamic(now);

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
+use super::restart::{OwnStart, Retention};
 use super::{Output, Speaker};
 use crate::net::{Asn, Family, RouterId};
 use crate::policy::PeerClass;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
 use crate::session::{
-    self, AddPath, CloseReason, ConnectionId, ConnectionIds, Dial, GracefulRestart, HoldTime,
-    Negotiated, Offer, PeerConfig, StopReason,
+    self, AddPath, CloseReason, ConnectionId, ConnectionIds, Dial, HoldTime, Negotiated, Offer,
+    PeerConfig, StopReason,
 };
 use crate::time::Instant;
 use crate::topology::{self, Plan, PlannedPeer};
@@ -40,6 +41,8 @@ pub(super) struct PeerEntry {
     pub(super) last_complaint: Option<Instant>,
     /// Whether an operator took it down.
     pub(super) shutdown: bool,
+    /// What stays of it while it is away.
+    pub(super) retention: Retention,
     /// When the key of the session was changed in place, until the next session.
     pub(super) signed_anew: Option<Instant>,
 }
@@ -78,8 +81,8 @@ pub enum AdminError {
 }
 
 impl PeerEntry {
-    pub(super) fn new(planned: PlannedPeer, plan: &Plan, seed: u64) -> Self {
-        let session = session::Peer::new(session_config(&planned, plan), seed);
+    pub(super) fn new(planned: PlannedPeer, plan: &Plan, own: OwnStart, seed: u64) -> Self {
+        let session = session::Peer::new(session_config(&planned, plan, own), seed);
         Self {
             planned,
             session,
@@ -93,6 +96,7 @@ impl PeerEntry {
             over_limit: [false; 2],
             last_complaint: None,
             shutdown: false,
+            retention: Retention::default(),
             signed_anew: None,
         }
     }
@@ -146,7 +150,7 @@ impl PeerEntry {
 }
 
 /// What the state machine needs to know of a planned peer.
-pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan) -> PeerConfig {
+pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan, own: OwnStart) -> PeerConfig {
     let open = &planned.open;
     let mut config = PeerConfig::new(
         planned.address,
@@ -175,14 +179,7 @@ pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan) -> PeerConfig {
             send: open.add_path,
             receive: open.add_path,
         }; 2],
-        // No family and no time: we keep nothing over a restart yet, but we say that we send
-        // End-of-RIB, so that the peer sends it, too (RFC 4724 §3).
-        graceful_restart: Some(GracefulRestart {
-            time: 0,
-            families: [None, None],
-            restarting: false,
-            notification: false,
-        }),
+        graceful_restart: Some(own.offer(&planned.open)),
         ..config.offer
     };
     config
@@ -213,6 +210,7 @@ impl Speaker {
             index,
             session::Input::Stop(StopReason::AdminShutdown(text)),
         );
+        self.drop_kept(index);
         Ok(())
     }
 
@@ -314,7 +312,7 @@ impl Speaker {
         if let Some(Some(peer)) = slot {
             step(&mut peer.session, now, &mut self.ids, &mut out);
         }
-        self.carry_out(index, &mut out);
+        self.carry_out(now, index, &mut out);
         self.scratch = out;
         self.keep_deadline(index);
     }
@@ -346,7 +344,7 @@ impl Speaker {
             // The usual case by far.
             out.clear();
         } else {
-            self.carry_out(index, &mut out);
+            self.carry_out(now, index, &mut out);
         }
         self.scratch = out;
         if update && let Err(notification) = self.ingest(now, index, body) {
@@ -362,7 +360,7 @@ impl Speaker {
         self.keep_deadline(index);
     }
 
-    fn carry_out(&mut self, index: PeerIndex, out: &mut Vec<session::Output>) {
+    fn carry_out(&mut self, now: Instant, index: PeerIndex, out: &mut Vec<session::Output>) {
         for output in out.drain(..) {
             match output {
                 session::Output::Dial { connection } => self.dial(index, connection),
@@ -381,7 +379,7 @@ impl Speaker {
                     connection,
                     negotiated,
                 } => {
-                    self.up(index, connection, negotiated);
+                    self.up(now, index, connection, negotiated);
                 }
                 // Only the answer to a message, which `message` deals with.
                 session::Output::Update { .. } => {}
@@ -394,7 +392,7 @@ impl Speaker {
                 session::Output::Down {
                     connection: _,
                     reason,
-                } => self.down(index, &reason),
+                } => self.down(now, index, &reason),
             }
         }
     }
@@ -442,7 +440,13 @@ impl Speaker {
         }
     }
 
-    fn up(&mut self, index: PeerIndex, connection: ConnectionId, negotiated: Arc<Negotiated>) {
+    fn up(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        connection: ConnectionId,
+        negotiated: Arc<Negotiated>,
+    ) {
         self.sessions_begun += 1;
         let context_key = self.sessions_begun;
         let Some(peer) = self.peer_mut(index) else {
@@ -471,28 +475,31 @@ impl Speaker {
         let facts = peer.facts();
         tracing::info!(peer = %peer.planned.name, address = %peer.planned.address, "session is up");
         self.rib.set_peer(index, facts);
+        self.returned(now, index);
         self.begin_export(index);
     }
 
-    fn down(&mut self, index: PeerIndex, reason: &CloseReason) {
+    fn down(&mut self, now: Instant, index: PeerIndex, reason: &CloseReason) {
         let Some(peer) = self.peer_mut(index) else {
             return;
         };
         tracing::warn!(peer = %peer.planned.name, address = %peer.planned.address, %reason,
             "session is down");
-        peer.established = None;
+        let ended = peer.established.take();
         peer.over_limit = [false; 2];
         peer.queued = 0;
         peer.session_octets = 0;
         let leaving = self.is_leaving(index);
         for family in Family::ALL {
             self.rib.remove_export(index, family);
-            if leaving {
-                // Until others are in its place.
+        }
+        if leaving {
+            // Until others are in its place.
+            for family in Family::ALL {
                 self.rib.mark_stale(index, family);
-            } else {
-                self.rib.flush(index, family);
             }
+        } else {
+            self.keep_or_flush(now, index, ended.as_ref(), reason);
         }
     }
 
@@ -506,6 +513,8 @@ impl Speaker {
         };
         match message.subtype {
             RouteRefresh::REQUEST => self.rib.refresh(index, family, framed),
+            // Its first table is still on the way, and what is stale waits for its end.
+            RouteRefresh::BEGIN | RouteRefresh::END if self.is_confirming(index, family) => {}
             // What the peer does not repeat before the end is gone (RFC 7313 §4).
             RouteRefresh::BEGIN => self.rib.mark_stale(index, family),
             RouteRefresh::END => self.rib.sweep_stale(index, family),
@@ -519,7 +528,11 @@ impl Speaker {
             .checked_sub(1)
             .and_then(|at| self.peers.get_mut(at));
         let Some(Some(peer)) = slot else { return };
-        let wanted = peer.session.next_timeout().map(|(at, _)| at);
+        let session = peer.session.next_timeout().map(|(at, _)| at);
+        let wanted = [session, peer.retention.deadline()]
+            .into_iter()
+            .flatten()
+            .min();
         if wanted == peer.deadline {
             return;
         }

@@ -79,7 +79,7 @@ impl Speaker {
     }
 
     fn add_or_take_back(&mut self, now: Instant, planned: &PlannedPeer, old: &Plan) -> String {
-        let Some(index) = self.take_back(planned) else {
+        let Some(index) = self.take_back(now, planned) else {
             self.leave_name(now, &planned.name);
             self.add_peer(now, planned.clone());
             return format!("peer {} added", planned.name);
@@ -172,7 +172,7 @@ impl Speaker {
             .entry(planned.address)
             .or_default()
             .push(index);
-        let entry = Box::new(PeerEntry::new(planned, &self.plan, seed));
+        let entry = Box::new(PeerEntry::new(planned, &self.plan, self.own_start, seed));
         if place == self.peers.len() {
             self.peers.push(Some(entry));
         } else if let Some(slot) = self.peers.get_mut(place) {
@@ -243,12 +243,13 @@ impl Speaker {
             self.names.remove(was);
             self.names.insert(planned.name.clone(), index);
         }
-        let config = session_config(&planned, &self.plan);
+        let config = session_config(&planned, &self.plan, self.own_start);
         let Some(peer) = self.peer_mut(index) else {
             return said;
         };
         let old = core::mem::replace(&mut peer.planned, planned);
         let address = peer.planned.address;
+        let peer_at = (address, peer.planned.remote_asn);
         self.forget_address(index, old.address);
         self.addresses.entry(address).or_default().push(index);
         let mut outcome = Reconfigured::Kept;
@@ -258,6 +259,10 @@ impl Speaker {
         // What the transport carries (source address, TTL) is unknown to the state machine.
         if bounces && outcome == Reconfigured::Kept {
             self.input(now, index, Input::ConfigurationChange);
+        }
+        if (old.address, old.remote_asn) != peer_at {
+            // Somebody else: what the one before has left is not this one's.
+            self.drop_kept(index);
         }
         self.sign_anew(now, index, fields);
         self.check_limit(now, index);

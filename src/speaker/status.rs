@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Speaker;
 use super::candidate::Lazy;
 use super::peer::PeerEntry;
+use super::{Kept, Speaker};
 use crate::net::{Family, Prefix};
 use crate::rib::{ExplainedPath, ExportRoute, Path, PeerIndex, Step};
 use crate::session::{Counters, LastError, Negotiated, State};
@@ -40,6 +40,8 @@ pub struct PeerStatus {
     pub accepted: usize,
     /// Prefixes that the peer has from us.
     pub sent: usize,
+    /// What stays of it while it is away, or until it has said what it has.
+    pub kept: Option<Kept>,
     /// Messages.
     pub counters: Counters,
     /// Attributes discarded.
@@ -103,6 +105,11 @@ impl Speaker {
         Some(self.status_of(index, self.peer(index)?))
     }
 
+    /// The peer of a name.
+    pub fn index_of(&self, name: &str) -> Option<PeerIndex> {
+        self.names.get(name).copied()
+    }
+
     /// How many peers there are, and how many of them are up; those that leave don't count.
     pub fn sessions(&self) -> (usize, usize) {
         let wanted = || self.wanted();
@@ -158,6 +165,7 @@ impl Speaker {
                 .map(|family| self.rib.advertised(index, family))
                 .iter()
                 .sum(),
+            kept: self.kept(index),
             counters: *session.counters(),
             discarded: entry.discarded,
             treated_as_withdraw: entry.treated_as_withdraw,

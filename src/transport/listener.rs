@@ -1,11 +1,11 @@
 //! Listening sockets: accept and hand over, bounded by the daemon's queue.
 //!
 //! A peer's key is on the socket before the peer can connect: the kernel answers no SYN of it that is
-//! not signed with the key.
+//! not signed with the key. Who calls too often is turned away before the daemon hears of it.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -15,8 +15,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Event;
+use super::admission::{Admission, Admitted};
 use super::signing::{KeyScope, Signing};
 use super::sockopt;
+use crate::time::{Duration, Instant};
 
 /// Connections that may wait to be accepted: a whole cluster may start in one second, and a SYN
 /// that finds no room is tried again only after a second or more.
@@ -141,32 +143,78 @@ fn change_keys(socket: &impl AsFd, address: SocketAddr, held: &mut Keys, wanted:
     failed
 }
 
+/// What one listening socket says about floods is at most a line in this time.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Turns away those that call too often, before they cost anybody but this task anything.
+#[derive(Debug)]
+struct Gate {
+    admission: Admission,
+    opened: tokio::time::Instant,
+    said: Option<tokio::time::Instant>,
+    refused: u64,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self {
+            admission: Admission::default(),
+            opened: tokio::time::Instant::now(),
+            said: None,
+            refused: 0,
+        }
+    }
+
+    fn lets_in(&mut self, source: IpAddr) -> bool {
+        let now = tokio::time::Instant::now();
+        let micros = now.duration_since(self.opened).as_micros();
+        let at = Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        let answer = self.admission.admit(at, source);
+        if answer == Admitted::Yes {
+            return true;
+        }
+        self.refused += 1;
+        if self
+            .said
+            .is_none_or(|said| now.duration_since(said) >= PAUSE)
+        {
+            let of = match answer {
+                Admitted::TooMany => "all sources together",
+                Admitted::TooManyFromSource | Admitted::Yes => "this source",
+            };
+            tracing::warn!(%source, refused = self.refused, "refused connections: too many of {of}");
+            self.said = Some(now);
+            self.refused = 0;
+        }
+        false
+    }
+}
+
 async fn accept<E: From<Event>>(listener: Arc<TcpListener>, events: mpsc::Sender<E>) {
+    let mut gate = Gate::new();
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
+                if !gate.lets_in(remote.ip().to_canonical()) {
+                    super::refuse(stream);
+                    continue;
+                }
                 let Ok(local) = stream.local_addr() else {
                     continue;
                 };
-                if events
-                    .send(
-                        Event::Accepted {
-                            stream,
-                            remote,
-                            local,
-                        }
-                        .into(),
-                    )
-                    .await
-                    .is_err()
-                {
+                let accepted = Event::Accepted {
+                    stream,
+                    remote,
+                    local,
+                };
+                if events.send(accepted.into()).await.is_err() {
                     return;
                 }
             }
             Err(error) => {
                 // Mostly "too many open files": wait for some to close, do not spin.
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }

@@ -5,6 +5,7 @@
 //! Writers take from an unbounded queue that the core bounds by accounting: it is told of every
 //! octet that has left ([`Event::Sent`]).
 
+mod admission;
 pub mod codec;
 mod connection;
 mod listener;

@@ -441,6 +441,7 @@ fn another_policy_withdraws_what_it_refuses_and_needs_no_new_session() {
         to_clients: true,
     };
     let changed = GroupKey {
+        long_lived: false,
         policy: 1,
         ..key(Family::Ipv4, kind)
     };

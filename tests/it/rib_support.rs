@@ -81,6 +81,7 @@ pub(crate) fn key(family: Family, kind: ExportKind) -> GroupKey {
         next_hop_keep: false,
         shared_subnet: None,
         extended_next_hop: false,
+        long_lived: false,
         policy: 0,
     }
 }

@@ -29,6 +29,7 @@ fn restartable(notification: bool) -> PeerConfig {
         families,
         restarting: false,
         notification,
+        long_lived: 0,
     });
     config
 }
@@ -196,6 +197,7 @@ fn which_ends_keep_routes_for_a_graceful_restart() {
         (received(6, 7), true, true),
         (CloseReason::HoldTimerExpired, false, true),
         (CloseReason::SendHoldTimerExpired, false, true),
+        (CloseReason::FarEndDown, false, false),
         (received(6, 4), false, true),
         (received(3, 1), false, true),
         (received(6, 9), false, false),

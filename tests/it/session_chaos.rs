@@ -87,6 +87,7 @@ fn some_config(pick: u8) -> PeerConfig {
             families: [Some(true), None],
             restarting: false,
             notification: bit(6),
+            long_lived: 0,
         });
     }
     config.accept = !bit(7);

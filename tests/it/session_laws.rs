@@ -347,6 +347,7 @@ fn restart(notification: bool) -> GracefulRestart {
         families: [Some(true), None],
         restarting: true,
         notification,
+        long_lived: 0,
     }
 }
 

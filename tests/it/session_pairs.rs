@@ -85,6 +85,7 @@ fn with_graceful_restart_on_both_sides_collisions_still_end() {
                 families: [Some(true), None],
                 restarting: false,
                 notification: true,
+                long_lived: 0,
             };
             ours.offer.graceful_restart = Some(restart);
             theirs.offer.graceful_restart = Some(restart);

@@ -37,7 +37,7 @@ const PLACES: [(Place, &str); 8] = [
     (Place::Established, "Established"),
 ];
 
-const EVENTS: [&str; 29] = [
+const EVENTS: [&str; 30] = [
     "Start",
     "Stop, shutdown \"bye\"",
     "Stop, deconfigured",
@@ -45,6 +45,7 @@ const EVENTS: [&str; 29] = [
     "Reset",
     "ConfigurationChange",
     "PrefixLimit",
+    "FarEndDown",
     "Connected",
     "DialFailed",
     "Accepted, another",
@@ -121,6 +122,7 @@ fn event(driver: &mut Driver, connection: ConnectionId, event: &str) -> Vec<Outp
         "Reset" => driver.give(Input::Reset),
         "ConfigurationChange" => driver.give(Input::ConfigurationChange),
         "PrefixLimit" => driver.give(Input::PrefixLimit),
+        "FarEndDown" => driver.give(Input::FarEndDown),
         "Connected" => driver.give(Input::Connected { connection }),
         "DialFailed" => driver.give(Input::DialFailed {
             connection,

@@ -114,6 +114,7 @@ fn reasons() -> Vec<CloseReason> {
         CloseReason::NoOpen,
         CloseReason::SendHoldTimerExpired,
         CloseReason::Collision,
+        CloseReason::FarEndDown,
         CloseReason::TransportLost(None),
         CloseReason::TransportLost(Some("Connection reset by peer".into())),
         CloseReason::Admin(AdminReason::Shutdown(String::new())),

@@ -21,6 +21,8 @@ pub(crate) struct Script {
     /// Sent as soon as the session is up.
     pub(crate) greeting: Vec<u8>,
     pub(crate) closed: u32,
+    /// Capabilities beside the usual ones.
+    pub(crate) more: Vec<Capability>,
     ids: u64,
 }
 
@@ -33,6 +35,7 @@ impl Script {
             refresh: false,
             greeting: end_of_rib(),
             closed: 0,
+            more: Vec::new(),
             ids: 0,
         }
     }
@@ -58,6 +61,7 @@ impl Script {
             capabilities.push(Capability::RouteRefresh);
             capabilities.push(Capability::EnhancedRouteRefresh);
         }
+        capabilities.extend(self.more.iter().cloned());
         let open = Open {
             my_as: self.asn.to_two_octets(),
             hold_time: 0,

@@ -216,9 +216,10 @@ fn whatever_the_network_does_to_dials_the_session_comes_when_it_can() {
 }
 
 #[test]
-fn a_killed_process_loses_its_routes_at_once_and_is_back_within_seconds() {
+fn without_graceful_restart_a_killed_process_loses_its_routes_at_once() {
     for seed in SEEDS {
-        let intent = row(PolicyKind::AcceptAll);
+        let mut intent = row(PolicyKind::AcceptAll);
+        intent.bgp.session.max_restart_time = Some(0);
         let mut world = start(&intent, seed);
         let full = world.tables();
         world.kill("b");

@@ -46,6 +46,15 @@ pub struct Config {
     pub control: Control,
     /// What is logged and how.
     pub log: Log,
+    /// The process itself.
+    pub process: Process,
+}
+
+/// The process itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Process {
+    /// Whether it keeps capabilities that it does not need.
+    pub keep_capabilities: bool,
 }
 
 /// What becomes of routes.
@@ -163,6 +172,7 @@ impl Config {
                 group: None,
             },
             log: Log::default(),
+            process: Process::default(),
         }
     }
 

@@ -13,7 +13,15 @@ use crate::datastore::{Fault, Located, Problems, Schema, Source, TableReader, on
 
 const FILE: Schema = Schema {
     label: "dunlin.toml",
-    keys: &["node", "datastore", "routing", "bgp", "control", "log"],
+    keys: &[
+        "node",
+        "datastore",
+        "routing",
+        "bgp",
+        "control",
+        "log",
+        "process",
+    ],
     unsupported: &[],
     ignored: &[],
 };
@@ -57,6 +65,12 @@ const CONTROL: Schema = Schema {
 const LOG: Schema = Schema {
     label: "[log]",
     keys: &["level", "format"],
+    unsupported: &[],
+    ignored: &[],
+};
+const PROCESS: Schema = Schema {
+    label: "[process]",
+    keys: &["keep-capabilities"],
     unsupported: &[],
     ignored: &[],
 };
@@ -135,6 +149,10 @@ impl<'s> Reading<'s> {
         }
         self.control(&root, &mut config.control);
         self.log(&root, &mut config.log);
+        if let Some(table) = root.table("process", &PROCESS, &mut self.problems) {
+            let keep = table.read("keep-capabilities", scalar::boolean, &mut self.problems);
+            set(&mut config.process.keep_capabilities, keep);
+        }
     }
 
     fn node(&mut self, root: &TableReader<'_>, node: &mut NodeIdentity) {

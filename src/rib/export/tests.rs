@@ -37,6 +37,7 @@ fn key(kind: ExportKind) -> GroupKey {
         next_hop_keep: false,
         shared_subnet: None,
         extended_next_hop: false,
+        long_lived: false,
         policy: 0,
     }
 }

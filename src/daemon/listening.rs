@@ -1,0 +1,96 @@
+//! The listening sockets: which addresses there are, with which keys, and what is said of strangers.
+//!
+//! Who a stranger is decides the speaker; how many connections are taken in at all, the transport.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::event_loop::{Daemon, RunError};
+use super::secrets;
+use crate::node::Backend;
+use crate::time::Instant;
+use crate::topology::{BindMode, Plan};
+use crate::transport::Listener;
+
+/// At most so many refused strangers are logged each ten seconds.
+const STRANGER_LINES: u32 = 5;
+
+/// Bounds what strangers can make us log.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    window: Option<Instant>,
+    lines: u32,
+}
+
+/// Where a plan wants to be called.
+fn addresses(plan: &Plan) -> Vec<SocketAddr> {
+    let addresses: [Option<IpAddr>; 2] = match plan.bind {
+        BindMode::All => [
+            Some(Ipv4Addr::UNSPECIFIED.into()),
+            Some(Ipv6Addr::UNSPECIFIED.into()),
+        ],
+        BindMode::NodeIp => [
+            plan.ipv4.map(|net| net.ip().into()),
+            plan.ipv6.map(|net| net.ip().into()),
+        ],
+    };
+    let addresses = addresses.into_iter().flatten();
+    addresses
+        .map(|address| SocketAddr::new(address, plan.listen_port))
+        .collect()
+}
+
+impl Daemon {
+    /// Opens and closes listening sockets as the plan wants; sessions on a closed one stay.
+    pub(super) fn listen(&mut self) -> Result<(), RunError> {
+        if self.config.routing.backend != Backend::Bgp {
+            return Ok(());
+        }
+        let plan = self.node.speaker().plan();
+        let wanted = self.config.listen.clone();
+        let wanted = wanted.unwrap_or_else(|| addresses(plan));
+        let keys = secrets::keys(plan);
+        self.listeners.retain(|address, _| wanted.contains(address));
+        for address in wanted {
+            if let Some(listener) = self.listeners.get_mut(&address) {
+                listener.set_keys(&keys);
+                continue;
+            }
+            match Listener::bind(address, &keys, self.events.clone()) {
+                Ok(listener) => {
+                    self.listeners.insert(address, listener);
+                }
+                // A kernel without IPv6 is no reason not to run.
+                Err(source)
+                    if self.config.listen.is_none()
+                        && address.is_ipv6()
+                        && source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+                Err(source) => return Err(RunError::Listen { address, source }),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Strangers {
+    pub(super) fn complain(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        local: SocketAddr,
+        why: &str,
+    ) {
+        let fresh = self
+            .window
+            .is_none_or(|since| now.since(since).as_secs() >= 10);
+        if fresh {
+            *self = Self {
+                window: Some(now),
+                lines: 0,
+            };
+        }
+        self.lines += 1;
+        if self.lines <= STRANGER_LINES {
+            tracing::warn!(%remote, %local, "refused a connection: {why}");
+        }
+    }
+}
