@@ -83,7 +83,8 @@ dunlin_route() {
       as_path: .["as-path"], next_hop: .["next-hop"],
       communities: .communities, large: .["large-communities"],
       ext: (.["extended-communities"] | map(ext)),
-      local_pref: ((.["local-pref"] // "") | tostring), peer: .peer }'
+      local_pref: ((.["local-pref"] // "") | tostring), peer: .peer,
+      originator: (.["originator-id"] // ""), clusters: (.["cluster-list"] // []) }'
 }
 
 # The file is all it takes: the daemon sees it change.

@@ -61,6 +61,7 @@ _bird_protocol() {
     printf '  ipv%s { import all; export filter outward;' "$family"
     [ "$(of "$n" as)" = "$as" ] && [ -n "$(of "$n" next-hop-self)" ] && printf ' next hop self;'
     ! flag "$flags" next-hop-self > /dev/null || printf ' next hop self;'
+    ! flag "$flags" add-path > /dev/null || printf ' add paths yes;'
     printf ' };\n'
   done
   printf '}\n'

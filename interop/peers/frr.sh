@@ -29,6 +29,7 @@ frr_config() {
           [ -z "$(of "$n" prepend)" ] || printf '  neighbor %s route-map outward out\n' "$remote"
           ! flag "$flags" client > /dev/null || printf '  neighbor %s route-reflector-client\n' "$remote"
           ! flag "$flags" next-hop-self > /dev/null || printf '  neighbor %s next-hop-self\n' "$remote"
+          ! flag "$flags" add-path > /dev/null || printf '  neighbor %s addpath-tx-all-paths\n' "$remote"
         done < <(neighbors_of "$n")
         ;;
       esac

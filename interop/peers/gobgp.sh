@@ -35,6 +35,8 @@ _gobgp_neighbor_table() {
   fi
   for family in $(of "$n" families); do
     printf '  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = "ipv%s-unicast"\n' "$family"
+    ! flag "$flags" add-path > /dev/null ||
+      printf '    [neighbors.afi-safis.add-paths.config]\n      receive = true\n      send-max = 8\n'
   done
 }
 

@@ -64,8 +64,8 @@ openbgpd_route() {
       communities: (.communities // []), large: (.large_communities // []),
       ext: ((.extended_communities // []) | map(ascii_downcase | gsub(" "; ":"))),
       local_pref: ((.localpref // "") | tostring),
-      originator: ([(.attributes // [])[] | select(.type == "Originator ID") | .originator_id][0] // .originator // ""),
-      clusters: ([(.attributes // [])[] | select(.type == "Cluster ID List") | .cluster_ids][0] // .cluster_ids // []) }'
+      originator: ([(.attributes // [])[].originator // empty][0] // ""),
+      clusters: ([(.attributes // [])[].cluster_list // empty][0] // []) }'
 }
 
 openbgpd_count() { _openbgpd_neighbor "$1" '.stats.prefixes.received // 0' "${3:-}"; }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::table::{Table, ago, colour, utc};
-use crate::control::protocol::{Kernel, Messages, Peer, Status, Tunnel};
+use crate::control::protocol::{Bfd, Kernel, Messages, Peer, Status, Tunnel};
 
 const GREEN: u8 = 32;
 const RED: u8 = 31;
@@ -46,6 +46,10 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
             "sessions     {} of {} Established",
             status.established, status.peers
         )?;
+        if status.bfd_watched > 0 {
+            let (up, watched) = (status.bfd_up, status.bfd_watched);
+            writeln!(out, "bfd          {up} of {watched} far ends up")?;
+        }
     }
     writeln!(
         out,
@@ -119,9 +123,14 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
     if peers.is_empty() {
         return writeln!(out, "no peers are configured");
     }
-    let mut table = Table::new(&[
+    let watched = peers.iter().any(|peer| peer.bfd.is_some());
+    let mut columns = vec![
         "PEER", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT",
-    ]);
+    ];
+    if watched {
+        columns.push("BFD");
+    }
+    let mut table = Table::new(&columns);
     for peer in peers {
         let state = if peer.shutdown {
             "Shutdown"
@@ -130,7 +139,7 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
         } else {
             peer.state.as_str()
         };
-        table.row(vec![
+        let mut row = vec![
             peer.name.clone(),
             address(peer),
             peer.asn
@@ -140,7 +149,12 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
             peer.received.to_string(),
             peer.accepted.to_string(),
             peer.sent.to_string(),
-        ]);
+        ];
+        if watched {
+            let bfd = peer.bfd.as_ref();
+            row.push(bfd.map_or_else(|| "-".to_owned(), |bfd| bfd.state.clone()));
+        }
+        table.row(row);
     }
     table.print(out)?;
     for peer in peers {
@@ -188,6 +202,27 @@ fn address(peer: &Peer) -> String {
     }
 }
 
+/// Whether a peer is wanted at all, and what is wrong with it.
+fn standing(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
+    if peer.shutdown {
+        writeln!(
+            out,
+            "  shut down by an operator; `dunlin peer {} enable` undoes it",
+            peer.name
+        )?;
+    }
+    if peer.leaving {
+        writeln!(
+            out,
+            "  leaving      the configuration no longer has it; it stays until others are in its place"
+        )?;
+    }
+    if let Some(problem) = &peer.problem {
+        writeln!(out, "  problem      {problem}")?;
+    }
+    Ok(())
+}
+
 pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
     let asn = peer
         .asn
@@ -206,22 +241,7 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
         ago(peer.since),
         utc(peer.since_time)
     )?;
-    if peer.shutdown {
-        writeln!(
-            out,
-            "  shut down by an operator; `dunlin peer {} enable` undoes it",
-            peer.name
-        )?;
-    }
-    if peer.leaving {
-        writeln!(
-            out,
-            "  leaving      the configuration no longer has it; it stays until others are in its place"
-        )?;
-    }
-    if let Some(problem) = &peer.problem {
-        writeln!(out, "  problem      {problem}")?;
-    }
+    standing(out, peer)?;
     if let Some(error) = &peer.last_error {
         writeln!(
             out,
@@ -250,6 +270,9 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
         )?;
     }
     prefixes(out, peer)?;
+    if let Some(bfd) = &peer.bfd {
+        writeln!(out, "  bfd          {}", bfd_line(bfd))?;
+    }
     writeln!(out, "  messages in  {}", messages(&peer.messages_in))?;
     writeln!(out, "  messages out {}", messages(&peer.messages_out))?;
     writeln!(
@@ -258,6 +281,31 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
         peer.discarded, peer.treated_as_withdraw
     )?;
     writeln!(out, "  Established  {} times", peer.established_count)
+}
+
+/// BFD of the far end, in one line.
+fn bfd_line(bfd: &Bfd) -> String {
+    let Bfd {
+        state, since, hops, ..
+    } = bfd;
+    let since = ago(*since);
+    let failures = match bfd.failures {
+        0 => String::new(),
+        1 => ", 1 failure so far".to_owned(),
+        many => format!(", {many} failures so far"),
+    };
+    let every = bfd.transmit_interval;
+    match bfd.detection_time.filter(|_| state == "Up") {
+        Some(detection) => format!(
+            "{state} for {since}, {hops}, a packet every {every} ms, {detection} ms of silence are \
+             a failure{failures}"
+        ),
+        None if bfd.detection_time.is_none() => format!(
+            "{state} for {since}, {hops}: nothing is heard; is BFD enabled there, and does a \
+             firewall drop UDP 3784 or 4784?{failures}"
+        ),
+        None => format!("{state} for {since}, {hops}: {}{failures}", bfd.diagnostic),
+    }
 }
 
 fn messages(messages: &Messages) -> String {

@@ -149,6 +149,12 @@ pub struct Status {
     pub peers: usize,
     /// Of these, Established.
     pub established: usize,
+    /// Peers whose far ends are watched by BFD.
+    #[serde(default)]
+    pub bfd_watched: usize,
+    /// Of these, up.
+    #[serde(default)]
+    pub bfd_up: usize,
     /// Per family.
     pub tables: Vec<Table>,
     /// `bgp`, `vxlan` (routes from the datastore alone) or `none`.
@@ -265,6 +271,29 @@ pub struct Peer {
     pub treated_as_withdraw: u64,
     /// Times that it was Established.
     pub established_count: u64,
+    /// How BFD of the far end stands, if it is watched.
+    #[serde(default)]
+    pub bfd: Option<Bfd>,
+}
+
+/// BFD of a peer's far end (RFC 5880).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Bfd {
+    /// `AdminDown`, `Down`, `Init` or `Up`.
+    pub state: String,
+    /// Seconds in that state.
+    pub since: u64,
+    /// Why it changed last.
+    pub diagnostic: String,
+    /// How often the path has failed since it is watched.
+    pub failures: u64,
+    /// `single-hop` or `multihop`.
+    pub hops: String,
+    /// Milliseconds between two packets of ours, before jitter.
+    pub transmit_interval: u64,
+    /// Milliseconds of silence that are a failure; none while nothing is heard.
+    pub detection_time: Option<u64>,
 }
 
 /// Message counters.
@@ -325,6 +354,8 @@ pub struct Path {
     pub multipath: bool,
     /// By which rule it lost or why it is not a candidate.
     pub reason: Option<String>,
+    /// What let it in or kept it out: a rule of a filter or a default; nothing decides about own blocks.
+    pub policy: Option<String>,
     /// Next hop.
     pub next_hop: Option<IpAddr>,
     /// AS_PATH in words.
@@ -341,6 +372,22 @@ pub struct Path {
     pub extended_communities: Vec<String>,
     /// Large communities, `65000:1:2`.
     pub large_communities: Vec<String>,
+    /// ORIGINATOR_ID: who sent it to the first reflector.
+    pub originator_id: Option<String>,
+    /// CLUSTER_LIST: the reflectors' clusters that it passed, the last one first.
+    pub cluster_list: Vec<String>,
+}
+
+/// Whether a peer is sent a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Export {
+    /// Its name.
+    pub peer: String,
+    /// Whether it is.
+    pub sent: bool,
+    /// The rule of a filter, the default or the protocol that decided.
+    pub why: String,
 }
 
 /// A page of what is in the kernel.
@@ -421,6 +468,8 @@ pub struct Explanation {
     pub pool: Option<String>,
     /// All paths and by which rule each lost.
     pub paths: Vec<Path>,
+    /// To which peers the best path goes, and why or why not.
+    pub exports: Vec<Export>,
     /// The way to each next hop in use, and why that one.
     pub ways: Vec<Way>,
     /// What ought to be in the kernel.

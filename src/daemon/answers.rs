@@ -121,6 +121,11 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
             problems.push(format!("{}: {problem}", peer.planned.name));
         }
     }
+    problems.extend(
+        peers
+            .iter()
+            .filter_map(|peer| super::bfd::problem(now, peer)),
+    );
     let tunnels = super::tunnels::all(daemon, now);
     problems.extend(tunnels.iter().filter_map(super::tunnels::problem));
     problems.extend(daemon.nat.problem(&daemon.node));
@@ -143,6 +148,8 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         problems,
         peers: peers.len(),
         established,
+        bfd_watched: peers.iter().filter(|peer| peer.bfd.is_some()).count(),
+        bfd_up: peers.iter().filter(|peer| super::bfd::is_up(peer)).count(),
         tables: Family::ALL.map(|family| table(daemon, family)).to_vec(),
         backend: daemon.node.backend().as_str().to_owned(),
         kernel,
@@ -265,6 +272,10 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
         discarded: status.discarded,
         treated_as_withdraw: status.treated_as_withdraw,
         established_count: status.counters.established,
+        bfd: status
+            .bfd
+            .as_ref()
+            .map(|report| super::bfd::shown(now, report)),
     }
 }
 
@@ -367,6 +378,7 @@ pub(super) fn path(status: &PathStatus) -> Path {
         best: status.best,
         multipath: status.multipath,
         reason: status.reason.clone(),
+        policy: status.policy.clone(),
         next_hop: next_hop.map(|hop| hop.address),
         as_path: as_path.to_string(),
         origin: match origin {
@@ -391,6 +403,12 @@ pub(super) fn path(status: &PathStatus) -> Path {
             .large_communities
             .iter()
             .map(|c| format!("{}:{}:{}", c.global, c.local1, c.local2))
+            .collect(),
+        originator_id: attributes.originator_id.map(|id| id.to_string()),
+        cluster_list: attributes
+            .cluster_list
+            .iter()
+            .map(ToString::to_string)
             .collect(),
     }
 }

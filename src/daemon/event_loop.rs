@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::answers;
+use super::bfd::Watching;
 use super::capabilities;
 use super::clock::Clock;
 use super::config::{Config, MedRule, NodeIdentity};
@@ -25,7 +26,7 @@ use crate::control::protocol::{Answer, Failure, Request};
 use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput};
-use crate::datastore::Watcher;
+use crate::datastore::{SecretFiles, Watcher};
 use crate::node::{Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
@@ -45,11 +46,18 @@ pub(super) enum Event {
     Transport(transport::Event),
     Kernel(Vec<KernelInput>),
     Control(Pending),
+    FarEnd(crate::bfd::Report),
 }
 
 impl From<transport::Event> for Event {
     fn from(event: transport::Event) -> Self {
         Self::Transport(event)
+    }
+}
+
+impl From<crate::bfd::Report> for Event {
+    fn from(report: crate::bfd::Report) -> Self {
+        Self::FarEnd(report)
     }
 }
 
@@ -107,11 +115,14 @@ pub(super) struct Daemon {
     pub(super) read_at: Instant,
     /// What the last bad reading said.
     pub(super) bad_reading: Vec<String>,
+    /// The files that the last reading asked for a secret, if nobody watches them yet.
+    secrets_to_watch: Option<SecretFiles>,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
     config_path: PathBuf,
     transport: Transport<Event>,
     kernel: Option<Kernel>,
     pub(super) events: mpsc::Sender<Event>,
+    watching: Watching,
     strangers: Strangers,
     /// What the process may still do.
     pub(super) capabilities: Vec<String>,
@@ -131,6 +142,11 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     daemon.turn_over();
     tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
     loop {
+        if let Some(secrets) = daemon.secrets_to_watch.take()
+            && let Err(error) = cluster.watch_secrets(secrets)
+        {
+            tracing::warn!("cannot watch the files of secrets: {error}");
+        }
         let deadline = daemon.node.next_timeout();
         let due = async {
             match deadline {
@@ -167,6 +183,7 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     let now = daemon.clock.now();
     daemon.node.stop(now, &StopReason::Quiet);
     daemon.turn_over();
+    daemon.watching.stop();
     Ok(())
 }
 
@@ -241,10 +258,12 @@ impl Daemon {
             own: reading.own,
             read_at: clock.now(),
             bad_reading: Vec::new(),
+            secrets_to_watch: Some(reading.secrets),
             listeners: BTreeMap::new(),
             config_path: path.to_owned(),
             transport: Transport::new(events.clone()),
             kernel,
+            watching: Watching::default(),
             events,
             strangers: Strangers::default(),
             capabilities,
@@ -272,6 +291,7 @@ impl Daemon {
                     self.node.handle(now, Input::Kernel(input));
                 }
             }
+            Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
             Event::Control(Pending { request, reply }) => {
                 let answer = self.answer(&request);
                 // A client that has gone needs no answer.
@@ -336,6 +356,8 @@ impl Daemon {
     fn turn_over(&mut self) {
         let now = self.clock.now();
         self.node.settle(now);
+        let speaker = self.node.speaker_mut();
+        self.watching.follow(speaker, self.clock, &self.events);
         let mut ops = Vec::new();
         while let Some(output) = self.node.poll() {
             match output {
@@ -405,10 +427,12 @@ impl Daemon {
             Ok(reading) => reading,
             Err(bad) => {
                 self.bad_reading.clone_from(&bad.lines);
+                self.secrets_to_watch = Some(bad.secrets.clone());
                 return Err(bad);
             }
         };
         let mut warnings = reading.warnings;
+        self.secrets_to_watch = Some(reading.secrets);
         if reading.config != self.config {
             warnings.extend(needs_restart(&self.config, &reading.config));
         }
@@ -445,6 +469,7 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     let comparable = |config: &Config| Config {
         listen: None,
         node: NodeIdentity::named(&config.node.name),
+        secrets: None,
         ..config.clone()
     };
     (comparable(old) != comparable(new)).then(|| {

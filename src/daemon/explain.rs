@@ -1,13 +1,15 @@
 //! `dunlin explain ADDRESS`: from an address to the packet's way, in a few lines.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::answers::{fib_route, path};
 use super::event_loop::Daemon;
-use crate::control::protocol::{Answer, Explanation, Path, Way};
+use crate::control::protocol::{Answer, Explanation, Export, Path, Way};
 use crate::dataplane::Reach;
 use crate::net::Prefix;
 use crate::node::Backend;
+use crate::speaker::ExportStatus;
 
 pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
     let speaker = daemon.node.speaker_mut();
@@ -42,6 +44,7 @@ pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
             .flat_map(|status| &status.paths)
             .map(path)
             .collect(),
+        exports: prefix.map_or_else(Vec::new, |prefix| exports(daemon, prefix)),
         ways: Vec::new(),
         wanted: row.as_ref().and_then(|row| row.wanted.clone()),
         installed: row.as_ref().and_then(|row| row.installed.clone()),
@@ -52,6 +55,13 @@ pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
     explanation.problems = problems(daemon, &explanation, block);
     explanation.lines = lines(daemon, &explanation, block);
     Answer::Explain(Box::new(explanation))
+}
+
+fn exports(daemon: &Daemon, prefix: Prefix) -> Vec<Export> {
+    let exports = daemon.node.speaker().exports(prefix).into_iter();
+    exports
+        .map(|ExportStatus { peer, sent, why }| Export { peer, sent, why })
+        .collect()
 }
 
 fn covering(prefixes: impl Iterator<Item = Prefix>, address: IpAddr) -> Option<Prefix> {
@@ -191,6 +201,7 @@ fn lines(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<Str
             }
         }
         lines.extend(found.paths.iter().map(path_line));
+        lines.extend(export_lines(&found.exports));
     }
     lines.extend(found.ways.iter().flat_map(way_lines));
     match (&found.wanted, &found.installed) {
@@ -236,11 +247,12 @@ fn path_line(path: &Path) -> String {
     let hop = path
         .next_hop
         .map_or_else(|| "here".to_owned(), |hop| format!("via {hop}"));
-    let reason = path
-        .reason
-        .as_ref()
-        .map(|why| format!("; {why}"))
-        .unwrap_or_default();
+    // Why a path was kept out is its reason already.
+    let reason = match (&path.reason, &path.policy) {
+        (Some(why), _) => format!("; {why}"),
+        (None, Some(policy)) => format!("; import: {policy}"),
+        (None, None) => String::new(),
+    };
     let as_path = if path.as_path.is_empty() {
         "empty".to_owned()
     } else {
@@ -250,4 +262,57 @@ fn path_line(path: &Path) -> String {
         "  {mark} {hop} from {}, AS path {as_path}{reason}",
         path.peer
     )
+}
+
+/// So many peers are named in one line.
+const NAMED: usize = 3;
+
+/// Peers with one and the same answer in one line, whom it goes to first.
+fn export_lines(exports: &[Export]) -> Vec<String> {
+    let mut answers: BTreeMap<(bool, &str), Vec<&str>> = BTreeMap::new();
+    for Export { peer, sent, why } in exports {
+        answers.entry((!sent, why)).or_default().push(peer);
+    }
+    let line = |((kept, why), peers): ((bool, &str), Vec<&str>)| {
+        let how = if kept { "not to" } else { "sent to" };
+        let more = match peers.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named: Vec<&str> = peers.into_iter().take(NAMED).collect();
+        format!("export   {how} {}{more}: {why}", named.join(", "))
+    };
+    answers.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_with_one_answer_share_a_line_and_only_some_are_named() {
+        let export = |peer: &str, sent, why: &str| Export {
+            peer: peer.to_owned(),
+            sent,
+            why: why.to_owned(),
+        };
+        let mut exports = vec![
+            export(
+                "tor1",
+                false,
+                "filter \"out\", rule 2 of export-v4, rejects it",
+            ),
+            export("tor2", true, "export = \"accept-all\""),
+        ];
+        let nodes = ["n1", "n2", "n3", "n4", "n5"];
+        exports.extend(nodes.map(|name| export(name, true, "the default for peers of the mesh")));
+        assert_eq!(
+            export_lines(&exports),
+            [
+                "export   sent to tor2: export = \"accept-all\"",
+                "export   sent to n1, n2, n3 and 2 more: the default for peers of the mesh",
+                "export   not to tor1: filter \"out\", rule 2 of export-v4, rejects it",
+            ]
+        );
+    }
 }

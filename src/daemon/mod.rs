@@ -4,13 +4,15 @@
 //!  listener (1 an address) ─┐
 //!  reader   (1 a connection)├─▶ one bounded queue ─▶ event loop ─▶ Node (pure) ─┬─▶ writer (1 a connection)
 //!  control  (1 a client)    │        (1 task)                                   └─▶ kernel thread (1)
-//!  watcher  (1), signals    ┘
+//!  watcher  (1), signals    ┤
+//!  BFD thread (0 or 1) ─────┘ reports only; its packets are its own
 //! ```
 //!
 //! One task owns the [`Node`](crate::node::Node); nothing is locked. It is not here that anything is
 //! decided: the only knowledge of this floor is which socket, file or clock an input comes from.
 
 mod answers;
+mod bfd;
 mod capabilities;
 mod clock;
 pub mod config;

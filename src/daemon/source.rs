@@ -9,7 +9,7 @@ use super::config::{self, Config, Configured};
 use super::host::{NAME_PATIENCE, NAME_PATIENCE_RUNNING};
 use super::own_address::Own;
 use crate::dataplane::KernelView;
-use crate::datastore::{self, Problems};
+use crate::datastore::{self, Problems, SecretFiles};
 use crate::topology::{self, Plan};
 
 /// Everything that a reading gives.
@@ -25,6 +25,8 @@ pub(super) struct Reading {
     pub own: Own,
     /// One line a warning.
     pub warnings: Vec<String>,
+    /// The files that were asked for a secret.
+    pub secrets: SecretFiles,
     /// What is worth a line though nothing is wrong: variables that were used, addresses found.
     pub notes: Vec<String>,
 }
@@ -64,12 +66,15 @@ pub(super) struct Places {
 pub(super) struct BadReading {
     /// The lines.
     pub lines: Vec<String>,
+    /// The files that were asked for a secret: the cure may be there.
+    pub secrets: SecretFiles,
 }
 
 impl From<Problems> for BadReading {
     fn from(problems: Problems) -> Self {
         Self {
             lines: lines_of(&problems),
+            secrets: SecretFiles::default(),
         }
     }
 }
@@ -84,7 +89,10 @@ pub(super) fn read(path: &Path, running: Option<Running<'_>>) -> Result<Reading,
     if obstacles.is_empty() {
         Ok(reading)
     } else {
-        Err(BadReading { lines: obstacles })
+        Err(BadReading {
+            lines: obstacles,
+            secrets: reading.secrets,
+        })
     }
 }
 
@@ -99,7 +107,15 @@ pub(super) fn examine(
         from_environment,
     } = config::load(path, &host_name())?;
     let mut warnings = lines_of(&warnings);
-    let loaded = datastore::load(&config.datastore_path)?;
+    let mut secrets = SecretFiles::default();
+    let folder = config.secrets.as_deref();
+    let loaded = match datastore::load_with(&config.datastore_path, folder, &mut secrets) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            let bad = BadReading::from(problems);
+            return Err(BadReading { secrets, ..bad });
+        }
+    };
     warnings.extend(lines_of(&loaded.warnings));
     let names = running.map(|running| running.own.names.clone());
     let mut own = Own::new(
@@ -126,6 +142,7 @@ pub(super) fn examine(
         places: planned.places,
         own,
         warnings,
+        secrets,
         notes,
     };
     Ok((reading, found.obstacles))
@@ -143,6 +160,7 @@ pub(super) fn plan(config: &Config, own: &Own) -> Result<Planned, BadReading> {
             "{}: {error} ([node] name of this node's file, or the host name)",
             config.datastore_path.display()
         )],
+        secrets: SecretFiles::default(),
     })?;
     warnings.extend(plan.warnings.iter().cloned());
     let blocks = intent

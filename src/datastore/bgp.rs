@@ -79,10 +79,11 @@ pub(crate) fn read_bgp(table: &TableReader<'_>, problems: &mut Problems) -> Bgp 
     };
     let before = problems.len();
     let communities = read_communities(table, problems);
+    let communities_missing = problems.len() > before;
     Bgp {
         record: Places::default().record(table, settings, places),
         secret: read_secret(table, ["node-mesh-password", "node-mesh-tcp-ao"], problems),
-        communities_missing: problems.len() > before,
+        communities_missing,
         communities,
         advertisements: read_advertisements(table, problems).unwrap_or_default(),
     }
@@ -174,11 +175,11 @@ pub(crate) fn resolve_advertisements(records: &mut Records, problems: &mut Probl
     if let (Some(bgp), Some(cluster)) = (&mut records.bgp, cluster) {
         bgp.record.value.prefix_advertisements = cluster;
     }
-    for (name, list) in of_nodes {
-        let node = records.nodes.iter_mut().find(|n| n.value.name == name);
-        if let Some(node) = node {
-            node.value.prefix_advertisements.get_or_insert(list);
-        }
+    // What comes first counts, as for ports.
+    let mut of_nodes: BTreeMap<String, Vec<PrefixAdvertisement>> =
+        of_nodes.into_iter().rev().collect();
+    for node in &mut records.nodes {
+        node.value.prefix_advertisements = of_nodes.remove(&node.value.name);
     }
 }
 

@@ -11,8 +11,8 @@ use super::problem::Problems;
 use super::records::{Places, Record, plain};
 use super::scalar::{self, Fault, one_of};
 use super::schema::{
-    ACTIONS, OPERATION, OPERATORS, PEER_TYPES, PREFIX_LENGTH, PREPENDED, RULE, SOURCES, VALUE,
-    VALUES,
+    ACTIONS, ADD_COMMUNITY, OPERATION, OPERATORS, PEER_TYPES, PREFIX_LENGTH, PREPEND_AS_PATH, RULE,
+    SET_PRIORITY, SOURCES, VALUES,
 };
 use super::table::TableReader;
 use crate::net::{Asn, Community, Family};
@@ -134,8 +134,8 @@ fn read_prefix(
     let (min, max) = (length("min"), length("max"));
     let cidr = cidr?;
     if cidr.value.family() != family {
-        let (prefix, ours) = (cidr.value, family);
-        problems.error(&cidr.place, format!("{prefix} in a rule for {ours}"));
+        let message = format!("{} can't be in a rule for {family}", cidr.value);
+        problems.error(&cidr.place, message);
         return None;
     }
     let (own, place) = (cidr.value.len(), table.key_place("prefix-length"));
@@ -223,18 +223,18 @@ fn read_operation(table: &TableReader<'_>, problems: &mut Problems) -> Option<Op
         problems.error(table.place(), message);
         return None;
     }
-    let value = table.has(add) || table.has(set);
-    if !value {
-        let prefix = table.table(prepend, &PREPENDED, problems)?;
-        return read_prepended(&prefix, problems).map(Operation::PrependAsPath);
-    }
-    if let Some(value) = table.has(add).then(|| table.table(add, &VALUE, problems)) {
-        let community = value?.require("value", community, problems);
+    if table.has(add) {
+        let value = table.table(add, &ADD_COMMUNITY, problems)?;
+        let community = value.require("value", community, problems);
         return plain(community).map(Operation::AddCommunity);
     }
-    let value = table.table(set, &VALUE, problems)?;
-    let priority = value.require("value", priority, problems);
-    plain(priority).map(Operation::SetPriority)
+    if table.has(set) {
+        let value = table.table(set, &SET_PRIORITY, problems)?;
+        let priority = value.require("value", priority, problems);
+        return plain(priority).map(Operation::SetPriority);
+    }
+    let prefix = table.table(prepend, &PREPEND_AS_PATH, problems)?;
+    read_prepended(&prefix, problems).map(Operation::PrependAsPath)
 }
 
 fn read_prepended(table: &TableReader<'_>, problems: &mut Problems) -> Option<Vec<Asn>> {

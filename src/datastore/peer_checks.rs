@@ -2,7 +2,7 @@
 //!
 //! It only complains; nothing is changed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::Unique;
 use super::peers::FAR_ENDS;
@@ -158,13 +158,17 @@ pub(crate) fn check_filters(records: &Records, problems: &mut Problems) {
     if records.filters_missing {
         return;
     }
-    let there = || records.filters.iter().map(|f| f.value.name.as_str());
+    let there: BTreeSet<&str> = records
+        .filters
+        .iter()
+        .map(|f| f.value.name.as_str())
+        .collect();
     let mut check = |used: &[String], places: &[Place]| {
         for (name, at) in used.iter().zip(places) {
-            if there().any(|other| other == name) {
+            if there.contains(name.as_str()) {
                 continue;
             }
-            let near = nearest(name, there());
+            let near = nearest(name, there.iter().copied());
             let hint = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
             problems.error(at, format!("no filter is named {name:?}{hint}"));
         }

@@ -219,10 +219,12 @@ fn check_gateway(
 }
 
 fn read_ttl(table: &TableReader<'_>, problems: &mut Problems) -> TtlRule {
-    let hops = |most| scalar::integer::<u8>("a number of hops", 1..=most);
-    let multihop = plain(table.read("multihop", hops(255), problems));
-    let security = plain(table.read("ttl-security", hops(254), problems));
-    if table.has("multihop") && table.has("ttl-security") {
+    let hops = |bounds| scalar::integer::<u8>("a number of hops", bounds);
+    let multihop = plain(table.read("multihop", hops(1..=255), problems));
+    // 0 is off, as in Calico.
+    let security = plain(table.read("ttl-security", hops(0..=254), problems));
+    let security = security.filter(|hops| *hops > 0);
+    if table.has("multihop") && security.is_some() {
         let message = "a peer has \"multihop\" or \"ttl-security\", not both: packets that are to \
                        be known by their TTL leave with 255";
         problems.error(&table.key_place("ttl-security"), message);

@@ -434,6 +434,14 @@ pub(crate) fn peer_ip(value: &DeValue<'_>) -> Result<PeerAddress, Fault> {
             }
         },
     };
+    if let IpAddr::V6(address) = peer.address
+        && address.is_unicast_link_local()
+    {
+        return Err(Fault::Wrong(format!(
+            "{address} is link-local, and on which link is not known; name the link with \"interface\" \
+             instead"
+        )));
+    }
     usable(peer.address)?;
     Ok(peer)
 }

@@ -268,16 +268,21 @@ pub(crate) const OPERATION: Schema = Schema {
     ignored: &[],
 };
 
-/// What an operation sets or adds.
-pub(crate) const VALUE: Schema = Schema {
-    label: "an operation",
+pub(crate) const ADD_COMMUNITY: Schema = Schema {
+    label: "\"add-community\"",
     keys: &["value"],
     unsupported: &[],
     ignored: &[],
 };
 
-/// What is put in front of an AS path.
-pub(crate) const PREPENDED: Schema = Schema {
+pub(crate) const SET_PRIORITY: Schema = Schema {
+    label: "\"set-priority\"",
+    keys: &["value"],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const PREPEND_AS_PATH: Schema = Schema {
     label: "\"prepend-as-path\"",
     keys: &["prefix"],
     unsupported: &[],
@@ -418,6 +423,8 @@ pub(crate) fn kind_of(label: &'static str) -> &'static str {
         "\"prefix-advertisements\"" => "\"prefixAdvertisements\"",
         "\"prefix-length\"" => "\"prefixLength\"",
         "\"prepend-as-path\"" => "\"prependASPath\"",
+        "\"add-community\"" => "\"addCommunity\"",
+        "\"set-priority\"" => "\"setPriority\"",
         "\"tcp-ao\"" => "\"tcpAo\"",
         other => other,
     }

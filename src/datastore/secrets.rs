@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use zeroize::Zeroizing;
 
 use super::problem::{Place, Problems};
-use super::scalar::{self, Fault, one_of, show};
+use super::scalar::{self, Fault, one_of};
 use super::schema::{AO_ALGORITHMS, PASSWORD, SECRET_KEY_REF, TCP_AO};
 use super::table::{Schema, TableReader};
 use crate::net::Secret;
@@ -75,8 +75,16 @@ pub(crate) fn read_secret(
     }
     let key = if table.has(ao) { ao } else { password };
     let schema: &'static Schema = if table.has(ao) { &TCP_AO } else { &PASSWORD };
-    if !table.has_table(key) {
-        let _refused = table.read(key, in_the_clear, problems);
+    if table.has(key) && !table.has_table(key) {
+        // What stands there is not shown.
+        let place = table.key_place(key);
+        let (key, label) = (table.word(key), table.label());
+        let (file, reference) = (table.word("file"), table.word("secret-key-ref"));
+        let message = format!(
+            "{key:?} in {label}: a password in the clear would be in every copy of this file; put it into a \
+             file of its own, and name that by {file:?}, or by {reference:?} as in Kubernetes"
+        );
+        problems.error(&place, message);
         return None;
     }
     let inner = table.table(key, schema, problems)?;
@@ -99,24 +107,17 @@ pub(crate) fn read_secret(
     })
 }
 
-/// Why a password is no text.
-fn in_the_clear(value: &DeValue<'_>) -> Result<(), Fault> {
-    let forms = "{ file = \"/etc/dunlin/tor.key\" } or { secret-key-ref = { name = \"bgp\", key = \"tor\" } }";
-    Err(match value {
-        DeValue::String(_) => Fault::Wrong(format!(
-            "a password in the clear would be in every copy of this file; expected {forms}, with the \
-             password in that file"
-        )),
-        other => Fault::Expected {
-            expected: forms.to_owned(),
-            found: show(other),
-        },
-    })
-}
-
 fn read_origin(table: &TableReader<'_>, problems: &mut Problems) -> Option<Origin> {
     let (file, reference) = (table.word("file"), table.word("secret-key-ref"));
     let path = table.read("file", scalar::text, problems);
+    if table.has("secret-key-ref") && !table.has_table("secret-key-ref") {
+        let message = format!(
+            "{reference:?} in {} is a table of \"name\" and \"key\"",
+            table.label()
+        );
+        problems.error(&table.key_place("secret-key-ref"), message);
+        return None;
+    }
     let named = table.table("secret-key-ref", &SECRET_KEY_REF, problems);
     if table.has("file") == table.has("secret-key-ref") {
         let message = format!("{} has one of {file:?} and {reference:?}", table.label());

@@ -165,11 +165,24 @@ mod tests {
             ("route-reflector-cluster-id", "routeReflectorClusterID"),
             ("nat-outgoing", "natOutgoing"),
             ("ipip-mode", "ipipMode"),
+            ("node-mesh-max-restart-time", "nodeMeshMaxRestartTime"),
+            ("num-allowed-local-as-numbers", "numAllowedLocalASNumbers"),
+            ("secret-key-ref", "secretKeyRef"),
+            ("disable-bgp-export", "disableBGPExport"),
+            ("export-v4", "exportV4"),
+            ("import-v6", "importV6"),
+            ("as-path-prefix", "asPathPrefix"),
+            ("prepend-as-path", "prependASPath"),
+            ("ttl-security", "ttlSecurity"),
         ] {
             assert_eq!(camel(key), expected);
         }
-        use crate::datastore::schema::{BGP, FELIX, NODE, PEER, POOL};
-        for schema in [&BGP, &FELIX, &NODE, &PEER, &POOL] {
+        use crate::datastore::schema::{
+            BFD, BGP, FELIX, FILTER, NODE, OPERATION, PASSWORD, PEER, POOL, RULE, TCP_AO,
+        };
+        for schema in [
+            &BFD, &BGP, &FELIX, &FILTER, &NODE, &OPERATION, &PASSWORD, &PEER, &POOL, &RULE, &TCP_AO,
+        ] {
             for lists in [schema.keys, schema.unsupported, schema.ignored] {
                 for key in lists {
                     assert_eq!(kebab(&camel(key)), *key, "{}", camel(key));

@@ -121,7 +121,7 @@ pub(crate) struct Exports {
 impl Exports {
     /// Starts sending to a peer: the whole table, End-of-RIB, then changes.
     pub(crate) fn add(&mut self, tables: &mut Tables, peer: PeerIndex, key: GroupKey) {
-        let family = key.family;
+        let (family, add_path) = (key.family, key.add_path);
         self.remove(tables, peer, family);
         if self.members.len() <= peer.index() {
             self.members.resize_with(peer.index() + 1, Member::default);
@@ -138,7 +138,7 @@ impl Exports {
             .find(|&c| self.cohort(c).is_some_and(|c| c.fresh));
         let index = match fresh {
             Some(index) => index,
-            None => self.insert(Cohort::new(group, peer), family),
+            None => self.insert(Cohort::new(group, peer, add_path), family),
         };
         if let Some(cohort) = self.cohort_mut(index)
             && let Err(place) = cohort.members.binary_search(&peer)
@@ -198,9 +198,14 @@ impl Exports {
         self.wake(own);
     }
 
-    /// A destination's best path changed.
+    /// A destination's best path changed, or others of those that are sent: whom that concerns.
     #[inline]
-    pub(crate) fn mark(&mut self, family: Family, id: DestinationId) {
+    pub(crate) fn mark(
+        &mut self,
+        family: Family,
+        id: DestinationId,
+        whom: impl Fn(&Cohort) -> bool,
+    ) {
         let Self {
             by_family,
             cohorts,
@@ -209,6 +214,7 @@ impl Exports {
         } = self;
         for &index in by_family.get(family.index()).into_iter().flatten() {
             if let Some(Some(cohort)) = cohorts.get_mut(index)
+                && whom(cohort)
                 && cohort.mark(id)
                 && !cohort.ready
             {

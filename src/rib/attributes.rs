@@ -220,26 +220,20 @@ impl AttributeStore {
     }
 
     /// The number of the same set with LLGR_STALE (RFC 9494 §4.2), with one reference for the caller;
-    /// `None` if it has the community already.
+    /// `None` if it has the community already. What policy made of a set stays made of it.
     pub(crate) fn long_lived_stale(&mut self, id: AttributesId) -> Option<AttributesId> {
-        let set = self.get(id)?;
-        if set.flags().contains(AttributeFlags::LLGR_STALE) {
+        let received = self.get(self.original(id))?;
+        if received.flags().contains(AttributeFlags::LLGR_STALE) {
             return None;
         }
-        let mut attributes = set.decode();
-        attributes.communities.push(LLGR_STALE);
-        let original = self.original(id);
-        if original == id {
-            return Some(self.intern(&attributes));
+        let (set, derived) = (self.get(id)?.decode(), received.id() != id);
+        let received = self.intern(&stale(received.decode()));
+        if !derived {
+            return Some(received);
         }
-        // What policy makes it of has to have the community, too.
-        let marked = self.long_lived_stale(original);
-        let marked_or_same = marked.unwrap_or(original);
-        let new = self.intern_derived(&attributes, marked_or_same);
-        if let Some(marked) = marked {
-            self.release(marked);
-        }
-        Some(new)
+        let made = self.intern_derived(&stale(set), received);
+        self.release(received);
+        Some(made)
     }
 
     /// Takes another reference.
@@ -375,6 +369,13 @@ impl Hot {
             origin: attributes.origin,
         }
     }
+}
+
+fn stale(mut attributes: PathAttributes) -> PathAttributes {
+    if !attributes.communities.contains(&LLGR_STALE) {
+        attributes.communities.push(LLGR_STALE);
+    }
+    attributes
 }
 
 /// A stored set: its hot fields at once, everything by decoding.

@@ -3,15 +3,18 @@
 //! Sorted by source and attributes, so that each set of attributes is rewritten and encoded once,
 //! and each source's routes lie together in the buffer: everybody who is no source in the batch gets
 //! the whole buffer, a source gets the slices around its own part (split horizon). The bytes are
-//! shared; nothing is copied per member.
+//! shared; nothing is copied per member. With Add-Path all this is said of each path that a
+//! destination is sent by, and its identifier is that of the table: the same for all members.
 
 use bytes::Bytes;
 
 use super::attributes::{AttributeStore, AttributesId};
 use super::cohort::Cohort;
 use super::export::{ExportPolicy, ExportRoute, GroupKey};
+use super::path::Path;
 use super::peer::{PeerIndex, Peers};
-use super::prefix_map::{DestinationId, TableKey};
+use super::prefix_map::{Destination, DestinationId, TableKey};
+use super::sent::FIRST;
 use super::table::Table;
 use crate::net::{Family, Prefix};
 use crate::wire::update::{Announce, write_announce, write_withdraw};
@@ -19,8 +22,6 @@ use crate::wire::update::{Announce, write_announce, write_withdraw};
 /// Bytes after which a batch ends: what one read of the other side takes, and what a member's
 /// outbox may exceed its mark by.
 const BUDGET: usize = 64 * 1024;
-/// The path identifier of the only path we send (RFC 7911).
-const PATH_ID: u32 = 1;
 
 /// What a batch reads.
 #[derive(Clone, Copy)]
@@ -43,6 +44,7 @@ struct Out {
     /// What policy did to it under the key that the members had before, where they have it so.
     former: Option<u32>,
     id: DestinationId,
+    path: u8,
 }
 
 /// A withdrawal for everybody but `bar`.
@@ -50,6 +52,7 @@ struct Out {
 struct Gone {
     bar: PeerIndex,
     prefix: Prefix,
+    path: u8,
 }
 
 /// A part of the buffer that `bar` must not get.
@@ -118,46 +121,59 @@ impl Batch {
                 continue;
             };
             let prefix = destination.prefix.into();
+            if sources.key.add_path {
+                self.classify_paths(cohort, (id, destination), sole, sources, former);
+                continue;
+            }
             // With nobody to tell, there is nothing to ask policy about.
             let best = destination
                 .paths
                 .best()
                 .filter(|best| Some(best.peer) != sole);
-            let accepted = best.and_then(|best| {
-                let route = ExportRoute {
-                    prefix,
-                    peer: best.peer,
-                    source: sources.peers.facts(best.peer)?,
-                    attributes: sources.store.get(best.attributes)?,
-                };
-                let mark = sources.policy.mark(sources.key, &route)?;
-                let has = sent_from(cohort, id) == Some(best.peer);
-                let former = former.filter(|_| has);
-                let former = former.and_then(|key| sources.policy.mark(key, &route));
-                Some((best, mark, former))
-            });
-            match accepted {
-                Some((best, mark, former)) => self.out.push(Out {
-                    bar: bar(cohort, best.peer),
-                    attributes: best.attributes,
-                    source: best.peer,
-                    mark,
-                    former,
-                    id,
-                }),
-                None => self.withdraw(cohort, id, prefix),
+            match best.and_then(|best| going(cohort, (id, FIRST, prefix), best, sources, former)) {
+                Some(out) => self.out.push(out),
+                None => self.withdraw(cohort, id, FIRST, prefix),
             }
         }
         self.ids = ids;
     }
 
+    /// The same for members with Add-Path: each path goes its own way under its own identifier.
+    fn classify_paths<P: TableKey>(
+        &mut self,
+        cohort: &mut Cohort,
+        (id, destination): (DestinationId, &Destination<P>),
+        sole: Option<PeerIndex>,
+        sources: Sources<'_>,
+        former: Option<&GroupKey>,
+    ) {
+        let prefix = destination.prefix.into();
+        let mut sent = 0_u32;
+        for path in destination.paths.selected() {
+            if path.send_id == 0 || Some(path.peer) == sole {
+                continue;
+            }
+            let place = (id, path.send_id, prefix);
+            if let Some(out) = going(cohort, place, path, sources, former) {
+                sent |= 1 << path.send_id;
+                self.out.push(out);
+            }
+        }
+        for path in cohort.sent.identifiers() {
+            if sent & (1 << path) == 0 {
+                self.withdraw(cohort, id, path, prefix);
+            }
+        }
+    }
+
     /// Enters a withdrawal if anything had been sent.
-    fn withdraw(&mut self, cohort: &mut Cohort, id: DestinationId, prefix: Prefix) {
-        if let Some(old) = sent_from(cohort, id) {
-            cohort.sent.set(id, 0);
+    fn withdraw(&mut self, cohort: &mut Cohort, id: DestinationId, path: u8, prefix: Prefix) {
+        if let Some(old) = cohort.sent.get(id, path) {
+            cohort.sent.set(id, path, None);
             self.gone.push(Gone {
                 bar: bar(cohort, old),
                 prefix,
+                path,
             });
         }
     }
@@ -166,7 +182,7 @@ impl Batch {
         self.gone.sort_unstable();
         for run in self.gone.chunk_by(|a, b| a.bar == b.bar) {
             let start = self.bytes.len();
-            let mut nlri = run.iter().map(|gone| (PATH_ID, gone.prefix));
+            let mut nlri = run.iter().map(|gone| (gone.path.into(), gone.prefix));
             let max_len = usize::from(key.max_len);
             write_withdraw(
                 &mut self.bytes,
@@ -232,7 +248,9 @@ impl Batch {
             .iter()
             .filter_map(|out| table.map.get(out.id).map(|d| (out, d.prefix.into())));
         let start = self.bytes.len();
-        let written = self.encode_run(run, prefixes.clone().map(|(_, prefix)| prefix), sources);
+        let nlri = prefixes.clone();
+        let nlri = nlri.map(|(out, prefix)| (u32::from(out.path), prefix));
+        let written = self.encode_run(run, nlri, sources);
         if written {
             if let Some(first) = run.first() {
                 push_segment(&mut self.segments, first.bar, start, self.bytes.len());
@@ -241,7 +259,7 @@ impl Batch {
                 self.record(cohort, route, prefix);
             }
         } else if let ([route], Some((_, prefix))) = (run, prefixes.clone().next()) {
-            self.withdraw(cohort, route.id, prefix);
+            self.withdraw(cohort, route.id, route.path, prefix);
         }
         written
     }
@@ -249,7 +267,7 @@ impl Batch {
     fn encode_run(
         &mut self,
         run: &[Out],
-        prefixes: impl Iterator<Item = Prefix>,
+        mut nlri: impl Iterator<Item = (u32, Prefix)>,
         sources: Sources<'_>,
     ) -> bool {
         let Sources {
@@ -284,7 +302,6 @@ impl Batch {
             add_path: key.add_path,
             max_len: key.max_len.into(),
         };
-        let mut nlri = prefixes.map(|prefix| (PATH_ID, prefix));
         match write_announce(&mut self.bytes, &announce, &mut nlri) {
             Ok(_) => true,
             Err(error) => {
@@ -296,14 +313,15 @@ impl Batch {
 
     /// Notes that a route was announced; its source, if it had somebody else's, loses that.
     fn record(&mut self, cohort: &mut Cohort, route: &Out, prefix: Prefix) {
-        let old = sent_from(cohort, route.id);
+        let old = cohort.sent.get(route.id, route.path);
         if old.is_some_and(|old| old != route.source) && !route.bar.is_local() {
             self.private.push(Gone {
                 bar: route.bar,
                 prefix,
+                path: route.path,
             });
         }
-        cohort.sent.set(route.id, route.source.0.saturating_add(1));
+        cohort.sent.set(route.id, route.path, Some(route.source));
     }
 
     /// Appends a message that all members get.
@@ -352,7 +370,7 @@ impl Batch {
         for run in self.private.chunk_by(|a, b| a.bar == b.bar) {
             let Some(first) = run.first() else { continue };
             let mut bytes = Vec::new();
-            let mut nlri = run.iter().map(|gone| (PATH_ID, gone.prefix));
+            let mut nlri = run.iter().map(|gone| (gone.path.into(), gone.prefix));
             let max_len = usize::from(key.max_len);
             write_withdraw(&mut bytes, key.family, key.add_path, max_len, &mut nlri);
             give(bytes.into(), Target::One(first.bar));
@@ -394,8 +412,32 @@ fn bar(cohort: &Cohort, source: PeerIndex) -> PeerIndex {
     }
 }
 
-fn sent_from(cohort: &Cohort, id: DestinationId) -> Option<PeerIndex> {
-    cohort.sent.get(id).checked_sub(1).map(PeerIndex)
+/// What goes to the group of a path, if policy lets it.
+fn going(
+    cohort: &Cohort,
+    (id, path_id, prefix): (DestinationId, u8, Prefix),
+    path: &Path,
+    sources: Sources<'_>,
+    former: Option<&GroupKey>,
+) -> Option<Out> {
+    let route = ExportRoute {
+        prefix,
+        peer: path.peer,
+        source: sources.peers.facts(path.peer)?,
+        attributes: sources.store.get(path.attributes)?,
+    };
+    let mark = sources.policy.mark(sources.key, &route)?;
+    let former = former.filter(|_| cohort.sent.get(id, path_id) == Some(path.peer));
+    let former = former.and_then(|key| sources.policy.mark(key, &route));
+    Some(Out {
+        bar: bar(cohort, path.peer),
+        attributes: path.attributes,
+        source: path.peer,
+        mark,
+        former,
+        id,
+        path: path_id,
+    })
 }
 
 /// Notes a part of the buffer that a member must not get; what all get needs no note.

@@ -1,16 +1,18 @@
 //! Members of an export group that have been sent the same: what that was, and what is to come.
 //!
 //! This is the Adj-RIB-Out: not a copy of routes but, for each destination, whose route was sent
-//! last. The invariant that everything stands on: a member has what the record says, except that the
-//! record's own source never got it (split horizon). A destination whose route changed is pending
+//! last; with Add-Path (RFC 7911) that for each path identifier. The invariant that everything stands
+//! on: a member has what the record says, except that the record's own source never got it (split
+//! horizon). A destination whose route changed is pending
 //! once, however often it changes before somebody can take it; nothing is kept of what is superseded.
 
 use std::sync::Arc;
 
-use super::chunks::{IdQueue, SparseU32};
+use super::chunks::IdQueue;
 use super::export::GroupKey;
 use super::peer::PeerIndex;
 use super::prefix_map::DestinationId;
+use super::sent::Sent;
 
 /// Destinations looked at for one batch: enough for prefixes of equal attributes to meet, few
 /// enough that their table entries stay in the cache between the passes over them.
@@ -43,9 +45,11 @@ pub(crate) enum Walk {
 #[derive(Debug)]
 pub(crate) struct Cohort {
     pub(crate) group: usize,
+    /// The group's: members are sent several paths of a destination.
+    pub(crate) add_path: bool,
     pub(crate) members: Vec<PeerIndex>,
-    /// Per destination: 0 if nothing was sent, else the source's index + 1.
-    pub(crate) sent: SparseU32,
+    /// What was sent.
+    pub(crate) sent: Sent,
     pub(crate) pending: IdQueue,
     pub(crate) walk: Walk,
     /// The walk is for what differs from this key, under which the members were told what is ahead of
@@ -63,11 +67,12 @@ pub(crate) struct Cohort {
 
 impl Cohort {
     /// A cohort of one member that was sent nothing.
-    pub(crate) fn new(group: usize, member: PeerIndex) -> Self {
+    pub(crate) fn new(group: usize, member: PeerIndex, add_path: bool) -> Self {
         Self {
             group,
+            add_path,
             members: vec![member],
-            sent: SparseU32::default(),
+            sent: Sent::default(),
             pending: IdQueue::default(),
             walk: Walk::Active {
                 cursor: 0,
@@ -87,6 +92,7 @@ impl Cohort {
         self.members.retain(|&m| !leave(m));
         Self {
             group: self.group,
+            add_path: self.add_path,
             members: leaving,
             sent: self.sent.clone(),
             pending: self.pending.clone(),
@@ -153,7 +159,7 @@ impl Cohort {
     pub(crate) fn mark(&mut self, id: DestinationId) -> bool {
         match self.walk {
             // The walk will come by; but what was sent and is gone by then has no entry to find.
-            Walk::Active { cursor, .. } if id >= cursor && self.sent.get(id) == 0 => false,
+            Walk::Active { cursor, .. } if id >= cursor && !self.sent.any(id) => false,
             Walk::Active { .. } | Walk::Tail { .. } | Walk::Done => self.pending.insert(id),
         }
     }
@@ -226,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_walk_covers_what_is_ahead_of_it_and_the_queue_what_is_behind() {
-        let mut cohort = Cohort::new(0, PeerIndex(1));
+        let mut cohort = Cohort::new(0, PeerIndex(1), false);
         assert!(!cohort.mark(5), "the walk will come by");
         let mut batch = Vec::new();
         cohort.take(10, &mut batch);
@@ -240,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_refresh_during_the_initial_table_still_owes_one_end_of_rib() {
-        let mut cohort = Cohort::new(0, PeerIndex(1));
+        let mut cohort = Cohort::new(0, PeerIndex(1), false);
         cohort.restart(true);
         assert!(!cohort.begin_due);
         cohort.take(0, &mut Vec::new());
@@ -251,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_a_walk_left_over_is_sent_before_its_end() {
-        let mut cohort = Cohort::new(0, PeerIndex(1));
+        let mut cohort = Cohort::new(0, PeerIndex(1), false);
         let mut batch = Vec::new();
         cohort.take(3, &mut batch);
         cohort.put_back(batch.drain(..).skip(1));

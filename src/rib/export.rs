@@ -54,7 +54,8 @@ pub struct GroupKey {
     pub four_octet_as: bool,
     /// The largest message, 4096 or 65535 (RFC 8654).
     pub max_len: u16,
-    /// Whether path identifiers are sent (RFC 7911). Only the best path is sent, with identifier 1.
+    /// Whether all paths that share the traffic are sent, each under its own identifier (RFC 7911);
+    /// else the best one, without.
     pub add_path: bool,
     /// Our own address towards these peers: the next hop of what we originate and of next-hop-self.
     pub own_next_hop: NextHop,

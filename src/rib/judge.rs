@@ -38,7 +38,7 @@ impl Rib {
                 Family::Ipv6 => inside(&self.tables.v6, prefixes),
             };
             for id in ids {
-                self.exports.mark(family, id);
+                self.exports.mark(family, id, |_| true);
             }
         }
     }

@@ -27,6 +27,7 @@ pub mod path;
 pub mod peer;
 mod prefix_map;
 mod raw_cache;
+mod sent;
 mod table;
 mod view;
 
@@ -37,7 +38,7 @@ pub use attributes::{AttributeFlags, AttributeStore, AttributesId, AttributesRef
 pub use decision::{DecisionConfig, MedMode, Step};
 pub use export::{ExportKind, ExportPolicy, ExportRoute, GroupKey, StandardExport};
 pub use next_hop::{NextHopId, NextHopTable, Resolution, Tracked};
-pub use path::Path;
+pub use path::{MAX_RECEIVED, Path};
 pub use peer::{PeerCounts, PeerFacts, PeerIndex, PeerKind};
 pub use view::{ExplainedPath, Memory, PageCursor, Route};
 
@@ -318,7 +319,11 @@ impl Rib {
     /// Tells everybody whom a change concerns.
     fn changed(&mut self, family: Family, change: Change) {
         if change.best {
-            self.exports.mark(family, change.id);
+            self.exports.mark(family, change.id, |_| true);
+        } else if change.selected {
+            // Who is sent the best path only is not concerned.
+            self.exports
+                .mark(family, change.id, |cohort| cohort.add_path);
         }
         let forwarding = change.selected && self.config.forwarding;
         let Self {

@@ -29,6 +29,9 @@ pub struct Path {
 /// So many paths of a destination are sent to peers with Add-Path. As many as share the traffic by
 /// default; more would not be used, and each costs every receiver memory.
 pub(crate) const MAX_SENT: u8 = 16;
+/// So many paths of a destination a peer may have: more than anybody sends who shares traffic, few
+/// enough that a prefix limit bounds memory and a decision stays short.
+pub const MAX_RECEIVED: usize = 64;
 
 /// What a destination holds.
 #[derive(Debug)]

@@ -68,6 +68,8 @@ pub struct PeerCounts {
     pub accepted: u32,
     /// Those of them that are stale (kept over a restart of the peer).
     pub stale: u32,
+    /// Paths that were not taken so far, since the prefix had [`MAX_RECEIVED`](super::MAX_RECEIVED).
+    pub beyond: u32,
 }
 
 /// The per-peer table.

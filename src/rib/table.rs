@@ -9,7 +9,7 @@ use super::attributes::{AttributeFlags, AttributeStore, AttributesId, Attributes
 use super::chunks::IdQueue;
 use super::decision::{Decider, DecisionConfig, Facts, eligible};
 use super::next_hop::NextHopId;
-use super::path::{Path, Paths};
+use super::path::{MAX_RECEIVED, Path, Paths};
 use super::peer::{PeerCounts, PeerIndex, Peers};
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
 use crate::net::Family;
@@ -32,6 +32,19 @@ impl Context<'_> {
         }
     }
 
+    /// Counts a path that is not taken; the first one of a peer is logged.
+    fn count_beyond(&mut self, peer: PeerIndex) {
+        let address = self.peers.facts(peer).map(|facts| facts.address);
+        let Some(counts) = self.peers.counts_mut(peer, self.family) else {
+            return;
+        };
+        counts.beyond = counts.beyond.saturating_add(1);
+        if let (1, Some(address)) = (counts.beyond, address) {
+            tracing::warn!(%address, family = %self.family, most = MAX_RECEIVED,
+                "a peer sends more paths of one prefix than are taken; the rest is ignored");
+        }
+    }
+
     fn count(&mut self, path: &Path, up: bool) {
         let Some(counts) = self.peers.counts_mut(path.peer, self.family) else {
             return;
@@ -40,6 +53,7 @@ impl Context<'_> {
             received,
             accepted,
             stale,
+            beyond: _,
         } = counts;
         for (count, counted) in [
             (received, true),
@@ -53,6 +67,12 @@ impl Context<'_> {
             }
         }
     }
+}
+
+/// Whether a peer has as many paths of a destination as it may (RFC 7911 sets no limit).
+fn is_full(paths: &Paths, peer: PeerIndex) -> bool {
+    let all = paths.as_slice();
+    all.len() >= MAX_RECEIVED && all.iter().filter(|path| path.peer == peer).count() >= MAX_RECEIVED
 }
 
 /// What became of a destination.
@@ -145,6 +165,10 @@ impl<P: TableKey> Table<P> {
                 ctx.store.release(was.attributes);
             }
             None => {
+                if is_full(paths, path.peer) {
+                    ctx.count_beyond(path.peer);
+                    return unchanged;
+                }
                 if paths.as_slice().is_empty() {
                     self.populated += 1;
                 }

@@ -149,7 +149,8 @@ impl Rib {
         used.saturating_sub(self.prefixes(family))
     }
 
-    /// How many prefixes of a family a peer has from us; a walk over its record.
+    /// How many routes of a family a peer has from us, each path of a prefix counted; a walk over its
+    /// record.
     pub fn advertised(&self, peer: PeerIndex, family: Family) -> usize {
         self.exports.advertised(peer, family)
     }

@@ -13,6 +13,7 @@
 mod candidate;
 mod dynamic;
 mod egress;
+mod far_end;
 mod ingest;
 mod judging;
 mod leaving;
@@ -39,6 +40,7 @@ use crate::wire::error::HeaderError;
 use crate::wire::frame;
 
 pub use dynamic::{MOST, MOST_ON_LINK};
+use far_end::FarEnds;
 pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
@@ -134,14 +136,15 @@ pub struct Speaker {
     deadlines: BTreeSet<(Instant, PeerIndex)>,
     /// Sessions that came up so far; the count is a session's name in the cache of parsed blocks.
     sessions_begun: u64,
+    far_ends: FarEnds,
     rib: Rib,
     leaving: Option<leaving::Leaving>,
+    /// What OPEN says of our own start.
+    own_start: OwnStart,
     /// Peers that are there by a template.
     dynamic: BTreeMap<PeerIndex, dynamic::Dynamic>,
     /// The links that neighbours were heard on, by name and address.
     scopes: BTreeMap<(String, IpAddr), u32>,
-    /// What OPEN says of our own start.
-    own_start: OwnStart,
     /// Own blocks in the table, with the attributes that they were entered with.
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
@@ -179,6 +182,7 @@ impl Speaker {
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
             own_start: OwnStart::default(),
+            far_ends: FarEnds::default(),
             rib,
             leaving: None,
             dynamic: BTreeMap::new(),

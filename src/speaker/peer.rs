@@ -205,6 +205,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = true;
         }
+        self.far_ends.changed();
         self.input(
             now,
             index,
@@ -223,6 +224,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = false;
         }
+        self.far_ends.changed();
         self.input(now, index, session::Input::Start);
         Ok(())
     }

@@ -72,6 +72,7 @@ impl Speaker {
         self.judge_again(&to_judge);
         self.change_own_blocks();
         self.change_exports();
+        self.far_ends.changed();
         if old.router_id != self.plan.router_id {
             said.push(format!("router id is now {}", self.plan.router_id));
         }
@@ -182,6 +183,7 @@ impl Speaker {
         if let Some(facts) = self.peer(index).map(PeerEntry::facts) {
             self.rib.set_peer(index, facts);
         }
+        self.far_ends.changed();
         self.input(now, index, Input::Start);
     }
 
@@ -191,6 +193,7 @@ impl Speaker {
         };
         self.input(now, index, Input::Stop(StopReason::Deconfigured));
         self.names.remove(name);
+        self.far_ends.changed();
         if let Some(address) = self.peer(index).map(|peer| peer.planned.address) {
             self.forget_address(index, address);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::candidate::Lazy;
 use super::peer::PeerEntry;
 use super::{Kept, Speaker};
+use crate::bfd::Report;
 use crate::net::{Family, Prefix};
 use crate::rib::{ExplainedPath, ExportRoute, Path, PeerIndex, Step};
 use crate::session::{Counters, LastError, Negotiated, State};
@@ -42,6 +43,8 @@ pub struct PeerStatus {
     pub sent: usize,
     /// What stays of it while it is away, or until it has said what it has.
     pub kept: Option<Kept>,
+    /// How BFD of its far end stands, if it is watched.
+    pub bfd: Option<Report>,
     /// Messages.
     pub counters: Counters,
     /// Attributes discarded.
@@ -166,6 +169,7 @@ impl Speaker {
                 .iter()
                 .sum(),
             kept: self.kept(index),
+            bfd: self.far_ends.report(&entry.planned),
             counters: *session.counters(),
             discarded: entry.discarded,
             treated_as_withdraw: entry.treated_as_withdraw,

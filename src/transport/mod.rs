@@ -6,6 +6,7 @@
 //! octet that has left ([`Event::Sent`]).
 
 mod admission;
+pub mod bfd;
 pub mod codec;
 mod connection;
 mod listener;

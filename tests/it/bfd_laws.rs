@@ -17,6 +17,8 @@ fn two_ends_find_each_other_and_notice_a_cut_in_the_detection_time() {
     assert!(up <= Duration::from_secs(2), "{up:?}");
     link.run(Duration::from_secs(60));
     assert!(link.both_up());
+    let last = link.sent.last().unwrap().packet;
+    assert!(!last.poll && !last.last, "all that was asked is answered");
     link.passes = [false; 2];
     let down = |link: &Link| (0..2).all(|end| link.state(end) == State::Down);
     let noticed = link.run_until(Duration::from_secs(5), down).unwrap();

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -221,6 +222,40 @@ fn a_changed_file_is_taken_over_and_a_bad_one_changes_nothing() {
     a.wait_for("peer c removed");
     assert_eq!(since(&a), 1);
     assert!(a.says(&["reload"]).contains("nothing has changed"));
+}
+
+#[test]
+fn a_password_file_that_comes_or_changes_is_taken_over() {
+    let folder = Folder::new("password");
+    let port = free_port();
+    let password = "node-mesh-password = { secret-key-ref = { name = \"bgp\", key = \"mesh\" } }\n";
+    let text = cluster(port, "").replacen("[bgp]\n", &format!("[bgp]\n{password}"), 1);
+    fs::write(folder.0.join("cluster.toml"), text).unwrap();
+    let a = Daemon::start(&folder.0, "a", "127.0.0.1", port);
+    let b = Daemon::start(&folder.0, "b", "127.0.0.2", port);
+    assert!(
+        !a.says(&["peers"]).contains("established"),
+        "no session without its password"
+    );
+    fs::create_dir_all(folder.path("secrets/bgp")).unwrap();
+    let secret = folder.path("secrets/bgp/mesh");
+    let write = |text: &str| {
+        let temporary = folder.path("secrets/bgp/new");
+        fs::write(&temporary, text).unwrap();
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(&temporary, &secret).unwrap();
+    };
+    write("first\n");
+    for daemon in [&a, &b] {
+        daemon.wait_for("session is up");
+    }
+    write("second\n");
+    for daemon in [&a, &b] {
+        daemon.wait_for("password");
+    }
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let line = a.wait_for("has mode 0644");
+    assert!(line.contains("cluster.toml:2:22"), "{line}");
 }
 
 #[test]

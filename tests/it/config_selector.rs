@@ -298,7 +298,84 @@ fn meant() -> impl Strategy<Value = Meant> {
     })
 }
 
+/// How a text can be written between quotes, letter by letter.
+#[derive(Debug, Clone, Copy)]
+enum Style {
+    TomlBasic,
+    TomlLiteral,
+    YamlDouble,
+    YamlSingle,
+}
+
+impl Style {
+    /// The letter as it is written; `escaped` if there is a choice.
+    fn letter(self, letter: char, escaped: bool) -> String {
+        match (self, letter) {
+            (Self::YamlSingle, '\'') => "''".into(),
+            (Self::TomlBasic | Self::YamlDouble, '\t') => "\\t".into(),
+            (Self::TomlBasic | Self::YamlDouble, _) if escaped && u32::from(letter) > 0xFFFF => {
+                format!("\\U{:08x}", u32::from(letter))
+            }
+            (Self::TomlBasic, _) if escaped => format!("\\u{:04x}", u32::from(letter)),
+            (Self::YamlDouble, 'x') if escaped => "\\x78".into(),
+            (Self::YamlDouble, _) if escaped => format!("\\u{:04x}", u32::from(letter)),
+            _ => letter.into(),
+        }
+    }
+
+    fn quote(self) -> &'static str {
+        match self {
+            Self::TomlBasic | Self::YamlDouble => "\"",
+            Self::YamlSingle => "'",
+            // Others can't hold the quotes of a selector.
+            Self::TomlLiteral => "'''",
+        }
+    }
+}
+
+fn styles() -> impl Strategy<Value = Style> {
+    prop::sample::select(vec![
+        Style::TomlBasic,
+        Style::TomlLiteral,
+        Style::YamlDouble,
+        Style::YamlSingle,
+    ])
+}
+
 proptest! {
+    #[test]
+    fn the_place_is_right_whatever_is_escaped_before_it(
+        style in styles(),
+        letters in prop::collection::vec(prop::sample::select(vec!['x', ' ', 'ä', '😀', '\t', '€']), 0..12),
+        escapes in prop::collection::vec(any::<bool>(), 64),
+    ) {
+        let value: String = letters.into_iter().collect();
+        let before = format!("a == '{value}' ");
+        let mut written = String::new();
+        for (letter, escaped) in before.chars().zip(escapes) {
+            written.push_str(&style.letter(letter, escaped));
+        }
+        let (name, head, quote) = match style {
+            Style::TomlBasic | Style::TomlLiteral => (
+                "c.toml",
+                "[[bgp-peer]]\nname = \"p\"\npeer-ip = \"10.0.0.9\"\nas-number = 1\nnode-selector = ",
+                style.quote(),
+            ),
+            Style::YamlDouble | Style::YamlSingle => (
+                "c.yaml",
+                "kind: BGPPeer\nmetadata: {name: p}\nspec:\n  peerIP: 10.0.0.9\n  asNumber: 1\n  \
+                 nodeSelector: ",
+                style.quote(),
+            ),
+        };
+        let text = format!("{head}{quote}{written}& all(){quote}\n");
+        let line = head.lines().count();
+        let start = head.lines().last().map_or(0, |line| line.chars().count());
+        let column = start + quote.len() + written.chars().count() + 1;
+        let got = problem(name, &text);
+        prop_assert!(got.starts_with(&format!("{name}:{line}:{column}: ")), "{text}\n{got}");
+    }
+
     #[test]
     fn a_selector_means_what_was_meant(
         meant in meant(),

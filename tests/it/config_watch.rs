@@ -6,12 +6,14 @@
     reason = "a test fails by panicking"
 )]
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use dunlin::datastore::{Watcher, load};
+use dunlin::datastore::{SecretFiles, Watcher, load, load_with};
+use dunlin::net::Secret;
+use dunlin::topology::Authentication;
 
 use crate::folder::Folder;
 
@@ -26,11 +28,16 @@ const NODE_B_YAML: &str = "apiVersion: projectcalico.org/v3\nkind: Node\nmetadat
 /// The limit is there so that a report that never comes fails the test; nothing waits for it.
 async fn after(watcher: &mut Watcher, path: &Path, change: impl FnOnce()) -> Vec<String> {
     change();
+    changed(watcher).await;
+    nodes(path)
+}
+
+/// Waits for a change, under the same limit.
+async fn changed(watcher: &mut Watcher) {
     tokio::time::timeout(Duration::from_secs(20), watcher.changed())
         .await
         .expect("the change is reported")
         .unwrap();
-    nodes(path)
 }
 
 fn nodes(path: &Path) -> Vec<String> {
@@ -213,4 +220,153 @@ fn what_a_folder_holds_besides_is_named_or_left_alone() {
     fs::write(folder.path("2.toml"), [b'a', 0xFF]).unwrap();
     let problems = load(&folder.0).unwrap_err().to_string();
     assert!(problems.contains("2.toml: can't be read:"), "{problems}");
+}
+
+/// A cluster of one node and one peer with a password in a file.
+const PEER_WITH_SECRETS: &str = "[[node]]\nname = \"a\"\nipv4-address = \"10.0.0.1/24\"\n[[bgp-peer]]\n\
+     name = \"p\"\npeer-ip = \"10.0.0.9\"\nas-number = 1\npassword = { secret-key-ref = \
+     { name = \"bgp\", key = \"tor\" } }\n";
+
+/// Reads the cluster as the daemon does, and what protects its peer.
+fn protection(path: &Path, secrets: Option<&Path>) -> (Authentication, SecretFiles) {
+    let mut looked_at = SecretFiles::default();
+    let loaded = load_with(path, secrets, &mut looked_at).unwrap();
+    (loaded.intent.peers[0].authentication.clone(), looked_at)
+}
+
+fn md5(text: &str) -> Authentication {
+    Authentication::Md5(Secret::new(text.as_bytes().to_vec()))
+}
+
+fn write_secret(path: &Path, text: &str, mode: u32) {
+    // As careful people write it: the mode is right before anything is in it.
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, "").unwrap();
+    fs::set_permissions(&temporary, Permissions::from_mode(mode)).unwrap();
+    fs::write(&temporary, text).unwrap();
+    fs::rename(temporary, path).unwrap();
+}
+
+#[test]
+fn secrets_are_read_beside_the_cluster_and_only_if_they_are_their_owners_alone() {
+    let folder = Folder::new("secrets");
+    let path = folder.write("cluster.toml", PEER_WITH_SECRETS);
+    fs::create_dir_all(folder.path("secrets/bgp")).unwrap();
+    let secret = folder.path("secrets/bgp/tor");
+    assert!(matches!(
+        protection(&path, None).0,
+        Authentication::Missing(why) if why.contains("there is no secret at")
+    ));
+    write_secret(&secret, "hunter2\n", 0o640);
+    assert!(matches!(
+        protection(&path, None).0,
+        Authentication::Missing(why) if why.contains("has mode 0640")
+    ));
+    write_secret(&secret, "hunter2\n", 0o400);
+    assert_eq!(protection(&path, None).0, md5("hunter2"));
+    // A folder of files is a cluster with its secrets inside.
+    assert_eq!(protection(&folder.0, None).0, md5("hunter2"));
+    let elsewhere = folder.path("elsewhere");
+    fs::create_dir_all(elsewhere.join("bgp")).unwrap();
+    write_secret(&elsewhere.join("bgp/tor"), "other", 0o600);
+    assert_eq!(protection(&path, Some(&elsewhere)).0, md5("other"));
+    // What can't be one secret: a folder, and a file without end.
+    fs::remove_file(&secret).unwrap();
+    fs::create_dir(&secret).unwrap();
+    assert!(matches!(
+        protection(&path, None).0,
+        Authentication::Missing(why) if why.contains("it is no regular file")
+    ));
+    fs::remove_dir(&secret).unwrap();
+    write_secret(&secret, &"x".repeat(100_000), 0o600);
+    let problems = load(&path).unwrap_err().to_string();
+    assert!(problems.contains("more than 80 octets"), "{problems}");
+}
+
+#[test]
+fn a_changed_secret_is_a_change_of_the_cluster() {
+    run(async {
+        let folder = Folder::new("secrets");
+        let path = folder.write("cluster.toml", PEER_WITH_SECRETS);
+        let mut watcher = Watcher::new(&path).unwrap();
+        let (got, secrets) = protection(&path, None);
+        assert!(matches!(got, Authentication::Missing(_)));
+        watcher.watch_secrets(secrets).unwrap();
+        let secret = folder.path("secrets/bgp/tor");
+
+        // Not even its folder was there.
+        fs::create_dir_all(folder.path("secrets/bgp")).unwrap();
+        write_secret(&secret, "first", 0o600);
+        changed(&mut watcher).await;
+        let (got, secrets) = protection(&path, None);
+        assert_eq!(got, md5("first"));
+        watcher.watch_secrets(secrets).unwrap();
+
+        write_secret(&secret, "second", 0o600);
+        changed(&mut watcher).await;
+        assert_eq!(protection(&path, None).0, md5("second"));
+
+        fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
+        changed(&mut watcher).await;
+        assert!(matches!(
+            protection(&path, None).0,
+            Authentication::Missing(_)
+        ));
+    });
+}
+
+#[test]
+fn a_secret_that_changes_between_reading_and_watching_is_not_lost() {
+    run(async {
+        let folder = Folder::new("secrets");
+        let path = folder.write("cluster.toml", PEER_WITH_SECRETS);
+        fs::create_dir_all(folder.path("secrets/bgp")).unwrap();
+        let secret = folder.path("secrets/bgp/tor");
+        write_secret(&secret, "first", 0o600);
+        let mut watcher = Watcher::new(&path).unwrap();
+        let (_, secrets) = protection(&path, None);
+        write_secret(&secret, "second", 0o600);
+        watcher.watch_secrets(secrets).unwrap();
+        changed(&mut watcher).await;
+        assert_eq!(protection(&path, None).0, md5("second"));
+    });
+}
+
+#[test]
+fn a_secret_that_kubernetes_swaps_is_one_change() {
+    run(async {
+        let folder = Folder::new("secrets");
+        let path = folder.write("cluster.toml", PEER_WITH_SECRETS);
+        let mount = folder.path("secrets/bgp");
+        // As the kubelet lays it out: tor -> ..data/tor, ..data -> ..1
+        let version = |name: &str, text: &str| {
+            fs::create_dir_all(mount.join(name)).unwrap();
+            write_secret(&mount.join(name).join("tor"), text, 0o400);
+        };
+        version("..1", "first");
+        symlink("..1", mount.join("..data")).unwrap();
+        symlink("..data/tor", mount.join("tor")).unwrap();
+        let mut watcher = Watcher::new(&path).unwrap();
+        let (got, secrets) = protection(&path, None);
+        assert_eq!(got, md5("first"));
+        watcher.watch_secrets(secrets).unwrap();
+        version("..2", "second");
+        symlink("..2", mount.join("..data_tmp")).unwrap();
+        fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
+        changed(&mut watcher).await;
+        assert_eq!(protection(&path, None).0, md5("second"));
+    });
+}
+
+#[test]
+fn a_bad_cluster_still_says_which_secrets_it_asked_for() {
+    let folder = Folder::new("secrets");
+    let path = folder.write(
+        "cluster.toml",
+        &format!("{PEER_WITH_SECRETS}colour = \"blue\"\n"),
+    );
+    let mut looked_at = SecretFiles::default();
+    assert!(load_with(&path, None, &mut looked_at).is_err());
+    let asked: Vec<&Path> = looked_at.paths().collect();
+    assert_eq!(asked, [folder.path("secrets/bgp/tor")]);
 }

@@ -21,7 +21,7 @@ use nix::sched::{CloneFlags, unshare};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs `body` in a fresh namespace with a veth pair, 10.9.0.1/24 and fd00:9::1/64 on its one end.
-pub(super) fn in_namespace(body: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_namespace(body: impl FnOnce() + Send + 'static) {
     let outcome = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)?;
         ip("link set lo up");
@@ -49,7 +49,7 @@ pub(super) fn in_namespace(body: impl FnOnce() + Send + 'static) {
     }
 }
 
-pub(super) fn ip(arguments: &str) -> String {
+pub(crate) fn ip(arguments: &str) -> String {
     let output = Command::new("ip")
         .args(arguments.split_whitespace())
         .output()

@@ -381,6 +381,41 @@ fn long_lived_stale_paths_stand_back_until_they_come_again() {
 }
 
 #[test]
+fn long_lived_stale_is_a_community_and_no_llgr_goes() {
+    let mut rib = rib(RibConfig::default());
+    let with = |communities: &[u32]| PathAttributes {
+        communities: communities.to_vec(),
+        ..attributes(&[], 1, prefix(1))
+    };
+    let (plain, refuses) = (with(&[7]), with(&[7, 0xFFFF_0007]));
+    rib.set_peer(PeerIndex(1), facts(1, PeerKind::Ibgp));
+    for (number, attributes) in [(1, &plain), (2, &refuses), (3, &plain), (5, &plain)] {
+        let id = rib.intern(attributes);
+        rib.announce(PeerIndex(1), prefix(number), 0, id, true);
+        rib.release(id);
+    }
+    rib.mark_stale(PeerIndex(1), Family::Ipv4);
+    let id = rib.intern(&plain);
+    rib.announce(PeerIndex(1), prefix(5), 0, id, true);
+    rib.release(id);
+    for _ in 0..2 {
+        rib.mark_long_lived_stale(PeerIndex(1), Family::Ipv4);
+        let communities = |number| {
+            let path = rib.lookup(prefix(number))?.paths.first()?;
+            Some(rib.path_attributes(path)?.decode().communities)
+        };
+        assert_eq!(communities(1), Some(vec![7, 0xFFFF_0006]));
+        assert_eq!(communities(2), None);
+        assert_eq!(communities(3), communities(1));
+        assert_eq!(communities(5), Some(vec![7]), "it came again");
+    }
+    rib.sweep_stale(PeerIndex(1), Family::Ipv4);
+    assert_eq!(rib.prefixes(Family::Ipv4), 1);
+    rib.remove_peer(PeerIndex(1));
+    assert!(rib.attributes().is_empty());
+}
+
+#[test]
 fn pages_give_each_route_once() {
     let mut rib = rib(RibConfig::default());
     rib.set_peer(PeerIndex(1), facts(1, PeerKind::Ebgp));

@@ -52,6 +52,12 @@ pub(crate) fn prefix(number: u32) -> Prefix {
     }
 }
 
+/// How many cases a property test has: PROPTEST_CASES, if that is set.
+pub(crate) fn cases(usual: u32) -> u32 {
+    let set = std::env::var("PROPTEST_CASES").ok();
+    set.and_then(|set| set.parse().ok()).unwrap_or(usual)
+}
+
 /// Attributes with a path of these numbers, a next hop of the family of `prefix`.
 pub(crate) fn attributes(path: &[u32], next_hop: u32, prefix: Prefix) -> PathAttributes {
     let address = match prefix.family() {
@@ -92,9 +98,12 @@ pub(crate) struct Receiver {
     pub(crate) ebgp: bool,
     pub(crate) outbox: VecDeque<Bytes>,
     pub(crate) table: BTreeMap<Prefix, PathAttributes>,
+    /// With Add-Path: by prefix and identifier, in place of `table`.
+    pub(crate) paths: BTreeMap<(Prefix, u32), PathAttributes>,
+    pub(crate) add_path: bool,
     pub(crate) end_of_rib: [u32; 2],
     /// In a refresh, by family: what has not come again yet.
-    refreshing: [Option<Vec<Prefix>>; 2],
+    refreshing: [Option<Vec<(Prefix, u32)>>; 2],
     pub(crate) messages: usize,
     /// How often it was told of a prefix.
     pub(crate) told: usize,
@@ -137,7 +146,7 @@ impl Receiver {
         let ctx = DecodeContext {
             four_octet_as: true,
             ebgp: self.ebgp,
-            add_path: [false; 2],
+            add_path: [self.add_path; 2],
             families: [true; 2],
             extended_next_hop: false,
             permit_as_sets: false,
@@ -149,30 +158,39 @@ impl Receiver {
             return;
         }
         let gone = update.mp_withdrawn.map(|(_, nlri)| nlri);
-        for (_, prefix) in update.withdrawn.iter().chain(gone.into_iter().flatten()) {
+        for (id, prefix) in update.withdrawn.iter().chain(gone.into_iter().flatten()) {
+            let had = if self.add_path {
+                self.paths.remove(&(prefix, id))
+            } else {
+                self.table.remove(&prefix)
+            };
             self.told += 1;
             assert!(
-                self.table.remove(&prefix).is_some(),
-                "withdrawal of {prefix}, never sent"
+                had.is_some(),
+                "withdrawal of {prefix} (path {id}), never sent"
             );
         }
-        let mut announce = |prefix, next_hop| {
+        let mut announce = |id, prefix, next_hop| {
             let attributes = PathAttributes {
                 next_hop,
                 ..update.attributes.clone()
             };
             self.told += 1;
-            self.table.insert(prefix, attributes);
+            if self.add_path {
+                self.paths.insert((prefix, id), attributes);
+            } else {
+                self.table.insert(prefix, attributes);
+            }
             for missing in self.refreshing.iter_mut().flatten() {
-                missing.retain(|&other: &Prefix| other != prefix);
+                missing.retain(|&other| other != (prefix, id));
             }
         };
-        for (_, prefix) in update.announced.iter() {
-            announce(prefix, update.attributes.next_hop);
+        for (id, prefix) in update.announced.iter() {
+            announce(id, prefix, update.attributes.next_hop);
         }
         if let Some(reach) = update.mp_announced {
-            for (_, prefix) in reach.nlri.iter() {
-                announce(prefix, Some(reach.next_hop));
+            for (id, prefix) in reach.nlri.iter() {
+                announce(id, prefix, Some(reach.next_hop));
             }
         }
     }
@@ -181,15 +199,17 @@ impl Receiver {
         let family = marker.family.family().unwrap();
         match marker.subtype {
             RouteRefresh::BEGIN => {
-                let mine = self.table.keys().copied().filter(|p| p.family() == family);
+                let single = self.table.keys().map(|&prefix| (prefix, 0));
+                let mine = single.chain(self.paths.keys().copied());
+                let mine = mine.filter(|(prefix, _)| prefix.family() == family);
                 self.refreshing[family.index()] = Some(mine.collect());
             }
             RouteRefresh::END => {
                 let missing = self.refreshing[family.index()].take();
-                for prefix in missing.expect("an end without a begin") {
+                for path in missing.expect("an end without a begin") {
                     assert!(
-                        !self.table.contains_key(&prefix),
-                        "{prefix} did not come again"
+                        !self.table.contains_key(&path.0) && !self.paths.contains_key(&path),
+                        "{path:?} did not come again"
                     );
                 }
             }
@@ -219,6 +239,17 @@ impl Net {
 
     /// A session comes up, with both families exported.
     pub(crate) fn up(&mut self, peer: u32, kind: PeerKind, export: ExportKind) {
+        self.up_with(peer, kind, export, false);
+    }
+
+    /// The same, perhaps with Add-Path.
+    pub(crate) fn up_with(
+        &mut self,
+        peer: u32,
+        kind: PeerKind,
+        export: ExportKind,
+        add_path: bool,
+    ) {
         let index = PeerIndex(peer);
         self.rib.set_peer(index, facts(peer, kind));
         let ebgp = kind == PeerKind::Ebgp;
@@ -226,11 +257,16 @@ impl Net {
             index,
             Receiver {
                 ebgp,
+                add_path,
                 ..Receiver::default()
             },
         );
         for family in Family::ALL {
-            self.rib.add_export(index, key(family, export));
+            let key = GroupKey {
+                add_path,
+                ..key(family, export)
+            };
+            self.rib.add_export(index, key);
         }
     }
 

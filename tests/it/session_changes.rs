@@ -215,6 +215,7 @@ fn which_ends_keep_routes_for_a_graceful_restart() {
         ),
         (CloseReason::Admin(AdminReason::Deconfigured), false, false),
         (CloseReason::Admin(AdminReason::PrefixLimit), false, false),
+        (CloseReason::FarEndDown, false, false),
     ];
     for (reason, with_restart, with_n) in cases {
         assert!(!reason.allows_restart(&none), "{reason}");

@@ -308,7 +308,7 @@ fn pools_that_are_not_exported_stay_and_advertised_communities_go_out() {
         advertisement("10.244.1.64/26", "64512:2:3"),
     ];
     let before = updates(&world, "n1", "n2");
-    world.replan("n1", changed.clone());
+    world.replan("n1", changed);
     world.run(secs(2));
     let table = has(&world, "n2");
     assert!(!table.contains(&"10.244.1.0/26".parse().unwrap()));
@@ -506,4 +506,25 @@ fn it_is_said_which_rule_or_default_decided() {
     let (status, _) = route(block(2));
     let path = &status.unwrap().paths[0];
     assert_eq!(path.policy.as_deref(), Some("import = \"accept-all\""));
+}
+
+#[test]
+fn a_route_inside_an_own_block_goes_out_only_while_the_block_is_not_ours() {
+    let mut intent = row();
+    let pod: Prefix = "20.9.0.7/32".parse().unwrap();
+    let block: Prefix = "20.9.0.0/24".parse().unwrap();
+    intent.nodes[0].blocks.push(pod);
+    intent.peers[B_C].routes.export = PolicyKind::Safe;
+    // To a peer in our own AS all that came from outside goes, by default.
+    intent.nodes[2].as_number = Some(Asn(65_002));
+    intent.peers[B_C].as_number = Some(Asn(65_002));
+    let mut world = start(&intent);
+    assert!(has(&world, "c").contains(&pod));
+    intent.nodes[1].blocks.push(block);
+    assert_eq!(replan(&mut world, &intent), (2, 0), "one gone, one new");
+    assert!(!has(&world, "c").contains(&pod));
+    assert!(has(&world, "b").contains(&pod), "import is accept-all");
+    intent.nodes[1].blocks.pop();
+    assert_eq!(replan(&mut world, &intent), (2, 0));
+    assert!(has(&world, "c").contains(&pod));
 }

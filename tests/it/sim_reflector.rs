@@ -300,12 +300,12 @@ fn an_outside_peer_goes_when_its_successor_is_there_and_at_once_without_one() {
         script.greeting.extend(end_of_rib());
         world.script(address, script);
     }
-    intent.peers = vec![a.clone()];
+    intent.peers = vec![a];
     world.boot(plan(&intent, "n1").unwrap(), 1, false);
     let has = |world: &World| world.table("n1").contains_key(&route);
     world.until(secs(5), has).unwrap();
 
-    intent.peers = vec![b.clone()];
+    intent.peers = vec![b];
     world.replan("n1", plan(&intent, "n1").unwrap());
     assert!(world.peer("n1", "a").leaving);
     let began = world.now;

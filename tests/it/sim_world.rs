@@ -144,6 +144,8 @@ pub(crate) struct World {
     pub(crate) updates: BTreeMap<(String, String), u64>,
     /// The most that any node had outstanding towards one peer.
     pub(crate) peak: usize,
+    /// How many equal paths nodes use that are booted from now on.
+    pub(crate) max_paths: u16,
 }
 
 pub(crate) fn settings(seed: u64, kernel_routes: bool) -> Settings {
@@ -185,6 +187,7 @@ impl World {
             messages: BTreeMap::new(),
             updates: BTreeMap::new(),
             peak: 0,
+            max_paths: 1,
         }
     }
 
@@ -203,7 +206,9 @@ impl World {
         let device = plan
             .ipv4
             .map(|net| (net.ip().into(), Prefix::new(net.ip().into(), net.prefix())));
-        let node = Node::new(self.now, settings(seed, kernel), plan);
+        let mut settings = settings(seed, kernel);
+        settings.speaker.max_paths = self.max_paths;
+        let node = Node::new(self.now, settings, plan);
         let host = self.place(&name, addresses, Actor::Node(Box::new(node)));
         if kernel && host.kernel.is_none() {
             host.kernel = Some(FakeKernel {

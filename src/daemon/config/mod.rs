@@ -38,6 +38,8 @@ pub struct Config {
     pub node: NodeIdentity,
     /// The file or folder with the cluster.
     pub datastore_path: PathBuf,
+    /// The folder of what `secret-key-ref` names; `None` is `secrets` beside the cluster.
+    pub secrets: Option<PathBuf>,
     /// What becomes of routes.
     pub routing: Routing,
     /// Addresses to listen on; `None` is every address at the port of the plan.
@@ -158,6 +160,7 @@ impl Config {
         Self {
             node: NodeIdentity::named(&surroundings.host_name),
             datastore_path: surroundings.folder.join(DEFAULT_CLUSTER),
+            secrets: None,
             routing: Routing {
                 backend: Backend::Bgp,
                 kernel_routes: true,

@@ -33,7 +33,7 @@ const NODE: Schema = Schema {
 };
 const DATASTORE: Schema = Schema {
     label: "[datastore]",
-    keys: &["kind", "path"],
+    keys: &["kind", "path", "secrets"],
     unsupported: &[],
     ignored: &[],
 };
@@ -219,6 +219,8 @@ impl<'s> Reading<'s> {
             &mut config.datastore_path,
             path.map(|path| path.map(|path| self.folder.join(path))),
         );
+        let secrets = table.read("secrets", scalar::text, problems);
+        config.secrets = secrets.map(|path| self.folder.join(path.value));
     }
 
     fn routing(&mut self, root: &TableReader<'_>, routing: &mut Routing) {

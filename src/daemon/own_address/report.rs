@@ -7,7 +7,7 @@ use crate::daemon::config::{self, Config, Configured};
 use crate::daemon::host::{self, HostError, NAME_PATIENCE, Names};
 use crate::daemon::{DaemonError, source};
 use crate::dataplane::own_address::Selection;
-use crate::datastore::Problems;
+use crate::datastore::{Problems, SecretFiles, load_with};
 use crate::topology::Intent;
 
 /// What `dunlin address` prints: how each address is looked for, and what came of it.
@@ -79,7 +79,9 @@ fn bad(problems: Problems) -> AnswerError {
 /// The cluster with our record, if both are there.
 fn record_of(config: &Config, notes: &mut Vec<String>) -> Intent {
     let (path, name) = (config.datastore_path.display(), &config.node.name);
-    match crate::datastore::load(&config.datastore_path) {
+    let secrets = config.secrets.as_deref();
+    let mut looked_at = SecretFiles::default();
+    match load_with(&config.datastore_path, secrets, &mut looked_at) {
         Ok(loaded) => {
             if !loaded.intent.nodes.iter().any(|node| node.name == *name) {
                 notes.push(format!("{path} has no record of node {name}"));

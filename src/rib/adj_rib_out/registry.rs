@@ -149,15 +149,12 @@ impl Exports {
         policies
     }
 
-    /// How many prefixes of a family a peer has from us.
+    /// How many routes of a family a peer has from us.
     pub(crate) fn advertised(&self, peer: PeerIndex, family: Family) -> usize {
         let cohort = self
             .cohort_of(peer, family)
             .and_then(|index| self.cohort(index));
-        // The record's own source never got its route (split horizon).
-        let own = peer.0 + 1;
-        let received = |sent: &u32| *sent != 0 && *sent != own;
-        cohort.map_or(0, |cohort| cohort.sent.iter().filter(received).count())
+        cohort.map_or(0, |cohort| cohort.sent.count(peer))
     }
 
     /// How many sets of attributes were encoded so far.

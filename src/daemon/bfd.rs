@@ -1,0 +1,91 @@
+//! BFD's thread beside the daemon's task: begun when the first far end is to be watched, told of the
+//! others, ended with a goodbye. What a report means is the speaker's.
+
+use tokio::sync::mpsc;
+
+use super::clock::Clock;
+use super::event_loop::Event;
+use crate::bfd::{Hops, Report, State};
+use crate::control::protocol::Bfd as Shown;
+use crate::speaker::{PeerStatus, Speaker};
+use crate::time::{Duration, Instant};
+use crate::transport::bfd::Bfd;
+
+/// BFD that is not up so long after its session is a problem, not a beginning.
+const LATE: Duration = Duration::from_secs(15);
+
+/// The thread, if anybody is watched.
+#[derive(Debug, Default)]
+pub(super) struct Watching {
+    thread: Option<Bfd>,
+}
+
+impl Watching {
+    /// Passes on whom to watch, if that has changed.
+    pub(super) fn follow(
+        &mut self,
+        speaker: &mut Speaker,
+        clock: Clock,
+        events: &mpsc::Sender<Event>,
+    ) {
+        let Some(watches) = speaker.take_watches() else {
+            return;
+        };
+        if self.thread.is_none() && !watches.is_empty() {
+            match Bfd::spawn(Clock::seed(), move || clock.now(), events.clone()) {
+                Ok(thread) => self.thread = Some(thread),
+                Err(error) => tracing::error!(%error, "no thread for BFD: nobody is watched"),
+            }
+        }
+        if let Some(thread) = &self.thread {
+            thread.watch(watches);
+        }
+    }
+
+    /// Tells all far ends that this end is no failure.
+    pub(super) fn stop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.stop();
+        }
+    }
+}
+
+/// A report in the words of the control socket.
+pub(super) fn shown(now: Instant, report: &Report) -> Shown {
+    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    Shown {
+        state: report.state.to_string(),
+        since: now.since(report.since).as_secs(),
+        diagnostic: report.diagnostic.to_string(),
+        failures: report.failures,
+        hops: match report.hops {
+            Hops::Single => "single-hop",
+            Hops::Multi => "multihop",
+        }
+        .to_owned(),
+        transmit_interval: millis(report.transmit),
+        detection_time: report.detection.map(millis),
+    }
+}
+
+pub(super) fn is_up(peer: &PeerStatus) -> bool {
+    peer.bfd
+        .as_ref()
+        .is_some_and(|report| report.state == State::Up)
+}
+
+/// A session that is up with BFD that is not: its loss is noticed only at the hold time.
+pub(super) fn problem(now: Instant, peer: &PeerStatus) -> Option<String> {
+    let report = peer.bfd.as_ref().filter(|_| peer.negotiated.is_some())?;
+    let late = now.since(peer.since.max(report.since)) >= LATE;
+    (late && !is_up(peer)).then(|| {
+        format!(
+            "{}: BFD with {} is {}: is it enabled there, and does a firewall drop UDP port {}? A \
+             failure is noticed only at the hold time",
+            peer.planned.name,
+            report.far_end.remote,
+            report.state,
+            report.hops.port()
+        )
+    })
+}

@@ -1,0 +1,191 @@
+//! What BFD says of a far end, and what becomes of the BGP session with it (RFC 5882, RFC 9384).
+
+use std::net::IpAddr;
+
+use dunlin::bfd::{Diagnostic, FarEnd, Hops, Report, State, Watch};
+use dunlin::net::{Asn, Prefix};
+use dunlin::policy::PolicyKind;
+use dunlin::session::{CloseReason, ConnectionId};
+use dunlin::speaker::{Output, Settings, Speaker};
+use dunlin::time::{Duration, Instant};
+use dunlin::topology::{BfdTerms, Intent, Node, Peer, plan};
+
+const NOTIFICATION: u8 = 3;
+
+fn address(number: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, number])
+}
+
+fn block(number: u8) -> Prefix {
+    format!("10.77.{number}.0/24").parse().unwrap()
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![0xff; 16];
+    out.extend(u16::try_from(19 + body.len()).unwrap().to_be_bytes());
+    out.push(kind);
+    out.extend(body);
+    out
+}
+
+/// A node and two watched peers, both up, each with one route.
+struct World {
+    speaker: Speaker,
+    connections: [ConnectionId; 2],
+    watches: Vec<Watch>,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let peer = |number: u8| {
+            let asn = Asn(65_000 + u32::from(number));
+            let mut peer = Peer::new(format!("p{number}"), address(number), asn);
+            peer.passive = true;
+            peer.routes.import = PolicyKind::AcceptAll;
+            peer.bfd = Some(BfdTerms::default());
+            peer
+        };
+        let me = Node {
+            ipv4_address: Some("10.0.0.1/24".parse().unwrap()),
+            ..Node::named("me")
+        };
+        let intent = Intent {
+            nodes: vec![me],
+            peers: vec![peer(2), peer(3)],
+            ..Intent::default()
+        };
+        let settings = Settings {
+            seed: 1,
+            track_next_hops: false,
+            forwarding: false,
+            max_paths: 1,
+            med: Default::default(),
+        };
+        let now = Instant::from_secs(1);
+        let mut speaker = Speaker::new(now, settings, plan(&intent, "me").unwrap());
+        let watches = speaker.take_watches().unwrap();
+        let connections = [2, 3].map(|number| establish(&mut speaker, now, number));
+        let mut world = Self {
+            speaker,
+            connections,
+            watches,
+            now,
+        };
+        assert_eq!(world.said(), []);
+        assert_eq!(world.routes(), [true, true]);
+        world
+    }
+
+    fn report(&mut self, peer: usize, session: u32, state: State, failures: u64) {
+        let far_end: FarEnd = self.watches[peer].far_end.clone();
+        let report = Report {
+            far_end,
+            session,
+            state,
+            since: self.now,
+            diagnostic: Diagnostic::DETECTION_TIME_EXPIRED,
+            failures,
+            independent: false,
+            hops: Hops::Single,
+            transmit: Duration::from_millis(250),
+            detection: None,
+        };
+        self.speaker.far_end_reported(self.now, report);
+        self.speaker.flush(self.now);
+    }
+
+    /// NOTIFICATIONs that were sent, by peer.
+    fn said(&mut self) -> Vec<(usize, u8, u8)> {
+        let mut said = Vec::new();
+        while let Some(output) = self.speaker.poll() {
+            if let Output::Send { connection, bytes } = output
+                && bytes.get(18) == Some(&NOTIFICATION)
+            {
+                let peer = self.connections.iter().position(|c| *c == connection);
+                said.push((peer.unwrap(), bytes[19], bytes[20]));
+            }
+        }
+        said
+    }
+
+    fn routes(&mut self) -> [bool; 2] {
+        [2, 3].map(|number| self.speaker.route(block(number)).is_some())
+    }
+}
+
+fn establish(speaker: &mut Speaker, now: Instant, number: u8) -> ConnectionId {
+    let (remote, local) = (address(number), address(1));
+    let (connection, _terms) = speaker.accepted(now, remote, local).unwrap();
+    let asn = (65_000 + u16::from(number)).to_be_bytes();
+    // Hold time 90 s, IPv4 unicast.
+    let mut open = vec![4, asn[0], asn[1], 0, 90, 10, 0, 0, number, 8, 2, 6];
+    open.extend([1, 4, 0, 1, 0, 1]);
+    speaker.received(now, connection, &message(1, &open));
+    speaker.received(now, connection, &message(4, &[]));
+    // ORIGIN, AS_PATH of one, NEXT_HOP, one /24.
+    let mut update = vec![0, 0, 0, 18, 0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, asn[0], asn[1]];
+    update.extend([0x40, 3, 4, 10, 0, 0, number, 24, 10, 77, number]);
+    speaker.received(now, connection, &message(2, &update));
+    connection
+}
+
+#[test]
+fn a_failure_ends_this_session_and_takes_its_routes_at_once() {
+    let mut world = World::new();
+    world.report(0, 7, State::Up, 0);
+    world.report(1, 8, State::Up, 0);
+    assert_eq!(world.said(), []);
+    world.report(0, 7, State::Down, 1);
+    assert_eq!(world.said(), [(0, 6, 10)]);
+    assert_eq!(world.routes(), [false, true]);
+    let status = world.speaker.peer_named("p2").unwrap();
+    let error = status.last_error.unwrap();
+    assert_eq!(error.reason, CloseReason::FarEndDown);
+    assert_eq!(status.bfd.unwrap().state, State::Down);
+    let other = world.speaker.peer_named("p3").unwrap();
+    assert!(other.negotiated.is_some());
+}
+
+#[test]
+fn bfd_that_was_never_up_or_ended_in_order_hinders_nothing() {
+    let mut world = World::new();
+    world.report(0, 7, State::Down, 0);
+    world.report(0, 7, State::Init, 0);
+    world.report(0, 7, State::Down, 0);
+    // Up, and the far end's operator or its restart took it down.
+    world.report(0, 7, State::Up, 0);
+    world.report(0, 7, State::Down, 0);
+    assert_eq!(world.said(), []);
+    assert_eq!(world.routes(), [true, true]);
+}
+
+#[test]
+fn a_failure_that_has_healed_before_it_was_told_is_one() {
+    let mut world = World::new();
+    world.report(0, 7, State::Up, 0);
+    world.report(0, 7, State::Up, 1);
+    assert_eq!(world.said(), [(0, 6, 10)]);
+}
+
+#[test]
+fn a_failure_counts_once() {
+    let mut world = World::new();
+    world.report(0, 7, State::Up, 0);
+    world.report(0, 7, State::Down, 1);
+    assert_eq!(world.said(), [(0, 6, 10)]);
+    // The connection works again before BFD does.
+    world.now = Instant::from_secs(60);
+    let now = world.now;
+    world.speaker.handle_timeout(now);
+    world.connections[0] = establish(&mut world.speaker, now, 2);
+    let _openings = world.said();
+    world.report(0, 7, State::Init, 1);
+    world.report(0, 7, State::Up, 1);
+    assert_eq!(world.said(), []);
+    assert_eq!(world.routes(), [true, true]);
+    // Another session of BFD counts from 0.
+    world.report(0, 9, State::Up, 0);
+    world.report(0, 9, State::Down, 1);
+    assert_eq!(world.said(), [(0, 6, 10)]);
+}
