@@ -259,6 +259,10 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
     if let Some(bfd) = &peer.bfd {
         writeln!(out, "  bfd          {}", bfd_line(bfd))?;
     }
+    counters(out, peer)
+}
+
+fn counters(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
     writeln!(out, "  messages in  {}", messages(&peer.messages_in))?;
     writeln!(out, "  messages out {}", messages(&peer.messages_out))?;
     writeln!(

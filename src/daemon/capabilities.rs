@@ -10,6 +10,8 @@ use std::path::Path;
 use caps::{CapSet, Capability, CapsHashSet};
 
 use super::config::Process;
+use super::listening::links;
+use crate::topology::Plan;
 
 /// What is kept, and what for: routes, devices, addresses, nftables, and the network's switches below
 /// `/proc/sys`; ports below 1024 for an address to listen on that comes later.
@@ -17,9 +19,16 @@ const KEPT: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_BI
 
 /// Gives up all that is not needed any more, unless that is switched off; the names of what is left.
 /// `files` are read again on a reload: one that can't be is said now.
-pub(super) fn confine(process: Process, files: &[&Path]) -> Vec<String> {
+///
+/// A plan with peers on links needs raw sockets, for router advertisements; one that comes later is told
+/// that it takes a restart.
+pub(super) fn confine(process: Process, plan: &Plan, files: &[&Path]) -> Vec<String> {
     if !process.keep_capabilities {
-        match give_up() {
+        let mut wanted = HashSet::from(KEPT);
+        if !links(plan).is_empty() {
+            wanted.insert(Capability::CAP_NET_RAW);
+        }
+        match give_up(&wanted) {
             Ok(()) => files.iter().for_each(|file| complain_of(file)),
             // A process that may too much works as well.
             Err(error) => tracing::warn!(%error, "cannot give up capabilities"),
@@ -31,16 +40,15 @@ pub(super) fn confine(process: Process, files: &[&Path]) -> Vec<String> {
     names
 }
 
-fn give_up() -> Result<(), Box<dyn std::error::Error>> {
+fn give_up(wanted: &CapsHashSet) -> Result<(), Box<dyn std::error::Error>> {
     let has = |set| caps::read(None, set);
-    let wanted: CapsHashSet = HashSet::from(KEPT);
-    let kept = |of: &CapsHashSet| -> CapsHashSet { of.intersection(&wanted).copied().collect() };
+    let kept = |of: &CapsHashSet| -> CapsHashSet { of.intersection(wanted).copied().collect() };
     // The program `nft` needs what we have; it gets it as root, or else by what was given to us so.
     let ambient = kept(&has(CapSet::Ambient)?);
     let inheritable = kept(&has(CapSet::Inheritable)?);
     let permitted = kept(&has(CapSet::Permitted)?);
     nix::sys::prctl::set_no_new_privs()?;
-    for capability in has(CapSet::Bounding)?.difference(&wanted) {
+    for capability in has(CapSet::Bounding)?.difference(wanted) {
         // Only a process with CAP_SETPCAP may; for others `no_new_privs` says it all.
         let _without_setpcap = caps::drop(None, CapSet::Bounding, *capability);
     }
@@ -65,6 +73,15 @@ fn complain_of(file: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::{self, Intent, Node};
+
+    fn plan() -> Plan {
+        let intent = Intent {
+            nodes: vec![Node::named("me")],
+            ..Intent::default()
+        };
+        topology::plan(&intent, "me").unwrap()
+    }
 
     /// In a thread of its own, which is all that it confines.
     #[test]
@@ -73,10 +90,10 @@ mod tests {
         let keep = Process {
             keep_capabilities: true,
         };
-        let all = confine(keep, &[]);
+        let all = confine(keep, &plan(), &[]);
         assert_eq!(all.len(), before.len());
         let confined = std::thread::spawn(|| {
-            let names = confine(Process::default(), &[]);
+            let names = confine(Process::default(), &plan(), &[]);
             for set in [CapSet::Permitted, CapSet::Effective, CapSet::Inheritable] {
                 let left = caps::read(None, set).unwrap();
                 assert!(

@@ -27,7 +27,7 @@ use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput};
 use crate::datastore::{SecretFiles, Watcher};
-use crate::node::{Input, Node, Output, Settings};
+use crate::node::{Backend, Input, Node, Output, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
 use crate::speaker;
@@ -47,11 +47,18 @@ pub(super) enum Event {
     Kernel(Vec<KernelInput>),
     Control(Pending),
     FarEnd(crate::bfd::Report),
+    Heard(transport::Heard),
 }
 
 impl From<transport::Event> for Event {
     fn from(event: transport::Event) -> Self {
         Self::Transport(event)
+    }
+}
+
+impl From<transport::Heard> for Event {
+    fn from(heard: transport::Heard) -> Self {
+        Self::Heard(heard)
     }
 }
 
@@ -124,6 +131,7 @@ pub(super) struct Daemon {
     pub(super) events: mpsc::Sender<Event>,
     watching: Watching,
     strangers: Strangers,
+    pub(super) neighbours: transport::Neighbours,
     /// What the process may still do.
     pub(super) capabilities: Vec<String>,
     _control: Server,
@@ -219,7 +227,7 @@ impl Daemon {
         // Before there is a second thread: each has capabilities of its own. The control socket may be
         // given to a group, which nothing later needs.
         let files = [path, &config.datastore_path];
-        let capabilities = capabilities::confine(config.process, &files);
+        let capabilities = capabilities::confine(config.process, &reading.plan, &files);
         let kernel = if config.routing.kernel_routes {
             let sink = events.clone();
             let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
@@ -242,6 +250,7 @@ impl Daemon {
             backend: config.routing.backend,
             switch_delay: Duration::from_secs(u64::from(config.routing.switch_delay)),
             kernel_routes: config.routing.kernel_routes,
+            kept: kept_routes(&config),
             dataplane: dataplane::Settings {
                 max_hops: usize::from(config.routing.max_paths),
                 adopt: config.routing.adopt,
@@ -266,6 +275,7 @@ impl Daemon {
             watching: Watching::default(),
             events,
             strangers: Strangers::default(),
+            neighbours: transport::Neighbours::default(),
             capabilities,
             _control: control,
         };
@@ -292,6 +302,7 @@ impl Daemon {
                 }
             }
             Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
+            Event::Heard(heard) => self.heard(now, &heard),
             Event::Control(Pending { request, reply }) => {
                 let answer = self.answer(&request);
                 // A client that has gone needs no answer.
@@ -462,6 +473,18 @@ impl Daemon {
             },
         }
     }
+}
+
+/// Families of which a former process has left routes in the kernel.
+fn kept_routes(config: &Config) -> [bool; 2] {
+    if !config.routing.kernel_routes || config.routing.backend != Backend::Bgp {
+        return [false; 2];
+    }
+    // Who can't look claims nothing.
+    super::host::kept_routes().unwrap_or_else(|error| {
+        tracing::warn!("cannot see what a former process has left in the kernel: {error}");
+        [false; 2]
+    })
 }
 
 /// Settings that are read at the start only.

@@ -11,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
-use crate::dataplane::{Action, Errno, KernelInput, KernelView, Op, OpId, Ownership};
+use crate::dataplane::{
+    Action, Change, Errno, KernelInput, KernelView, Op, OpId, Owner, Ownership,
+};
 
 /// A kernel that says nothing for so long won't.
 const KERNEL_PATIENCE: Duration = Duration::from_secs(5);
@@ -38,28 +40,63 @@ pub(crate) enum HostError {
 
 /// Links, addresses and routes as they are now. Needs no privilege.
 pub(super) fn look() -> Result<KernelView, HostError> {
+    let mut view = KernelView::new(Ownership::default());
+    ask(|news| match news {
+        News::Begin => view.dump_begins(),
+        News::Row(row) => view.dumped(&row),
+        News::Changed(change) => view.apply(&change),
+        News::End(complete) => view.dump_ends(complete),
+    })?;
+    Ok(view)
+}
+
+/// Families of which a former process has left routes of ours, by [`Family::index`].
+pub(super) fn kept_routes() -> Result<[bool; 2], HostError> {
+    let rule = Ownership::default();
+    let mut kept = [false; 2];
+    ask(|news| match news {
+        News::Begin => kept = [false; 2],
+        News::Row(Change::Route { route, .. }) if rule.of(&route) == Owner::Ours => {
+            *route.prefix.family().of_mut(&mut kept) = true;
+        }
+        News::Row(_) | News::Changed(_) | News::End(_) => {}
+    })?;
+    Ok(kept)
+}
+
+/// What a look at the kernel brings.
+enum News {
+    /// All that came before is of no use.
+    Begin,
+    Row(Change),
+    Changed(Change),
+    /// Whether it was complete.
+    End(bool),
+}
+
+/// Has the kernel tell all it has, again if that was not complete.
+fn ask(mut hear: impl FnMut(News)) -> Result<(), HostError> {
     let (sink, inputs) = channel();
     let hand_over = move |batch: Vec<KernelInput>| sink.send(batch).is_ok();
     let kernel = Kernel::spawn(KernelSettings::default(), hand_over).map_err(HostError::Kernel)?;
-    let mut view = KernelView::new(Ownership::default());
     let mut result = Ok(());
     for id in (0..DUMPS).map(OpId) {
-        view.dump_begins();
+        hear(News::Begin);
         let action = Action::Dump;
         if !kernel.send(vec![Op { id, action }]) {
             return Err(HostError::Silent);
         }
-        result = dump(&mut view, &inputs, id)?;
+        result = dump(&mut hear, &inputs, id)?;
         if result.is_ok() {
             break;
         }
     }
-    result.map(|()| view).map_err(HostError::Incomplete)
+    result.map_err(HostError::Incomplete)
 }
 
 /// Takes in a dump to its end; whether it was complete.
 fn dump(
-    view: &mut KernelView,
+    hear: &mut impl FnMut(News),
     inputs: &Receiver<Vec<KernelInput>>,
     dump: OpId,
 ) -> Result<Result<(), Errno>, HostError> {
@@ -71,10 +108,10 @@ fn dump(
             })?;
         for input in batch {
             match input {
-                KernelInput::Changed(change) => view.apply(&change),
-                KernelInput::Dumped(row) => view.dumped(&row),
+                KernelInput::Changed(change) => hear(News::Changed(change)),
+                KernelInput::Dumped(row) => hear(News::Row(row)),
                 KernelInput::Done { id, result } if id == dump => {
-                    view.dump_ends(result.is_ok());
+                    hear(News::End(result.is_ok()));
                     return Ok(result);
                 }
                 KernelInput::Done { .. } | KernelInput::Overrun => {}

@@ -1,15 +1,17 @@
-//! The listening sockets: which addresses there are, with which keys, and what is said of strangers.
+//! The listening sockets: which addresses there are, with which keys, and what is said of strangers;
+//! and the links on which neighbours are listened for.
 //!
 //! Who a stranger is decides the speaker; how many connections are taken in at all, the transport.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::event_loop::{Daemon, RunError};
 use super::secrets;
 use crate::node::Backend;
 use crate::time::Instant;
-use crate::topology::{BindMode, Plan};
-use crate::transport::Listener;
+use crate::topology::{BindMode, Plan, TemplateSource};
+use crate::transport::{Heard, Listener};
 
 /// At most so many refused strangers are logged each ten seconds.
 const STRANGER_LINES: u32 = 5;
@@ -39,7 +41,32 @@ fn addresses(plan: &Plan) -> Vec<SocketAddr> {
         .collect()
 }
 
+/// The links that neighbours are looked for on.
+pub(super) fn links(plan: &Plan) -> BTreeSet<String> {
+    let of_links = plan.templates.iter();
+    of_links
+        .filter_map(|template| match &template.from {
+            TemplateSource::Link(name) => Some(name.clone()),
+            TemplateSource::Range(_) => None,
+        })
+        .collect()
+}
+
 impl Daemon {
+    /// A router was heard on a link. It may be a peer now, with a key of its own.
+    pub(super) fn heard(&mut self, now: Instant, heard: &Heard) {
+        let peers = self.node.speaker().plan().peers.len();
+        self.node
+            .neighbour_found(now, &heard.interface, heard.index, heard.address);
+        let plan = self.node.speaker().plan();
+        if plan.peers.len() != peers {
+            let keys = secrets::keys(plan);
+            for listener in self.listeners.values_mut() {
+                listener.set_keys(&keys);
+            }
+        }
+    }
+
     /// Opens and closes listening sockets as the plan wants; sessions on a closed one stay.
     pub(super) fn listen(&mut self) -> Result<(), RunError> {
         if self.config.routing.backend != Backend::Bgp {
@@ -49,6 +76,7 @@ impl Daemon {
         let wanted = self.config.listen.clone();
         let wanted = wanted.unwrap_or_else(|| addresses(plan));
         let keys = secrets::keys(plan);
+        self.neighbours.watch(&links(plan), &self.events);
         self.listeners.retain(|address, _| wanted.contains(address));
         for address in wanted {
             if let Some(listener) = self.listeners.get_mut(&address) {

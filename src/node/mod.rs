@@ -9,6 +9,7 @@
 //! that is up has sent all it has, and at the latest [`CONVERGENCE_LIMIT`] after the start.
 
 mod gateways;
+mod settling;
 mod ways;
 
 use std::collections::VecDeque;
@@ -25,6 +26,7 @@ use crate::topology::Plan;
 use crate::wire::error::HeaderError;
 
 use gateways::Gateways;
+use settling::Settling;
 pub use ways::Backend;
 use ways::Ways;
 
@@ -43,6 +45,9 @@ pub struct Settings {
     pub switch_delay: Duration,
     /// Whether routes are installed.
     pub kernel_routes: bool,
+    /// By [`Family::index`](crate::net::Family::index): a former process has left routes of ours in
+    /// the kernel, so that packets are forwarded already.
+    pub kept: [bool; 2],
     /// How, if they are.
     pub dataplane: dataplane::Settings,
 }
@@ -86,8 +91,7 @@ pub struct Node {
     moved: Vec<gateways::Resolved>,
     /// Operations that were polled from the dataplane and not from us.
     ops: VecDeque<Op>,
-    started: Instant,
-    converged: bool,
+    settling: Settling,
     tally: Tally,
 }
 
@@ -116,17 +120,26 @@ impl Node {
         let mut gateways = Gateways::default();
         if let Some(dataplane) = &mut dataplane {
             // No next hop is asked for yet.
-            let _nothing = gateways.set(dataplane, &plan.gateways);
+            let _nothing = gateways.set(dataplane, &plan.gateways, core::iter::empty());
         }
+        // Without routes of its own a speaker has no forwarding that a restart could break, and nothing
+        // that tells a restart from a first start.
+        let kept = match dataplane {
+            Some(_) => settings.kept,
+            None => [true; 2],
+        };
+        let settling = Settling::new(now, kept);
+        let mut speaker = Speaker::new(now, settings.speaker, plan);
+        speaker.set_own_start(settling.is_restart(), kept);
+        speaker.hold_end_of_rib(settling.is_restart());
         Self {
-            speaker: Speaker::new(now, settings.speaker, plan),
+            speaker,
             dataplane,
             ways,
             gateways,
             moved: Vec::new(),
             ops: VecDeque::new(),
-            started: now,
-            converged: false,
+            settling,
             tally: Tally::default(),
         }
     }
@@ -165,13 +178,32 @@ impl Node {
         let plan = self.ways.spoken(plan);
         if let Some(dataplane) = &mut self.dataplane {
             self.ways.apply(now, dataplane);
-            let (moved, gateways_differ) = self.gateways.set(dataplane, &plan.gateways);
-            self.moved.extend(moved);
-            if ways_differ || gateways_differ {
+            if ways_differ {
                 self.speaker.forward_again();
             }
         }
-        self.speaker.replan(now, plan)
+        let said = self.speaker.replan(now, plan);
+        self.find_gateways();
+        said
+    }
+
+    /// A router was heard on a link.
+    pub fn neighbour_found(&mut self, now: Instant, interface: &str, index: u32, address: IpAddr) {
+        self.speaker.neighbour_found(now, interface, index, address);
+        self.find_gateways();
+    }
+
+    fn find_gateways(&mut self) {
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        let gateways = &self.speaker.plan().gateways;
+        let links = self.speaker.links();
+        let (moved, differ) = self.gateways.set(dataplane, gateways, links.into_iter());
+        self.moved.extend(moved);
+        if differ {
+            self.speaker.forward_again();
+        }
     }
 
     /// Carries changes between the speaker and the dataplane, and makes bytes for whoever can take
@@ -188,7 +220,7 @@ impl Node {
                 }
             }
             while let Some((hop, resolution)) = dataplane.poll_resolution() {
-                for next_hop in self.gateways.next_hops(hop.address) {
+                for next_hop in self.gateways.next_hops(&hop) {
                     found.push((next_hop, resolution.clone()));
                 }
             }
@@ -202,8 +234,8 @@ impl Node {
             self.speaker.next_hops_resolved(&resolutions);
         }
         self.forward();
-        self.speaker.flush(now);
         self.notice_convergence(now);
+        self.speaker.flush(now);
         self.log_reports();
     }
 
@@ -226,10 +258,8 @@ impl Node {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let dataplane = self.dataplane.as_ref();
-        let settling = dataplane.filter(|_| !self.converged);
-        let limit = settling.map(|_| self.started + CONVERGENCE_LIMIT);
-        let repair = dataplane.and_then(Dataplane::next_timeout);
+        let limit = self.settling.deadline();
+        let repair = self.dataplane.as_ref().and_then(Dataplane::next_timeout);
         let switch = self.ways.next_timeout();
         [self.speaker.next_timeout(), limit, repair, switch]
             .into_iter()
@@ -297,11 +327,15 @@ impl Node {
     }
 
     fn forward(&mut self) {
+        let dataplane = self.dataplane.as_ref();
+        if dataplane.is_some_and(|dataplane| self.settling.is_blind(dataplane)) {
+            return;
+        }
         while let Some((prefix, change)) = self.speaker.poll_forwarding() {
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };
-            if self.gateways.holds(prefix) {
+            if self.gateways.holds(prefix) || self.settling.holds(dataplane, prefix, &change) {
                 continue;
             }
             match change {
@@ -343,23 +377,6 @@ impl Node {
             }
         }
     }
-
-    fn notice_convergence(&mut self, now: Instant) {
-        let Some(dataplane) = self.dataplane.as_mut().filter(|_| !self.converged) else {
-            return;
-        };
-        let (peers, up) = self.speaker.sessions();
-        let all_heard = up == peers && self.speaker.heard_all();
-        if all_heard || now.since(self.started) >= CONVERGENCE_LIMIT {
-            self.converged = true;
-            dataplane.converged();
-            tracing::info!(
-                peers,
-                up,
-                "converged: routes of a former process that nobody confirmed go"
-            );
-        }
-    }
 }
 
 /// All nodes of the cluster are equally far: the way to them is the underlay's matter, often one tunnel,
@@ -399,6 +416,7 @@ mod tests {
             backend: Backend::Bgp,
             switch_delay: Duration::from_secs(5),
             kernel_routes: true,
+            kept: [false; 2],
             dataplane: dataplane::Settings::default(),
         };
         Node::new(Instant::ZERO, settings, plan(&intent, "me").unwrap())

@@ -116,6 +116,8 @@ pub(crate) struct Exports {
     held: Vec<(usize, Instant)>,
     out: VecDeque<Delivery>,
     batch: Batch,
+    /// Nobody is told End-of-RIB: what was learnt is not all there yet (RFC 4724 §4.1).
+    hold_ends: bool,
 }
 
 impl Exports {
@@ -299,6 +301,7 @@ impl Exports {
             groups,
             cohorts,
             batch,
+            hold_ends,
             ..
         } = self;
         let Some(Some(cohort)) = cohorts.get_mut(index) else {
@@ -321,12 +324,14 @@ impl Exports {
             Family::Ipv4 => batch.build(cohort, &mut tables.v4, sources),
             Family::Ipv6 => batch.build(cohort, &mut tables.v6, sources),
         }
-        match cohort.finish_walk() {
-            None | Some(Purpose::Refresh { framed: false }) => {}
-            Some(Purpose::Initial) => batch.push_for_all(&end_of_rib(family)),
-            Some(Purpose::Refresh { framed: true }) => {
-                batch.push_for_all(&frame(family, RouteRefresh::END));
-            }
+        let finished = cohort.finish_walk();
+        if finished == Some(Purpose::Refresh { framed: true }) {
+            batch.push_for_all(&frame(family, RouteRefresh::END));
+        }
+        cohort.end_due |= finished == Some(Purpose::Initial);
+        if finished.is_some() && cohort.end_due && !*hold_ends {
+            cohort.end_due = false;
+            batch.push_for_all(&end_of_rib(family));
         }
         let idle = cohort.is_idle();
         self.deliver(index);
@@ -334,6 +339,19 @@ impl Exports {
             self.merge(index, family);
         } else {
             self.wake(index);
+        }
+    }
+
+    /// Holds End-of-RIB back from everybody, or lets those go that are due.
+    pub(crate) fn hold_ends(&mut self, hold: bool) {
+        if core::mem::replace(&mut self.hold_ends, hold) == hold || hold {
+            return;
+        }
+        for index in 0..self.cohorts.len() {
+            if let Some(cohort) = self.cohort_mut(index).filter(|cohort| cohort.end_due) {
+                cohort.release_end();
+                self.wake(index);
+            }
         }
     }
 

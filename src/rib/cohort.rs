@@ -61,6 +61,8 @@ pub(crate) struct Cohort {
     pub(crate) ready: bool,
     /// The begin of a framed refresh is still to be sent.
     pub(crate) begin_due: bool,
+    /// The initial table is sent, and its End-of-RIB is held back.
+    pub(crate) end_due: bool,
     /// Changes and walk take turns, so that neither starves.
     turn: bool,
 }
@@ -82,6 +84,7 @@ impl Cohort {
             fresh: true,
             ready: false,
             begin_due: false,
+            end_due: false,
             turn: false,
         }
     }
@@ -101,6 +104,7 @@ impl Cohort {
             fresh: self.fresh,
             ready: false,
             begin_due: self.begin_due,
+            end_due: self.end_due,
             turn: self.turn,
         }
     }
@@ -115,6 +119,8 @@ impl Cohort {
         } else if self.members.len() == 1 {
             core::mem::swap(&mut self.sent, &mut other.sent);
         }
+        // Held back from one means held back from all.
+        self.end_due |= other.end_due;
         self.members.append(&mut other.members);
         self.members.sort_unstable();
     }
@@ -153,6 +159,16 @@ impl Cohort {
         };
         self.walk = Walk::Active { cursor: 0, purpose };
         self.former = Some(former);
+    }
+
+    /// End-of-RIB may go out: after the walk that is under way, or else after what is pending now.
+    pub(crate) fn release_end(&mut self) {
+        if self.walk == Walk::Done {
+            self.walk = Walk::Tail {
+                left: self.pending.len(),
+                purpose: Purpose::Initial,
+            };
+        }
     }
 
     /// A destination's best path changed. Whether there is something to do now that was not before.

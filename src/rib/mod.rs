@@ -376,6 +376,12 @@ impl Rib {
         self.exports.change(&mut self.tables, peers);
     }
 
+    /// Holds End-of-RIB back from all peers, or lets go what is due: whoever has just restarted does not
+    /// know yet what it is to send (RFC 4724 §4.1). All else goes out as ever.
+    pub fn hold_end_of_rib(&mut self, hold: bool) {
+        self.exports.hold_ends(hold);
+    }
+
     /// Stops sending a family to a peer. When no family is left its outbox counts as empty.
     pub fn remove_export(&mut self, peer: PeerIndex, family: Family) {
         self.exports.remove(&mut self.tables, peer, family);

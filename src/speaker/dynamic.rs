@@ -9,6 +9,7 @@
 //! - a peer that is down goes when it has been looked at twice, a hold time apart, and has no routes: so
 //!   one to two hold times after its session.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Speaker;
@@ -197,6 +198,20 @@ impl Speaker {
                 .iter()
                 .any(|peer| peer.interface.as_ref() == Some(link) && peer.address == *address)
         });
+    }
+
+    /// The links of the neighbours, by address. One that is heard on two links is on neither: a next
+    /// hop does not say which is meant.
+    pub fn links(&self) -> BTreeMap<IpAddr, u32> {
+        let mut links = BTreeMap::new();
+        let mut ambiguous = BTreeSet::new();
+        for ((_, address), index) in &self.scopes {
+            if links.insert(*address, *index).is_some() {
+                ambiguous.insert(*address);
+            }
+        }
+        links.retain(|address, _| !ambiguous.contains(address));
+        links
     }
 
     /// The index of the link that a peer's link-local address is on.

@@ -196,7 +196,9 @@ impl Speaker {
             Family::Ipv6 => self.plan.ipv6.map(|network| IpAddr::V6(network.ip())),
         };
         let over_ipv6 = local.filter(|_| negotiated.extended_next_hop && family == Family::Ipv4);
-        local.filter(fits).or(node).or(over_ipv6)
+        // A peer on a link without addresses has no way to another address of ours.
+        let on_link = over_ipv6.filter(is_link_local);
+        local.filter(fits).or(on_link).or(node).or(over_ipv6)
     }
 
     /// The subnet that this node shares with the peer, if they are neighbours.
@@ -214,4 +216,8 @@ impl Speaker {
             .flatten()
             .find(|subnet| subnet.contains(peer.planned.address))
     }
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

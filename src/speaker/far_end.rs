@@ -60,11 +60,10 @@ impl Speaker {
 
     /// BFD of a far end has changed. A failure ends the sessions with it and takes their routes.
     pub fn far_end_reported(&mut self, now: Instant, report: Report) {
-        let peers: Vec<PeerIndex> = self
-            .names
-            .values()
-            .copied()
-            .filter(|index| self.peer(*index).is_some_and(|peer| is_at(peer, &report)))
+        let numbered = (1..).map(PeerIndex).zip(&self.peers);
+        let peers: Vec<PeerIndex> = numbered
+            .filter(|(_, peer)| peer.as_ref().is_some_and(|peer| is_at(peer, &report)))
+            .map(|(index, _)| index)
             .collect();
         if peers.is_empty() {
             return;

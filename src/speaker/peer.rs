@@ -61,6 +61,20 @@ pub(super) struct Established {
     pub(super) end_of_rib: [bool; 2],
 }
 
+impl Established {
+    /// Whether the peer has said all it has.
+    pub(super) fn heard_all(&self) -> bool {
+        let mut wanted = self.negotiated.families.iter().zip(self.end_of_rib);
+        wanted.all(|(wanted, heard)| !wanted || heard)
+    }
+
+    /// Whether the peer has just restarted.
+    pub(super) fn restarts(&self) -> bool {
+        let restart = self.negotiated.graceful_restart;
+        restart.is_some_and(|restart| restart.restarting)
+    }
+}
+
 /// Why an order for a peer can't be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdminError {
@@ -491,18 +505,10 @@ impl Speaker {
         peer.over_limit = [false; 2];
         peer.queued = 0;
         peer.session_octets = 0;
-        let leaving = self.is_leaving(index);
         for family in Family::ALL {
             self.rib.remove_export(index, family);
         }
-        if leaving {
-            // Until others are in its place.
-            for family in Family::ALL {
-                self.rib.mark_stale(index, family);
-            }
-        } else {
-            self.keep_or_flush(now, index, ended.as_ref(), reason);
-        }
+        self.keep_or_flush(now, index, ended.as_ref(), reason);
     }
 
     fn refresh_asked(&mut self, index: PeerIndex, message: RouteRefresh) {

@@ -17,6 +17,7 @@
 //! an enhanced refresh; and nothing here waits for a peer on behalf of another one.
 
 use super::Speaker;
+use super::leaving::LIMIT;
 use super::peer::Established;
 use crate::net::Family;
 use crate::rib::PeerIndex;
@@ -29,7 +30,7 @@ use crate::topology::OpenTerms;
 pub const CONFIRM_TIME: Duration = Duration::from_secs(360);
 
 /// What OPEN says of our own start.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct OwnStart {
     /// We have just restarted, and peers need not wait for our End-of-RIB (R).
     pub(super) restarting: bool,
@@ -103,12 +104,33 @@ impl Retention {
 impl Speaker {
     /// Says what OPEN says of our own start from now on. No session is touched for it.
     pub fn set_own_start(&mut self, restarting: bool, kept: [bool; 2]) {
-        self.own_start = OwnStart { restarting, kept };
+        let own_start = OwnStart { restarting, kept };
+        if self.own_start == own_start {
+            return;
+        }
+        self.own_start = own_start;
         for index in self.indices() {
             if let Some(peer) = self.peer_mut(index) {
                 peer.session.set_restart(restarting, kept);
             }
         }
+    }
+
+    /// Holds End-of-RIB back from all peers while we do not know yet what there is (RFC 4724 §4.1), or
+    /// lets it go.
+    pub fn hold_end_of_rib(&mut self, hold: bool) {
+        self.rib.hold_end_of_rib(hold);
+    }
+
+    /// Whether every peer that is up has said what it has, those apart that wait for us, as they have
+    /// restarted themselves (RFC 4724 §4.1).
+    pub fn heard_enough(&self) -> bool {
+        let mut peers = self.wanted();
+        peers.all(|peer| {
+            peer.established
+                .as_ref()
+                .is_none_or(|up| up.heard_all() || up.restarts())
+        })
     }
 
     /// BFD found the far end of a peer down: the session ends, and its routes go at once.
@@ -125,11 +147,13 @@ impl Speaker {
         ended: Option<&Established>,
         reason: &CloseReason,
     ) {
+        let leaving = self.is_leaving(index);
         for family in Family::ALL {
             let before = self.held(index, family);
             let held = ended
                 .filter(|_| self.rib.counts(index, family).received > 0)
-                .and_then(|ended| hold(now, before, family, ended, reason));
+                .and_then(|ended| hold(now, before, family, ended, reason))
+                .or_else(|| leaving.then(|| until_others_are_there(now)));
             match held {
                 Some(held) => {
                     self.rib.mark_stale(index, family);
@@ -183,11 +207,8 @@ impl Speaker {
 
     /// End-of-RIB: what the peer has not repeated is gone.
     pub(super) fn confirmed(&mut self, index: PeerIndex, family: Family) {
-        // A leaving peer's routes are stale without a deadline of their own: leaving has one.
-        if self.held(index, family).is_some() || self.is_leaving(index) {
-            self.set_held(index, family, None);
-            self.rib.sweep_stale(index, family);
-        }
+        self.set_held(index, family, None);
+        self.rib.sweep_stale(index, family);
     }
 
     /// Whether a peer is back and has not said yet what it has.
@@ -314,4 +335,15 @@ fn hold(
         limit,
         long_lived,
     })
+}
+
+/// A session that is leaving keeps its routes until others are in its place, whatever was agreed.
+fn until_others_are_there(now: Instant) -> Held {
+    let limit = now + LIMIT;
+    Held {
+        stage: Stage::Away,
+        until: limit,
+        limit,
+        long_lived: None,
+    }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::candidate::Lazy;
-use super::peer::PeerEntry;
+use super::peer::{Established, PeerEntry};
 use super::{Kept, Speaker};
 use crate::bfd::Report;
 use crate::net::{Family, Prefix};
@@ -125,16 +125,11 @@ impl Speaker {
     /// Whether every peer that is up has sent all it has (End-of-RIB in each family).
     pub fn heard_all(&self) -> bool {
         let mut established = self.wanted().filter_map(|peer| peer.established.as_ref());
-        established.all(|up| {
-            up.negotiated
-                .families
-                .iter()
-                .zip(up.end_of_rib)
-                .all(|(wanted, heard)| !wanted || heard)
-        })
+        established.all(Established::heard_all)
     }
 
-    fn wanted(&self) -> impl Iterator<Item = &PeerEntry> {
+    /// Peers but those that leave.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &PeerEntry> {
         let indices = self.names.values();
         let wanted = indices.filter(|index| !self.is_leaving(**index));
         wanted.filter_map(|index| self.peer(*index))

@@ -10,6 +10,7 @@ pub mod bfd;
 pub mod codec;
 mod connection;
 mod listener;
+mod neighbour;
 mod signing;
 mod sockopt;
 
@@ -22,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 pub use listener::{Keys, Listener};
+pub use neighbour::{Heard, Neighbours};
 pub use signing::{AoMac, KeyScope, Signing};
 pub use sockopt::{SocketOptions, has_tcp_ao};
 

@@ -57,7 +57,7 @@ pub(crate) fn node(i: u8) -> Node {
     }
 }
 
-fn start(
+pub(crate) fn start(
     intent: &Intent,
     order: impl IntoIterator<Item = usize>,
     seed: u64,
@@ -96,7 +96,7 @@ fn is_converged(world: &World, intent: &Intent) -> bool {
             .all(|node| world.table(&node.name) == oracle(intent, &node.name))
 }
 
-fn assert_converged(world: &World, intent: &Intent) {
+pub(crate) fn assert_converged(world: &World, intent: &Intent) {
     for node in &intent.nodes {
         assert_eq!(
             world.table(&node.name),

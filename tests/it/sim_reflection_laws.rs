@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use dunlin::net::{Prefix, RouterId};
+use dunlin::net::{Family, Prefix, RouterId};
 use dunlin::policy::PolicyKind;
 use dunlin::time::Duration;
 use dunlin::topology::{Intent, Node, Peer, PeerScope, Plan, plan};
@@ -297,4 +297,33 @@ fn sent_ids(world: &World, topology: &Topology, prefix: Prefix) -> BTreeMap<(usi
         }
     }
     ids
+}
+#[test]
+fn a_peer_becomes_a_client_and_ceases_to_be_one_without_a_new_session() {
+    // One reflector; n1 is its client, n2 and n3 are not.
+    let mut topology = Topology {
+        clusters: vec![Some(RouterId(100)), None, None, None],
+        sessions: vec![(0, 1, true), (0, 2, false), (0, 3, false)],
+        add_path: false,
+    };
+    let mut world = topology.start(1);
+    let has = |world: &World, i: usize, owner: usize| !selected(world, i, block(owner)).is_empty();
+    assert!(has(&world, 1, 2) && has(&world, 2, 1), "through a client");
+    assert!(
+        !has(&world, 2, 3) && !has(&world, 3, 2),
+        "not from one ordinary peer to another"
+    );
+    let ups = world.ups(&name(0));
+    for client in [true, false, true] {
+        topology.sessions[1].2 = client;
+        let plan = topology.plan(&topology.intent(), 0);
+        world.replan(&name(0), plan);
+        world.run(secs(5));
+        assert_eq!((has(&world, 2, 3), has(&world, 3, 2)), (client, client));
+        assert!(has(&world, 1, 2) && has(&world, 2, 1));
+        assert_eq!(world.ups(&name(0)), ups, "every session is the one it was");
+    }
+    let family = Family::Ipv4;
+    let groups = world.node(&name(0)).speaker().rib().groups();
+    assert_eq!(groups.iter().filter(|g| g.key.family == family).count(), 2);
 }

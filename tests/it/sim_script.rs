@@ -113,6 +113,20 @@ impl Script {
         decoded.map(|n| (n.code, n.subcode)).collect()
     }
 
+    /// The last OPEN that came.
+    pub(crate) fn open_heard(&self) -> Open {
+        let all = self.all(MessageKind::Open);
+        Open::decode(all.last().unwrap()).unwrap()
+    }
+
+    /// When the last End-of-RIB of IPv4 came.
+    pub(crate) fn end_heard(&self) -> Option<Instant> {
+        let is_end = |kind, body: &[u8]| kind == MessageKind::Update && body == [0; 4];
+        let mut newest_first = self.heard.iter().rev();
+        let found = newest_first.find(|(_, kind, body)| is_end(*kind, body));
+        found.map(|(at, ..)| *at)
+    }
+
     /// The Adj-RIB-In that its UPDATEs of IPv4 make, and whether each change was a real one.
     pub(crate) fn prefixes(&self) -> std::collections::BTreeSet<Prefix> {
         let mut table = std::collections::BTreeSet::new();

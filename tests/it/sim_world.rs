@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
 use dunlin::dataplane::{self, KernelInput, Op};
-use dunlin::net::Prefix;
+use dunlin::net::{Family, Prefix};
 use dunlin::node::{Backend, Input, Node, Output, Settings};
 use dunlin::rib::MedMode;
 use dunlin::session::{ConnectionId, DialError};
@@ -160,6 +160,7 @@ pub(crate) fn settings(seed: u64, kernel_routes: bool) -> Settings {
         backend: Backend::Bgp,
         switch_delay: Duration::from_secs(5),
         kernel_routes,
+        kept: [false; 2],
         dataplane: dataplane::Settings::default(),
     }
 }
@@ -206,7 +207,14 @@ impl World {
         let device = plan
             .ipv4
             .map(|net| (net.ip().into(), Prefix::new(net.ip().into(), net.prefix())));
-        let mut settings = settings(seed, kernel);
+        let left = self.hosts.get(&name).and_then(|host| host.kernel.as_ref());
+        let kept = Family::ALL.map(|family| {
+            left.is_some_and(|left| left.routes.keys().any(|prefix| prefix.family() == family))
+        });
+        let mut settings = Settings {
+            kept,
+            ..settings(seed, kernel)
+        };
         settings.speaker.max_paths = self.max_paths;
         let node = Node::new(self.now, settings, plan);
         let host = self.place(&name, addresses, Actor::Node(Box::new(node)));

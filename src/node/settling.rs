@@ -1,0 +1,110 @@
+//! The time between a start and the moment when what is known is what the peers have to say.
+//!
+//! There is one notion of "settled" for all that hangs on it: a former process's routes that nobody
+//! confirmed are deleted, those that somebody wants otherwise are changed, and End-of-RIB goes out
+//! (RFC 4724 §4.1: a speaker that has restarted first hears what there is). Nothing else waits: own
+//! blocks and whatever is learnt go to each peer as soon as its session is up, and a prefix that the
+//! kernel has no route for gets one at once.
+//!
+//! What always holds: it ends when every peer is up and has been heard, and at the latest
+//! [`CONVERGENCE_LIMIT`] after the start. A peer that has restarted itself may be waiting for us as we
+//! wait for it, so End-of-RIB does not wait for such a peer; the kernel's routes do, since that peer
+//! waits for nobody else any more.
+
+use super::{CONVERGENCE_LIMIT, Node};
+use crate::dataplane::{Dataplane, RouteState};
+use crate::net::Prefix;
+use crate::rib::ForwardingChange;
+use crate::time::Instant;
+
+/// What a node remembers of its start.
+#[derive(Debug)]
+pub(super) struct Settling {
+    started: Instant,
+    over: bool,
+    /// Families whose packets were forwarded when we started (F).
+    kept: [bool; 2],
+    /// A former process's route is wanted otherwise, and stays as it is so long.
+    held: bool,
+}
+
+impl Settling {
+    pub(super) const fn new(now: Instant, kept: [bool; 2]) -> Self {
+        Self {
+            started: now,
+            over: false,
+            kept,
+            held: false,
+        }
+    }
+
+    /// Whether this is a restart: somebody has forwarded packets for us.
+    pub(super) fn is_restart(&self) -> bool {
+        !self.over && self.kept.contains(&true)
+    }
+
+    /// When it ends at the latest, if it has not.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (!self.over).then(|| self.started + CONVERGENCE_LIMIT)
+    }
+
+    /// Whether the kernel's side has to wait for the first look at it: what a former process left is
+    /// not known before.
+    pub(super) fn is_blind(&self, dataplane: &Dataplane) -> bool {
+        self.is_restart() && !dataplane.is_synced()
+    }
+
+    /// Whether a change of forwarding waits: a former process's route stands there.
+    pub(super) fn holds(
+        &mut self,
+        dataplane: &Dataplane,
+        prefix: Prefix,
+        change: &ForwardingChange,
+    ) -> bool {
+        let own = match change {
+            ForwardingChange::Withdrawn => false,
+            ForwardingChange::Paths(paths) => paths.iter().any(|path| path.peer.is_local()),
+        };
+        let holds = self.is_restart() && !own && dataplane.state(prefix) == Some(RouteState::Stale);
+        self.held |= holds;
+        holds
+    }
+}
+
+impl Node {
+    /// Notices the end of the settling time, and what OPEN can say of our forwarding from then on.
+    pub(super) fn notice_convergence(&mut self, now: Instant) {
+        if let Some(limit) = self.settling.deadline() {
+            let (peers, up) = self.speaker.sessions();
+            if up == peers && self.speaker.heard_enough() {
+                self.speaker.hold_end_of_rib(false);
+            }
+            if (up == peers && self.speaker.heard_all()) || now >= limit {
+                self.settled();
+            }
+        }
+        if self.settling.over {
+            let kept = self.dataplane.as_ref().is_none_or(Dataplane::is_synced);
+            self.speaker.set_own_start(false, [kept; 2]);
+        }
+    }
+
+    fn settled(&mut self) {
+        self.settling.over = true;
+        self.speaker.hold_end_of_rib(false);
+        if core::mem::take(&mut self.settling.held) {
+            self.speaker.forward_again();
+        }
+        self.forward();
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        dataplane.converged();
+        let (peers, up) = self.speaker.sessions();
+        tracing::info!(
+            peers,
+            up,
+            "converged: routes of a former process that nobody confirmed go"
+        );
+    }
+}
