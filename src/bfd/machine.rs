@@ -333,6 +333,7 @@ impl Entry {
             since: session.since(),
             diagnostic: session.diagnostic(),
             failures: session.failures(),
+            failed_from: session.failed_from(),
             independent: session.independent(),
             hops: self.hops,
             transmit: session.interval(),

@@ -134,6 +134,9 @@ pub struct Report {
     /// How often the path has failed since the session was made: Up became Down, and neither an operator
     /// nor a restart of the far end's process was the reason.
     pub failures: u64,
+    /// The last sign of life before the last failure: what was heard of the far end after this, by
+    /// whatever other way, is news that the failure does not know.
+    pub failed_from: Instant,
     /// Whether the far end's BFD outlives its control plane (the C bit).
     pub independent: bool,
     /// How far away it is taken to be.

@@ -54,6 +54,8 @@ pub(super) struct Session {
     tokens: u32,
     refilled: Instant,
     failures: u64,
+    /// The last packet before the last failure.
+    failed_from: Instant,
     /// It is over, and gone at this time: until then the far end is told.
     leaving: Option<Instant>,
 }
@@ -77,6 +79,7 @@ impl Session {
             tokens: ALLOWANCE,
             refilled: now,
             failures: 0,
+            failed_from: now,
             leaving: None,
         }
     }
@@ -95,6 +98,10 @@ impl Session {
 
     pub(super) const fn failures(&self) -> u64 {
         self.failures
+    }
+
+    pub(super) const fn failed_from(&self) -> Instant {
+        self.failed_from
     }
 
     pub(super) fn independent(&self) -> bool {
@@ -194,7 +201,9 @@ impl Session {
                 self.enter(now, State::Up, Diagnostic::NONE);
             }
             (State::Up, State::Down) => {
-                self.failures += u64::from(!restarted);
+                if !restarted {
+                    self.fail();
+                }
                 self.enter(now, State::Down, Diagnostic::NEIGHBOUR_SIGNALLED_DOWN);
             }
         }
@@ -207,7 +216,7 @@ impl Session {
         }
         match self.state {
             State::Up => {
-                self.failures += 1;
+                self.fail();
                 self.enter(now, State::Down, Diagnostic::DETECTION_TIME_EXPIRED);
             }
             State::Init => self.enter(now, State::Down, Diagnostic::DETECTION_TIME_EXPIRED),
@@ -215,6 +224,11 @@ impl Session {
         }
         // §6.8.1: its name is forgotten, for it may come back with another.
         self.remote = None;
+    }
+
+    fn fail(&mut self) {
+        self.failures += 1;
+        self.failed_from = self.heard;
     }
 
     fn enter(&mut self, now: Instant, state: State, diagnostic: Diagnostic) {

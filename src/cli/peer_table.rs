@@ -62,6 +62,13 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     }
     kernel_lines(out, status)?;
     writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
+    if status.draining {
+        writeln!(
+            out,
+            "{}     traffic is moved away from this node; `dunlin drain --undo` ends it",
+            colour("draining", RED)
+        )?;
+    }
     if status.problems.is_empty() {
         return writeln!(out, "{}", colour("no problems", GREEN));
     }

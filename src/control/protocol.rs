@@ -64,6 +64,11 @@ pub enum Request {
         /// The address.
         address: IpAddr,
     },
+    /// Moves traffic away from this node before maintenance, or back (RFC 8326).
+    Drain {
+        /// Back.
+        undo: bool,
+    },
     /// Reads the configuration again.
     Reload,
     /// The daemon's version.
@@ -143,6 +148,9 @@ pub struct Status {
     pub uptime: u64,
     /// Where it listens.
     pub listening: Vec<String>,
+    /// Whether traffic is moved away from this node (`dunlin drain`).
+    #[serde(default)]
+    pub draining: bool,
     /// `ok`, or one line a problem.
     pub problems: Vec<String>,
     /// Configured peers.

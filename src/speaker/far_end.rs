@@ -71,16 +71,18 @@ impl Speaker {
         let before = self.far_ends.seen.get(&report.far_end);
         let before = before.filter(|before| before.session == report.session);
         let failed = report.failures > before.map_or(0, |before| before.failures);
+        let failed_from = report.failed_from;
         if before.map(|before| before.state) != Some(report.state) || failed {
             say(&report, failed);
         }
         self.far_ends.seen.insert(report.far_end.clone(), report);
         for index in peers {
-            let up = self
-                .peer(index)
-                .is_some_and(|peer| peer.established.is_some());
             // A session that has ended already ended for a reason of its own, which says what becomes
-            // of its routes: BFD that shares the fate of a process that restarts knows no better.
+            // of its routes: BFD that shares the fate of a process that restarts knows no better. And
+            // one that came up after BFD's last packet is that of the process that came back.
+            let up = self.peer(index).is_some_and(|peer| {
+                peer.established.is_some() && peer.session.since() <= failed_from
+            });
             if failed && up {
                 self.input(now, index, Input::FarEndDown);
             }
@@ -191,6 +193,7 @@ mod tests {
             since: Instant::ZERO,
             diagnostic: Diagnostic::NONE,
             failures,
+            failed_from: Instant::ZERO,
             independent: false,
             hops: Hops::Single,
             transmit: Duration::from_millis(250),

@@ -1,5 +1,4 @@
 //! Two BFD machines and a link: what holds whatever the terms, the delays and the octets are.
-#![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
 
 use proptest::prelude::*;
 

@@ -34,6 +34,8 @@ struct World {
     connections: [ConnectionId; 2],
     watches: Vec<Watch>,
     now: Instant,
+    /// BFD's last packet.
+    heard: Instant,
 }
 
 impl World {
@@ -71,6 +73,7 @@ impl World {
             connections,
             watches,
             now,
+            heard: now,
         };
         assert_eq!(world.said(), []);
         assert_eq!(world.routes(), [true, true]);
@@ -86,6 +89,7 @@ impl World {
             since: self.now,
             diagnostic: Diagnostic::DETECTION_TIME_EXPIRED,
             failures,
+            failed_from: self.heard,
             independent: false,
             hops: Hops::Single,
             transmit: Duration::from_millis(250),
@@ -185,7 +189,24 @@ fn a_failure_counts_once() {
     assert_eq!(world.said(), []);
     assert_eq!(world.routes(), [true, true]);
     // Another session of BFD counts from 0.
+    world.heard = now;
     world.report(0, 9, State::Up, 0);
     world.report(0, 9, State::Down, 1);
     assert_eq!(world.said(), [(0, 6, 10)]);
+}
+
+#[test]
+fn a_session_that_came_up_after_the_last_packet_is_not_the_one_that_failed() {
+    let mut world = World::new();
+    world.report(0, 7, State::Up, 0);
+    let life = world.now;
+    // Its process was killed and is back before the detection time is over.
+    world.now = life + Duration::from_millis(300);
+    let (now, connection) = (world.now, world.connections[0]);
+    world.speaker.closed(now, connection, None);
+    world.connections[0] = establish(&mut world.speaker, now, 2);
+    let _openings = world.said();
+    world.report(0, 7, State::Down, 1);
+    assert_eq!(world.said(), []);
+    assert_eq!(world.routes(), [true, true]);
 }
