@@ -91,6 +91,23 @@ impl fmt::Display for Rejection {
     }
 }
 
+impl Surroundings {
+    /// Refuses what is this node's own.
+    ///
+    /// # Errors
+    /// What of it the prefix is.
+    pub(super) fn refuse_own(&self, prefix: Prefix) -> Result<(), Rejection> {
+        if self.own_blocks.iter().any(|own| own.covers(prefix)) {
+            return Err(Rejection::OwnBlock);
+        }
+        let host = |own: &IpAddr| Prefix::host(*own) == prefix;
+        if self.own_addresses.iter().any(host) {
+            return Err(Rejection::OwnAddress);
+        }
+        Ok(())
+    }
+}
+
 /// Whether `prefix` is accepted from a peer.
 ///
 /// # Errors
@@ -106,16 +123,7 @@ pub(super) fn import(
         PolicyKind::RejectAll => return Err(Rejection::Switch),
         PolicyKind::Safe => {}
     }
-    if around.own_blocks.iter().any(|own| own.covers(prefix)) {
-        return Err(Rejection::OwnBlock);
-    }
-    if around
-        .own_addresses
-        .iter()
-        .any(|own| Prefix::host(*own) == prefix)
-    {
-        return Err(Rejection::OwnAddress);
-    }
+    around.refuse_own(prefix)?;
     let in_pool = around.pools.iter().any(|pool| pool.covers(prefix));
     match class {
         PeerClass::Mesh if !in_pool => Err(Rejection::OutsidePools),

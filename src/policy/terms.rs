@@ -108,8 +108,14 @@ impl ImportTerms {
         defaults::import(self.kind, self.class, around, prefix)
     }
 
-    /// What becomes of a route, and why.
+    /// What becomes of a route, and why. No filter lets this node's own blocks and addresses in: one that
+    /// accepts "everything" was hardly meant to give them away. Only the switch `accept-all` does.
     pub fn rule(&self, around: &Surroundings, candidate: &impl Candidate) -> Ruling<'_> {
+        if self.kind != PolicyKind::AcceptAll
+            && let Err(own) = around.refuse_own(candidate.prefix())
+        {
+            return Ruling::Default(Err(own));
+        }
         decide(&self.filters, Direction::Import, candidate).map_or_else(
             || Ruling::Default(self.defaults(around, candidate.prefix())),
             Ruling::Filter,
