@@ -43,7 +43,7 @@ _dunlin_cluster() {
   fi
   # shellcheck disable=SC2046  # one word a prefix
   set_node "$n" blocks="$(_toml_list $(of "$n" networks))" four-octet-as="$([ -z "$(of "$n" as2)" ] && echo true || echo false)" \
-    hold="$(of "$n" hold 90)" passive="$(_truth "$(of "$n" passive | grep -v false)")" \
+    restart-time="$(of "$n" restart-time 0)" hold="$(of "$n" hold 90)" passive="$(_truth "$(of "$n" passive | grep -v false)")" \
     families="$(_toml_list $(of "$n" families | tr -d '[]",' | sed 's/ipv//g; s/\([46]\)/ipv\1/g'))"
   # Whole or not at all: the daemon watches this file.
   _render "$n" "${templates[@]}" > "$file.new"

@@ -96,6 +96,16 @@ pub enum Command {
         /// An address, such as a pod's
         address: IpAddr,
     },
+    /// Move traffic away from this node before maintenance, or back (RFC 8326)
+    ///
+    /// All that this node announces becomes the last choice of whoever has another one; nothing is
+    /// withdrawn and no session ends. It outlives a reload, and ends with --undo or when dunlin is
+    /// restarted.
+    Drain {
+        /// Take it back
+        #[arg(long)]
+        undo: bool,
+    },
     /// Read the configuration again (as SIGHUP does)
     Reload,
     /// Print the version (of the daemon, if --socket is given)

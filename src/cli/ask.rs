@@ -94,6 +94,7 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
         Command::Peers { name } => Request::Peers { name: name.clone() },
         Command::Peer { name, order } => peer_request(name.clone(), order),
         Command::Explain { address } => Request::Explain { address: *address },
+        Command::Drain { undo } => Request::Drain { undo: *undo },
         Command::Reload => Request::Reload,
         Command::Version
         | Command::Run(_)

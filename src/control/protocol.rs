@@ -64,6 +64,11 @@ pub enum Request {
         /// The address.
         address: IpAddr,
     },
+    /// Moves traffic away from this node before maintenance, or back (RFC 8326).
+    Drain {
+        /// Back.
+        undo: bool,
+    },
     /// Reads the configuration again.
     Reload,
     /// The daemon's version.
@@ -143,6 +148,9 @@ pub struct Status {
     pub uptime: u64,
     /// Where it listens.
     pub listening: Vec<String>,
+    /// Whether traffic is moved away from this node (`dunlin drain`).
+    #[serde(default)]
+    pub draining: bool,
     /// `ok`, or one line a problem.
     pub problems: Vec<String>,
     /// Configured peers.
@@ -233,6 +241,9 @@ pub struct Peer {
     pub last_error: Option<LastError>,
     /// Whether an operator took it down.
     pub shutdown: bool,
+    /// The configuration no longer has it; it stays until others are in its place.
+    #[serde(default)]
+    pub leaving: bool,
     /// Prefixes received and accepted, both families.
     pub received: usize,
     /// Of these, accepted by the import policy.

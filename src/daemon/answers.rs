@@ -79,6 +79,12 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
         } => routes(daemon, after.as_deref(), (*limit).min(PAGE_MAX)),
         Request::Fib { after, limit } => fib(daemon, after.as_deref(), (*limit).min(PAGE_MAX)),
         Request::Explain { address } => super::explain::explain(daemon, *address),
+        Request::Drain { undo } => {
+            daemon.node.speaker_mut().set_draining(!undo);
+            Answer::Done {
+                message: drained(*undo),
+            }
+        }
         // The daemon itself answers this one: it reads files.
         Request::Reload => Answer::Reloaded {
             changes: Vec::new(),
@@ -88,6 +94,16 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: VERSION,
         },
+    }
+}
+
+fn drained(undo: bool) -> String {
+    if undo {
+        "traffic may come back: routes are announced as ever".to_owned()
+    } else {
+        "traffic moves away: our routes are the last choice (GRACEFUL_SHUTDOWN to eBGP peers, \
+         LOCAL_PREF 0 within the AS) until `dunlin drain --undo` or a restart of dunlin"
+            .to_owned()
     }
 }
 
@@ -145,6 +161,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
             .values()
             .map(|l| l.address().to_string())
             .collect(),
+        draining: speaker.is_draining(),
         problems,
         peers: peers.len(),
         established,
@@ -255,6 +272,7 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
             ago: now.since(error.at).as_secs(),
         }),
         shutdown: status.shutdown,
+        leaving: status.leaving,
         received: status.received,
         accepted: status.accepted,
         sent: status.sent,

@@ -9,15 +9,17 @@ use crate::control::protocol::{Answer, Explanation, Export, Path, Way};
 use crate::dataplane::Reach;
 use crate::net::Prefix;
 use crate::node::Backend;
-use crate::speaker::ExportStatus;
+use crate::speaker::{ExportStatus, RouteStatus};
 
 pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
     let speaker = daemon.node.speaker_mut();
     let best_match = speaker.rib().longest_match(address);
-    let prefix = match (
-        best_match.map(|route| route.prefix),
-        daemon.node.dataplane(),
-    ) {
+    let known = speaker.rib().longest_known(address);
+    let known = known.map(|route| route.prefix);
+    let best_match = best_match.map(|route| route.prefix);
+    // What is used, and beside it a more specific one that is not; without any the latter alone.
+    let held_back = known.filter(|known| best_match.is_some_and(|used| used != *known));
+    let prefix = match (best_match.or(known), daemon.node.dataplane()) {
         (None, Some(dataplane)) if daemon.node.backend() == Backend::Vxlan => {
             covering(dataplane.prefixes(), address)
         }
@@ -33,6 +35,7 @@ pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
         .blocks
         .iter()
         .find(|(prefix, _)| Some(*prefix) == block);
+    let held_back = held_back.and_then(|prefix| daemon.node.speaker_mut().route(prefix));
     let row = prefix.and_then(|prefix| Some(fib_route(daemon.node.dataplane()?, prefix)));
     let mut explanation = Explanation {
         address,
@@ -53,7 +56,7 @@ pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
     };
     explanation.ways = prefix.map_or_else(Vec::new, |prefix| ways(daemon, prefix, &explanation));
     explanation.problems = problems(daemon, &explanation, block);
-    explanation.lines = lines(daemon, &explanation, block);
+    explanation.lines = lines(daemon, &explanation, block, held_back.as_ref());
     Answer::Explain(Box::new(explanation))
 }
 
@@ -166,7 +169,12 @@ fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<
     problems
 }
 
-fn lines(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<String> {
+fn lines(
+    daemon: &Daemon,
+    found: &Explanation,
+    block: Option<Prefix>,
+    held_back: Option<&RouteStatus>,
+) -> Vec<String> {
     let address = found.address;
     let mut lines = Vec::new();
     match (&found.node, block) {
@@ -203,27 +211,12 @@ fn lines(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<Str
         lines.extend(found.paths.iter().map(path_line));
         lines.extend(export_lines(&found.exports));
     }
-    lines.extend(found.ways.iter().flat_map(way_lines));
-    match (&found.wanted, &found.installed) {
-        _ if daemon.node.dataplane().is_none() => {
-            lines.push("kernel   not programmed (kernel-routes = false)".to_owned());
-        }
-        (Some(wanted), Some(installed)) if wanted == installed => {
-            lines.push(format!("kernel   {installed}, as it ought to be"));
-        }
-        (None, None) => lines.push("kernel   has no route of ours for it".to_owned()),
-        (wanted, installed) => {
-            let none = || "nothing".to_owned();
-            lines.push(format!(
-                "kernel   has {}",
-                installed.clone().unwrap_or_else(none)
-            ));
-            lines.push(format!(
-                "         ought to have {}",
-                wanted.clone().unwrap_or_else(none)
-            ));
-        }
+    if let Some(RouteStatus { prefix, paths }) = held_back {
+        lines.push(format!("closer   {prefix}, not used:"));
+        lines.extend(paths.iter().map(|status| path_line(&path(status))));
     }
+    lines.extend(found.ways.iter().flat_map(way_lines));
+    lines.extend(kernel_lines(daemon, found));
     lines.extend(
         found
             .problems
@@ -234,6 +227,25 @@ fn lines(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<Str
         lines.push("nothing is wrong".to_owned());
     }
     lines
+}
+
+fn kernel_lines(daemon: &Daemon, found: &Explanation) -> Vec<String> {
+    match (&found.wanted, &found.installed) {
+        _ if daemon.node.dataplane().is_none() => {
+            vec!["kernel   not programmed (kernel-routes = false)".to_owned()]
+        }
+        (Some(wanted), Some(installed)) if wanted == installed => {
+            vec![format!("kernel   {installed}, as it ought to be")]
+        }
+        (None, None) => vec!["kernel   has no route of ours for it".to_owned()],
+        (wanted, installed) => {
+            let said = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".to_owned());
+            vec![
+                format!("kernel   has {}", said(installed)),
+                format!("         ought to have {}", said(wanted)),
+            ]
+        }
+    }
 }
 
 fn path_line(path: &Path) -> String {

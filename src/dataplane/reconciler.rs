@@ -33,7 +33,9 @@ use crate::time::Instant;
 use leftovers::Leftovers;
 use sync::Sync;
 pub use table::PathId;
-use table::{BUSY, DUMPED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, Shapes, Table, USURPED};
+use table::{
+    BUSY, CONFIRMED, DUMPED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, Shapes, Table, USURPED,
+};
 use trouble::{Mood, Troubles};
 
 /// The delta tracker of the kernel's routes.
@@ -120,6 +122,7 @@ impl Reconciler {
     pub fn want(&mut self, prefix: Prefix, path: PathId) -> Option<PathId> {
         let entry = self.table.entry(prefix);
         let before = entry.want();
+        entry.set(CONFIRMED);
         if before != Some(path) {
             entry.set_want(Some(path));
             self.troubles.relent(prefix);

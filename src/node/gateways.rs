@@ -135,3 +135,44 @@ fn known(dataplane: &Dataplane, asked: &NextHop) -> Option<Resolution> {
     let resolution = dataplane.view().resolve(asked);
     (resolution != Resolution::Unreachable(Unreachable::Unknown)).then_some(resolution)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::Settings;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_neighbour_on_a_link_is_reached_by_it_and_has_no_route_of_its_own() {
+        let (router, gateway) = (address("fe80::1"), address("10.0.0.254"));
+        let mut dataplane = Dataplane::new(Settings::default());
+        let mut gateways = Gateways::default();
+        gateways.track(&mut dataplane, router);
+        let on_link = [(router, 7)];
+        let behind = [(address("10.9.9.9"), gateway)];
+        let (_, differ) = gateways.set(&mut dataplane, &behind, on_link.into_iter());
+        assert!(differ);
+
+        let asked = NextHop {
+            address: router,
+            reach: Reach::Link(7),
+        };
+        assert_eq!(gateways.next_hops(&asked), [router], "asked for anew");
+        let routed = |address| Forwarding::Via(vec![NextHop::routed(address)]);
+        let by_link = Forwarding::Via(vec![asked]);
+        assert_eq!(gateways.through(routed(router)), by_link);
+        assert_eq!(
+            gateways.through(routed(address("10.9.9.9"))),
+            routed(gateway)
+        );
+        assert!(gateways.holds(Prefix::host(address("10.9.9.9"))));
+        assert!(!gateways.holds(Prefix::host(router)));
+
+        let (_, differ) = gateways.set(&mut dataplane, &[], core::iter::empty());
+        assert!(differ);
+        assert_eq!(gateways.through(routed(router)), routed(router));
+    }
+}

@@ -258,7 +258,7 @@ impl Node {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let limit = self.settling.deadline();
+        let limit = self.settling.next_timeout();
         let repair = self.dataplane.as_ref().and_then(Dataplane::next_timeout);
         let switch = self.ways.next_timeout();
         [self.speaker.next_timeout(), limit, repair, switch]

@@ -15,12 +15,16 @@ use super::{CONVERGENCE_LIMIT, Node};
 use crate::dataplane::{Dataplane, RouteState};
 use crate::net::Prefix;
 use crate::rib::ForwardingChange;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// How often it is looked whether it is over: some peers never say that they have said all.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a node remembers of its start.
 #[derive(Debug)]
 pub(super) struct Settling {
     started: Instant,
+    looked: Instant,
     over: bool,
     /// Families whose packets were forwarded when we started (F).
     kept: [bool; 2],
@@ -32,6 +36,7 @@ impl Settling {
     pub(super) const fn new(now: Instant, kept: [bool; 2]) -> Self {
         Self {
             started: now,
+            looked: now,
             over: false,
             kept,
             held: false,
@@ -41,6 +46,12 @@ impl Settling {
     /// Whether this is a restart: somebody has forwarded packets for us.
     pub(super) fn is_restart(&self) -> bool {
         !self.over && self.kept.contains(&true)
+    }
+
+    /// When it is time to look again.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let limit = self.deadline()?;
+        Some(limit.min(self.looked + LOOK))
     }
 
     /// When it ends at the latest, if it has not.
@@ -75,11 +86,14 @@ impl Node {
     /// Notices the end of the settling time, and what OPEN can say of our forwarding from then on.
     pub(super) fn notice_convergence(&mut self, now: Instant) {
         if let Some(limit) = self.settling.deadline() {
+            if now.since(self.settling.looked) >= LOOK {
+                self.settling.looked = now;
+            }
             let (peers, up) = self.speaker.sessions();
-            if up == peers && self.speaker.heard_enough() {
+            if up == peers && self.speaker.has_heard_enough(now) {
                 self.speaker.hold_end_of_rib(false);
             }
-            if (up == peers && self.speaker.heard_all()) || now >= limit {
+            if (up == peers && self.speaker.has_heard(now)) || now >= limit {
                 self.settled();
             }
         }

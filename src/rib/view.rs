@@ -89,6 +89,14 @@ impl Rib {
         }
     }
 
+    /// The most specific route around an address, though none of its paths may count.
+    pub fn longest_known(&self, address: IpAddr) -> Option<Route<'_>> {
+        match address {
+            IpAddr::V4(_) => around(&self.tables.v4.map, address).next(),
+            IpAddr::V6(_) => around(&self.tables.v6.map, address).next(),
+        }
+    }
+
     /// Up to `limit` routes from where the last page ended, and where the next one begins. In no
     /// order; a route that is there all along is in exactly one page.
     pub fn page(
@@ -199,8 +207,12 @@ fn find<P: TableKey>(map: &PrefixMap<P>, prefix: P) -> Option<Route<'_>> {
 }
 
 fn longest<P: TableKey>(map: &PrefixMap<P>, address: IpAddr) -> Option<Route<'_>> {
-    let routes = map.around(address).filter_map(|id| route(map, id));
-    routes.into_iter().find(|route| route.best().is_some())
+    around(map, address).find(|route| route.best().is_some())
+}
+
+/// The routes around an address, the most specific one first.
+fn around<P: TableKey>(map: &PrefixMap<P>, address: IpAddr) -> impl Iterator<Item = Route<'_>> {
+    map.around(address).filter_map(move |id| route(map, id))
 }
 
 fn page<P: TableKey>(

@@ -1,9 +1,9 @@
 //! A route as filters see it, and what filters do to its attributes.
 //!
 //! Attributes are decoded when the first rule asks for them, and once. On the way out to an eBGP peer
-//! the AS path that is seen has our own AS in front already, as the peer will see it, and numbers that
-//! a rule prepends come in front of that. Which interface a route leaves by is the dataplane's to
-//! know, so that no rule that asks for one matches here.
+//! a rule may name the AS path with our own AS in front or without it: Calico's BIRD shows it with,
+//! everybody else without. Numbers that a rule prepends come right behind our own. Which interface a
+//! route leaves by is the dataplane's to know, so that no rule that asks for one matches here.
 
 use std::cell::OnceCell;
 
@@ -42,7 +42,7 @@ pub(super) struct Seen<'a> {
     pub(super) prefix: Prefix,
     pub(super) source: Source,
     pub(super) peer_type: PeerType,
-    /// Our AS, if it stands in front of what the attributes say.
+    /// Our AS, if it will stand in front of what the attributes say.
     pub(super) in_front: Option<Asn>,
     pub(super) attributes: &'a Lazy<'a>,
 }
@@ -83,13 +83,17 @@ impl Candidate for Seen<'_> {
 
     fn as_path_begins_with(&self, asns: &[Asn]) -> bool {
         let path = &self.attributes.get().as_path;
-        let mut has = self.in_front.into_iter().chain(in_order(path));
-        asns.iter().all(|asn| has.next() == Some(*asn))
+        let with = |own: Asn| begins_with(core::iter::once(own).chain(in_order(path)), asns);
+        begins_with(in_order(path), asns) || self.in_front.is_some_and(with)
     }
 
     fn local_pref(&self) -> Option<u32> {
         self.attributes.stored.and_then(AttributesRef::local_pref)
     }
+}
+
+fn begins_with(mut path: impl Iterator<Item = Asn>, asns: &[Asn]) -> bool {
+    asns.iter().all(|asn| path.next() == Some(*asn))
 }
 
 /// The numbers of a path up to the first set, whose numbers have no order.

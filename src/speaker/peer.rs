@@ -68,6 +68,11 @@ impl Established {
         wanted.all(|(wanted, heard)| !wanted || heard)
     }
 
+    /// Whether the peer says when it has said all (RFC 4724 §3).
+    pub(super) fn says_when(&self) -> bool {
+        self.negotiated.graceful_restart.is_some()
+    }
+
     /// Whether the peer has just restarted.
     pub(super) fn restarts(&self) -> bool {
         let restart = self.negotiated.graceful_restart;

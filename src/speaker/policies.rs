@@ -102,20 +102,21 @@ impl ExportPolicy for ExportPolicies {
     fn transform(
         &self,
         key: &GroupKey,
-        attributes: PathAttributes,
+        mut attributes: PathAttributes,
         source: &PeerFacts,
         mark: u32,
     ) -> Option<PathAttributes> {
-        let mut attributes = rewrite(key, attributes, source)?;
         let terms = self.terms(key.policy)?;
         if mark != 0 || terms.last_choice {
             let preference = match key.kind {
                 ExportKind::Ebgp { .. } => Preference::Community,
                 ExportKind::Ibgp | ExportKind::Reflect { .. } => Preference::Local,
             };
+            // Before the RFCs' own changes: a path begins with our AS whatever a rule prepends, as
+            // peers may insist on (RFC 4271 §6.3).
             let changes = terms.changes(key.family, Mark(mark));
             change(&mut attributes, &changes, preference);
         }
-        Some(attributes)
+        rewrite(key, attributes, source)
     }
 }

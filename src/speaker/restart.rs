@@ -18,7 +18,7 @@
 
 use super::Speaker;
 use super::leaving::LIMIT;
-use super::peer::Established;
+use super::peer::{Established, PeerEntry};
 use crate::net::Family;
 use crate::rib::PeerIndex;
 use crate::session::{CloseReason, GracefulRestart, Input};
@@ -28,6 +28,9 @@ use crate::topology::OpenTerms;
 /// How long a peer that is back may take to say what it has: FRR's stale path time, which is enough
 /// for a full table over a bad line.
 pub const CONFIRM_TIME: Duration = Duration::from_secs(360);
+
+/// How long a peer may talk that will not say when it has said all.
+const UNSAID: Duration = Duration::from_secs(3);
 
 /// What OPEN says of our own start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,6 +104,15 @@ impl Retention {
     }
 }
 
+impl PeerEntry {
+    fn has_been_heard(&self, now: Instant) -> bool {
+        let since = self.session.since();
+        self.established
+            .as_ref()
+            .is_none_or(|up| up.heard_all() || (!up.says_when() && now.since(since) >= UNSAID))
+    }
+}
+
 impl Speaker {
     /// Says what OPEN says of our own start from now on. No session is touched for it.
     pub fn set_own_start(&mut self, restarting: bool, kept: [bool; 2]) {
@@ -122,15 +134,20 @@ impl Speaker {
         self.rib.hold_end_of_rib(hold);
     }
 
-    /// Whether every peer that is up has said what it has, those apart that wait for us, as they have
-    /// restarted themselves (RFC 4724 §4.1).
-    pub fn heard_enough(&self) -> bool {
+    /// Whether every peer that is up has said what it has, as far as can be known by `now`: who has no
+    /// graceful restart owes nobody an End-of-RIB, and gets [`UNSAID`].
+    pub fn has_heard(&self, now: Instant) -> bool {
         let mut peers = self.wanted();
-        peers.all(|peer| {
-            peer.established
-                .as_ref()
-                .is_none_or(|up| up.heard_all() || up.restarts())
-        })
+        peers.all(|peer| peer.has_been_heard(now))
+    }
+
+    /// The same, but for those that may be waiting for us, as they have restarted themselves (RFC 4724
+    /// §4.1).
+    pub fn has_heard_enough(&self, now: Instant) -> bool {
+        let restarts =
+            |peer: &PeerEntry| peer.established.as_ref().is_some_and(Established::restarts);
+        let mut peers = self.wanted();
+        peers.all(|peer| restarts(peer) || peer.has_been_heard(now))
     }
 
     /// BFD found the far end of a peer down: the session ends, and its routes go at once.
@@ -209,6 +226,22 @@ impl Speaker {
     pub(super) fn confirmed(&mut self, index: PeerIndex, family: Family) {
         self.set_held(index, family, None);
         self.rib.sweep_stale(index, family);
+    }
+
+    /// What is stale already gets a deadline, if it has none.
+    pub(super) fn keep_until(&mut self, index: PeerIndex, until: Instant) {
+        for family in Family::ALL {
+            if self.held(index, family).is_none() && self.rib.counts(index, family).stale > 0 {
+                let held = Held {
+                    stage: Stage::Away,
+                    until,
+                    limit: until,
+                    long_lived: None,
+                };
+                self.set_held(index, family, Some(held));
+            }
+        }
+        self.keep_deadline(index);
     }
 
     /// Whether a peer is back and has not said yet what it has.

@@ -230,6 +230,7 @@ fn an_export_filter_changes_what_it_is_about_and_nothing_else_is_said() {
         from_peers: true,
         ..rule(Action::Accept(vec![]))
     };
+    // On the way out our own AS is in front, for whoever says so.
     let own = Rule {
         as_path_prefix: vec![Asn(65_002)],
         ..on(block(1), Action::Accept(add("65002:1")))
@@ -240,8 +241,8 @@ fn an_export_filter_changes_what_it_is_about_and_nothing_else_is_said() {
         vec![export(vec![ibgp, from_peers.clone(), own])],
     );
     assert_eq!(replan(&mut world, &intent), (0, 0));
-    // Prepended numbers are in front of all.
-    let path = vec![Operation::PrependAsPath(vec![Asn(65_002), Asn(65_002)])];
+    // Prepended numbers come behind our own, in their order.
+    let path = vec![Operation::PrependAsPath(vec![Asn(65_010), Asn(65_011)])];
     attach(
         &mut intent,
         B_C,
@@ -249,14 +250,14 @@ fn an_export_filter_changes_what_it_is_about_and_nothing_else_is_said() {
     );
     assert_eq!(replan(&mut world, &intent), (1, 0));
     let path = |world: &World, prefix| best(world, "c", prefix).unwrap().as_path.to_string();
-    assert_eq!(path(&world, block(1)), "65002 65002 65002");
+    assert_eq!(path(&world, block(1)), "65002 65010 65011");
     assert_eq!(path(&world, block(0)), "65002 65001");
     // One goes and one stays.
-    attach(
-        &mut intent,
-        B_C,
-        vec![export(vec![on(block(0), Action::Reject)])],
-    );
+    let from_a = Rule {
+        as_path_prefix: vec![Asn(65_001)],
+        ..rule(Action::Reject)
+    };
+    attach(&mut intent, B_C, vec![export(vec![from_a])]);
     assert_eq!(replan(&mut world, &intent), (2, 0), "a withdrawal, a route");
     assert_eq!(has(&world, "c").len(), 3);
     attach(&mut intent, B_C, vec![]);

@@ -311,3 +311,71 @@ fn all_nodes_restarting_together_are_settled_within_seconds() {
     assert_converged(&world, &intent);
     assert_eq!(logs(&world), before);
 }
+
+#[test]
+fn what_this_very_process_has_learnt_goes_when_its_peer_withdraws_it() {
+    // p1 never comes, so that the settling time lasts.
+    let intent = hub(2);
+    let shared = prefix("20.0.0.0/16");
+    let mut world = World::new(1);
+    world.script("p0", script(0, Some((shared, 1))));
+    world.boot(plan(&intent, "hub").unwrap(), 1, true);
+    world.run(secs(5));
+    assert!(kernel_log(&world, "hub").contains(&("add", shared)));
+    world.say("p0", update(&[shared], &[], &[]));
+    world.run(secs(1));
+    assert_eq!(kernel_log(&world, "hub").last(), Some(&("delete", shared)));
+}
+
+#[test]
+fn a_peer_that_never_says_when_it_has_said_all_is_listened_to_for_three_seconds() {
+    let shared = prefix("20.0.0.0/16");
+    let (intent, mut world) = two_ways(shared);
+    // Neither has graceful restart nor sends End-of-RIB; p1 no longer has the route.
+    for i in 0..2 {
+        let mut mute = script(i, None);
+        mute.more = Vec::new();
+        mute.greeting = Vec::new();
+        world.script(&peer_name(i), mute);
+    }
+    world.boot(plan(&intent, "hub").unwrap(), 2, true);
+    world.run(secs(2));
+    assert_eq!(kernel_log(&world, "hub"), []);
+    world.run(secs(4));
+    assert_eq!(kernel_log(&world, "hub"), [("delete", shared)]);
+}
+
+#[test]
+fn a_draining_node_is_the_last_choice_of_everybody_until_it_is_undone() {
+    // GRACEFUL_SHUTDOWN (RFC 8326).
+    const COMMUNITY: [u8; 7] = [0xC0, 8, 4, 0xFF, 0xFF, 0, 0];
+    let intent = hub(1);
+    let mut world = World::new(1);
+    world.script("p0", script(0, None));
+    world.boot(plan(&intent, "hub").unwrap(), 1, true);
+    world.run(secs(2));
+    let last = |world: &World| {
+        let (_, attributes, announced) = split(
+            world
+                .script_of("p0")
+                .all(MessageKind::Update)
+                .last()
+                .unwrap(),
+        );
+        assert_eq!(announced, [own()]);
+        attributes.windows(7).any(|window| window == COMMUNITY)
+    };
+    let drain = |world: &mut World, on| {
+        world.with_node("hub", |node, _| node.speaker_mut().set_draining(on));
+        world.run(secs(1));
+    };
+    drain(&mut world, true);
+    assert!(last(&world));
+    // It outlives a new plan.
+    world.replan("hub", plan(&intent, "hub").unwrap());
+    world.run(secs(1));
+    assert!(last(&world) && world.node("hub").speaker().is_draining());
+    drain(&mut world, false);
+    assert!(!last(&world));
+    assert_eq!(world.peer("hub", "p0").counters.established, 1);
+}

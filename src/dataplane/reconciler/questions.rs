@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::report::{Counts, RouteState};
 use super::super::route::Shape;
-use super::table::Entry;
+use super::table::{CONFIRMED, Entry};
 use super::trouble::Mood;
 use super::{Pending, Reconciler, desired, holds};
 use crate::net::Prefix;
@@ -137,7 +137,7 @@ impl Reconciler {
         }
         match (entry.want(), desired, entry.seen) {
             (Some(_), None, _) => RouteState::Unresolved,
-            (None, _, _) if !self.sync.converged => RouteState::Stale,
+            (None, _, _) if !self.sync.converged && !entry.is(CONFIRMED) => RouteState::Stale,
             (_, _, _) => RouteState::Pending,
         }
     }

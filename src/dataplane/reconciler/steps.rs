@@ -7,7 +7,7 @@ use super::super::ownership::Ownership;
 use super::super::report::Report;
 use super::super::resolve::KernelView;
 use super::super::route::{Errno, KernelRoute, RouteKind, Shape};
-use super::table::{BUSY, CROSSED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, USURPED};
+use super::table::{BUSY, CONFIRMED, CROSSED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, USURPED};
 use super::{Pending, Reconciler, desired, differs, holds};
 use crate::net::{Family, Prefix};
 use crate::time::{Duration, Instant};
@@ -102,6 +102,8 @@ impl Reconciler {
                 }
                 Seen::NOTHING => Decision::Settled,
                 _ if holds(&self.targets, &entry) => Decision::Nothing,
+                // What this process itself has wanted and wants no more is no leftover.
+                _ if entry.is(CONFIRMED) && entry.want().is_none() => Decision::Delete,
                 _ if self.sync.converged => Decision::Delete,
                 _ => Decision::Nothing,
             };

@@ -54,6 +54,9 @@ pub(super) const DUMPED: Flag = Flag(16);
 /// It changed while the dump ran: the dump is not believed about it.
 pub(super) const OVERTAKEN: Flag = Flag(32);
 
+/// This process has wanted a route there: it needs no confirmation any more.
+pub(super) const CONFIRMED: Flag = Flag(64);
+
 /// What there is to know about a prefix. 9 bytes, 12 with padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
