@@ -11,7 +11,6 @@ use super::Speaker;
 use super::peer::PeerEntry;
 use crate::bfd::{FarEnd, Hops, Report, State, Terms, Watch};
 use crate::rib::PeerIndex;
-use crate::session::Input;
 use crate::time::Instant;
 use crate::topology::{BfdTerms, Plan, PlannedPeer, TtlRule};
 
@@ -84,7 +83,7 @@ impl Speaker {
                 peer.established.is_some() && peer.session.since() <= failed_from
             });
             if failed && up {
-                self.input(now, index, Input::FarEndDown);
+                self.far_end_down(now, index);
             }
         }
     }

@@ -122,9 +122,14 @@ fn establish(speaker: &mut Speaker, now: Instant, number: u8) -> ConnectionId {
     let (remote, local) = (address(number), address(1));
     let (connection, _terms) = speaker.accepted(now, remote, local).unwrap();
     let asn = (65_000 + u16::from(number)).to_be_bytes();
-    // Hold time 90 s, IPv4 unicast.
-    let mut open = vec![4, asn[0], asn[1], 0, 90, 10, 0, 0, number, 8, 2, 6];
-    open.extend([1, 4, 0, 1, 0, 1]);
+    // Hold time 90 s, IPv4 unicast; peer 3 has graceful restart with the N bit, 120 s, forwarding kept.
+    let restarts = number == 3;
+    let length = if restarts { 14 } else { 6 };
+    let mut open = vec![4, asn[0], asn[1], 0, 90, 10, 0, 0, number, length + 2, 2];
+    open.extend([length, 1, 4, 0, 1, 0, 1]);
+    if restarts {
+        open.extend([64, 6, 0x40, 120, 0, 1, 1, 0x80]);
+    }
     speaker.received(now, connection, &message(1, &open));
     speaker.received(now, connection, &message(4, &[]));
     // ORIGIN, AS_PATH of one, NEXT_HOP, one /24.
@@ -209,4 +214,21 @@ fn a_session_that_came_up_after_the_last_packet_is_not_the_one_that_failed() {
     world.report(0, 7, State::Down, 1);
     assert_eq!(world.said(), []);
     assert_eq!(world.routes(), [true, true]);
+}
+
+#[test]
+fn graceful_restart_keeps_the_routes_of_a_killed_process_and_not_those_behind_a_dead_path() {
+    let mut world = World::new();
+    world.report(1, 8, State::Up, 0);
+    // Killed: the kernel closes its connection, and BFD falls silent a moment later.
+    let (now, connection) = (world.now, world.connections[1]);
+    world.speaker.closed(now, connection, None);
+    world.report(1, 8, State::Down, 1);
+    assert_eq!(world.routes(), [true, true]);
+    // The path is dead: the connection is still there. Hard Reset, so that it gives ours up, too.
+    let mut world = World::new();
+    world.report(1, 8, State::Up, 0);
+    world.report(1, 8, State::Down, 1);
+    assert_eq!(world.said(), [(1, 6, 9)]);
+    assert_eq!(world.routes(), [true, false]);
 }
