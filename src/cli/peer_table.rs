@@ -141,6 +141,8 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
     for peer in peers {
         let state = if peer.shutdown {
             "Shutdown"
+        } else if peer.leaving {
+            "Leaving"
         } else {
             peer.state.as_str()
         };
@@ -207,6 +209,27 @@ fn address(peer: &Peer) -> String {
     }
 }
 
+/// Whether a peer is wanted at all, and what is wrong with it.
+fn standing(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
+    if peer.shutdown {
+        writeln!(
+            out,
+            "  shut down by an operator; `dunlin peer {} enable` undoes it",
+            peer.name
+        )?;
+    }
+    if peer.leaving {
+        writeln!(
+            out,
+            "  leaving      the configuration no longer has it; it stays until others are in its place"
+        )?;
+    }
+    if let Some(problem) = &peer.problem {
+        writeln!(out, "  problem      {problem}")?;
+    }
+    Ok(())
+}
+
 pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
     let asn = peer
         .asn
@@ -225,16 +248,7 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
         ago(peer.since),
         utc(peer.since_time)
     )?;
-    if peer.shutdown {
-        writeln!(
-            out,
-            "  shut down by an operator; `dunlin peer {} enable` undoes it",
-            peer.name
-        )?;
-    }
-    if let Some(problem) = &peer.problem {
-        writeln!(out, "  problem      {problem}")?;
-    }
+    standing(out, peer)?;
     if let Some(error) = &peer.last_error {
         writeln!(
             out,

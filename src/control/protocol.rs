@@ -241,6 +241,9 @@ pub struct Peer {
     pub last_error: Option<LastError>,
     /// Whether an operator took it down.
     pub shutdown: bool,
+    /// The configuration no longer has it; it stays until others are in its place.
+    #[serde(default)]
+    pub leaving: bool,
     /// Prefixes received and accepted, both families.
     pub received: usize,
     /// Of these, accepted by the import policy.

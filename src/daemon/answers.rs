@@ -272,6 +272,7 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
             ago: now.since(error.at).as_secs(),
         }),
         shutdown: status.shutdown,
+        leaving: status.leaving,
         received: status.received,
         accepted: status.accepted,
         sent: status.sent,

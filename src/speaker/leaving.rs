@@ -9,8 +9,8 @@
 //!
 //! It is no graceful restart: that is about a far end that comes back. What always holds:
 //!
-//! - nothing leaves slowly for nobody's sake: a node that is gone from the cluster, a session that is not
-//!   up, and an outside peer without a successor are removed at once;
+//! - nothing leaves slowly for nobody's sake: a node that is gone from the cluster, a peer that is down
+//!   and has no routes, and an outside peer without a successor are removed at once;
 //! - a plan that has a leaving session again takes it back as it is.
 
 use std::collections::BTreeSet;
@@ -118,7 +118,9 @@ impl Speaker {
                 };
                 let node = is_node(plan, peer);
                 let successor = node || replaced && !is_node(&self.plan, peer);
-                peer.established.is_some() && successor
+                // A peer that restarts has routes, too.
+                let routes = Family::ALL.map(|family| self.rib.counts(*index, family).received);
+                successor && (peer.established.is_some() || routes != [0, 0])
             })
             .collect()
     }
@@ -178,7 +180,7 @@ impl Speaker {
     }
 
     /// The leaving session with the far end of `planned`, which the plan wants again; what it was.
-    pub(super) fn take_back(&mut self, planned: &PlannedPeer) -> Option<PeerIndex> {
+    pub(super) fn take_back(&mut self, now: Instant, planned: &PlannedPeer) -> Option<PeerIndex> {
         let same = |peer: &PeerEntry| {
             (peer.planned.address, &peer.planned.interface) == (planned.address, &planned.interface)
         };
@@ -187,6 +189,12 @@ impl Speaker {
             .find(|index| self.peer(*index).is_some_and(same))?;
         if let Some(leaving) = &mut self.leaving {
             leaving.peers.remove(&index);
+        }
+        if self
+            .peer(index)
+            .is_some_and(|peer| peer.established.is_none())
+        {
+            self.keep_until(index, now + LIMIT);
         }
         Some(index)
     }

@@ -80,7 +80,7 @@ impl Speaker {
     }
 
     fn add_or_take_back(&mut self, now: Instant, planned: &PlannedPeer, old: &Plan) -> String {
-        let Some(index) = self.take_back(planned) else {
+        let Some(index) = self.take_back(now, planned) else {
             self.leave_name(now, &planned.name);
             self.add_peer(now, planned.clone());
             return format!("peer {} added", planned.name);

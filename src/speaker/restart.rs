@@ -228,6 +228,22 @@ impl Speaker {
         self.rib.sweep_stale(index, family);
     }
 
+    /// What is stale already gets a deadline, if it has none.
+    pub(super) fn keep_until(&mut self, index: PeerIndex, until: Instant) {
+        for family in Family::ALL {
+            if self.held(index, family).is_none() && self.rib.counts(index, family).stale > 0 {
+                let held = Held {
+                    stage: Stage::Away,
+                    until,
+                    limit: until,
+                    long_lived: None,
+                };
+                self.set_held(index, family, Some(held));
+            }
+        }
+        self.keep_deadline(index);
+    }
+
     /// Whether a peer is back and has not said yet what it has.
     pub(super) fn is_confirming(&self, index: PeerIndex, family: Family) -> bool {
         self.held(index, family).is_some()

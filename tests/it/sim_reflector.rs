@@ -1,11 +1,13 @@
 //! From mesh to reflectors and back with packets under way: at no moment does a node lack a route to
 //! another one's block, and the kernel's routes are not even touched.
 
-use dunlin::net::Prefix;
+use dunlin::net::{Asn, Prefix};
+use dunlin::policy::PolicyKind;
 use dunlin::time::Duration;
 use dunlin::topology::{FarEnd, Intent, Node, Peer, PeerScope, Selector, plan};
 
 use crate::sim_mesh::cluster;
+use crate::sim_script::{Script, attributes, end_of_rib, update};
 use crate::sim_world::World;
 
 const SEEDS: std::ops::Range<u64> = 0..3;
@@ -278,4 +280,46 @@ fn a_node_that_is_gone_from_the_cluster_goes_at_once() {
         ["n3", "n3/v6", "to-rr/n1", "to-rr/n1/v6"]
     );
     assert!(!world.table("n2").contains_key(&mesh.nodes[3].blocks[0]));
+}
+
+#[test]
+fn an_outside_peer_goes_when_its_successor_is_there_and_at_once_without_one() {
+    let mut intent = cluster(1);
+    intent.bgp.node_to_node_mesh_enabled = false;
+    let tor = |name: &str, address: &str| {
+        let mut tor = Peer::new(name, address.parse().unwrap(), Asn(65_001));
+        tor.routes.import = PolicyKind::AcceptAll;
+        tor
+    };
+    let (a, b) = (tor("a", "10.0.0.98"), tor("b", "10.0.0.99"));
+    let route: Prefix = "20.0.0.0/8".parse().unwrap();
+    let mut world = World::new(7);
+    for address in ["10.0.0.98", "10.0.0.99"] {
+        let mut script = Script::new(address, 65_001);
+        script.greeting = update(&[], &attributes(&[65_001], address), &[route]);
+        script.greeting.extend(end_of_rib());
+        world.script(address, script);
+    }
+    intent.peers = vec![a];
+    world.boot(plan(&intent, "n1").unwrap(), 1, false);
+    let has = |world: &World| world.table("n1").contains_key(&route);
+    world.until(secs(5), has).unwrap();
+
+    intent.peers = vec![b];
+    world.replan("n1", plan(&intent, "n1").unwrap());
+    assert!(world.peer("n1", "a").leaving);
+    let began = world.now;
+    let left = world.until(secs(60), |world| {
+        assert!(has(world), "{}", world.now);
+        sessions(world, "n1") == ["b"]
+    });
+    assert!(left.unwrap() >= secs(10) && world.now - began < secs(20));
+    // The peer had no graceful restart, so it is told.
+    world.run(secs(1));
+    assert_eq!(world.script_of("10.0.0.98").notifications(), [(6, 3)]);
+
+    intent.peers.clear();
+    world.replan("n1", plan(&intent, "n1").unwrap());
+    assert_eq!(sessions(&world, "n1"), Vec::<String>::new());
+    assert!(!has(&world));
 }

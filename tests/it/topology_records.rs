@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use dunlin::net::{Asn, RouterId};
 use dunlin::topology::{
-    Authentication, BfdTerms, Dial, FarEnd, Intent, LATE_DIAL, Peer, PeerKind, PeerScope, Plan,
-    PlannedPeer, Selector, TemplateSource, plan,
+    Authentication, BfdTerms, Dial, FarEnd, Impact, Intent, LATE_DIAL, Peer, PeerChange, PeerField,
+    PeerKind, PeerScope, Plan, PlannedPeer, Selector, TemplateSource, diff, plan,
 };
 use proptest::prelude::*;
 
@@ -322,4 +322,31 @@ fn ranges_and_links_are_templates_and_the_rest_is_where_it_belongs() {
         TemplateSource::Range("10.9.0.0/24".parse().unwrap())
     );
     assert_eq!(range.peer.dial, Dial::Passive);
+}
+
+#[test]
+fn a_session_with_another_name_is_known_by_its_far_end() {
+    let mesh = cluster(&[both(), both(), both()]);
+    let old = plan(&mesh, "node-1").unwrap();
+    let changes = diff(&old, &plan(&reflected(), "node-1").unwrap());
+    let names: Vec<&str> = changes.iter().map(PeerChange::name).collect();
+    assert_eq!(names, ["node-2", "node-2/v6", "node-0", "node-0/v6"]);
+    for change in &changes[2..] {
+        let PeerChange::Change { was, peer, fields } = change else {
+            panic!("{change:?}");
+        };
+        assert_eq!(peer.name, format!("to-rr/{was}"));
+        assert!(fields.contains(&PeerField::Name));
+        assert_eq!(change.impact(), Some(Impact::Soft), "{fields:?}");
+    }
+    // Another port of the same address is the same peer, which starts anew.
+    let mut moved = old.clone();
+    moved.peers[0].name = "moved".into();
+    moved.peers[0].port += 1;
+    let changes = diff(&old, &moved);
+    let [change @ PeerChange::Change { fields, .. }] = changes.as_slice() else {
+        panic!("{changes:?}");
+    };
+    assert_eq!(fields, &[PeerField::Port, PeerField::Name]);
+    assert_eq!(change.impact(), Some(Impact::Bounce));
 }
