@@ -50,7 +50,7 @@ pub(super) fn look() -> Result<KernelView, HostError> {
     Ok(view)
 }
 
-/// Families of which a former process has left routes of ours, by [`Family::index`].
+/// Families of which a former process has left routes of ours, by `Family::index`.
 pub(super) fn kept_routes() -> Result<[bool; 2], HostError> {
     let rule = Ownership::default();
     let mut kept = [false; 2];

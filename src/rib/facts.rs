@@ -31,7 +31,7 @@ impl Rib {
 
     /// Makes a peer of our AS a client or an ordinary peer while its routes are there: whoever may have
     /// them by the new rule only is sent them, whoever may no longer have them is told so. What the
-    /// peer itself is sent is its group's matter: [`change_export`](Self::change_export), afterwards.
+    /// peer itself is sent is its group's matter: [`change_exports`](Self::change_exports), afterwards.
     pub fn set_peer_kind(&mut self, peer: PeerIndex, kind: PeerKind) {
         if let Some(&facts) = self.peers.facts(peer) {
             self.set_peer(peer, PeerFacts { kind, ..facts });

@@ -135,7 +135,7 @@ impl Speaker {
     }
 
     /// Whether every peer that is up has said what it has, as far as can be known by `now`: who has no
-    /// graceful restart owes nobody an End-of-RIB, and gets [`UNSAID`].
+    /// graceful restart owes nobody an End-of-RIB, and gets `UNSAID`.
     pub fn has_heard(&self, now: Instant) -> bool {
         let mut peers = self.wanted();
         peers.all(|peer| peer.has_been_heard(now))
