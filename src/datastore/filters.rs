@@ -49,7 +49,7 @@ pub(crate) fn read_filter(
         };
         let list = family.of_mut(lists);
         for rule in tables.readers {
-            match read_rule(&rule, direction, family, problems) {
+            match read_rule(&rule, family, problems) {
                 Some(rule) => list.push(rule),
                 None => whole = false,
             }
@@ -60,33 +60,18 @@ pub(crate) fn read_filter(
 }
 
 /// A rule; `None` if anything is wrong with it, for one whose match is left out would match everything.
-fn read_rule(
-    table: &TableReader<'_>,
-    direction: Direction,
-    family: Family,
-    problems: &mut Problems,
-) -> Option<Rule> {
+fn read_rule(table: &TableReader<'_>, family: Family, problems: &mut Problems) -> Option<Rule> {
     let mut found = Problems::default();
-    let rule = read_fields(table, direction, family, &mut found);
+    let rule = read_fields(table, family, &mut found);
     let rule = rule.filter(|_| !found.has_errors());
     problems.append(found);
     rule
 }
 
-fn read_fields(
-    table: &TableReader<'_>,
-    direction: Direction,
-    family: Family,
-    problems: &mut Problems,
-) -> Option<Rule> {
+fn read_fields(table: &TableReader<'_>, family: Family, problems: &mut Problems) -> Option<Rule> {
     let prefix = read_prefix(table, family, problems);
     let source = table.read("source", one_of(SOURCES), problems);
     let interface = table.read("interface", link_pattern, problems);
-    if let (Some(pattern), Direction::Import) = (&interface, direction) {
-        let message = "\"interface\" in a rule for import never matches: what comes in has no link \
-                       that it leaves by yet";
-        problems.warning(&pattern.place, message);
-    }
     let peer_type = table.read("peer-type", one_of(PEER_TYPES), problems);
     let community = read_community(table, problems);
     let path = table.read_list("as-path-prefix", scalar::asn, problems);

@@ -14,6 +14,7 @@ mod ways;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::dataplane::{self, Action, Dataplane, KernelInput, Op, Report};
 use crate::forwarding::{Choice, Chooser};
@@ -231,6 +232,11 @@ impl Node {
                     (*next_hop, resolved(resolution, is_node))
                 })
                 .collect();
+            let links: Vec<_> = found
+                .iter()
+                .map(|(next_hop, resolution)| (*next_hop, link_of(dataplane, resolution)))
+                .collect();
+            self.speaker.next_hops_leave_by(&links);
             self.speaker.next_hops_resolved(&resolutions);
         }
         self.forward();
@@ -389,6 +395,16 @@ fn resolved(resolution: &dataplane::Resolution, is_node: bool) -> crate::rib::Re
             crate::rib::Resolution::Reachable { metric }
         }
     }
+}
+
+/// The link of the first way to a next hop, by name.
+fn link_of(dataplane: &Dataplane, resolution: &dataplane::Resolution) -> Option<Arc<str>> {
+    let dataplane::Resolution::Reachable { hops, .. } = resolution else {
+        return None;
+    };
+    let index = hops.first()?.interface?;
+    let link = dataplane.view().link_by_index(index)?;
+    Some(Arc::from(&*link.name))
 }
 
 #[cfg(test)]

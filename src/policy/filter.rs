@@ -29,6 +29,15 @@ pub enum Direction {
 }
 
 impl Filter {
+    /// Whether some rule looks at the interface that a route leaves by.
+    pub fn asks_for_interface(&self, direction: Direction) -> bool {
+        let asks = |family| {
+            let rules = self.rules(direction, family);
+            rules.iter().any(|rule| rule.interface.is_some())
+        };
+        Family::ALL.into_iter().any(asks)
+    }
+
     /// The rules for a direction and a family.
     pub fn rules(&self, direction: Direction, family: Family) -> &[Rule] {
         let both = match direction {

@@ -18,4 +18,4 @@ pub use evaluate::{Candidate, Decided, NORMAL_PRIORITY, Source, decide, local_pr
 pub use filter::{
     Action, Direction, Filter, MatchOperator, Operation, PeerType, PrefixMatch, Rule,
 };
-pub use terms::{Advertisement, Changes, ExportTerms, ImportTerms, Mark, Ruling};
+pub use terms::{Advertisement, Changes, ExportTerms, ImportTerms, Links, Mark, Ruling};

@@ -4,6 +4,8 @@
 //! which advertised communities apply. Routes of equal attributes and equal marks can be rewritten
 //! together. A mark means something only with the terms that gave it.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::defaults::{self, PeerClass, PolicyKind, Rejection, Surroundings};
@@ -24,6 +26,9 @@ pub enum Ruling<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mark(pub u32);
 
+/// The link that each next hop is reached by, by its name.
+pub type Links = BTreeMap<IpAddr, Arc<str>>;
+
 /// How routes from a peer are judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportTerms {
@@ -35,6 +40,8 @@ pub struct ImportTerms {
     pub filters: Vec<Arc<Filter>>,
     /// All that comes is the last choice (RFC 8326).
     pub last_choice: bool,
+    /// What rules that ask for the interface are told, if there is one.
+    pub links: Option<Arc<Links>>,
 }
 
 /// Communities that routes inside a prefix go out with.
@@ -63,6 +70,8 @@ pub struct ExportTerms {
     pub advertisements: Vec<Advertisement>,
     /// All that goes out is the last choice (RFC 8326).
     pub last_choice: bool,
+    /// What rules that ask for the interface are told, if there is one.
+    pub links: Option<Arc<Links>>,
 }
 
 /// What is done to the attributes of a route that passes, in this order.

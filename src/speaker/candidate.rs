@@ -2,13 +2,13 @@
 //!
 //! Attributes are decoded when the first rule asks for them, and once. On the way out to an eBGP peer
 //! a rule may name the AS path with our own AS in front or without it: Calico's BIRD shows it with,
-//! everybody else without. Numbers that a rule prepends come right behind our own. Which interface a
-//! route leaves by is the dataplane's to know, so that no rule that asks for one matches here.
+//! everybody else without. Numbers that a rule prepends come right behind our own. A route leaves by the
+//! link that its next hop is reached by; while that is not known no rule that asks for it matches.
 
 use std::cell::OnceCell;
 
 use crate::net::{Asn, Community, Prefix};
-use crate::policy::{Candidate, Changes, Operation, PeerType, Source, local_pref_of};
+use crate::policy::{Candidate, Changes, Links, Operation, PeerType, Source, local_pref_of};
 use crate::rib::{AttributesRef, PeerKind};
 use crate::wire::attribute::community::GRACEFUL_SHUTDOWN;
 use crate::wire::attribute::{AsPath, LargeCommunity, PathAttributes, Segment, SegmentKind};
@@ -45,6 +45,8 @@ pub(super) struct Seen<'a> {
     /// Our AS, if it will stand in front of what the attributes say.
     pub(super) in_front: Option<Asn>,
     pub(super) attributes: &'a Lazy<'a>,
+    /// What is known of next hops, if a rule asks.
+    pub(super) links: Option<&'a Links>,
 }
 
 /// Where a route comes from, as policy sees it.
@@ -70,7 +72,10 @@ impl Candidate for Seen<'_> {
     }
 
     fn interface(&self) -> Option<&str> {
-        None
+        // Attributes are not decoded for a question that nobody can answer.
+        let links = self.links?;
+        let next_hop = self.attributes.get().next_hop?;
+        links.get(&next_hop.address).map(AsRef::as_ref)
     }
 
     fn has_community(&self, community: Community) -> bool {

@@ -124,6 +124,7 @@ impl Speaker {
                 true => plan.pools.iter().filter(of_family).copied().collect(),
                 false => Vec::new(),
             },
+            links: self.links_for(peer, Direction::Export),
             advertisements: advertisements
                 .map(|one| Advertisement {
                     cidr: one.cidr,

@@ -6,12 +6,13 @@
 //! lifts them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Speaker;
 use super::candidate::{Lazy, Preference, Seen, change};
 use super::peer::PeerEntry;
 use crate::net::{Family, Prefix};
-use crate::policy::{ImportTerms, Mark, PeerType, Ruling, Source, Surroundings};
+use crate::policy::{Direction, ImportTerms, Links, Mark, PeerType, Ruling, Source, Surroundings};
 use crate::rib::{AttributeStore, AttributesId, AttributesRef, PageCursor, Path, PeerIndex};
 
 /// How the routes of one peer are judged, copied out so that the tables can be written meanwhile.
@@ -36,7 +37,7 @@ struct Again {
 }
 
 impl Judge {
-    pub(super) fn of(peer: &PeerEntry, draining: bool) -> Self {
+    pub(super) fn of(peer: &PeerEntry, draining: bool, links: Option<Arc<Links>>) -> Self {
         let PeerEntry { planned, .. } = peer;
         Self {
             terms: ImportTerms {
@@ -44,6 +45,7 @@ impl Judge {
                 class: peer.class(),
                 filters: planned.filters.clone(),
                 last_choice: planned.policy.graceful_shutdown || draining,
+                links,
             },
             peer_type: if peer.is_ebgp() {
                 PeerType::Ebgp
@@ -74,6 +76,7 @@ impl Judge {
             peer_type: self.peer_type,
             in_front: None,
             attributes,
+            links: self.terms.links.as_deref(),
         };
         self.terms.rule(around, &seen)
     }
@@ -134,7 +137,9 @@ impl Judge {
 
 impl Speaker {
     pub(super) fn judge(&self, index: PeerIndex) -> Option<Judge> {
-        Some(Judge::of(self.peer(index)?, self.draining))
+        let peer = self.peer(index)?;
+        let links = self.links_for(peer, Direction::Import);
+        Some(Judge::of(peer, self.draining, links))
     }
 
     pub(super) fn release_made(&mut self, made: Made) {

@@ -18,6 +18,7 @@ mod ingest;
 mod judging;
 mod leaving;
 mod limits;
+mod outgoing;
 mod peer;
 mod policies;
 mod protection;
@@ -27,11 +28,12 @@ mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::net::Prefix;
-use crate::policy::Surroundings;
+use crate::policy::{Links, Surroundings};
 use crate::rib::{self, AttributesId, ForwardingChange, PeerIndex, Rib, RibConfig};
 use crate::session::{self, ConnectionId, ConnectionIds, DialError};
 use crate::time::Instant;
@@ -141,6 +143,8 @@ pub struct Speaker {
     leaving: Option<leaving::Leaving>,
     /// What OPEN says of our own start.
     own_start: OwnStart,
+    /// The link that each next hop is reached by.
+    links: Arc<Links>,
     /// Peers that are there by a template.
     dynamic: BTreeMap<PeerIndex, dynamic::Dynamic>,
     /// The links that neighbours were heard on, by name and address.
@@ -182,6 +186,7 @@ impl Speaker {
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
             own_start: OwnStart::default(),
+            links: Arc::default(),
             far_ends: FarEnds::default(),
             rib,
             leaving: None,
@@ -316,7 +321,11 @@ impl Speaker {
 
     /// The next hop that has become needed or unneeded.
     pub fn poll_tracked(&mut self) -> Option<rib::Tracked> {
-        self.rib.poll_tracked()
+        let tracked = self.rib.poll_tracked()?;
+        if let rib::Tracked::Untrack(next_hop) = tracked {
+            self.forget_link(next_hop);
+        }
+        Some(tracked)
     }
 
     /// The kernel's word on next hops; several at once cost one walk over the tables.

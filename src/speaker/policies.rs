@@ -68,6 +68,7 @@ impl ExportPolicies {
             peer_type,
             in_front,
             attributes: &attributes,
+            links: terms.links.as_deref(),
         };
         Some((terms, terms.rule(&self.own_blocks, &seen)))
     }

@@ -63,9 +63,13 @@ fn row() -> Intent {
 }
 
 fn start(intent: &Intent) -> World {
+    start_with(intent, false)
+}
+
+fn start_with(intent: &Intent, kernel: bool) -> World {
     let mut world = World::new(7);
     for (i, node) in (0..).zip(&intent.nodes) {
-        world.boot(plan(intent, &node.name).unwrap(), i, false);
+        world.boot(plan(intent, &node.name).unwrap(), i, kernel);
     }
     world.until(secs(20), World::all_up).unwrap();
     world.run(secs(5));
@@ -528,4 +532,27 @@ fn a_route_inside_an_own_block_goes_out_only_while_the_block_is_not_ours() {
     intent.nodes[1].blocks.pop();
     assert_eq!(replan(&mut world, &intent), (2, 0));
     assert!(has(&world, "c").contains(&pod));
+}
+
+#[test]
+fn a_rule_for_an_interface_matches_by_the_link_that_the_next_hop_is_reached_by() {
+    let by = |interface: &str| Rule {
+        interface: Some(interface.to_owned()),
+        ..rule(Action::Reject)
+    };
+    let mut intent = row();
+    // From the start: a route comes in before anybody knows how its next hop is reached.
+    attach(&mut intent, B_A, vec![import(vec![by("eth*")])]);
+    let mut world = start_with(&intent, true);
+    assert_eq!(has(&world, "c"), [block(1), block(2)]);
+    attach(&mut intent, B_A, vec![import(vec![by("tunl0")])]);
+    assert_eq!(replan(&mut world, &intent), (1, 0));
+    assert_eq!(has(&world, "c"), [block(0), block(1), block(2)]);
+    // What b has itself leaves by no link at all.
+    attach(&mut intent, B_C, vec![export(vec![by("*")])]);
+    assert_eq!(replan(&mut world, &intent), (1, 0));
+    assert_eq!(has(&world, "c"), [block(1), block(2)]);
+    attach(&mut intent, B_C, vec![export(vec![by("eth1")])]);
+    assert_eq!(replan(&mut world, &intent), (1, 0));
+    assert_eq!(has(&world, "c"), [block(0), block(1), block(2)]);
 }

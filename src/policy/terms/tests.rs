@@ -54,6 +54,7 @@ fn export_terms(kind: PolicyKind, class: PeerClass) -> ExportTerms {
         reflected: Vec::new(),
         advertisements: Vec::new(),
         last_choice: false,
+        links: None,
     }
 }
 
@@ -160,6 +161,7 @@ fn an_import_filter_comes_before_the_default_and_silence_leaves_it() {
         class: PeerClass::Mesh,
         filters: Vec::new(),
         last_choice: false,
+        links: None,
     };
     let outside = route(Source::Internal, "8.8.8.0/24");
     let inside = route(Source::Internal, "10.244.2.0/26");
