@@ -69,6 +69,22 @@ pub struct Rule {
     pub action: Action,
 }
 
+impl Rule {
+    /// A rule without any match: for every route.
+    pub const fn every(action: Action) -> Self {
+        Self {
+            prefix: None,
+            from_peers: false,
+            interface: None,
+            peer_type: None,
+            community: None,
+            as_path_prefix: Vec::new(),
+            priority: None,
+            action,
+        }
+    }
+}
+
 /// A match on a route's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrefixMatch {

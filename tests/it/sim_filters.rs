@@ -94,19 +94,6 @@ fn updates(world: &World, from: &str, to: &str) -> u64 {
     world.updates.get(&way).copied().unwrap_or(0)
 }
 
-fn rule(action: Action) -> Rule {
-    Rule {
-        prefix: None,
-        from_peers: false,
-        interface: None,
-        peer_type: None,
-        community: None,
-        as_path_prefix: Vec::new(),
-        priority: None,
-        action,
-    }
-}
-
 fn on(prefix: Prefix, action: Action) -> Rule {
     let prefix = Some(PrefixMatch {
         cidr: prefix,
@@ -115,7 +102,7 @@ fn on(prefix: Prefix, action: Action) -> Rule {
     });
     Rule {
         prefix,
-        ..rule(action)
+        ..Rule::every(action)
     }
 }
 
@@ -176,7 +163,7 @@ fn an_import_filter_is_applied_to_what_is_there_and_taken_back_without_asking_th
     attach(
         &mut intent,
         B_A,
-        vec![import(vec![rule(Action::Accept(operations))])],
+        vec![import(vec![Rule::every(Action::Accept(operations))])],
     );
     assert_eq!(replan(&mut world, &intent), (1, 0));
     let changed = best(&world, "b", block(0)).unwrap();
@@ -193,7 +180,11 @@ fn an_import_filter_is_applied_to_what_is_there_and_taken_back_without_asking_th
     let same = on(block(0), Action::Accept(operations));
     attach(&mut intent, B_A, vec![import(vec![same])]);
     assert_eq!(replan(&mut world, &intent), (0, 0));
-    attach(&mut intent, B_A, vec![import(vec![rule(Action::Reject)])]);
+    attach(
+        &mut intent,
+        B_A,
+        vec![import(vec![Rule::every(Action::Reject)])],
+    );
     assert_eq!(replan(&mut world, &intent), (1, 0));
     assert_eq!(has(&world, "b"), [block(1), block(2)]);
     assert_eq!(has(&world, "c"), [block(1), block(2)]);
@@ -201,7 +192,11 @@ fn an_import_filter_is_applied_to_what_is_there_and_taken_back_without_asking_th
     assert_eq!(replan(&mut world, &intent), (1, 0));
     assert_eq!(best(&world, "b", block(0)).unwrap(), plain);
     // What comes later is judged by the filter, too, and the bytes are known already.
-    attach(&mut intent, B_A, vec![import(vec![rule(Action::Reject)])]);
+    attach(
+        &mut intent,
+        B_A,
+        vec![import(vec![Rule::every(Action::Reject)])],
+    );
     intent.nodes[0].blocks.push("20.0.1.0/24".parse().unwrap());
     world.replan("a", plan(&intent, "a").unwrap());
     assert_eq!(replan(&mut world, &intent), (1, 1));
@@ -228,11 +223,11 @@ fn an_export_filter_changes_what_it_is_about_and_nothing_else_is_said() {
     assert_eq!(replan(&mut world, &intent), (0, 0));
     let ibgp = Rule {
         peer_type: Some(PeerType::Ibgp),
-        ..rule(Action::Reject)
+        ..Rule::every(Action::Reject)
     };
     let from_peers = Rule {
         from_peers: true,
-        ..rule(Action::Accept(vec![]))
+        ..Rule::every(Action::Accept(vec![]))
     };
     // On the way out our own AS is in front, for whoever says so.
     let own = Rule {
@@ -250,7 +245,7 @@ fn an_export_filter_changes_what_it_is_about_and_nothing_else_is_said() {
     attach(
         &mut intent,
         B_C,
-        vec![export(vec![from_peers, rule(Action::Accept(path))])],
+        vec![export(vec![from_peers, Rule::every(Action::Accept(path))])],
     );
     assert_eq!(replan(&mut world, &intent), (1, 0));
     let path = |world: &World, prefix| best(world, "c", prefix).unwrap().as_path.to_string();
@@ -259,7 +254,7 @@ fn an_export_filter_changes_what_it_is_about_and_nothing_else_is_said() {
     // One goes and one stays.
     let from_a = Rule {
         as_path_prefix: vec![Asn(65_001)],
-        ..rule(Action::Reject)
+        ..Rule::every(Action::Reject)
     };
     attach(&mut intent, B_C, vec![export(vec![from_a])]);
     assert_eq!(replan(&mut world, &intent), (2, 0), "a withdrawal, a route");
@@ -348,7 +343,7 @@ fn own_as_numbers_are_allowed_as_often_as_the_plan_says() {
     attach(
         &mut intent,
         3,
-        vec![import(vec![rule(Action::Accept(vec![]))])],
+        vec![import(vec![Rule::every(Action::Accept(vec![]))])],
     );
     world.replan("c", plan(&intent, "c").unwrap());
     assert!(!has(&world, "c").contains(&block(0)));
@@ -538,7 +533,7 @@ fn a_route_inside_an_own_block_goes_out_only_while_the_block_is_not_ours() {
 fn a_rule_for_an_interface_matches_by_the_link_that_the_next_hop_is_reached_by() {
     let by = |interface: &str| Rule {
         interface: Some(interface.to_owned()),
-        ..rule(Action::Reject)
+        ..Rule::every(Action::Reject)
     };
     let mut intent = row();
     // From the start: a route comes in before anybody knows how its next hop is reached.

@@ -52,16 +52,7 @@ fn route(prefix: &str) -> Route {
 }
 
 fn anything() -> Rule {
-    Rule {
-        prefix: None,
-        from_peers: false,
-        interface: None,
-        peer_type: None,
-        community: None,
-        as_path_prefix: Vec::new(),
-        priority: None,
-        action: Action::Accept(Vec::new()),
-    }
+    Rule::every(Action::Accept(Vec::new()))
 }
 
 fn filter(name: &str, import: Vec<Rule>) -> Arc<Filter> {

@@ -59,16 +59,7 @@ fn export_terms(kind: PolicyKind, class: PeerClass) -> ExportTerms {
 }
 
 fn filter(action: Action) -> Arc<Filter> {
-    let rule = Rule {
-        prefix: None,
-        from_peers: false,
-        interface: None,
-        peer_type: None,
-        community: None,
-        as_path_prefix: Vec::new(),
-        priority: None,
-        action,
-    };
+    let rule = Rule::every(action);
     let both = || [vec![rule.clone()], vec![rule.clone()]];
     Arc::new(Filter {
         name: "f".to_owned(),
