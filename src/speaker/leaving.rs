@@ -14,6 +14,7 @@
 //! - a plan that has a leaving session again takes it back as it is.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::peer::PeerEntry;
 use super::{Replanned, Speaker};
@@ -21,7 +22,7 @@ use crate::net::{Family, RouterId};
 use crate::rib::{Path, PeerIndex};
 use crate::session::{Input, StopReason};
 use crate::time::{Duration, Instant};
-use crate::topology::{Impact, PeerChange, PeerField, Plan, PlannedPeer};
+use crate::topology::{FabricNode, Impact, PeerChange, PeerField, Plan, PlannedPeer};
 
 /// How long a session stays after its successors are in place here: the other nodes learn of the
 /// change at their own time, from a file or an API, and have their own successors to wait for.
@@ -52,6 +53,12 @@ impl Leaving {
     pub(super) fn next_timeout(&self) -> Instant {
         self.look_at.min(self.limit)
     }
+}
+
+fn node_addresses(plan: &Plan) -> BTreeSet<IpAddr> {
+    let of_node = |node: &FabricNode| Family::ALL.map(|family| node.address(family));
+    let nodes = plan.fabric.nodes.iter();
+    nodes.flat_map(of_node).flatten().collect()
 }
 
 impl Speaker {
@@ -100,24 +107,15 @@ impl Speaker {
             PeerChange::Remove(name) => self.names.get(name).copied(),
             PeerChange::Add(_) | PeerChange::Change { .. } => None,
         });
-        let is_node = |plan: &Plan, peer: &PeerEntry| {
-            let at = |family| {
-                move |node: &crate::topology::FabricNode| {
-                    node.address(family) == Some(peer.planned.address)
-                }
-            };
-            let nodes = &plan.fabric.nodes;
-            Family::ALL
-                .into_iter()
-                .any(|family| nodes.iter().any(at(family)))
-        };
+        // Once for all: thousands may leave a mesh at the same time.
+        let (before, after) = (node_addresses(&self.plan), node_addresses(plan));
         removed
             .filter(|index| {
                 let Some(peer) = self.peer(*index) else {
                     return false;
                 };
-                let node = is_node(plan, peer);
-                let successor = node || replaced && !is_node(&self.plan, peer);
+                let address = &peer.planned.address;
+                let successor = after.contains(address) || replaced && !before.contains(address);
                 // A peer that restarts has routes, too.
                 let routes = Family::ALL.map(|family| self.rib.counts(*index, family).received);
                 successor && (peer.established.is_some() || routes != [0, 0])
