@@ -42,7 +42,11 @@ frr_config() {
 
 _frr_neighbor_lines() {
   local n=$1 local=$2 remote=$3 as=$4 flags=$5 value
-  printf ' neighbor %s remote-as %s\n' "$remote" "$as"
+  # Whoever is on a link, by its link-local address.
+  case $remote in
+    *[.:]*) printf ' neighbor %s remote-as %s\n' "$remote" "$as" ;;
+    *) printf ' neighbor %s interface remote-as %s\n' "$remote" "$as" ;;
+  esac
   printf ' neighbor %s timers %s %s\n' "$remote" "$(($(of "$n" hold 90) / 3))" "$(of "$n" hold 90)"
   printf ' neighbor %s timers connect 1\n' "$remote"
   # Without it a connection that fails is tried again only after BGP's advertisement interval.
