@@ -46,6 +46,7 @@ _bird_protocol() {
   printf '  hold time %s;\n' "$(of "$n" hold 90)"
   [ -z "$(of "$n" passive)" ] || printf '  passive yes;\n'
   [ -z "$(of "$n" no-restart)" ] || printf '  graceful restart off;\n'
+  [ -z "$(of "$n" graceful)" ] || printf '  graceful restart on;\n'
   [ -z "$(of "$n" as2)" ] || printf '  enable as4 no;\n'
   if flag "$flags" client > /dev/null; then
     printf '  rr client;\n'

@@ -18,6 +18,7 @@ frr_config() {
     # A refresh is answered in full, even where nothing has changed since.
     printf ' no bgp suppress-duplicates\n'
     printf ' bgp log-neighbor-changes\n'
+    [ -z "$(of "$n" graceful)" ] || printf ' bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n'
     while read -r name local remote as flags; do _frr_neighbor_lines "$n" "$local" "$remote" "$as" "$flags"; done < <(neighbors_of "$n")
     for family in 4 6; do
       printf ' address-family ipv%s unicast\n' "$family"

@@ -33,8 +33,11 @@ _gobgp_neighbor_table() {
   elif value=$(flag "$flags" multihop); then
     printf '  [neighbors.ebgp-multihop.config]\n    enabled = true\n    multihop-ttl = %s\n' "$value"
   fi
+  # It takes no part in graceful restart unless it is told to.
+  [ -z "$(of "$n" graceful)" ] || printf '  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = 120\n'
   for family in $(of "$n" families); do
     printf '  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = "ipv%s-unicast"\n' "$family"
+    [ -z "$(of "$n" graceful)" ] || printf '    [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true\n'
     ! flag "$flags" add-path > /dev/null ||
       printf '    [neighbors.afi-safis.add-paths.config]\n      receive = true\n      send-max = 8\n'
   done
