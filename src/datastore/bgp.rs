@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use toml::de::DeValue;
 
 use super::problem::{Place, Problems};
-use super::records::{Places, Record, Records, plain};
+use super::record::{Places, Record, plain};
+use super::records::Records;
 use super::scalar::{self, Fault, one_of};
 use super::schema::{ADVERTISEMENT, BIND_MODES, COMMUNITY};
 use super::secrets::{Wanted, read_secret};

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::bgp::community;
 use super::problem::Problems;
-use super::records::{Places, Record, plain};
+use super::record::{Places, Record, plain};
 use super::scalar::{self, Fault, one_of};
 use super::schema::{
     ACTIONS, ADD_COMMUNITY, OPERATION, OPERATORS, PEER_TYPES, PREFIX_LENGTH, PREPEND_AS_PATH, RULE,

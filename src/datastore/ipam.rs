@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::problem::{Place, Problems};
-use super::records::{Record, Records};
+use super::record::Record;
+use super::records::Records;
 use super::scalar;
 use super::schema::{AFFINITY, BLOCK};
 use super::source::Source;

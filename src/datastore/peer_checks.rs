@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assemble::Unique;
 use super::peers::FAR_ENDS;
 use super::problem::{Place, Problems};
-use super::records::{Record, Records};
+use super::record::Record;
+use super::records::Records;
 use super::sessions::keepalive_too_long;
 use crate::net::Family;
 use crate::topology::{

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use toml::de::DeValue;
 
 use super::problem::Problems;
-use super::records::{Places, Record, plain};
+use super::record::{Places, Record, plain};
 use super::scalar::{self, Fault, one_of};
 use super::schema::{FAMILIES, LIMIT_ACTIONS, NEXT_HOPS, POLICIES, REVERSE};
 use super::secrets::{Wanted, read_secret};

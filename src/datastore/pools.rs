@@ -3,7 +3,7 @@
 //! It reads one table; whether pools overlap is `assemble`'s to say.
 
 use super::problem::Problems;
-use super::records::{Places, Record, plain};
+use super::record::{Places, Record, plain};
 use super::scalar::{self, one_of};
 use super::schema::{ENCAPSULATIONS, MODES};
 use super::table::TableReader;

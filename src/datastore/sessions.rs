@@ -7,7 +7,7 @@ use core::time::Duration;
 use toml::de::DeValue;
 
 use super::problem::Problems;
-use super::records::plain;
+use super::record::plain;
 use super::scalar::{self, Fault};
 use super::schema::BFD;
 use super::table::TableReader;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::problem::{Place, Problems};
-use super::records::{Places, Record};
+use super::record::{Places, Record};
 use super::scalar;
 use super::table::TableReader;
 use crate::net::{Family, Mac};
