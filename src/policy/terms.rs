@@ -154,6 +154,14 @@ impl ImportTerms {
 }
 
 impl ExportTerms {
+    /// Whether all that the protocol lets go goes, and as it is but for [`last_choice`](Self::last_choice).
+    pub fn is_open(&self) -> bool {
+        self.kind == PolicyKind::AcceptAll
+            && self.filters.is_empty()
+            && self.unexported.is_empty()
+            && self.advertisements.is_empty()
+    }
+
     /// What becomes of a route, and why.
     pub fn rule(&self, own_blocks: &[Prefix], candidate: &impl Candidate) -> Ruling<'_> {
         let prefix = candidate.prefix();

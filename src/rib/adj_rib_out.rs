@@ -200,30 +200,37 @@ impl Exports {
         self.wake(own);
     }
 
-    /// A destination's best path changed, or others of those that are sent: whom that concerns.
+    /// A destination's best path changed, or others of those that are sent: whom that concerns. Gives
+    /// how many of them have yet to hear of it.
     #[inline]
     pub(crate) fn mark(
         &mut self,
         family: Family,
         id: DestinationId,
         whom: impl Fn(&Cohort) -> bool,
-    ) {
+    ) -> u32 {
         let Self {
             by_family,
             cohorts,
             ready,
             ..
         } = self;
+        let mut waiting = 0;
         for &index in by_family.get(family.index()).into_iter().flatten() {
-            if let Some(Some(cohort)) = cohorts.get_mut(index)
-                && whom(cohort)
-                && cohort.mark(id)
-                && !cohort.ready
-            {
+            let Some(Some(cohort)) = cohorts.get_mut(index) else {
+                continue;
+            };
+            if !whom(cohort) {
+                continue;
+            }
+            let marked = cohort.mark(id);
+            waiting += u32::from(marked.waits);
+            if marked.news && !cohort.ready {
                 cohort.ready = true;
                 ready.push_back(index);
             }
         }
+        waiting
     }
 
     /// Some destinations are to be looked at again, by the groups that `whom` says.

@@ -1,10 +1,12 @@
 //! One pull of a cohort: from pending destinations to encoded messages and who gets which bytes.
 //!
-//! Sorted by source and attributes, so that each set of attributes is rewritten and encoded once,
+//! Gathered by source and attributes, so that each set of attributes is rewritten and encoded once,
 //! and each source's routes lie together in the buffer: everybody who is no source in the batch gets
 //! the whole buffer, a source gets the slices around its own part (split horizon). The bytes are
 //! shared; nothing is copied per member. With Add-Path all this is said of each path that a
 //! destination is sent by, and its identifier is that of the table: the same for all members.
+
+mod gather;
 
 use bytes::Bytes;
 
@@ -18,6 +20,7 @@ use super::sent::FIRST;
 use super::table::Table;
 use crate::net::{Family, Prefix};
 use crate::wire::update::{Announce, write_announce, write_withdraw};
+use gather::{Gather, Gathered, Kind, Route};
 
 /// Bytes after which a batch ends: what one read of the other side takes, and what a member's
 /// outbox may exceed its mark by.
@@ -30,21 +33,6 @@ pub(crate) struct Sources<'a> {
     pub(crate) store: &'a AttributeStore,
     pub(crate) peers: &'a Peers,
     pub(crate) policy: &'a dyn ExportPolicy,
-}
-
-/// A route to be announced. The order is the order in the buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Out {
-    /// The member that must not get it, or [`PeerIndex::LOCAL`].
-    bar: PeerIndex,
-    attributes: AttributesId,
-    source: PeerIndex,
-    /// What policy does to it.
-    mark: u32,
-    /// What policy did to it under the key that the members had before, where they have it so.
-    former: Option<u32>,
-    id: DestinationId,
-    path: u8,
 }
 
 /// A withdrawal for everybody but `bar`.
@@ -63,11 +51,19 @@ struct Segment {
     end: usize,
 }
 
+/// The last answer of a policy that is blind to prefixes.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    about: (PeerIndex, AttributesId),
+    answer: Option<Kind>,
+}
+
 /// Room for building, kept between batches.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     ids: Vec<DestinationId>,
-    out: Vec<Out>,
+    out: Gather,
+    asked: Option<Asked>,
     gone: Vec<Gone>,
     /// Withdrawals for one member alone: its own route became the best one, so that it gets no
     /// other, and what it had is gone.
@@ -88,6 +84,7 @@ impl Batch {
         sources: Sources<'_>,
     ) {
         self.ids.clear();
+        self.asked = None;
         let pending = cohort.take(table.map.end(), &mut self.ids);
         // What is pending has changed since the members were told, whatever key that was under.
         let former = cohort.former.clone().filter(|_| !pending);
@@ -130,8 +127,9 @@ impl Batch {
                 .paths
                 .best()
                 .filter(|best| Some(best.peer) != sole);
-            match best.and_then(|best| going(cohort, (id, FIRST, prefix), best, sources, former)) {
-                Some(out) => self.out.push(out),
+            let place = (id, FIRST, prefix);
+            match best.and_then(|best| self.going(cohort, place, best, sources, former)) {
+                Some(kind) => self.out.push(kind, id, FIRST),
                 None => self.withdraw(cohort, id, FIRST, prefix),
             }
         }
@@ -154,9 +152,9 @@ impl Batch {
                 continue;
             }
             let place = (id, path.send_id, prefix);
-            if let Some(out) = going(cohort, place, path, sources, former) {
+            if let Some(kind) = self.going(cohort, place, path, sources, former) {
                 sent |= 1 << path.send_id;
-                self.out.push(out);
+                self.out.push(kind, id, path.send_id);
             }
         }
         for path in cohort.sent.identifiers() {
@@ -168,8 +166,7 @@ impl Batch {
 
     /// Enters a withdrawal if anything had been sent.
     fn withdraw(&mut self, cohort: &mut Cohort, id: DestinationId, path: u8, prefix: Prefix) {
-        if let Some(old) = cohort.sent.get(id, path) {
-            cohort.sent.set(id, path, None);
+        if let Some(old) = cohort.sent.replace(id, path, None) {
             self.gone.push(Gone {
                 bar: bar(cohort, old),
                 prefix,
@@ -179,7 +176,9 @@ impl Batch {
     }
 
     fn write_gone(&mut self, key: &GroupKey) {
-        self.gone.sort_unstable();
+        if !self.gone.is_sorted_by_key(|gone| gone.bar) {
+            self.gone.sort_by_key(|gone| gone.bar);
+        }
         for run in self.gone.chunk_by(|a, b| a.bar == b.bar) {
             let start = self.bytes.len();
             let mut nlri = run.iter().map(|gone| (gone.path.into(), gone.prefix));
@@ -206,28 +205,24 @@ impl Batch {
         former: Option<&GroupKey>,
     ) {
         let mut out = core::mem::take(&mut self.out);
-        out.sort_unstable();
         if let Some(former) = former {
-            out = what_differs(&out, sources, former);
+            out = what_differs(&mut out, sources, former);
         }
-        let mut rest = out.as_slice();
-        while let Some(first) = rest.first() {
+        out.arrange();
+        loop {
             if self.bytes.len() >= BUDGET {
-                cohort.put_back(rest.iter().map(|out| out.id));
+                let rest: Vec<DestinationId> = out.rest().collect();
+                cohort.put_back(rest.into_iter());
                 break;
             }
-            let same = |o: &&Out| {
-                let set = |out: &Out| (out.source, out.attributes, out.mark);
-                set(o) == set(first)
-            };
-            let count = rest.iter().take_while(same).count();
-            let (run, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
-            rest = later;
-            if !self.write_run(cohort, run, table, sources) && run.len() > 1 {
+            let Some(set) = out.next() else { break };
+            if !self.write_set(cohort, set, table, sources) {
                 // One prefix may be what did not fit: the shorter ones still go, whatever else
                 // happened to be in the batch.
-                for route in run {
-                    self.write_run(cohort, core::slice::from_ref(route), table, sources);
+                for route in set.alone() {
+                    if !self.write_set(cohort, route, table, sources) {
+                        self.take_back(cohort, route, table);
+                    }
                 }
             }
         }
@@ -236,37 +231,38 @@ impl Batch {
     }
 
     /// Writes the routes of one set of attributes and puts them on record; false if they can't be
-    /// sent, and a single one is withdrawn then.
-    fn write_run<P: TableKey>(
+    /// sent.
+    fn write_set<P: TableKey>(
         &mut self,
         cohort: &mut Cohort,
-        run: &[Out],
+        set: Gathered<'_>,
         table: &Table<P>,
         sources: Sources<'_>,
     ) -> bool {
-        let prefixes = run
-            .iter()
-            .filter_map(|out| table.map.get(out.id).map(|d| (out, d.prefix.into())));
+        let prefixes = prefixes(set, table);
         let start = self.bytes.len();
         let nlri = prefixes.clone();
-        let nlri = nlri.map(|(out, prefix)| (u32::from(out.path), prefix));
-        let written = self.encode_run(run, nlri, sources);
-        if written {
-            if let Some(first) = run.first() {
-                push_segment(&mut self.segments, first.bar, start, self.bytes.len());
-            }
-            for (route, prefix) in prefixes {
-                self.record(cohort, route, prefix);
-            }
-        } else if let ([route], Some((_, prefix))) = (run, prefixes.clone().next()) {
-            self.withdraw(cohort, route.id, route.path, prefix);
+        let nlri = nlri.map(|(route, prefix)| (u32::from(route.path), prefix));
+        if !self.encode_set(set.kind, nlri, sources) {
+            return false;
         }
-        written
+        push_segment(&mut self.segments, set.kind.bar, start, self.bytes.len());
+        for (route, prefix) in prefixes {
+            self.record(cohort, set.kind, route, prefix);
+        }
+        true
     }
 
-    fn encode_run(
+    /// Withdraws routes that can't be sent as they are now.
+    fn take_back<P: TableKey>(&mut self, cohort: &mut Cohort, set: Gathered<'_>, table: &Table<P>) {
+        for (route, prefix) in prefixes(set, table) {
+            self.withdraw(cohort, route.id, route.path, prefix);
+        }
+    }
+
+    fn encode_set(
         &mut self,
-        run: &[Out],
+        set: Kind,
         mut nlri: impl Iterator<Item = (u32, Prefix)>,
         sources: Sources<'_>,
     ) -> bool {
@@ -276,17 +272,14 @@ impl Batch {
             peers,
             policy,
         } = sources;
-        let Some(first) = run.first() else {
+        let Some(source) = peers.facts(set.source) else {
             return false;
         };
-        let Some(source) = peers.facts(first.source) else {
-            return false;
-        };
-        let Some(attributes) = store.get(first.attributes) else {
+        let Some(attributes) = store.get(set.attributes) else {
             return false;
         };
         self.encoded += 1;
-        let attributes = policy.transform(key, attributes.decode(), source, first.mark);
+        let attributes = policy.transform(key, attributes.decode(), source, set.mark);
         let Some(attributes) = attributes else {
             return false;
         };
@@ -305,23 +298,62 @@ impl Batch {
         match write_announce(&mut self.bytes, &announce, &mut nlri) {
             Ok(_) => true,
             Err(error) => {
-                tracing::debug!(%error, routes = run.len(), "attributes too long to be sent");
+                tracing::debug!(%error, "attributes too long to be sent");
                 false
             }
         }
     }
 
     /// Notes that a route was announced; its source, if it had somebody else's, loses that.
-    fn record(&mut self, cohort: &mut Cohort, route: &Out, prefix: Prefix) {
-        let old = cohort.sent.get(route.id, route.path);
-        if old.is_some_and(|old| old != route.source) && !route.bar.is_local() {
+    #[inline]
+    fn record(&mut self, cohort: &mut Cohort, kind: Kind, route: &Route, prefix: Prefix) {
+        let now = Some(kind.source);
+        let old = cohort.sent.replace(route.id, route.path, now);
+        if old.is_some() && old != now && !kind.bar.is_local() {
             self.private.push(Gone {
-                bar: route.bar,
+                bar: kind.bar,
                 prefix,
                 path: route.path,
             });
         }
-        cohort.sent.set(route.id, route.path, Some(route.source));
+    }
+
+    /// What goes to the group of a path, if policy lets it.
+    fn going(
+        &mut self,
+        cohort: &Cohort,
+        (id, path_id, prefix): (DestinationId, u8, Prefix),
+        path: &Path,
+        sources: Sources<'_>,
+        former: Option<&GroupKey>,
+    ) -> Option<Kind> {
+        let about = (path.peer, path.attributes);
+        if let Some(asked) = self.asked
+            && asked.about == about
+        {
+            return asked.answer;
+        }
+        let route = ExportRoute {
+            prefix,
+            peer: path.peer,
+            source: sources.peers.facts(path.peer)?,
+            attributes: sources.store.get(path.attributes)?,
+        };
+        let Sources { policy, key, .. } = sources;
+        let kind = |mark| Kind {
+            bar: bar(cohort, path.peer),
+            attributes: path.attributes,
+            source: path.peer,
+            mark,
+            former: former
+                .filter(|_| cohort.sent.get(id, path_id) == Some(path.peer))
+                .and_then(|key| policy.mark(key, &route)),
+        };
+        let answer = policy.mark(key, &route).map(kind);
+        if former.is_none() && policy.is_blind(key) {
+            self.asked = Some(Asked { about, answer });
+        }
+        answer
     }
 
     /// Appends a message that all members get.
@@ -379,21 +411,43 @@ impl Batch {
     }
 }
 
-/// The routes that members have otherwise than they are to have them, in the same order.
-fn what_differs(out: &[Out], sources: Sources<'_>, former: &GroupKey) -> Vec<Out> {
+/// The routes that members have otherwise than they are to have them.
+fn what_differs(out: &mut Gather, sources: Sources<'_>, former: &GroupKey) -> Gather {
+    let mut differ = Gather::default();
+    while let Some(set) = out.next() {
+        if is_same(set.kind, sources, former) {
+            continue;
+        }
+        let kind = Kind {
+            former: None,
+            ..set.kind
+        };
+        for route in set.iter() {
+            differ.push(kind, route.id, route.path);
+        }
+    }
+    differ
+}
+
+/// Whether the members have the routes of a set as they are to have them, told under another key.
+fn is_same(set: Kind, sources: Sources<'_>, former: &GroupKey) -> bool {
     let policy = sources.policy;
-    let has = |route: &Out| {
-        let source = sources.peers.facts(route.source)?;
-        let attributes = sources.store.get(route.attributes)?.decode();
-        let had = policy.transform(former, attributes.clone(), source, route.former?)?;
-        Some(had == policy.transform(sources.key, attributes, source, route.mark)?)
+    let has = || {
+        let source = sources.peers.facts(set.source)?;
+        let attributes = sources.store.get(set.attributes)?.decode();
+        let had = policy.transform(former, attributes.clone(), source, set.former?)?;
+        Some(had == policy.transform(sources.key, attributes, source, set.mark)?)
     };
-    let runs = out.chunk_by(|a, b| {
-        let set = |out: &Out| (out.source, out.attributes, out.mark, out.former);
-        set(a) == set(b)
-    });
-    let differ = runs.filter(|run| run.first().and_then(has) != Some(true));
-    differ.flatten().copied().collect()
+    has() == Some(true)
+}
+
+/// The routes of a set with their prefixes.
+fn prefixes<'a, P: TableKey>(
+    set: Gathered<'a>,
+    table: &'a Table<P>,
+) -> impl Iterator<Item = (&'a Route, Prefix)> + Clone {
+    let prefix = |route: &'a Route| table.map.get(route.id).map(|d| (route, d.prefix.into()));
+    set.iter().filter_map(prefix)
 }
 
 /// Who gets some bytes.
@@ -410,34 +464,6 @@ fn bar(cohort: &Cohort, source: PeerIndex) -> PeerIndex {
         Ok(_) => source,
         Err(_) => PeerIndex::LOCAL,
     }
-}
-
-/// What goes to the group of a path, if policy lets it.
-fn going(
-    cohort: &Cohort,
-    (id, path_id, prefix): (DestinationId, u8, Prefix),
-    path: &Path,
-    sources: Sources<'_>,
-    former: Option<&GroupKey>,
-) -> Option<Out> {
-    let route = ExportRoute {
-        prefix,
-        peer: path.peer,
-        source: sources.peers.facts(path.peer)?,
-        attributes: sources.store.get(path.attributes)?,
-    };
-    let mark = sources.policy.mark(sources.key, &route)?;
-    let former = former.filter(|_| cohort.sent.get(id, path_id) == Some(path.peer));
-    let former = former.and_then(|key| sources.policy.mark(key, &route));
-    Some(Out {
-        bar: bar(cohort, path.peer),
-        attributes: path.attributes,
-        source: path.peer,
-        mark,
-        former,
-        id,
-        path: path_id,
-    })
 }
 
 /// Notes a part of the buffer that a member must not get; what all get needs no note.

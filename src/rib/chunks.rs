@@ -111,6 +111,20 @@ impl SparseU32 {
         }
     }
 
+    /// Sets a place and gives what was there.
+    #[inline]
+    pub(crate) fn replace(&mut self, index: u32, value: u32) -> u32 {
+        let page = self.pages.get_mut(index as usize / PAGE);
+        let place = page
+            .and_then(Option::as_mut)
+            .and_then(|page| page.get_mut(index as usize % PAGE));
+        if let Some(place) = place {
+            return core::mem::replace(place, value);
+        }
+        self.set(index, value);
+        0
+    }
+
     /// All that was ever in a page that is there, zeros included.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         let pages = self.pages.iter().flatten();

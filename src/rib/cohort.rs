@@ -41,6 +41,15 @@ pub(crate) enum Walk {
     Done,
 }
 
+/// What a change means to a cohort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marked {
+    /// There is something to do now that was not before.
+    pub(crate) news: bool,
+    /// The destination is in the queue.
+    pub(crate) waits: bool,
+}
+
 /// A set of members with one record of what they were sent.
 #[derive(Debug)]
 pub(crate) struct Cohort {
@@ -171,12 +180,19 @@ impl Cohort {
         }
     }
 
-    /// A destination's best path changed. Whether there is something to do now that was not before.
-    pub(crate) fn mark(&mut self, id: DestinationId) -> bool {
+    /// A destination's best path changed.
+    #[inline]
+    pub(crate) fn mark(&mut self, id: DestinationId) -> Marked {
         match self.walk {
             // The walk will come by; but what was sent and is gone by then has no entry to find.
-            Walk::Active { cursor, .. } if id >= cursor && !self.sent.any(id) => false,
-            Walk::Active { .. } | Walk::Tail { .. } | Walk::Done => self.pending.insert(id),
+            Walk::Active { cursor, .. } if id >= cursor && !self.sent.any(id) => Marked {
+                news: false,
+                waits: self.pending.contains(id),
+            },
+            Walk::Active { .. } | Walk::Tail { .. } | Walk::Done => Marked {
+                news: self.pending.insert(id),
+                waits: true,
+            },
         }
     }
 
@@ -249,12 +265,14 @@ mod tests {
     #[test]
     fn the_walk_covers_what_is_ahead_of_it_and_the_queue_what_is_behind() {
         let mut cohort = Cohort::new(0, PeerIndex(1), false);
-        assert!(!cohort.mark(5), "the walk will come by");
+        assert!(!cohort.mark(5).news, "the walk will come by");
         let mut batch = Vec::new();
         cohort.take(10, &mut batch);
         assert_eq!(batch, (0..10).collect::<Vec<_>>());
-        assert!(cohort.mark(5));
-        assert!(!cohort.mark(5), "once is enough");
+        let (news, waits) = (true, true);
+        assert_eq!(cohort.mark(5), Marked { news, waits });
+        let news = false;
+        assert_eq!(cohort.mark(5), Marked { news, waits }, "once is enough");
         assert_eq!(cohort.finish_walk(), Some(Purpose::Initial));
         assert_eq!(cohort.finish_walk(), None);
         assert!(!cohort.is_idle());

@@ -100,6 +100,12 @@ pub trait ExportPolicy {
         self.accept(key, route).then_some(0)
     }
 
+    /// Whether [`mark`](Self::mark) looks at nothing but a route's attributes and source: then it is
+    /// not asked again for the next route of the same.
+    fn is_blind(&self, _key: &GroupKey) -> bool {
+        false
+    }
+
     /// The attributes as the group gets them, `None` to send nothing.
     fn rewrite(
         &self,

@@ -16,14 +16,12 @@ impl Rib {
         attributes: AttributesId,
         accepted: bool,
     ) -> bool {
-        self.enter(
-            prefix,
-            Path {
-                attributes,
-                accepted,
-                ..path
-            },
-        )
+        let path = Path {
+            attributes,
+            accepted,
+            ..path
+        };
+        self.enter_all(core::iter::once((prefix, path)))
     }
 
     /// Has all groups look again at what is inside these prefixes: whether it goes out has changed,

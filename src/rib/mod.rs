@@ -158,69 +158,103 @@ impl Rib {
         attributes: AttributesId,
         accepted: bool,
     ) -> bool {
-        let path = Path {
-            peer,
-            attributes,
-            path_id,
-            accepted,
-            stale: false,
-            selected: false,
-            send_id: 0,
-        };
-        self.enter(prefix, path)
+        let path = Path::received(peer, attributes, path_id, accepted);
+        self.enter_all(core::iter::once((prefix, path)))
     }
 
-    /// Enters a path in place of the one that its peer has there.
-    fn enter(&mut self, prefix: Prefix, path: Path) -> bool {
-        if self.peers.facts(path.peer).is_none() {
-            debug_assert!(false, "a route of a peer that nobody entered");
-            return false;
+    /// The same for all routes of an UPDATE: path identifier, prefix, and whether it is accepted.
+    pub fn announce_all(
+        &mut self,
+        peer: PeerIndex,
+        attributes: AttributesId,
+        routes: impl Iterator<Item = (u32, Prefix, bool)>,
+    ) {
+        self.enter_all(routes.map(|(path_id, prefix, accepted)| {
+            let path = Path::received(peer, attributes, path_id, accepted);
+            (prefix, path)
+        }));
+    }
+
+    /// Enters paths, each in place of the one that its peer has there. Whether a best path changed.
+    fn enter_all(&mut self, paths: impl Iterator<Item = (Prefix, Path)>) -> bool {
+        let (mut ctx, tables, mut hearers) = self.parts();
+        let mut best = false;
+        for (prefix, path) in paths {
+            if ctx.peers.facts(path.peer).is_none() {
+                debug_assert!(false, "a route of a peer that nobody entered");
+                continue;
+            }
+            ctx.family = prefix.family();
+            let change = match prefix {
+                Prefix::V4(prefix) => {
+                    let change = tables.v4.announce(&mut ctx, prefix, path);
+                    hearers.tell(&mut tables.v4, Family::Ipv4, change);
+                    change
+                }
+                Prefix::V6(prefix) => {
+                    let change = tables.v6.announce(&mut ctx, prefix, path);
+                    hearers.tell(&mut tables.v6, Family::Ipv6, change);
+                    change
+                }
+            };
+            best |= change.best;
         }
-        let Self {
-            config,
-            store,
-            peers,
-            tables,
-            ..
-        } = self;
-        let family = prefix.family();
-        let mut ctx = Context {
-            store,
-            peers,
-            config: config.decision,
-            family,
-        };
-        let change = match prefix {
-            Prefix::V4(prefix) => tables.v4.announce(&mut ctx, prefix, path),
-            Prefix::V6(prefix) => tables.v6.announce(&mut ctx, prefix, path),
-        };
-        self.changed(family, change);
-        change.best
+        best
     }
 
     /// A peer withdrew a route; nothing happens if it had none. Gives whether the best path changed.
     pub fn withdraw(&mut self, peer: PeerIndex, prefix: Prefix, path_id: u32) -> bool {
+        self.withdraw_all(peer, core::iter::once((path_id, prefix)))
+    }
+
+    /// The same for all withdrawals of an UPDATE. Whether a best path changed.
+    pub fn withdraw_all(
+        &mut self,
+        peer: PeerIndex,
+        routes: impl Iterator<Item = (u32, Prefix)>,
+    ) -> bool {
+        let (mut ctx, tables, mut hearers) = self.parts();
+        let mut best = false;
+        for (path_id, prefix) in routes {
+            ctx.family = prefix.family();
+            let path = (peer, path_id);
+            let change = match prefix {
+                Prefix::V4(prefix) => {
+                    let change = tables.v4.withdraw(&mut ctx, prefix, path);
+                    change.inspect(|change| hearers.tell(&mut tables.v4, Family::Ipv4, *change))
+                }
+                Prefix::V6(prefix) => {
+                    let change = tables.v6.withdraw(&mut ctx, prefix, path);
+                    change.inspect(|change| hearers.tell(&mut tables.v6, Family::Ipv6, *change))
+                }
+            };
+            best |= change.is_some_and(|change| change.best);
+        }
+        best
+    }
+
+    /// What changes are made with, what they are made to, and who hears of them.
+    fn parts(&mut self) -> (Context<'_>, &mut Tables, Hearers<'_>) {
         let Self {
             config,
             store,
             peers,
             tables,
+            exports,
             ..
         } = self;
-        let family = prefix.family();
-        let mut ctx = Context {
+        let ctx = Context {
             store,
             peers,
             config: config.decision,
-            family,
+            family: Family::Ipv4,
         };
-        let change = match prefix {
-            Prefix::V4(prefix) => withdraw(&mut tables.v4, &mut ctx, prefix, (peer, path_id)),
-            Prefix::V6(prefix) => withdraw(&mut tables.v6, &mut ctx, prefix, (peer, path_id)),
+        let forwarding = config.forwarding;
+        let hearers = Hearers {
+            exports,
+            forwarding,
         };
-        let Some(change) = change else { return false };
-        self.changed(family, change);
-        change.best
+        (ctx, tables, hearers)
     }
 
     /// Removes all routes of a peer and the peer itself; a walk over the tables it has routes in.
@@ -271,26 +305,20 @@ impl Rib {
         };
         let mut changes = Vec::new();
         for start in (0..end).step_by(SWEEP) {
-            let Self {
-                config,
-                store,
-                peers,
-                tables,
-                ..
-            } = self;
-            let mut ctx = Context {
-                store,
-                peers,
-                config: config.decision,
-                family,
-            };
+            let (mut ctx, tables, mut hearers) = self.parts();
+            ctx.family = family;
             let range = start..end.min(start.saturating_add(SWEEP as u32));
             match family {
-                Family::Ipv4 => tables.v4.sweep(&mut ctx, range, sweep, &mut changes),
-                Family::Ipv6 => tables.v6.sweep(&mut ctx, range, sweep, &mut changes),
-            }
-            for change in changes.drain(..) {
-                self.changed(family, change);
+                Family::Ipv4 => {
+                    tables.v4.sweep(&mut ctx, range, sweep, &mut changes);
+                    let tell = |change| hearers.tell(&mut tables.v4, family, change);
+                    changes.drain(..).for_each(tell);
+                }
+                Family::Ipv6 => {
+                    tables.v6.sweep(&mut ctx, range, sweep, &mut changes);
+                    let tell = |change| hearers.tell(&mut tables.v6, family, change);
+                    changes.drain(..).for_each(tell);
+                }
             }
         }
     }
@@ -314,25 +342,6 @@ impl Rib {
     /// The next address that has to be resolved, or no longer.
     pub fn poll_tracked(&mut self) -> Option<Tracked> {
         self.store.next_hops_mut().poll_tracked()
-    }
-
-    /// Tells everybody whom a change concerns.
-    fn changed(&mut self, family: Family, change: Change) {
-        if change.best {
-            self.exports.mark(family, change.id, |_| true);
-        } else if change.selected {
-            // Who is sent the best path only is not concerned.
-            self.exports
-                .mark(family, change.id, |cohort| cohort.add_path);
-        }
-        let forwarding = change.selected && self.config.forwarding;
-        let Self {
-            tables, exports, ..
-        } = self;
-        match family {
-            Family::Ipv4 => note(&mut tables.v4, exports, (family, change, forwarding)),
-            Family::Ipv6 => note(&mut tables.v6, exports, (family, change, forwarding)),
-        }
     }
 
     /// The next prefix whose paths changed, with the paths as they are now.
@@ -423,31 +432,36 @@ impl Rib {
     }
 }
 
-fn withdraw<P: TableKey>(
-    table: &mut Table<P>,
-    ctx: &mut Context<'_>,
-    prefix: P,
-    (peer, path_id): (PeerIndex, u32),
-) -> Option<Change> {
-    let id = table.map.find(prefix)?;
-    table.remove_paths(ctx, id, |path, _| {
-        path.peer == peer && path.path_id == path_id
-    })
+/// Everybody whom changes concern: update groups and the forwarding plane.
+struct Hearers<'a> {
+    exports: &'a mut Exports,
+    forwarding: bool,
 }
 
-/// Enters a change for the forwarding plane, and pins a destination that is gone until all know.
-fn note<P: TableKey>(
-    table: &mut Table<P>,
-    exports: &Exports,
-    (family, change, forwarding): (Family, Change, bool),
-) {
-    let Change { id, emptied, .. } = change;
-    if forwarding {
-        table.forwarding.insert(id);
-    }
-    if emptied {
-        let waiting = exports.waiting_for(family, id) + u32::from(table.forwarding.contains(id));
-        table.pin(id, waiting);
+impl Hearers<'_> {
+    /// Tells of a change, and pins a destination that is gone until all know.
+    #[inline]
+    fn tell<P: TableKey>(&mut self, table: &mut Table<P>, family: Family, change: Change) {
+        let Change { id, emptied, .. } = change;
+        let waiting = if change.best {
+            self.exports.mark(family, id, |_| true)
+        } else {
+            if change.selected {
+                // Who is sent the best path only is not concerned.
+                self.exports.mark(family, id, |cohort| cohort.add_path);
+            }
+            // Some may not have heard of an earlier change.
+            match emptied {
+                true => self.exports.waiting_for(family, id),
+                false => 0,
+            }
+        };
+        if self.forwarding && change.selected {
+            table.forwarding.insert(id);
+        }
+        if emptied {
+            table.pin(id, waiting + u32::from(table.forwarding.contains(id)));
+        }
     }
 }
 

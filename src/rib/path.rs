@@ -26,6 +26,26 @@ pub struct Path {
     pub send_id: u8,
 }
 
+impl Path {
+    /// A path as it has just come.
+    pub(crate) const fn received(
+        peer: PeerIndex,
+        attributes: AttributesId,
+        path_id: u32,
+        accepted: bool,
+    ) -> Self {
+        Self {
+            peer,
+            attributes,
+            path_id,
+            accepted,
+            stale: false,
+            selected: false,
+            send_id: 0,
+        }
+    }
+}
+
 /// So many paths of a destination are sent to peers with Add-Path. As many as share the traffic by
 /// default; more would not be used, and each costs every receiver memory.
 pub(crate) const MAX_SENT: u8 = 16;

@@ -2,7 +2,8 @@
 //!
 //! A destination has a dense number, so that everything else (who was sent what, what has to be
 //! told) is an array or a bit set by that number. The index holds numbers only, 5 bytes a slot, and
-//! compares with the slab. A number is free again when no path is left *and* every consumer has
+//! compares with the slab. Neighbouring prefixes have neighbouring slots, because tables come and go
+//! in such runs: one cache line then serves sixteen of them. A number is free again when no path is left *and* every consumer has
 //! heard of it; until then it stays [`Paths::Empty`] with its count of pins.
 
 use std::hash::BuildHasher as _;
@@ -20,6 +21,21 @@ pub(crate) type DestinationId = u32;
 
 const NO_FREE: u32 = u32::MAX;
 
+/// So many neighbouring prefixes of a length lie side by side in the index: a line of the cache.
+const NEIGHBOURS: u64 = 16;
+
+/// The hash of a prefix: which line is the seed's secret, the place in it is the prefix's own number.
+/// Whoever chooses prefixes can fill a line, and no more.
+#[inline]
+const fn side_by_side(line: u64, number: u64) -> u64 {
+    /// The index takes these bits for a first comparison; they have to tell neighbours apart, too.
+    const TAG: u32 = 64 - 7;
+    let place = number % NEIGHBOURS;
+    let tag = (line >> TAG) ^ (place << 3);
+    let slot = (line / NEIGHBOURS * NEIGHBOURS) | place;
+    (slot & (u64::MAX >> 7)) | (tag << TAG)
+}
+
 /// A prefix of one family as the table's key.
 pub(crate) trait TableKey: Copy + Eq + Into<Prefix> {
     /// The longest prefix length.
@@ -35,7 +51,9 @@ impl TableKey for Prefix4 {
 
     #[inline]
     fn hash(self, hasher: &FixedState) -> u64 {
-        hasher.hash_one((u64::from(self.bits()) << 8) | u64::from(self.len()))
+        let number = u64::from(self.bits()) >> 32_u8.saturating_sub(self.len());
+        let line = hasher.hash_one((number / NEIGHBOURS) << 8 | u64::from(self.len()));
+        side_by_side(line, number)
     }
 
     fn len(self) -> u8 {
@@ -55,7 +73,10 @@ impl TableKey for Prefix6 {
 
     #[inline]
     fn hash(self, hasher: &FixedState) -> u64 {
-        hasher.hash_one((self.bits(), self.len()))
+        let shift = u32::from(128_u8.saturating_sub(self.len()));
+        let number = self.bits().checked_shr(shift).unwrap_or(0);
+        let line = hasher.hash_one((number / u128::from(NEIGHBOURS), self.len()));
+        side_by_side(line, number as u64)
     }
 
     fn len(self) -> u8 {

@@ -45,6 +45,24 @@ impl Sent {
         }
     }
 
+    /// Notes whose route was sent, `None` for a withdrawal; gives whose was before.
+    #[inline]
+    pub(crate) fn replace(
+        &mut self,
+        id: DestinationId,
+        path: u8,
+        source: Option<PeerIndex>,
+    ) -> Option<PeerIndex> {
+        if path <= FIRST {
+            let value = source.map_or(0, |source| source.0.saturating_add(1));
+            let before = self.first.replace(id, value);
+            return before.checked_sub(1).map(PeerIndex);
+        }
+        let before = self.get(id, path);
+        self.set(id, path, source);
+        before
+    }
+
     /// The identifiers that something was ever sent under.
     pub(crate) fn identifiers(&self) -> impl Iterator<Item = u8> + use<> {
         let others = u8::try_from(self.others.len()).unwrap_or(u8::MAX - FIRST);

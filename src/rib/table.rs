@@ -87,6 +87,18 @@ pub(crate) struct Change {
     pub(crate) emptied: bool,
 }
 
+impl Change {
+    /// Nothing changed.
+    const fn none(id: DestinationId) -> Self {
+        Self {
+            id,
+            best: false,
+            selected: false,
+            emptied: false,
+        }
+    }
+}
+
 /// What is done in a walk over a table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Sweep<'a> {
@@ -133,14 +145,32 @@ impl<P: TableKey> Table<P> {
     }
 
     /// Enters a path, in place of the one that the peer sent before under this prefix and identifier.
-    pub(crate) fn announce(&mut self, ctx: &mut Context<'_>, prefix: P, path: Path) -> Change {
+    #[inline]
+    pub(crate) fn announce(&mut self, ctx: &mut Context<'_>, prefix: P, mut path: Path) -> Change {
         let id = self.map.find_or_insert(prefix);
-        let unchanged = Change {
-            id,
-            best: false,
-            selected: false,
-            emptied: false,
+        let Some(destination) = self.map.get_mut(id) else {
+            return Change::none(id);
         };
+        // The first path of a destination is best if it may be used at all.
+        let Paths::Empty { .. } = destination.paths else {
+            return self.announce_among(ctx, id, path);
+        };
+        path.selected = eligible(&path, ctx.facts());
+        path.send_id = u8::from(path.selected);
+        destination.paths = Paths::One(path);
+        self.populated += 1;
+        ctx.store.retain(path.attributes);
+        ctx.count(&path, true);
+        Change {
+            best: path.selected,
+            selected: path.selected,
+            ..Change::none(id)
+        }
+    }
+
+    /// The same where there are paths already.
+    fn announce_among(&mut self, ctx: &mut Context<'_>, id: DestinationId, path: Path) -> Change {
+        let unchanged = Change::none(id);
         let Some(destination) = self.map.get_mut(id) else {
             return unchanged;
         };
@@ -169,15 +199,41 @@ impl<P: TableKey> Table<P> {
                     ctx.count_beyond(path.peer);
                     return unchanged;
                 }
-                if paths.as_slice().is_empty() {
-                    self.populated += 1;
-                }
                 ctx.store.retain(path.attributes);
                 ctx.count(&path, true);
                 paths.push(path);
             }
         }
         self.decide(id, ctx.facts())
+    }
+
+    /// Removes the path of a peer under an identifier; `None` if there is none.
+    #[inline]
+    pub(crate) fn withdraw(
+        &mut self,
+        ctx: &mut Context<'_>,
+        prefix: P,
+        (peer, path_id): (PeerIndex, u32),
+    ) -> Option<Change> {
+        let id = self.map.find(prefix)?;
+        let destination = self.map.get_mut(id)?;
+        let same = |path: &Path| path.peer == peer && path.path_id == path_id;
+        let Paths::One(path) = destination.paths else {
+            return self.remove_paths(ctx, id, |path, _| same(path));
+        };
+        if !same(&path) {
+            return None;
+        }
+        destination.paths = Paths::Empty { pins: 0 };
+        self.populated = self.populated.saturating_sub(1);
+        ctx.store.release(path.attributes);
+        ctx.count(&path, false);
+        Some(Change {
+            best: path.selected,
+            selected: path.selected,
+            emptied: true,
+            ..Change::none(id)
+        })
     }
 
     /// Removes the paths of a destination for which `goes` says so.
@@ -304,12 +360,7 @@ impl<P: TableKey> Table<P> {
             reorder,
             ..
         } = self;
-        let mut change = Change {
-            id,
-            best: false,
-            selected: false,
-            emptied: false,
-        };
+        let mut change = Change::none(id);
         let Some(destination) = map.get_mut(id) else {
             return change;
         };

@@ -223,10 +223,10 @@ impl Speaker {
             return;
         }
         let Self { rib, around, .. } = self;
-        for (path_id, prefix) in nlri.iter() {
-            let accepted = eligible && judge.takes(around, prefix);
-            rib.announce(index, prefix, path_id, id, accepted);
-        }
+        let takes = |prefix| eligible && judge.takes(around, prefix);
+        let routes = nlri.iter();
+        let routes = routes.map(|(path_id, prefix)| (path_id, prefix, takes(prefix)));
+        rib.announce_all(index, id, routes);
     }
 
     /// The same where policy looks at more than the prefix, or changes something.
@@ -253,9 +253,7 @@ impl Speaker {
         if nlri.is_ignored() {
             return;
         }
-        for (path_id, prefix) in nlri.iter() {
-            self.rib.withdraw(index, prefix, path_id);
-        }
+        self.rib.withdraw_all(index, nlri.iter());
     }
 
     fn end_of_rib(&mut self, index: PeerIndex, family: Family) {

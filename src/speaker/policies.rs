@@ -95,9 +95,16 @@ impl ExportPolicy for ExportPolicies {
         if !permitted(key, route.source, route.attributes) {
             return None;
         }
+        if self.is_blind(key) {
+            return Some(0);
+        }
         let (terms, ruling) = self.rule(key, route)?;
         let mark = || terms.mark(&ruling, route.prefix).0;
         ruling.accepts().then(mark)
+    }
+
+    fn is_blind(&self, key: &GroupKey) -> bool {
+        self.terms(key.policy).is_some_and(ExportTerms::is_open)
     }
 
     fn transform(
