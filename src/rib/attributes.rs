@@ -17,6 +17,7 @@ use super::raw_cache::RawCache;
 use crate::wire::attribute::community::{
     LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED, NO_LLGR,
 };
+use crate::wire::attribute::plain::{self, Plain};
 use crate::wire::attribute::{NextHop, Origin, PathAttributes};
 
 /// An interned set of attributes.
@@ -140,6 +141,11 @@ impl AttributeStore {
         let id = self.intern_canonical(&canonical, hot, attributes.next_hop);
         self.scratch = canonical;
         id
+    }
+
+    /// The same for a block that is in the stored form already.
+    pub fn intern_plain(&mut self, plain: &Plain<'_>) -> AttributesId {
+        self.intern_canonical(plain.block, Hot::of_plain(plain), Some(plain.next_hop))
     }
 
     /// The number of a set that policy made of `original`, with one reference for the caller. It is
@@ -371,6 +377,42 @@ impl Hot {
     }
 }
 
+impl Hot {
+    /// The same of a block.
+    fn of_plain(plain: &Plain<'_>) -> Self {
+        type F = AttributeFlags;
+        let mut flags = F::default()
+            .with(F::LOCAL_PREF, plain.local_pref.is_some())
+            .with(F::MED, plain.med.is_some())
+            .with(F::ORIGINATOR, plain.originator_id.is_some());
+        for &community in plain.communities {
+            // All that are well known begin so (RFC 1997).
+            let [0xFF, 0xFF, ..] = community else {
+                continue;
+            };
+            let community = plain::of(community);
+            flags = flags
+                .with(F::NO_EXPORT, community == NO_EXPORT)
+                .with(F::NO_ADVERTISE, community == NO_ADVERTISE)
+                .with(F::NO_EXPORT_SUBCONFED, community == NO_EXPORT_SUBCONFED)
+                .with(F::LLGR_STALE, community == LLGR_STALE)
+                .with(F::NO_LLGR, community == NO_LLGR);
+        }
+        let short = |len: usize| u16::try_from(len).unwrap_or(u16::MAX);
+        Self {
+            local_pref: plain.local_pref.unwrap_or(0),
+            med: plain.med.unwrap_or(0),
+            neighbour_as: plain.first_as().map_or(0, |asn| asn.0),
+            originator_id: plain.originator_id.map_or(0, |id| id.0),
+            next_hop: NextHopId::NONE,
+            as_path_len: short(plain.as_path.len()),
+            cluster_list_len: short(plain.cluster_list.len()),
+            flags,
+            origin: plain.origin,
+        }
+    }
+}
+
 fn stale(mut attributes: PathAttributes) -> PathAttributes {
     if !attributes.communities.contains(&LLGR_STALE) {
         attributes.communities.push(LLGR_STALE);
@@ -396,6 +438,11 @@ impl AttributesRef<'_> {
         let decoded = PathAttributes::decode_canonical(self.entry.parts().0);
         debug_assert!(decoded.is_ok(), "the canonical form is our own");
         decoded.unwrap_or_default()
+    }
+
+    /// All of it as it is stored.
+    pub(crate) fn canonical(&self) -> &[u8] {
+        self.entry.parts().0
     }
 
     /// Its flags.

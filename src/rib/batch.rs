@@ -12,13 +12,14 @@ use bytes::Bytes;
 
 use super::attributes::{AttributeStore, AttributesId};
 use super::cohort::Cohort;
-use super::export::{ExportPolicy, ExportRoute, GroupKey};
+use super::export::{ExportPolicy, ExportRoute, GroupKey, write_stored};
 use super::path::Path;
 use super::peer::{PeerIndex, Peers};
 use super::prefix_map::{Destination, DestinationId, TableKey};
 use super::sent::FIRST;
 use super::table::Table;
 use crate::net::{Family, Prefix};
+use crate::wire::attribute::NextHop;
 use crate::wire::update::{Announce, write_announce, write_withdraw};
 use gather::{Gather, Gathered, Kind, Route};
 
@@ -279,19 +280,30 @@ impl Batch {
             return false;
         };
         self.encoded += 1;
-        let attributes = policy.transform(key, attributes.decode(), source, set.mark);
-        let Some(attributes) = attributes else {
-            return false;
-        };
-        // IPv4 with an IPv4 next hop goes the old way, everything else in MP_REACH_NLRI.
-        let next_hop = attributes.next_hop.as_ref();
-        let classic = key.family == Family::Ipv4 && next_hop.is_some_and(|n| n.address.is_ipv4());
         self.attributes.clear();
-        attributes.encode(key.four_octet_as, classic, &mut self.attributes);
+        let stored = policy
+            .is_plain(key, set.mark)
+            .then(|| write_stored(key, attributes, source, &mut self.attributes));
+        let next_hop = match stored.flatten() {
+            Some(()) => None,
+            None => {
+                let attributes = policy.transform(key, attributes.decode(), source, set.mark);
+                let Some(attributes) = attributes else {
+                    return false;
+                };
+                // IPv4 with an IPv4 next hop goes the old way, everything else in MP_REACH_NLRI.
+                let is_ipv4 = |hop: &NextHop| hop.address.is_ipv4();
+                let mp = |hop: &NextHop| key.family != Family::Ipv4 || !is_ipv4(hop);
+                let next_hop = attributes.next_hop.filter(mp);
+                let classic = attributes.next_hop.is_some() && next_hop.is_none();
+                attributes.encode(key.four_octet_as, classic, &mut self.attributes);
+                next_hop
+            }
+        };
         let announce = Announce {
             family: key.family,
             attributes: &self.attributes,
-            next_hop: next_hop.filter(|_| !classic),
+            next_hop: next_hop.as_ref(),
             add_path: key.add_path,
             max_len: key.max_len.into(),
         };

@@ -12,13 +12,12 @@ use std::net::IpAddr;
 use super::attributes::{AttributeFlags, AttributesRef};
 use super::peer::{PeerFacts, PeerIndex, PeerKind};
 use crate::net::{Asn, Family, Prefix, RouterId};
+use crate::wire::attribute::sent_on::{Reflected, SentOn};
 use crate::wire::attribute::{NextHop, PathAttributes, UnknownAttribute};
 
 /// Flag bits of an attribute (RFC 4271 §4.3).
 const FLAG_TRANSITIVE: u8 = 0x40;
 const FLAG_PARTIAL: u8 = 0x20;
-/// In the type of an extended community: not beyond the AS (RFC 4360 §3).
-const EXTENDED_INTERNAL: u8 = 0x40;
 /// LOCAL_PREF of a route that came without one.
 pub const DEFAULT_LOCAL_PREF: u32 = 100;
 
@@ -106,6 +105,12 @@ pub trait ExportPolicy {
         false
     }
 
+    /// Whether what routes with this [`mark`](Self::mark) say is changed by the RFCs' rules alone, so that
+    /// [`transform`](Self::transform) is [`rewrite`](fn@rewrite) and need not be asked.
+    fn is_plain(&self, _key: &GroupKey, _mark: u32) -> bool {
+        false
+    }
+
     /// The attributes as the group gets them, `None` to send nothing.
     fn rewrite(
         &self,
@@ -133,7 +138,11 @@ pub trait ExportPolicy {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StandardExport;
 
-impl ExportPolicy for StandardExport {}
+impl ExportPolicy for StandardExport {
+    fn is_plain(&self, _key: &GroupKey, _mark: u32) -> bool {
+        true
+    }
+}
 
 /// Whether the RFCs let a route of `source` with these attributes go to the group.
 ///
@@ -178,34 +187,47 @@ pub fn rewrite(
             .retain(|a| a.flags & FLAG_TRANSITIVE != 0);
         attributes.unknown.iter_mut().for_each(mark_partial);
     }
-    match key.kind {
-        ExportKind::Ebgp { local_as, .. } => {
-            attributes.as_path.prepend(local_as);
-            attributes.local_pref = None;
-            attributes.originator_id = None;
-            attributes.cluster_list.clear();
-            // Sent where both sides agreed on it only, and nobody has (RFC 7311 §3.4.1).
-            attributes.aigp = None;
-            attributes
-                .extended_communities
-                .retain(|[kind, ..]| kind & EXTENDED_INTERNAL == 0);
-            // MED goes to the neighbouring AS only, not through it (RFC 4271 §5.1.4).
-            if source.kind != PeerKind::Local {
-                attributes.med = None;
-            }
-        }
-        ExportKind::Ibgp => {
-            attributes.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
-        }
-        ExportKind::Reflect { cluster_id, .. } => {
-            attributes.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
-            if matches!(source.kind, PeerKind::Ibgp | PeerKind::IbgpClient) {
-                attributes.originator_id.get_or_insert(source.router_id);
-                attributes.cluster_list.insert(0, cluster_id);
-            }
-        }
-    }
+    sent_on(key, source).apply(&mut attributes);
     Some(attributes)
+}
+
+/// The same from the stored octets to those of an UPDATE for a peer with four-octet AS numbers, NEXT_HOP
+/// among them; `None`, and no octet, for what [`rewrite`] has to look at.
+pub(crate) fn write_stored(
+    key: &GroupKey,
+    attributes: AttributesRef<'_>,
+    source: &PeerFacts,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    if !key.four_octet_as || key.family != Family::Ipv4 {
+        return None;
+    }
+    let hop = |learnt| next_hop(key, Some(NextHop::new(IpAddr::V4(learnt))), source);
+    sent_on(key, source).write(attributes.canonical(), hop, out)
+}
+
+/// What changes in all that a source's routes say when they go to the group, the next hop apart.
+fn sent_on(key: &GroupKey, source: &PeerFacts) -> SentOn {
+    match key.kind {
+        ExportKind::Ebgp { local_as, .. } => SentOn::Outside {
+            local_as,
+            // MED goes to the neighbouring AS only, not through it (RFC 4271 §5.1.4).
+            drop_med: source.kind != PeerKind::Local,
+        },
+        ExportKind::Ibgp => SentOn::Inside {
+            local_pref: DEFAULT_LOCAL_PREF,
+            reflected: None,
+        },
+        ExportKind::Reflect { cluster_id, .. } => SentOn::Inside {
+            local_pref: DEFAULT_LOCAL_PREF,
+            reflected: matches!(source.kind, PeerKind::Ibgp | PeerKind::IbgpClient).then_some(
+                Reflected {
+                    originator: source.router_id,
+                    cluster: cluster_id,
+                },
+            ),
+        },
+    }
 }
 
 /// RFC 4271 §5.1.3: whose address the peer is to use.

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use super::Speaker;
 use super::judging::{Judge, Made};
 use super::peer::is_own_as;
-use crate::net::{Family, RouterId};
+use crate::net::{Asn, Family, RouterId};
 use crate::rib::{AttributesId, PeerIndex};
 use crate::time::{Duration, Instant};
-use crate::wire::attribute::PathAttributes;
+use crate::wire::attribute::plain::{self, Plain};
+use crate::wire::attribute::{NextHop, PathAttributes};
 use crate::wire::notification::Notification;
 use crate::wire::update::{self, DecodeContext, Nlri, RawUpdate, Treatment, Update};
 
@@ -48,6 +49,59 @@ struct Reading {
     key: u64,
 }
 
+/// Where routes come from and lead to: what loops are found by.
+#[derive(Debug, Clone)]
+pub(super) struct Origins<P, C> {
+    as_path: P,
+    first_as: Option<Asn>,
+    originator_id: Option<RouterId>,
+    cluster_list: C,
+    next_hop: Option<NextHop>,
+}
+
+impl Origins<(), ()> {
+    /// Of a decoded set.
+    pub(super) fn of(
+        attributes: &PathAttributes,
+    ) -> Origins<impl Iterator<Item = Asn> + Clone, impl Iterator<Item = RouterId> + Clone> {
+        Origins {
+            as_path: attributes.as_path.iter(),
+            first_as: attributes.as_path.first_as(),
+            originator_id: attributes.originator_id,
+            cluster_list: attributes.cluster_list.iter().copied(),
+            next_hop: attributes.next_hop,
+        }
+    }
+
+    /// Of a block.
+    fn of_plain(
+        plain: &Plain<'_>,
+    ) -> Origins<impl Iterator<Item = Asn> + Clone, impl Iterator<Item = RouterId> + Clone> {
+        Origins {
+            as_path: plain.as_path.iter().map(|word| Asn(plain::of(*word))),
+            first_as: plain.first_as(),
+            originator_id: plain.originator_id,
+            cluster_list: plain
+                .cluster_list
+                .iter()
+                .map(|word| RouterId(plain::of(*word))),
+            next_hop: Some(plain.next_hop),
+        }
+    }
+}
+
+/// The prefixes in the body.
+fn lists<'a>(
+    raw: RawUpdate<'a>,
+    context: &DecodeContext,
+) -> Result<(Nlri<'a>, Nlri<'a>), Notification> {
+    let [add_path, _] = context.add_path;
+    let list = |bytes| {
+        update::nlri_checked(bytes, Family::Ipv4, add_path).map_err(|error| error.notification())
+    };
+    Ok((list(raw.withdrawn)?, list(raw.nlri)?))
+}
+
 impl Speaker {
     /// Enters an UPDATE of `index` into the tables.
     pub(super) fn ingest(
@@ -64,11 +118,40 @@ impl Speaker {
             context: established.context,
             key: established.context_key,
         };
-        if !self.ingest_known(index, raw, &reading)? {
+        if !self.ingest_plain(index, raw, &reading)? && !self.ingest_known(index, raw, &reading)? {
             self.ingest_new(now, index, raw, body, &reading)?;
         }
         self.check_limit(now, index);
         Ok(())
+    }
+
+    /// The short way, for attribute bytes that are as we would store them; `false` if they are not.
+    fn ingest_plain(
+        &mut self,
+        index: PeerIndex,
+        raw: RawUpdate<'_>,
+        Reading { context, .. }: &Reading,
+    ) -> Result<bool, Notification> {
+        if raw.nlri.is_empty() || !context.families[0] {
+            return Ok(false);
+        }
+        let Some(plain) = Plain::read(raw.attributes, context) else {
+            return Ok(false);
+        };
+        let asked_to_leave =
+            context.ebgp && plain.communities.contains(&GRACEFUL_SHUTDOWN.to_be_bytes());
+        if asked_to_leave || self.eligible(index, &Origins::of_plain(&plain)).is_err() {
+            return Ok(false);
+        }
+        let (withdrawn, announced) = lists(raw, context)?;
+        if announced.skipped() > 0 {
+            return Ok(false);
+        }
+        self.withdraw(index, withdrawn);
+        let id = self.rib.attributes_mut().intern_plain(&plain);
+        self.announce(index, announced, id, true);
+        self.rib.attributes_mut().release(id);
+        Ok(true)
     }
 
     /// The short way, for attribute bytes that were parsed before; `false` if they were not.
@@ -88,19 +171,11 @@ impl Speaker {
         else {
             return Ok(false);
         };
-        let lists = update::nlri_checked(raw.withdrawn, Family::Ipv4, context.add_path[0])
-            .and_then(|withdrawn| {
-                update::nlri_checked(raw.nlri, Family::Ipv4, context.add_path[0])
-                    .map(|announced| (withdrawn, announced))
-            });
-        let result = match lists {
-            Ok((withdrawn, announced)) => {
-                self.withdraw(index, withdrawn);
-                self.announce(index, announced, id, true);
-                Ok(true)
-            }
-            Err(error) => Err(error.notification()),
-        };
+        let result = lists(raw, context).map(|(withdrawn, announced)| {
+            self.withdraw(index, withdrawn);
+            self.announce(index, announced, id, true);
+            true
+        });
         self.rib.attributes_mut().release(id);
         result
     }
@@ -144,13 +219,15 @@ impl Speaker {
                 next_hop,
                 ..update.attributes.clone()
             };
-            let eligible = self.eligible(index, &attributes).is_ok();
+            let eligible = self.eligible(index, &Origins::of(&attributes)).is_ok();
             let id = self.rib.attributes_mut().intern(&attributes);
             self.announce(index, mp.nlri, id, eligible);
             self.rib.attributes_mut().release(id);
         }
         if !update.announced.is_empty() && !update.announced.is_ignored() {
-            let eligible = self.eligible(index, &update.attributes).is_ok();
+            let eligible = self
+                .eligible(index, &Origins::of(&update.attributes))
+                .is_ok();
             let id = self.rib.attributes_mut().intern(&update.attributes);
             self.announce(index, update.announced, id, eligible);
             let plain = update.mp_announced.is_none() && update.mp_withdrawn.is_none();
@@ -174,33 +251,35 @@ impl Speaker {
     }
 
     /// Whether routes with these attributes may be used at all.
-    pub(super) fn eligible(
+    pub(super) fn eligible<P, C>(
         &self,
         index: PeerIndex,
-        attributes: &PathAttributes,
-    ) -> Result<(), Ineligible> {
+        origins: &Origins<P, C>,
+    ) -> Result<(), Ineligible>
+    where
+        P: Iterator<Item = Asn> + Clone,
+        C: Iterator<Item = RouterId> + Clone,
+    {
         let Some(peer) = self.peer(index) else {
             return Ok(());
         };
-        let path = &attributes.as_path;
-        let own = |asn| is_own_as(&self.plan, &peer.planned, asn);
+        let own = |asn: &Asn| is_own_as(&self.plan, &peer.planned, *asn);
         let allowed = usize::from(peer.planned.policy.allowed_local_as);
-        if path.iter().filter(|asn| own(*asn)).count() > allowed {
+        if origins.as_path.clone().filter(own).count() > allowed {
             return Err(Ineligible::OwnAs);
         }
-        if attributes.originator_id == Some(self.plan.router_id) {
+        if origins.originator_id == Some(self.plan.router_id) {
             return Err(Ineligible::Originator);
         }
         // Our identifier, too: it was our cluster id if we were a reflector before we had one.
-        let own_cluster =
-            |id: &RouterId| *id == self.plan.router_id || Some(*id) == self.own_cluster();
-        if attributes.cluster_list.iter().any(own_cluster) {
+        let own_cluster = |id| id == self.plan.router_id || Some(id) == self.own_cluster();
+        if origins.cluster_list.clone().any(own_cluster) {
             return Err(Ineligible::Cluster);
         }
-        if !peer.takes_first_as(path.first_as()) {
+        if !peer.takes_first_as(origins.first_as) {
             return Err(Ineligible::FirstAs);
         }
-        let next_hop = attributes.next_hop.map(|hop| hop.address);
+        let next_hop = origins.next_hop.map(|hop| hop.address);
         if next_hop.is_some_and(|address| self.is_own_address(index, address)) {
             return Err(Ineligible::OwnNextHop);
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Speaker;
 use super::candidate::{Lazy, Preference, Seen, change};
+use super::ingest::Origins;
 use super::peer::PeerEntry;
 use crate::net::{Family, Prefix};
 use crate::policy::{Direction, ImportTerms, Links, Mark, PeerType, Ruling, Source, Surroundings};
@@ -189,9 +190,10 @@ impl Speaker {
                 };
                 let received = self.rib.attributes().original(path.attributes);
                 let attributes = Lazy::new(self.rib.attributes().get(received));
-                let eligible = *eligible
-                    .entry((path.peer, received))
-                    .or_insert_with(|| self.eligible(path.peer, attributes.get()).is_ok());
+                let eligible = *eligible.entry((path.peer, received)).or_insert_with(|| {
+                    self.eligible(path.peer, &Origins::of(attributes.get()))
+                        .is_ok()
+                });
                 let judged = || judge.verdict(&self.around, route.prefix, &attributes);
                 let verdict = eligible.then(judged).flatten();
                 let changes = verdict.is_some_and(|mark| mark != Mark::default());

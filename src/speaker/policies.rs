@@ -107,6 +107,13 @@ impl ExportPolicy for ExportPolicies {
         self.terms(key.policy).is_some_and(ExportTerms::is_open)
     }
 
+    fn is_plain(&self, key: &GroupKey, mark: u32) -> bool {
+        mark == 0
+            && self
+                .terms(key.policy)
+                .is_some_and(|terms| !terms.last_choice)
+    }
+
     fn transform(
         &self,
         key: &GroupKey,

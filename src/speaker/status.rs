@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::candidate::Lazy;
+use super::ingest::Origins;
 use super::peer::{Established, PeerEntry};
 use super::{Kept, Speaker};
 use crate::bfd::Report;
@@ -215,7 +216,7 @@ impl Speaker {
         let judge = self.judge(path.peer)?;
         let store = self.rib.attributes();
         let received = Lazy::new(store.get(store.original(path.attributes)));
-        if let Err(why) = self.eligible(path.peer, received.get()) {
+        if let Err(why) = self.eligible(path.peer, &Origins::of(received.get())) {
             return Some(Err(why.to_string()));
         }
         Some(Ok(judge.explain(&self.around, prefix, &received)))

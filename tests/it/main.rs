@@ -65,5 +65,6 @@ mod wire_corpus;
 mod wire_edges;
 mod wire_fixtures;
 mod wire_laws;
+mod wire_plain;
 mod wire_text;
 mod wire_tshark;

@@ -145,7 +145,7 @@ fn unknown() -> impl Strategy<Value = Vec<UnknownAttribute>> {
     })
 }
 
-fn attributes() -> impl Strategy<Value = PathAttributes> {
+pub(crate) fn attributes() -> impl Strategy<Value = PathAttributes> {
     let origin = prop_oneof![
         Just(Origin::Igp),
         Just(Origin::Egp),

@@ -78,7 +78,7 @@ impl AsPath {
     }
 
     /// All numbers, the most recent first.
-    pub fn iter(&self) -> impl Iterator<Item = Asn> {
+    pub fn iter(&self) -> impl Iterator<Item = Asn> + Clone {
         self.segments
             .iter()
             .flat_map(|segment| segment.asns.iter().copied())

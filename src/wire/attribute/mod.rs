@@ -12,6 +12,8 @@ pub mod community;
 pub(in crate::wire) mod decode;
 mod encode;
 pub(in crate::wire) mod next_hop;
+pub mod plain;
+pub mod sent_on;
 pub mod table;
 mod tlv;
 mod unknown;
