@@ -289,7 +289,7 @@ impl Connection {
                 if let Phase::OpenConfirm(confirming) = &mut self.phase {
                     confirming.confirmed = true;
                 }
-                self.restart_hold(cx);
+                self.restart_hold(cx.now);
                 Ok(self.establish_if_confirmed(cx))
             }
             MessageKind::Notification => Err(received(body)),
@@ -324,7 +324,7 @@ impl Connection {
             MessageKind::Notification => return Err(received(body)),
             MessageKind::Open => return Err(unexpected(kind, FsmPhase::Established)),
         }
-        self.restart_hold(cx);
+        self.restart_hold(cx.now);
         Ok(Progress::None)
     }
 
@@ -340,16 +340,17 @@ impl Connection {
         };
         let negotiated = Arc::clone(negotiated);
         self.phase = Phase::Established(Arc::clone(&negotiated));
-        self.restart_hold(cx);
+        self.restart_hold(cx.now);
         Progress::Up(negotiated)
     }
 
-    fn restart_hold(&mut self, cx: &Context<'_>) {
+    /// Something came that shows the peer is alive.
+    pub(super) fn restart_hold(&mut self, now: Instant) {
         match self
             .negotiated()
             .map(|negotiated| negotiated.hold_time.duration())
         {
-            Some(Some(hold)) => self.timers.set(Timer::Hold, cx.now + hold),
+            Some(Some(hold)) => self.timers.set(Timer::Hold, now + hold),
             // Without a hold time only the wait for the first KEEPALIVE is bounded.
             Some(None) if self.session().is_some() => self.timers.stop(Timer::Hold),
             Some(None) | None => {}

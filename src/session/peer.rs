@@ -239,6 +239,19 @@ impl Peer {
         outcome
     }
 
+    /// An UPDATE came: what [`handle`](Self::handle) does about one in Established, for a driver that
+    /// has a whole table of them. `false`, and nothing is done, in any other state.
+    pub fn take_update(&mut self, now: Instant, connection: ConnectionId) -> bool {
+        let Some(index) = self.established_index(connection) else {
+            return false;
+        };
+        self.counters.count_received(MessageKind::Update);
+        if let Some(Some(connection)) = self.connections.get_mut(index) {
+            connection.restart_hold(now);
+        }
+        true
+    }
+
     /// Counts messages that the driver has encoded and sent by itself.
     pub fn count_sent(&mut self, kind: MessageKind, messages: u64) {
         self.counters.count_sent(kind, messages);

@@ -39,7 +39,7 @@ use crate::session::{self, ConnectionId, ConnectionIds, DialError};
 use crate::time::Instant;
 use crate::topology::{Authentication, Plan};
 use crate::wire::error::HeaderError;
-use crate::wire::frame;
+use crate::wire::frame::{self, MessageKind};
 
 pub use dynamic::{MOST, MOST_ON_LINK};
 use far_end::FarEnds;
@@ -279,7 +279,13 @@ impl Speaker {
             let Some(index) = self.connections.get(&connection).copied() else {
                 return;
             };
-            self.message(now, index, connection, kind, body);
+            if kind != MessageKind::Update || !self.update(now, index, connection, body) {
+                self.message(now, index, connection, kind, body);
+            }
+        }
+        // Once is enough for all the UPDATEs.
+        if let Some(index) = self.connections.get(&connection).copied() {
+            self.keep_deadline(index);
         }
     }
 

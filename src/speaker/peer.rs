@@ -338,7 +338,29 @@ impl Speaker {
         self.keep_deadline(index);
     }
 
-    /// One message through the state machine; an UPDATE that it lets pass goes to the tables.
+    /// An UPDATE of a session that is up goes to the tables; `false` if the session is not. The deadline
+    /// is the caller's to keep.
+    pub(super) fn update(
+        &mut self,
+        now: Instant,
+        index: PeerIndex,
+        connection: ConnectionId,
+        body: &[u8],
+    ) -> bool {
+        let up = self
+            .peer_mut(index)
+            .is_some_and(|peer| peer.session.take_update(now, connection));
+        if up && let Err(notification) = self.ingest(now, index, body) {
+            let failed = session::Input::UpdateFailed {
+                connection,
+                notification,
+            };
+            self.input(now, index, failed);
+        }
+        up
+    }
+
+    /// One message through the state machine.
     pub(super) fn message(
         &mut self,
         now: Instant,
@@ -347,38 +369,12 @@ impl Speaker {
         kind: MessageKind,
         body: &[u8],
     ) {
-        let mut out = core::mem::take(&mut self.scratch);
-        let slot = index
-            .index()
-            .checked_sub(1)
-            .and_then(|at| self.peers.get_mut(at));
-        if let Some(Some(peer)) = slot {
-            let input = session::Input::Message {
-                connection,
-                kind,
-                body,
-            };
-            peer.session.handle(now, input, &mut out);
-        }
-        let update = matches!(out.as_slice(), [session::Output::Update { .. }]);
-        if update {
-            // The usual case by far.
-            out.clear();
-        } else {
-            self.carry_out(now, index, &mut out);
-        }
-        self.scratch = out;
-        if update && let Err(notification) = self.ingest(now, index, body) {
-            self.input(
-                now,
-                index,
-                session::Input::UpdateFailed {
-                    connection,
-                    notification,
-                },
-            );
-        }
-        self.keep_deadline(index);
+        let message = session::Input::Message {
+            connection,
+            kind,
+            body,
+        };
+        self.input(now, index, message);
     }
 
     fn carry_out(&mut self, now: Instant, index: PeerIndex, out: &mut Vec<session::Output>) {
@@ -402,7 +398,7 @@ impl Speaker {
                 } => {
                     self.up(now, index, connection, negotiated);
                 }
-                // Only the answer to a message, which `message` deals with.
+                // Only UPDATEs before `update` took them all; of a session that is up none come here.
                 session::Output::Update { .. } => {}
                 session::Output::RouteRefresh {
                     connection: _,

@@ -239,3 +239,21 @@ fn a_configured_keepalive_is_taken_up_to_a_third_of_the_hold_time() {
         assert_eq!(agreed.keepalive, Some(Duration::from_secs(taken)));
     }
 }
+
+#[test]
+fn an_update_taken_the_short_way_counts_and_restarts_the_hold_timer_as_any_other() {
+    let mut drivers = [(); 2].map(|()| Driver::started(holding(9)));
+    let connections = drivers.each_mut().map(Driver::established);
+    let [long, short] = &mut drivers;
+    let [one, other] = connections;
+    for driver in [&mut *long, &mut *short] {
+        driver.now = driver.now + secs(2);
+    }
+    long.message(one, MessageKind::Update, &[0, 0, 0, 0]);
+    assert!(short.peer.take_update(short.now, other));
+    assert_eq!(long.peer.next_timeout(), short.peer.next_timeout());
+    assert_eq!(long.peer.counters(), short.peer.counters());
+    short.run(secs(60));
+    assert_eq!(short.peer.established(), None);
+    assert!(!short.peer.take_update(short.now, other), "nothing is up");
+}
