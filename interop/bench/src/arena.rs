@@ -174,6 +174,8 @@ impl Arena {
             asn: asn(index, guest),
             evil: guest.evil,
             short: guest.short,
+            quiet: false,
+            client: false,
         });
         let job = Job {
             peers: peers.collect(),

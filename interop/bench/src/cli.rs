@@ -2,6 +2,7 @@
 
 use crate::daemon::Kind;
 use crate::error::{Error, Result};
+use crate::lineup::Entrant;
 use crate::scenario::{Scenario, Sizes};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,22 +12,27 @@ pub(crate) const HELP: &str = "\
 dunlin-bench: measures dunlin and other BGP daemons in the same, interleaved run (needs root)
 
   dunlin-bench run [options]        the scenarios
-    --scenario LIST     s1, storm, storm-active, s5, s6 (default s1,storm; with --quick s5 and s6, too)
-    --daemons LIST      dunlin, bird, frr, gobgp, openbgpd, mirror (default dunlin,bird)
+    --scenario LIST     s1, s1-same, s1-distinct, s2, s3, s4, s4-passive, storm, storm-active, s5, s6, s7, keepalive,
+                        idle (default s1,storm; with --all and --quick every one)
+    --daemons LIST      dunlin, bird, frr, frr-default, gobgp, openbgpd, mirror, mirror-batch (default dunlin,bird)
+    --program NAME[:LABEL]=PATH   another program of a known kind, as bird:bird3=/opt/bird3/sbin/bird; may be repeated
     --runs N            rounds; each runs every daemon once (default 3)
-    --prefixes N        s1: table size                 (default 1000000)
+    --prefixes N        s1 (all feeders together), s7, keepalive: table size (default 1000000, with --quick 50000)
     --kernel-routes N   s5, s6: routes                 (default 100000, with --quick 1000)
-    --peers N           storm: peers                   (default 300)
-    --hold SECONDS      storm: hold time, 9 or 90      (default 9)
+    --peers N           storm, s2, s3, s4: peers (default 300); keepalive (500); idle (1000); with --quick 60
+    --hold SECONDS      storm, s2, s3, s4: hold time   (default 9, in s2, s3, s4 90)
     --load-hold SECONDS s1: hold time; 3 shows whether KEEPALIVEs stay on time under load (default 90)
     --ibgp | --ebgp     storm: the peers' kind         (default --ebgp)
     --routes N          storm: /26 blocks that each peer announces, at most 4 (default 0); everybody is to get
                         all; with --ibgp the last peer is an eBGP one
-    --observe SECONDS   storm: watch for flaps         (default 15)
-    --timeout SECONDS   bound of one run               (default 120)
-    --budget SECONDS    start no run after this        (default none)
-    --quick             one round, bounded to about two minutes
+    --observe SECONDS   storm: watch for flaps; s4: be idle; idle: measure (default 15, 60, 61; with --quick 2)
+    --timeout SECONDS   bound of one run               (default 120, with --all 180, with --quick 25)
+    --budget SECONDS    bound of all runs              (default none, with --all three hours)
+    --all               every scenario and every installed daemon; a daemon that failed in one is not tried again
+    --quick             one round of every scenario, small, bounded to about three minutes
     --json FILE         write all figures
+    --markdown FILE     write all tables, with the machine and where dunlin stands
+    --plot FILE         write bar charts as SVG
     --dunlin PATH       the dunlin to test             (default: dunlin beside this program)
 
   dunlin-bench corpus [options] FILE...   throws messages at a daemon; a second session must not notice
@@ -64,6 +70,8 @@ pub(crate) enum Command {
         peers_file: String,
         /// Hold time in seconds.
         hold_time: u16,
+        /// One write a peer and round.
+        batch: bool,
     },
 }
 
@@ -75,12 +83,26 @@ pub(crate) struct RunOptions {
     pub(crate) kinds: Vec<Kind>,
     /// How many rounds.
     pub(crate) runs: usize,
-    /// The sizes.
+    /// The sizes; peers and observation are a scenario's own, see `lineup::sizes`.
     pub(crate) sizes: Sizes,
-    /// Start no run after this.
+    /// The programs by path.
+    pub(crate) programs: Vec<Entrant>,
+    /// How many peers, if said.
+    pub(crate) peers: Option<usize>,
+    /// How long to observe, if said.
+    pub(crate) observe: Option<Duration>,
+    /// Everything was asked for, so that gaps are told of and no error.
+    pub(crate) all: bool,
+    /// Small sizes.
+    pub(crate) quick: bool,
+    /// No run after this.
     pub(crate) budget: Option<Duration>,
     /// Where the JSON goes.
     pub(crate) json: Option<PathBuf>,
+    /// Where the markdown goes.
+    pub(crate) markdown: Option<PathBuf>,
+    /// Where the picture goes.
+    pub(crate) plot: Option<PathBuf>,
     /// The dunlin to test.
     pub(crate) dunlin: PathBuf,
 }
@@ -118,7 +140,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command> 
         Some("run") => run(words),
         Some("corpus") => corpus(words),
         Some("bad-input") => bad_input(words),
-        Some("mirror") => mirror(words),
+        Some("mirror") => mirror(words, false),
+        Some("mirror-batch") => mirror(words, true),
         Some("write-routes") => Ok(Command::WriteRoutes {
             gateway: words.number("write-routes")?,
             interface: words.number("write-routes")?,
@@ -161,24 +184,32 @@ fn beside_this_program() -> PathBuf {
 fn run(mut words: Words) -> Result<Command> {
     let mut options = RunOptions {
         scenarios: Vec::new(),
-        kinds: vec![Kind::Dunlin, Kind::Bird],
+        kinds: Vec::new(),
         runs: 3,
         sizes: Sizes {
-            prefixes: 1_000_000,
+            prefixes: 0,
             load_hold: 90,
             kernel_routes: 0,
             peers: 300,
             hold_time: 9,
+            long_hold: 90,
             ibgp: false,
             routes: 0,
             observe: Duration::from_secs(15),
-            timeout: Duration::from_secs(120),
+            idle: Duration::from_secs(60),
+            timeout: Duration::ZERO,
         },
+        programs: Vec::new(),
+        peers: None,
+        observe: None,
+        all: false,
+        quick: false,
         budget: None,
         json: None,
+        markdown: None,
+        plot: None,
         dunlin: beside_this_program(),
     };
-    let mut quick = false;
     while let Some(word) = words.0.next() {
         match word.as_str() {
             "--scenario" => options.scenarios = words.list(&word, Scenario::parse)?,
@@ -186,37 +217,71 @@ fn run(mut words: Words) -> Result<Command> {
             "--runs" => options.runs = words.number(&word)?,
             "--prefixes" => options.sizes.prefixes = words.number(&word)?,
             "--kernel-routes" => options.sizes.kernel_routes = words.number(&word)?,
-            "--peers" => options.sizes.peers = words.number(&word)?,
-            "--hold" => options.sizes.hold_time = words.number(&word)?,
+            "--peers" => options.peers = Some(words.number(&word)?),
+            "--program" => options.programs.push(Entrant::parse(&words.value(&word)?)?),
+            "--hold" => {
+                options.sizes.hold_time = words.number(&word)?;
+                options.sizes.long_hold = options.sizes.hold_time;
+            }
             "--load-hold" => options.sizes.load_hold = words.number(&word)?,
             "--routes" => options.sizes.routes = words.number(&word)?,
             "--ibgp" => options.sizes.ibgp = true,
             "--ebgp" => options.sizes.ibgp = false,
-            "--observe" => options.sizes.observe = words.seconds(&word)?,
+            "--observe" => options.observe = Some(words.seconds(&word)?),
             "--timeout" => options.sizes.timeout = words.seconds(&word)?,
             "--budget" => options.budget = Some(words.seconds(&word)?),
             "--quick" => {
-                quick = true;
+                options.quick = true;
                 options.runs = 1;
-                options.sizes.timeout = Duration::from_secs(25);
-                options.budget = Some(Duration::from_secs(90));
             }
+            "--all" => options.all = true,
             "--json" => options.json = Some(words.value(&word)?.into()),
+            "--markdown" => options.markdown = Some(words.value(&word)?.into()),
+            "--plot" => options.plot = Some(words.value(&word)?.into()),
             "--dunlin" => options.dunlin = words.value(&word)?.into(),
             _ => return Err(Error::Usage(format!("unknown option `{word}`"))),
         }
     }
-    if options.scenarios.is_empty() {
-        options.scenarios = vec![Scenario::S1, Scenario::Storm];
-        if quick {
-            options.scenarios.extend([Scenario::S5, Scenario::S6]);
-        }
-    }
-    if options.sizes.kernel_routes == 0 {
-        options.sizes.kernel_routes = if quick { 1000 } else { 100_000 };
-    }
+    fill_in(&mut options);
     check_sizes(&options)?;
     Ok(Command::Run(options))
+}
+
+/// What was not said.
+fn fill_in(options: &mut RunOptions) {
+    let RunOptions { all, quick, .. } = *options;
+    if options.scenarios.is_empty() {
+        options.scenarios = match all || quick {
+            true => Scenario::ALL.to_vec(),
+            false => vec![Scenario::S1, Scenario::Storm],
+        };
+    }
+    if options.kinds.is_empty() {
+        options.kinds = vec![Kind::Dunlin, Kind::Bird];
+        if all {
+            let speakers = Kind::ALL.into_iter().filter(|kind| kind.is_speaker());
+            options.kinds = speakers.filter(|kind| !kind.is_relay()).collect();
+        }
+    }
+    // The bound of one run, and of all.
+    let (one, whole) = match (all, quick) {
+        (false, false) => (120, None),
+        (true, false) => (180, Some(3 * 3600)),
+        (false, true) => (25, Some(210)),
+        (true, true) => (25, Some(1200)),
+    };
+    options.budget = options.budget.or(whole.map(Duration::from_secs));
+    let sizes = &mut options.sizes;
+    if sizes.timeout.is_zero() {
+        sizes.timeout = Duration::from_secs(one);
+    }
+    if sizes.kernel_routes == 0 {
+        sizes.kernel_routes = if quick { 1000 } else { 100_000 };
+    }
+    if sizes.prefixes == 0 {
+        sizes.prefixes = if quick { 50_000 } else { 1_000_000 };
+    }
+    sizes.peers = options.peers.unwrap_or(sizes.peers);
 }
 
 fn check_sizes(options: &RunOptions) -> Result<()> {
@@ -294,7 +359,7 @@ fn bad_input(mut words: Words) -> Result<Command> {
     Ok(Command::BadInput(BadInputOptions { fixtures, dunlin }))
 }
 
-fn mirror(mut words: Words) -> Result<Command> {
+fn mirror(mut words: Words, batch: bool) -> Result<Command> {
     let (mut peers_file, mut hold_time) = (None, 90);
     while let Some(word) = words.0.next() {
         match word.as_str() {
@@ -308,6 +373,7 @@ fn mirror(mut words: Words) -> Result<Command> {
     Ok(Command::Mirror {
         peers_file,
         hold_time,
+        batch,
     })
 }
 
@@ -332,6 +398,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_counts_whatever_the_order() {
+        for line in [
+            "run --budget 7 --quick --all",
+            "run --all --quick --budget 7",
+        ] {
+            let Ok(Command::Run(options)) = words(line) else {
+                panic!("{line} is a good command");
+            };
+            assert_eq!(options.budget, Some(Duration::from_secs(7)));
+            assert_eq!(options.sizes.timeout, Duration::from_secs(25));
+            assert_eq!(options.scenarios, Scenario::ALL);
+            assert!(
+                options.kinds.contains(&Kind::Openbgpd) && !options.kinds.contains(&Kind::Mirror)
+            );
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for line in [
             "run --runs 0",
@@ -341,6 +425,7 @@ mod tests {
             "corpus",
             "bad-input",
             "bad-input fixtures",
+            "run --program bird",
             "walk",
         ] {
             assert!(matches!(words(line), Err(Error::Usage(_))), "{line}");

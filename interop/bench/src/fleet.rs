@@ -43,7 +43,7 @@ impl Fleet {
             .collect();
         Ok(Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll")?,
-            ready: vec![EpollEvent::empty(); 256],
+            ready: vec![EpollEvent::empty(); 1024],
             sessions: peers
                 .into_iter()
                 .map(|peer| Session::new(peer, start))
@@ -53,6 +53,17 @@ impl Fleet {
             scratch: vec![0; 512 * 1024],
             swept: start,
         })
+    }
+
+    /// The same, but the sessions that dial do so one after the other, this far apart.
+    pub(crate) fn paced(peers: Vec<PeerConfig>, start: Instant, pace: Duration) -> Result<Self> {
+        let mut fleet = Self::new(Vec::new(), start)?;
+        let mut at = start;
+        for peer in peers {
+            fleet.sessions.push(Session::new(peer, at));
+            at += pace;
+        }
+        Ok(fleet)
     }
 
     /// Accepts sessions on this address, with a backlog that no burst here fills.
@@ -124,6 +135,34 @@ impl Fleet {
         self.sessions
             .get(index)
             .map_or(Duration::ZERO, Session::silence)
+    }
+
+    /// The most that a KEEPALIVE of the generator's own was late, on any session.
+    pub(crate) fn late(&self) -> Duration {
+        let late = self.sessions.iter().map(Session::late);
+        late.max().unwrap_or_default()
+    }
+
+    /// KEEPALIVEs received on all sessions so far.
+    pub(crate) fn keepalives(&self) -> usize {
+        self.sessions.iter().map(|s| s.keepalives).sum()
+    }
+
+    /// Reads nothing on this session any more, or reads again; KEEPALIVEs are sent all the same.
+    pub(crate) fn set_deaf(&mut self, index: usize, deaf: bool) -> Result<()> {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return Ok(());
+        };
+        session
+            .set_deaf(deaf, Instant::now())
+            .context("the receive buffer")?;
+        match session.interest_change() {
+            Some((stream, flags)) => self
+                .epoll
+                .modify(stream, &mut EpollEvent::new(flags, index as u64))
+                .context("epoll"),
+            None => Ok(()),
+        }
     }
 
     /// Takes leave of all sessions.

@@ -7,16 +7,24 @@ mod arena;
 mod bad_input;
 mod cli;
 mod corpus;
+mod cpu;
 mod daemon;
 mod driver;
 mod error;
+mod facts;
 mod fleet;
+mod lineup;
+mod markdown;
+mod metric;
 mod mirror;
+mod mirror_batch;
 mod netlink;
 mod netns;
+mod plot;
 mod procfs;
 mod report;
 mod scenario;
+mod schedule;
 mod session;
 mod table;
 mod wire;
@@ -53,7 +61,11 @@ fn dispatch() -> Result<bool> {
         Command::Mirror {
             peers_file,
             hold_time,
-        } => mirror::run(&peers_file, hold_time).map(|()| true),
+            batch,
+        } => match batch {
+            false => mirror::run(&peers_file, hold_time).map(|()| true),
+            true => mirror_batch::run(&peers_file, hold_time).map(|()| true),
+        },
         Command::WriteRoutes { gateway, interface } => writer::run(gateway, interface),
         Command::Run(options) => driver::run(&options, &stop_flag()?),
         Command::Corpus(options) => corpus::run(options, &stop_flag()?),

@@ -7,9 +7,10 @@
 use crate::error::{Context, Error, Result};
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where the daemon under test listens.
@@ -89,6 +90,26 @@ impl Pair {
         Ok(pair)
     }
 
+    /// Tells both sides of each other's addresses, the daemon of those of the first so many peers, for good. To ask for
+    /// a thousand is not its work; and the kernel's table of neighbours is one for all namespaces and has no room for
+    /// them if somebody else needs it, too, but what it is told for good needs none of that.
+    pub(crate) fn introduce(&self, peers: usize) -> Result<()> {
+        let (generator, daemon) = (&self.generator, &self.daemon);
+        let peers: Vec<Ipv4Addr> = (0..peers).map(peer_address).collect();
+        neighbours(
+            daemon,
+            "dut0",
+            &peers,
+            &mac(&self.show(generator, "gen0")?)?,
+        )?;
+        neighbours(
+            generator,
+            "gen0",
+            &[DAEMON],
+            &mac(&self.show(daemon, "dut0")?)?,
+        )
+    }
+
     /// Moves the calling thread, and only it, into the generator's namespace.
     pub(crate) fn enter_generator(&self) -> Result<()> {
         Self::enter(open(&self.generator)?)
@@ -106,17 +127,20 @@ impl Pair {
 
     /// The index of the daemon's link.
     pub(crate) fn daemon_link(&self) -> Result<u32> {
-        let arguments = ["-n", &self.daemon.0, "-o", "link", "show", "dut0"];
-        let output = Command::new("ip")
-            .args(arguments)
-            .output()
-            .context("running `ip`")?;
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = self.show(&self.daemon, "dut0")?;
         let index = text
             .split(':')
             .next()
             .and_then(|number| number.trim().parse().ok());
         index.ok_or_else(|| Error::Daemon("the daemon's link has no index".to_owned()))
+    }
+
+    fn show(&self, namespace: &Namespace, link: &str) -> Result<String> {
+        let output = Command::new("ip")
+            .args(["-n", &namespace.0, "-o", "link", "show", link])
+            .output()
+            .context("running `ip`")?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// A command that runs in the daemon's namespace and does not outlive this process.
@@ -141,6 +165,33 @@ impl Pair {
             .args(["setpriv", "--pdeathsig", "KILL", "--"])
             .arg(program);
         command
+    }
+}
+
+/// The address of a link, as `ip` shows it.
+fn mac(shown: &str) -> Result<String> {
+    let mut words = shown.split_ascii_whitespace();
+    let mac = words.find(|word| *word == "link/ether").and(words.next());
+    let mac = mac.ok_or_else(|| Error::Daemon("a link has no MAC address".to_owned()))?;
+    Ok(mac.to_owned())
+}
+
+/// Makes addresses known on a link.
+fn neighbours(namespace: &Namespace, link: &str, all: &[Ipv4Addr], mac: &str) -> Result<()> {
+    let line = |address| format!("neigh replace {address} lladdr {mac} dev {link} nud permanent\n");
+    let lines: String = all.iter().map(line).collect();
+    let mut child = Command::new("ip")
+        .args(["-n", &namespace.0, "-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("running `ip`")?;
+    let input = child.stdin.take();
+    let written = input.map_or(Ok(()), |mut input| input.write_all(lines.as_bytes()));
+    let status = child.wait().context("waiting for `ip`")?;
+    written.context("telling `ip` of neighbours")?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(Error::Daemon("`ip` did not take the neighbours".to_owned())),
     }
 }
 
@@ -174,6 +225,13 @@ pub(crate) fn peer_address(index: usize) -> Ipv4Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_is_known_by_its_mac_address() {
+        let shown = "2: gen0@if2: <UP> mtu 1500 state UP \\    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff";
+        assert_eq!(mac(shown).ok().as_deref(), Some("02:00:00:00:00:01"));
+        assert!(mac("1: lo: <UP> link/loopback 00:00:00:00:00:00").is_err());
+    }
 
     #[test]
     fn peers_have_addresses_of_their_own() {

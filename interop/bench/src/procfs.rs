@@ -1,8 +1,10 @@
 //! What a daemon costs: CPU seconds and peak memory of a process and all its descendants, from /proc.
 //!
-//! The CPU clock has ticks of 10 ms. A descendant that has ended counts through its parent's waited-for
-//! times. Peak memory is the sum of each living process's own peak, an upper bound of the peak of the sum.
+//! A living process's CPU time is exact (see `cpu.rs`); a descendant that has ended counts through its parent's
+//! waited-for times, in ticks of 10 ms. Peak memory is the sum of each living process's own peak, an upper bound of the
+//! peak of the sum.
 
+use crate::cpu;
 use std::collections::HashMap;
 use std::fs;
 
@@ -29,19 +31,15 @@ pub(crate) struct Cost {
 impl ProcessTree {
     /// Reads the cost so far; zero when the process is gone.
     pub(crate) fn cost(&self) -> Cost {
-        let ticks_per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
-            .ok()
-            .flatten()
-            .unwrap_or(100) as f64;
         let mut cost = Cost::default();
         for pid in self.members() {
-            let Some(ticks) = fs::read_to_string(format!("/proc/{pid}/stat"))
+            let Some(cpu) = fs::read_to_string(format!("/proc/{pid}/stat"))
                 .ok()
-                .and_then(|s| cpu_ticks(&s))
+                .and_then(|stat| cpu::seconds(pid, &stat))
             else {
                 continue;
             };
-            cost.cpu += ticks as f64 / ticks_per_second;
+            cost.cpu += cpu;
             cost.processes += 1;
             if let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) {
                 cost.peak_rss += memory(&status, "VmHWM:").unwrap_or(0);
@@ -92,17 +90,12 @@ pub(crate) fn listens(pid: u32, port: u16) -> bool {
 }
 
 /// The numbered field of a stat line, counted from 1 as in proc(5). The name in brackets may hold anything.
-fn field(stat: &str, number: usize) -> Option<u64> {
+pub(crate) fn field(stat: &str, number: usize) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace()
         .nth(number.checked_sub(3)?)?
         .parse()
         .ok()
-}
-
-/// utime + stime + cutime + cstime.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    (14..=17).map(|number| field(stat, number)).sum()
 }
 
 fn memory(status: &str, key: &str) -> Option<u64> {
@@ -118,13 +111,15 @@ mod tests {
     #[test]
     fn times_are_read_behind_a_name_with_spaces_and_brackets() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194304 1 0 0 0 11 22 3 4 20 0 1 0 5 6 7";
-        assert_eq!(cpu_ticks(stat), Some(40));
-        assert_eq!(field(stat, 4), Some(1));
+        assert_eq!(
+            [4, 14, 17].map(|n| field(stat, n)),
+            [Some(1), Some(11), Some(4)]
+        );
     }
 
     #[test]
     fn a_truncated_stat_line_is_no_reading() {
-        assert_eq!(cpu_ticks("7 (a) S 1"), None);
+        assert_eq!(field("7 (a) S 1", 14), None);
     }
 
     #[test]

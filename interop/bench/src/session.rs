@@ -5,7 +5,7 @@
 
 use crate::wire::{self, Frame};
 use nix::sys::epoll::EpollFlags;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// At most this much is written before the other sessions get their turn.
 const WRITE_QUANTUM: usize = 1 << 20;
+/// The receive buffer of a session that reads nothing, and of one that reads again.
+const DEAF_BUFFER: usize = 32 << 10;
+const HEARING_BUFFER: usize = 1 << 20;
 
 /// Who a session claims to be, and whom it talks to.
 #[derive(Debug, Clone)]
@@ -124,6 +127,12 @@ pub(crate) struct Session {
     said: Option<Vec<u8>>,
     /// The longest time in which the daemon said nothing while the session was up.
     silence: Duration,
+    /// The most that a KEEPALIVE of this side's own was late.
+    late: Duration,
+    /// Nothing is read any more, while KEEPALIVEs go on.
+    deaf: bool,
+    /// KEEPALIVEs received.
+    pub(crate) keepalives: usize,
     /// Connections tried or accepted.
     pub(crate) attempts: usize,
 }
@@ -146,6 +155,9 @@ impl Session {
             got_open: false,
             said: None,
             silence: Duration::ZERO,
+            late: Duration::ZERO,
+            deaf: false,
+            keepalives: 0,
             attempts: 0,
         }
     }
@@ -290,6 +302,13 @@ impl Session {
         sink: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), String> {
         let stream = self.stream.as_mut().ok_or("no socket")?;
+        if self.deaf {
+            // epoll tells of errors even unasked.
+            return match stream.take_error() {
+                Ok(Some(error)) | Err(error) => Err(format!("while deaf: {error}")),
+                Ok(None) => Err("closed while deaf".to_owned()),
+            };
+        }
         let count = match stream.read(scratch) {
             Ok(0) => return Err("closed by the daemon".to_owned()),
             Ok(count) => count,
@@ -362,7 +381,7 @@ impl Session {
                 self.keepalive_at = now + self.hold.unwrap_or_default() / 3;
                 sink(Event::Established);
             }
-            wire::KEEPALIVE => {}
+            wire::KEEPALIVE => self.keepalives += 1,
             _ => sink(Event::Message(frame)),
         }
         Ok(())
@@ -377,7 +396,7 @@ impl Session {
             }
             Phase::Idle { .. } | Phase::Connecting { .. } | Phase::Opening { .. } => Due::Nothing,
             Phase::Established => match self.hold {
-                Some(hold) if now.saturating_duration_since(self.heard) > hold => {
+                Some(hold) if !self.deaf && now.saturating_duration_since(self.heard) > hold => {
                     Due::Expired("hold timer expired: the daemon was silent")
                 }
                 Some(_) if self.keepalive_at <= now => Due::Keepalive,
@@ -388,6 +407,8 @@ impl Session {
 
     /// Queues a KEEPALIVE and sets the time of the next.
     pub(crate) fn keepalive(&mut self, now: Instant) -> Result<(), String> {
+        let late = now.saturating_duration_since(self.keepalive_at);
+        self.late = self.late.max(late);
         self.keepalive_at = now + self.hold.unwrap_or_default() / 3;
         // Behind a queue of UPDATEs a KEEPALIVE says nothing the UPDATEs don't.
         if self.unsent.is_empty() {
@@ -404,6 +425,23 @@ impl Session {
     /// The longest time in which the daemon said nothing while the session was up.
     pub(crate) fn silence(&self) -> Duration {
         self.silence
+    }
+
+    /// The most that a KEEPALIVE of this side's own was late.
+    pub(crate) fn late(&self) -> Duration {
+        self.late
+    }
+
+    /// Reads nothing any more, or reads again. Deaf, its receive buffer no longer grows: what the daemon can get rid
+    /// of to it is small from then on.
+    pub(crate) fn set_deaf(&mut self, deaf: bool, now: Instant) -> std::io::Result<()> {
+        self.deaf = deaf;
+        self.heard = now;
+        match &self.stream {
+            Some(stream) if deaf => SockRef::from(stream).set_recv_buffer_size(DEAF_BUFFER),
+            Some(stream) => SockRef::from(stream).set_recv_buffer_size(HEARING_BUFFER),
+            None => Ok(()),
+        }
     }
 
     /// Drops the connection and dials again soon. The daemon is told with a Cease (RFC 4486), unless what was
@@ -434,11 +472,13 @@ impl Session {
         self.written = 0;
         self.hold = None;
         self.got_open = false;
+        self.deaf = false;
     }
 
     /// The socket and what to watch it for, if that differs from what is watched.
     pub(crate) fn interest_change(&mut self) -> Option<(&TcpStream, EpollFlags)> {
         let mut want = EpollFlags::EPOLLIN;
+        want.set(EpollFlags::EPOLLIN, !self.deaf);
         if !self.unsent.is_empty() || matches!(self.phase, Phase::Connecting { .. }) {
             want |= EpollFlags::EPOLLOUT;
         }

@@ -60,19 +60,31 @@ impl Table {
     pub(crate) fn new(count: usize, seed: u64, first_as: u32, next_hop: Ipv4Addr) -> Self {
         let mut rng = Rng::new(seed);
         let ordered = addresses(count, &mut rng);
+        Self::of(&ordered, &mut rng, None, (first_as, next_hop))
+    }
+
+    /// These prefixes announced by this AS with this next hop. Two tables of the same prefixes and the same `rng`
+    /// have the same sets of prefixes in the same order; `paths`, if given, draws other attributes for them.
+    pub(crate) fn of(
+        ordered: &[Prefix],
+        rng: &mut Rng,
+        paths: Option<Rng>,
+        (first_as, next_hop): (u32, Ipv4Addr),
+    ) -> Self {
         let count = ordered.len();
         let groups = (count * UPDATES_PER_MILLION / 1_000_000).max(1);
-        let mut sets = cut(&ordered, groups, &mut rng);
+        let mut sets = cut(ordered, groups, rng);
         for i in (1..sets.len()).rev() {
             let j = rng.below(u32::try_from(i + 1).unwrap_or(u32::MAX)) as usize;
             sets.swap(i, j);
         }
+        let mut drawn = paths.unwrap_or(Rng(rng.0));
         let mut announce = Vec::with_capacity(count * 16);
         let mut prefixes = Vec::with_capacity(count);
         let mut nlri = Vec::with_capacity(1024);
         let mut updates = 0;
         for set in sets {
-            let attributes = attributes(&mut rng, first_as, next_hop);
+            let attributes = attributes(&mut drawn, first_as, next_hop);
             // 500 prefixes of at most 4 octets and their attributes always fit a message.
             for part in set.chunks(500) {
                 nlri.clear();
@@ -94,7 +106,7 @@ impl Table {
 }
 
 /// Non-overlapping unicast prefixes in ascending order; fewer than asked for if the space runs out.
-fn addresses(count: usize, rng: &mut Rng) -> Vec<Prefix> {
+pub(crate) fn addresses(count: usize, rng: &mut Rng) -> Vec<Prefix> {
     let mut out = Vec::with_capacity(count);
     let mut cursor: u32 = 0x0100_0000;
     while out.len() < count {

@@ -39,6 +39,7 @@ impl Tally {
 pub(crate) fn run(options: &BadInputOptions, stop: &Arc<AtomicBool>) -> Result<bool> {
     let programs = Programs {
         dunlin: options.dunlin.clone(),
+        instead: None,
     };
     let fixtures = options.fixtures.clone();
     let stop = Arc::clone(stop);

@@ -59,6 +59,7 @@ pub(super) struct Outcome {
 pub(crate) fn run(options: CorpusOptions, stop: &Arc<AtomicBool>) -> Result<bool> {
     let programs = Programs {
         dunlin: options.dunlin.clone(),
+        instead: None,
     };
     let mut messages = Vec::new();
     for path in &options.files {

@@ -37,15 +37,17 @@ fn config(job: &Job) -> String {
         );
     }
     for (number, peer) in job.peers.iter().enumerate() {
-        let terms = match peer.evil {
-            true => {
+        let terms = match (peer.evil, peer.quiet) {
+            (true, _) => {
                 "enforce first as off; ipv6 { import all; export none; }; ipv4 { export none; };"
             }
-            false => "",
+            (false, true) => "ipv4 { export none; };",
+            (false, false) => "",
         };
+        let client = if peer.client { "rr client; " } else { "" };
         let _ = writeln!(
             text,
-            "protocol bgp p{number} from peer {{ neighbor {} as {}; {terms} }}",
+            "protocol bgp p{number} from peer {{ neighbor {} as {}; {client}{terms} }}",
             peer.address, peer.asn
         );
     }

@@ -28,6 +28,9 @@ fn cluster(job: &Job) -> String {
          [[ip-pool]]\ncidr = \"10.244.0.0/16\"\n\n\
          [[node]]\nname = \"dut\"\nipv4-address = \"{DAEMON}/16\"\nblocks = []\n"
     );
+    if job.peers.iter().any(|peer| peer.client) {
+        let _ = writeln!(text, "route-reflector-cluster-id = \"{DAEMON}\"");
+    }
     for (number, peer) in job.peers.iter().enumerate() {
         let _ = write!(
             text,
@@ -36,9 +39,16 @@ fn cluster(job: &Job) -> String {
             peer.address,
             peer.asn,
             job.passive,
-            if peer.evil { "none" } else { "accept-all" },
+            if peer.evil || peer.quiet {
+                "none"
+            } else {
+                "accept-all"
+            },
             job.hold_time
         );
+        if peer.client {
+            text.push_str("route-reflector-client = true\n");
+        }
         if peer.short {
             text.push_str("extended-messages = false\n");
         }

@@ -36,6 +36,33 @@ fn config(job: &Job) -> String {
             job.hold_time,
             job.hold_time / 3
         );
+        if peer.client {
+            let _ = write!(
+                text,
+                "  [neighbors.route-reflector.config]\n    route-reflector-client = true\n    \
+                 route-reflector-cluster-id = \"{DAEMON}\"\n"
+            );
+        }
     }
+    text.push_str(&silence(job));
     text
+}
+
+/// The policy that announces nothing to the quiet peers.
+fn silence(job: &Job) -> String {
+    let quiet = job.peers.iter().filter(|peer| peer.quiet);
+    let quiet: Vec<String> = quiet.map(|peer| format!("\"{}\"", peer.address)).collect();
+    if quiet.is_empty() {
+        return String::new();
+    }
+    format!(
+        "[global.apply-policy.config]\n  export-policy-list = [\"silence\"]\n  \
+         default-export-policy = \"accept-route\"\n\
+         [[defined-sets.neighbor-sets]]\n  neighbor-set-name = \"quiet\"\n  neighbor-info-list = [{}]\n\
+         [[policy-definitions]]\n  name = \"silence\"\n  [[policy-definitions.statements]]\n    \
+         name = \"all\"\n    [policy-definitions.statements.conditions.match-neighbor-set]\n      \
+         neighbor-set = \"quiet\"\n      match-set-options = \"any\"\n    \
+         [policy-definitions.statements.actions]\n      route-disposition = \"reject-route\"\n",
+        quiet.join(", ")
+    )
 }

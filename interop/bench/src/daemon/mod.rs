@@ -32,14 +32,18 @@ pub(crate) enum Kind {
     Dunlin,
     /// BIRD 2.
     Bird,
-    /// FRR's bgpd.
+    /// FRR's bgpd, without waits that are not work.
     Frr,
+    /// FRR's bgpd with the timers it has of itself.
+    FrrDefault,
     /// GoBGP.
     Gobgp,
     /// OpenBGPD.
     Openbgpd,
     /// The relay without a table: the limit of harness and kernel.
     Mirror,
+    /// The same with one write a peer and round: the limit for work with many peers.
+    MirrorBatch,
     /// No speaker: the least that can write routes, many requests a send.
     Raw,
     /// No speaker: `ip -batch`.
@@ -48,13 +52,15 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All, in the order tables show them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Dunlin,
         Self::Bird,
         Self::Frr,
+        Self::FrrDefault,
         Self::Gobgp,
         Self::Openbgpd,
         Self::Mirror,
+        Self::MirrorBatch,
         Self::Raw,
         Self::IpBatch,
     ];
@@ -65,12 +71,19 @@ impl Kind {
             Self::Dunlin => "dunlin",
             Self::Bird => "bird2",
             Self::Frr => "frr",
+            Self::FrrDefault => "frr-default",
             Self::Gobgp => "gobgp",
             Self::Openbgpd => "openbgpd",
             Self::Mirror => "mirror",
+            Self::MirrorBatch => "mirror-batch",
             Self::Raw => "raw-netlink",
             Self::IpBatch => "ip-batch",
         }
+    }
+
+    /// Whether it is a relay, which knows no route and changes no attribute.
+    pub(crate) fn is_relay(self) -> bool {
+        matches!(self, Self::Mirror | Self::MirrorBatch)
     }
 
     /// Whether it speaks BGP at all.
@@ -99,6 +112,10 @@ pub(crate) struct Peer {
     pub(crate) evil: bool,
     /// No message of more than 4096 octets is taken from it (RFC 8654 is not offered).
     pub(crate) short: bool,
+    /// Nothing is announced to it.
+    pub(crate) quiet: bool,
+    /// The daemon is its route reflector (RFC 4456).
+    pub(crate) client: bool,
 }
 
 impl Peer {
@@ -109,6 +126,24 @@ impl Peer {
             asn,
             evil: false,
             short: false,
+            quiet: false,
+            client: false,
+        }
+    }
+
+    /// A peer that gets nothing but KEEPALIVEs.
+    pub(crate) fn quiet(address: Ipv4Addr, asn: u32) -> Self {
+        Self {
+            quiet: true,
+            ..Self::new(address, asn)
+        }
+    }
+
+    /// A client of the daemon, which is to be its route reflector.
+    pub(crate) fn client(address: Ipv4Addr) -> Self {
+        Self {
+            client: true,
+            ..Self::new(address, LOCAL_AS)
         }
     }
 }
@@ -131,18 +166,27 @@ pub(crate) struct Job {
 pub(crate) struct Programs {
     /// The dunlin to test.
     pub(crate) dunlin: PathBuf,
+    /// Another program of this kind is run in place of the installed one.
+    pub(crate) instead: Option<(Kind, PathBuf)>,
 }
 
 impl Programs {
     /// The program of a daemon, if it is installed.
     pub(crate) fn find(&self, kind: Kind) -> Option<PathBuf> {
+        if let Some((_, path)) = self.instead.as_ref().filter(|(k, _)| *k == kind) {
+            return Some(path.clone()).filter(|path| path.is_file());
+        }
         let candidates: Vec<PathBuf> = match kind {
             Kind::Dunlin => vec![self.dunlin.clone()],
             Kind::Bird => vec!["/usr/sbin/bird".into(), "/usr/local/sbin/bird".into()],
-            Kind::Frr => vec!["/usr/lib/frr/bgpd".into(), "/usr/libexec/frr/bgpd".into()],
+            Kind::Frr | Kind::FrrDefault => {
+                vec!["/usr/lib/frr/bgpd".into(), "/usr/libexec/frr/bgpd".into()]
+            }
             Kind::Gobgp => vec!["/usr/bin/gobgpd".into(), "/usr/local/bin/gobgpd".into()],
             Kind::Openbgpd => vec!["/usr/sbin/bgpd".into(), "/usr/local/sbin/bgpd".into()],
-            Kind::Mirror | Kind::Raw => std::env::current_exe().ok().into_iter().collect(),
+            Kind::Mirror | Kind::MirrorBatch | Kind::Raw => {
+                std::env::current_exe().ok().into_iter().collect()
+            }
             Kind::IpBatch => vec![
                 "/usr/sbin/ip".into(),
                 "/sbin/ip".into(),
@@ -178,14 +222,20 @@ impl Running {
         let command = match kind {
             Kind::Dunlin => dunlin::command(pair.in_daemon(&program), &folder, job),
             Kind::Bird => bird::command(pair.in_daemon(&program), &folder, job),
-            Kind::Frr => frr::command(pair.in_daemon(&program), &folder, job),
+            Kind::Frr => frr::command(pair.in_daemon(&program), &folder, job, frr::Waits::None),
+            Kind::FrrDefault => {
+                frr::command(pair.in_daemon(&program), &folder, job, frr::Waits::Own)
+            }
             Kind::Gobgp => gobgp::command(pair.in_daemon(&program), &folder, job),
             Kind::Openbgpd => openbgpd::command(
                 pair.in_daemon_with_run(&program, openbgpd::HOME),
                 &folder,
                 job,
             ),
-            Kind::Mirror => mirror_command(pair.in_daemon(&program), &folder, job),
+            Kind::Mirror => mirror_command("mirror", pair.in_daemon(&program), &folder, job),
+            Kind::MirrorBatch => {
+                mirror_command("mirror-batch", pair.in_daemon(&program), &folder, job)
+            }
             Kind::Raw => raw_command(pair, &program, job),
             Kind::IpBatch => {
                 let mut command = pair.in_daemon(&program);
@@ -261,6 +311,13 @@ impl Running {
     /// Waits until the daemon listens on TCP port 179, and a second more: some listen before they know
     /// their peers, and turn early callers away for seconds.
     pub(crate) fn await_listening(&mut self, bound: Duration) -> Result<()> {
+        self.await_port(bound, Duration::from_millis(20))?;
+        std::thread::sleep(Duration::from_secs(1));
+        self.check()
+    }
+
+    /// Waits until the daemon listens on TCP port 179, and looks this often.
+    pub(crate) fn await_port(&mut self, bound: Duration, every: Duration) -> Result<()> {
         let deadline = Instant::now() + bound;
         while !procfs::listens(self.child.id(), 179) {
             self.check()?;
@@ -272,9 +329,8 @@ impl Running {
                 );
                 return Err(Error::Timeout { what, after: bound });
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(every);
         }
-        std::thread::sleep(Duration::from_secs(1));
         self.check()
     }
 
@@ -344,14 +400,14 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn mirror_command(mut command: Command, folder: &Path, job: &Job) -> Result<Command> {
+fn mirror_command(which: &str, mut command: Command, folder: &Path, job: &Job) -> Result<Command> {
     let peers: String = job
         .peers
         .iter()
         .map(|p| format!("{} {}\n", p.address, p.asn))
         .collect();
     let path = write(folder, "peers", &peers)?;
-    command.arg("mirror").arg("--peers-file").arg(path);
+    command.arg(which).arg("--peers-file").arg(path);
     command.arg("--hold").arg(job.hold_time.to_string());
     if !job.passive {
         return Err(Error::Usage("the mirror only accepts".to_owned()));

@@ -32,8 +32,14 @@ fn config(folder: &Path, job: &Job) -> String {
     for (number, peer) in job.peers.iter().enumerate() {
         let _ = writeln!(
             text,
-            "neighbor {} {{\n  remote-as {}\n  descr \"p{number}\"\n  {passive}\n}}",
-            peer.address, peer.asn
+            "neighbor {} {{\n  remote-as {}\n  descr \"p{number}\"\n  {passive}\n  {}\n}}",
+            peer.address,
+            peer.asn,
+            match (peer.client, peer.quiet) {
+                (true, _) => "route-reflector",
+                (false, true) => "export none",
+                (false, false) => "",
+            }
         );
     }
     text.push_str("allow from any\nallow to any\n");

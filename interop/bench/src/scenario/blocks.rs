@@ -1,8 +1,8 @@
-//! The blocks that the peers of a storm announce, as nodes of a cluster do, and who has got whose.
+//! The blocks that many peers announce, as nodes of a cluster do, and who has got whose.
 //!
 //! Peer j announces up to four /26 of 10.0.0.0/8. Who should get them follows from the kinds of the two
 //! sessions: everybody but the announcer, except that a speaker that is no reflector passes nothing from one
-//! iBGP peer to another (RFC 4271, section 9.2).
+//! iBGP peer to another (RFC 4271, section 9.2); a reflector does so to its clients (RFC 4456).
 
 use crate::daemon::LOCAL_AS;
 use crate::session::PeerConfig;
@@ -20,6 +20,8 @@ const BLOCK: u32 = 64;
 pub(super) struct Blocks {
     each: usize,
     ibgp: Vec<bool>,
+    /// All iBGP peers are clients.
+    reflected: bool,
     /// One row for each receiver, one octet for each block.
     have: Vec<Vec<bool>>,
     count: usize,
@@ -32,15 +34,25 @@ impl Blocks {
         Self {
             each,
             ibgp: peers.iter().map(|peer| peer.asn == LOCAL_AS).collect(),
+            reflected: false,
             have: vec![vec![false; blocks]; peers.len()],
             count: 0,
+        }
+    }
+
+    /// The same, where the daemon reflects from client to client.
+    pub(super) fn reflected(peers: &[PeerConfig], each: usize) -> Self {
+        Self {
+            reflected: true,
+            ..Self::new(peers, each)
         }
     }
 
     /// How many pairs of block and receiver there are in the end.
     pub(super) fn expected(&self) -> usize {
         let peers = self.ibgp.len();
-        let inner = self.ibgp.iter().filter(|ibgp| **ibgp).count();
+        let inner = self.ibgp.iter().filter(|ibgp| **ibgp && !self.reflected);
+        let inner = inner.count();
         let pairs = peers * peers.saturating_sub(1) - inner * inner.saturating_sub(1);
         pairs * self.each
     }
@@ -81,12 +93,18 @@ impl Blocks {
     }
 
     fn number(&self, address: u32) -> Option<usize> {
+        let (peer, rest) = self.owner(address)?;
+        Some(peer * self.each + rest)
+    }
+
+    /// Whose block begins at this address, and which of his it is.
+    pub(super) fn owner(&self, address: u32) -> Option<(usize, usize)> {
         let offset = address.checked_sub(BASE)?;
         let (peer, rest) = (
             (offset / PER_PEER) as usize,
             (offset % PER_PEER / BLOCK) as usize,
         );
-        (rest < self.each).then_some(peer * self.each + rest)
+        (offset % BLOCK == 0 && peer < self.ibgp.len() && rest < self.each).then_some((peer, rest))
     }
 
     /// What peer `index` sends when its session is up: its blocks and End-of-RIB.
@@ -96,18 +114,32 @@ impl Blocks {
         }
         let mut nlri = Vec::new();
         for block in 0..self.each {
-            let number = |n: usize| u32::try_from(n).unwrap_or(0);
-            wire::put_prefix(
-                &mut nlri,
-                BASE + number(index) * PER_PEER + number(block) * BLOCK,
-                26,
-            );
+            put_block(&mut nlri, index, block);
         }
         let attributes = attributes(peer.asn, peer.id);
         let mut out = wire::update(&[], &attributes, &nlri);
         out.extend_from_slice(&wire::end_of_rib());
         out
     }
+}
+
+/// An UPDATE that withdraws a peer's first block, or announces it with this MULTI_EXIT_DISC.
+pub(super) fn change(index: usize, peer: &PeerConfig, metric: Option<u32>) -> Vec<u8> {
+    let mut prefix = Vec::new();
+    put_block(&mut prefix, index, 0);
+    let Some(metric) = metric else {
+        return wire::update(&prefix, &[], &[]);
+    };
+    let mut attributes = attributes(peer.asn, peer.id);
+    attributes.extend_from_slice(&[0x80, 4, 4]);
+    attributes.extend_from_slice(&metric.to_be_bytes());
+    wire::update(&[], &attributes, &prefix)
+}
+
+fn put_block(out: &mut Vec<u8>, peer: usize, block: usize) {
+    let number = |n: usize| u32::try_from(n).unwrap_or(0);
+    let address = BASE + number(peer) * PER_PEER + number(block) * BLOCK;
+    wire::put_prefix(out, address, 26);
 }
 
 fn attributes(asn: u32, next_hop: Ipv4Addr) -> Vec<u8> {
@@ -152,6 +184,17 @@ mod tests {
             16
         );
         assert_eq!(Blocks::new(&peers(&[LOCAL_AS; 3]), 4).expected(), 0);
+        let clients = peers(&[LOCAL_AS; 3]);
+        assert_eq!(Blocks::reflected(&clients, 4).expected(), 24);
+    }
+
+    #[test]
+    fn a_block_has_an_owner_and_its_neighbour_addresses_have_none() {
+        let blocks = Blocks::new(&peers(&[1, 2, 3]), 2);
+        assert_eq!(blocks.owner(BASE + PER_PEER + BLOCK), Some((1, 1)));
+        for stranger in [1, 2 * BLOCK, 3 * PER_PEER] {
+            assert_eq!(blocks.owner(BASE + stranger), None);
+        }
     }
 
     #[test]

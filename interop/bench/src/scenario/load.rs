@@ -4,7 +4,7 @@
 //! left), CPU time half a second longer. Peak memory is read after the load.
 
 use super::{Bound, Figures, Plan, megabytes};
-use crate::daemon::{Job, Kind, LOCAL_AS, Peer, Running};
+use crate::daemon::{Job, LOCAL_AS, Peer, Running};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::netns::{DAEMON, Pair, peer_address};
@@ -98,7 +98,7 @@ pub(super) fn run(plan: &Plan) -> Result<Figures> {
         )));
     }
     // The relay has no AS of its own to put in front of a path.
-    if progress.wrong > 0 && plan.kind != Kind::Mirror {
+    if progress.wrong > 0 && !plan.kind.is_relay() {
         let (wrong, all) = (progress.wrong, progress.wrong + progress.right);
         let what = format!("{wrong} of {all} prefixes looked at came with other path attributes");
         return Err(Error::Daemon(what));

@@ -3,9 +3,18 @@
 //! Each runs on a thread of its own that has entered the generator's namespace, and is bounded by a deadline.
 
 mod blocks;
+mod churn;
+mod clients;
+mod feeders;
+mod idle;
+mod keepalive;
 mod kernel;
 pub(crate) mod load;
+mod mesh;
+mod reflector;
+mod stage;
 pub(crate) mod storm;
+mod stuck;
 
 use crate::daemon::{Kind, Programs, Running};
 use crate::error::{Error, Result};
@@ -18,6 +27,18 @@ use std::time::{Duration, Instant};
 pub(crate) enum Scenario {
     /// One feeder, one monitor, a full table, then its withdrawal.
     S1,
+    /// Ten feeders with the same prefixes.
+    S1Same,
+    /// Ten feeders with a part of the table each.
+    S1Distinct,
+    /// A route reflector's clients come, and each gets everybody's blocks.
+    S2,
+    /// In that state, one change after another.
+    S3,
+    /// The daemon joins a mesh, and dials.
+    S4,
+    /// The daemon joins a mesh, and is dialled.
+    S4Passive,
     /// Many peers connect at once.
     Storm,
     /// The daemon dials many peers at once, from its start.
@@ -26,21 +47,50 @@ pub(crate) enum Scenario {
     S5,
     /// The daemon is killed with its routes in the kernel, and comes back.
     S6,
+    /// A full table while a peer does not read.
+    S7,
+    /// A full table while many peers with a short hold time look on.
+    Keepalive,
+    /// Many peers that have nothing to say.
+    Idle,
 }
 
 impl Scenario {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::S1, Self::Storm, Self::StormActive, Self::S5, Self::S6];
+    pub(crate) const ALL: [Self; 14] = [
+        Self::S1,
+        Self::S1Same,
+        Self::S1Distinct,
+        Self::S2,
+        Self::S3,
+        Self::S4,
+        Self::S4Passive,
+        Self::Storm,
+        Self::StormActive,
+        Self::S5,
+        Self::S6,
+        Self::S7,
+        Self::Keepalive,
+        Self::Idle,
+    ];
 
     /// The name on the command line and in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::S1 => "s1",
+            Self::S1Same => "s1-same",
+            Self::S1Distinct => "s1-distinct",
+            Self::S2 => "s2",
+            Self::S3 => "s3",
+            Self::S4 => "s4",
+            Self::S4Passive => "s4-passive",
             Self::Storm => "storm",
             Self::StormActive => "storm-active",
             Self::S5 => "s5",
             Self::S6 => "s6",
+            Self::S7 => "s7",
+            Self::Keepalive => "keepalive",
+            Self::Idle => "idle",
         }
     }
 
@@ -48,16 +98,18 @@ impl Scenario {
     pub(crate) fn yardstick(self) -> Kind {
         match self {
             Self::S5 => Kind::Raw,
-            Self::S1 | Self::Storm | Self::StormActive | Self::S6 => Kind::Bird,
+            _ => Kind::Bird,
         }
     }
 
-    /// Who takes part: those asked for, and in S5 the two that write routes and do nothing else.
+    /// Who takes part: those asked for, in S5 also the two that write routes and do nothing else; in S4 no relay, which
+    /// has nothing for a peer that comes later than the routes.
     pub(crate) fn participants(self, asked: &[Kind]) -> Vec<Kind> {
         let speakers = asked.iter().copied().filter(|kind| kind.is_speaker());
         match self {
             Self::S5 => speakers.chain([Kind::Raw, Kind::IpBatch]).collect(),
-            Self::S1 | Self::Storm | Self::StormActive | Self::S6 => speakers.collect(),
+            Self::S4 | Self::S4Passive => speakers.filter(|kind| !kind.is_relay()).collect(),
+            _ => speakers.collect(),
         }
     }
 
@@ -79,16 +131,20 @@ pub(crate) struct Sizes {
     pub(crate) load_hold: u16,
     /// S5 and S6: how many routes.
     pub(crate) kernel_routes: usize,
-    /// Storm: how many peers.
+    /// Storm, S2, S3, S4: how many peers.
     pub(crate) peers: usize,
     /// Storm: hold time in seconds.
     pub(crate) hold_time: u16,
+    /// S2, S3, S4: the same.
+    pub(crate) long_hold: u16,
     /// Storm: the peers are of the daemon's own AS.
     pub(crate) ibgp: bool,
     /// Storm: how many blocks each peer announces.
     pub(crate) routes: usize,
     /// Storm: how long to watch for flaps.
     pub(crate) observe: Duration,
+    /// S4: how long to be idle.
+    pub(crate) idle: Duration,
     /// Bound of one run.
     pub(crate) timeout: Duration,
 }
@@ -115,10 +171,19 @@ pub(crate) fn run(scenario: Scenario, plan: &Plan) -> Result<Figures> {
     // The thread's network namespace dies with it; the caller's stays what it was.
     let thread = std::thread::spawn(move || match scenario {
         Scenario::S1 => load::run(&plan),
+        Scenario::S2 => reflector::distribution(&plan),
+        Scenario::S3 => reflector::churn(&plan),
+        Scenario::S4 => mesh::run(&plan, false),
+        Scenario::S4Passive => mesh::run(&plan, true),
         Scenario::Storm => storm::run(&plan, true),
         Scenario::StormActive => storm::run(&plan, false),
         Scenario::S5 => kernel::in_and_out(&plan),
         Scenario::S6 => kernel::crash(&plan),
+        Scenario::S1Same => feeders::run(&plan, true),
+        Scenario::S1Distinct => feeders::run(&plan, false),
+        Scenario::S7 => stuck::run(&plan),
+        Scenario::Keepalive => keepalive::run(&plan),
+        Scenario::Idle => idle::run(&plan),
     });
     thread
         .join()
@@ -140,6 +205,12 @@ impl Bound {
             timeout,
             stop: Arc::clone(stop),
         }
+    }
+
+    /// Gives more time, for a step that takes some by itself.
+    pub(crate) fn extend(&mut self, by: Duration) {
+        self.end += by;
+        self.timeout += by;
     }
 
     /// Fails when time is up, the user wants to stop, or the daemon is gone.

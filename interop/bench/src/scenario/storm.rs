@@ -18,13 +18,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The first AS number of eBGP peers; each has its own.
-const FIRST_AS: u32 = 100_001;
+pub(super) const FIRST_AS: u32 = 100_001;
 
 /// Runs it; `passive` is the daemon's side.
 pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
     let pair = Pair::new()?;
     pair.enter_generator()?;
     let sizes = &plan.sizes;
+    pair.introduce(sizes.peers)?;
     let configs: Vec<PeerConfig> = (0..sizes.peers).map(|i| peer(plan, i, passive)).collect();
     let job = job(plan, &configs, passive);
     let mut watch = Watch::new(&configs, sizes.routes);
@@ -72,7 +73,7 @@ pub(super) fn run(plan: &Plan, passive: bool) -> Result<Figures> {
     let cost = daemon.processes().cost();
     figures.extend([
         ("watch_cpu_s", cost.cpu - routed),
-        ("flapped_peers", watch.flapped.len() as f64),
+        ("flapped_peers", watch.flapped() as f64),
         ("down_at_end", (sizes.peers - fleet.established()) as f64),
         ("attempts", fleet.attempts() as f64),
         ("peak_rss_mb", megabytes(cost.peak_rss)),
@@ -121,7 +122,7 @@ fn peer(plan: &Plan, index: usize, passive: bool) -> PeerConfig {
 }
 
 /// What happened to the sessions.
-struct Watch {
+pub(super) struct Watch {
     peers: Vec<PeerConfig>,
     blocks: Blocks,
     fresh: Vec<usize>,
@@ -130,7 +131,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(peers: &[PeerConfig], routes: usize) -> Self {
+    /// Nothing has happened; each peer is to announce so many blocks.
+    pub(super) fn new(peers: &[PeerConfig], routes: usize) -> Self {
         Self {
             peers: peers.to_vec(),
             blocks: Blocks::new(peers, routes),
@@ -167,7 +169,8 @@ impl Watch {
         *self.reasons.entry(reason.to_owned()).or_default() += 1;
     }
 
-    fn poll(&mut self, fleet: &mut Fleet) -> Result<()> {
+    /// Lets the sessions go on; one that comes up announces its blocks.
+    pub(super) fn poll(&mut self, fleet: &mut Fleet) -> Result<()> {
         let wait = Duration::from_millis(10);
         fleet.poll(wait, &mut |index, event| self.note(index, event))?;
         for index in std::mem::take(&mut self.fresh) {
@@ -180,8 +183,13 @@ impl Watch {
         Ok(())
     }
 
+    /// How many peers have lost a session that was up.
+    pub(super) fn flapped(&self) -> usize {
+        self.flapped.len()
+    }
+
     /// Polls until everybody has all blocks.
-    fn await_routes(
+    pub(super) fn await_routes(
         &mut self,
         fleet: &mut Fleet,
         daemon: &mut Running,
@@ -198,7 +206,7 @@ impl Watch {
     }
 
     /// Why sessions and attempts ended, most frequent first.
-    fn reasons(&self) -> String {
+    pub(super) fn reasons(&self) -> String {
         let mut all: Vec<_> = self.reasons.iter().collect();
         all.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let parts: Vec<String> = all
