@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use dunlin::net::Family;
 use dunlin::node::Input;
+use dunlin::rng::Rng;
 use dunlin::session::ConnectionId;
 use dunlin::wire::frame::{self, MessageKind};
 use dunlin::wire::open::Open;
@@ -16,15 +17,16 @@ use crate::scale_stub::Line;
 use crate::scale_world::{Actor, End, Event, HostId, Wire, World, instant};
 
 impl World {
-    /// A delay of a new connection.
-    fn delay(&mut self) -> u64 {
-        1 + self.rng.below(self.delays.link)
+    /// The delay of a link: that of its two ends, whatever else there is in the world.
+    fn delay(&self, a: HostId, b: HostId) -> u64 {
+        let pair = (a.min(b) << 32 | a.max(b)) as u64;
+        1 + Rng::new(self.seed ^ pair).below(self.delays.link)
     }
 
     pub(super) fn dial(&mut self, from: HostId, dial: ConnectionId, to: IpAddr) {
-        let delay = self.delay();
         let wire = self.wires.len();
         let target = self.host_at(to);
+        let delay = self.delay(from, target.unwrap_or(from));
         let end = |host: HostId, life, id| End {
             host,
             life,
