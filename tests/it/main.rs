@@ -31,6 +31,7 @@ mod rib_size;
 mod rib_support;
 mod scale_cluster;
 mod scale_count;
+mod scale_faults;
 mod scale_page;
 mod scale_report;
 mod scale_runs;

@@ -65,8 +65,8 @@ impl MessageCount {
                         continue;
                     }
                     let (withdrawn, announced) = prefixes(body, path_ids);
-                    all.withdrawn += withdrawn.count() as u64;
-                    all.announced += announced.count() as u64;
+                    all.withdrawn += withdrawn.how_many();
+                    all.announced += announced.how_many();
                 }
                 MessageKind::Notification | MessageKind::RouteRefresh => {}
             }
@@ -131,6 +131,8 @@ pub(crate) struct Peaks {
     /// Octets handed to all connections in a turn or before, and not taken by the kernel.
     pub(crate) outbox: usize,
     pub(crate) sessions: usize,
+    /// Sets of attributes encoded for peers since the start: work, not memory.
+    pub(crate) encoded: usize,
     /// `Rib::memory`, in octets: counted by capacities and `size_of`.
     pub(crate) rib: usize,
 }
@@ -142,6 +144,7 @@ impl Peaks {
         self.attribute_sets = self.attribute_sets.max(other.attribute_sets);
         self.outbox = self.outbox.max(other.outbox);
         self.sessions = self.sessions.max(other.sessions);
+        self.encoded = self.encoded.max(other.encoded);
         self.rib = self.rib.max(other.rib);
     }
 }
@@ -161,11 +164,13 @@ impl World {
         let speaker = self.node(id).speaker();
         let (peers, up) = speaker.sessions();
         let rib = speaker.rib();
+        let encoded = usize::try_from(rib.encoded_attributes()).unwrap();
         let (paths, octets) = (paths(rib, peers), rib.memory().total());
         let peaks = &mut self.hosts[id].peaks;
         peaks.paths = peaks.paths.max(paths);
         peaks.sessions = peaks.sessions.max(up);
         peaks.rib = peaks.rib.max(octets);
+        peaks.encoded = encoded;
     }
 }
 

@@ -100,12 +100,14 @@ pub(crate) fn report(story: &Story, stages: &[Stage]) -> String {
             attribute_sets,
             outbox,
             sessions,
+            encoded,
             rib,
         } = peaks;
         writeln!(
             out,
             "state.{role} nodes={} sessions={sessions} destinations={destinations} paths={paths} \
-             attribute-sets={attribute_sets} outbox-octets={outbox} rib-octets={rib}",
+             attribute-sets={attribute_sets} outbox-octets={outbox} encoded={encoded} \
+             rib-octets={rib}",
             members.len(),
         )
         .unwrap();

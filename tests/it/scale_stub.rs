@@ -134,6 +134,19 @@ pub(crate) struct Nlri<'a> {
     path_ids: bool,
 }
 
+impl Nlri<'_> {
+    /// As `count`, without a look at the addresses.
+    pub(crate) fn how_many(&self) -> u64 {
+        let before = if self.path_ids { 4 } else { 0 };
+        let (mut at, mut all) = (before, 0);
+        while at < self.bytes.len() {
+            at += usize::from(self.bytes[at]).div_ceil(8) + 1 + before;
+            all += 1;
+        }
+        all
+    }
+}
+
 impl Iterator for Nlri<'_> {
     type Item = Prefix;
 

@@ -114,7 +114,7 @@ impl World {
         }
         let id = self.wires[wire].ends[side].host;
         let path_ids = self.wires[wire].ends[side].line.path_ids;
-        let found = self.sending.read(&bytes, path_ids);
+        let found = self.reader.read(&bytes, path_ids);
         let host = &mut self.hosts[id];
         host.count.sent.add(&found);
         host.outbox += bytes.len();
@@ -126,7 +126,7 @@ impl World {
         };
         let when = self.tick + self.wires[wire].delay + more;
         self.at(self.tick + 1, Event::Sent(wire, side, octets));
-        self.deliver(wire, 1 - side, when, Event::Arrive(wire, 1 - side, bytes));
+        self.deliver(wire, 1 - side, when, Event::Arrive(wire, 1 - side, bytes, found));
     }
 
     /// What goes to an end goes in order, and not while the link is cut.
@@ -152,7 +152,7 @@ impl World {
         for wire in 0..self.wires.len() {
             for event in std::mem::take(&mut self.wires[wire].kept) {
                 let to = match &event {
-                    Event::Arrive(_, to, _) | Event::Gone(_, to, _) => *to,
+                    Event::Arrive(_, to, ..) | Event::Gone(_, to, _) => *to,
                     other => panic!("{other:?} is not kept"),
                 };
                 let when = self.tick + self.wires[wire].delay;
@@ -212,7 +212,7 @@ impl World {
         }
     }
 
-    pub(super) fn arrive(&mut self, wire: usize, side: usize, bytes: Bytes) {
+    pub(super) fn arrive(&mut self, wire: usize, side: usize, bytes: Bytes, found: &MessageCount) {
         let end = &self.wires[wire].ends[side];
         let (id, connection, life) = (end.host, end.id, end.life);
         if !end.open {
@@ -222,8 +222,6 @@ impl World {
             }
             return;
         }
-        let path_ids = end.line.path_ids;
-        let found = self.arriving.read(&bytes, path_ids);
         if found.opens > 0 {
             let path_ids = offers_path_ids(&bytes);
             for end in &mut self.wires[wire].ends {
@@ -234,10 +232,10 @@ impl World {
         if found.updates > 0 {
             self.last_update = self.tick;
         }
-        self.hosts[id].count.received.add(&found);
+        self.hosts[id].count.received.add(found);
         match &self.hosts[id].actor {
             Some(Actor::Node(_)) => self.give(id, Input::Received(connection, &bytes)),
-            Some(Actor::Stub(_)) => self.stub_hears(wire, side, &bytes, &found),
+            Some(Actor::Stub(_)) => self.stub_hears(wire, side, &bytes, found),
             None => {}
         }
     }

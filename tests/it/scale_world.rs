@@ -21,7 +21,7 @@ use dunlin::speaker;
 use dunlin::time::{Duration, Instant};
 use dunlin::topology::Plan;
 
-use crate::scale_count::{Counters, Peaks, Reader};
+use crate::scale_count::{Counters, MessageCount, Peaks, Reader};
 use crate::scale_stub::{Line, Stub};
 
 /// A dial that nobody answers is given up after so long, as the transport does.
@@ -37,7 +37,7 @@ pub(super) enum Event {
     Syn(usize),
     Connected(usize),
     DialFailed(HostId, u32, ConnectionId, DialError),
-    Arrive(usize, usize, Bytes),
+    Arrive(usize, usize, Bytes, MessageCount),
     /// The sender's kernel has taken so many octets.
     Sent(usize, usize, usize),
     /// An end learns that the connection is over.
@@ -127,8 +127,7 @@ pub(crate) struct World {
     pub(super) seed: u64,
     pub(super) rng: Rng,
     pub(super) delays: Delays,
-    pub(super) sending: Reader,
-    pub(super) arriving: Reader,
+    pub(super) reader: Reader,
     next_id: u64,
     /// When the last UPDATE arrived anywhere.
     pub(crate) last_update: u64,
@@ -158,8 +157,7 @@ impl World {
             seed,
             rng: Rng::new(seed),
             delays,
-            sending: Reader::default(),
-            arriving: Reader::default(),
+            reader: Reader::default(),
             next_id: 0,
             last_update: 0,
             trace: 0xCBF2_9CE4_8422_2325,
@@ -327,7 +325,7 @@ impl World {
                     self.give(id, Input::DialFailed(dial, error));
                 }
             }
-            Event::Arrive(wire, side, bytes) => self.arrive(wire, side, bytes),
+            Event::Arrive(wire, side, bytes, found) => self.arrive(wire, side, bytes, &found),
             Event::Sent(wire, side, octets) => self.sent(wire, side, octets),
             Event::Gone(wire, side, why) => self.gone(wire, side, why),
             Event::Keepalive(wire, side) => self.keepalive(wire, side),
