@@ -82,6 +82,20 @@ impl Shape {
         }
     }
 
+    /// How many sessions there are in all.
+    pub(crate) const fn sessions(self) -> u64 {
+        let Self {
+            nodes, top, second, ..
+        } = self;
+        let among_top = top * top.saturating_sub(1) / 2;
+        let all = match self.topology {
+            Topology::Mesh => nodes * (nodes - 1) / 2,
+            Topology::Reflectors => (nodes - top) * top + among_top,
+            Topology::Hierarchy => (nodes - top - second) * 2 + second * top + among_top,
+        };
+        all as u64
+    }
+
     /// The cluster with `nodes` nodes, which may be more than the shape's own: some have joined.
     pub(crate) fn intent(self, nodes: usize) -> Intent {
         Intent {

@@ -149,7 +149,9 @@ impl Story {
         }
         if self.shape.topology == Topology::Mesh && apart.is_none() {
             // Each node does what the real ones do.
-            let [cost] = &costs[..] else { panic!("{costs:?}") };
+            let [cost] = &costs[..] else {
+                panic!("{costs:?}")
+            };
             let nodes = self.shape.nodes as u64;
             messages = cost.all.sent.messages * nodes / cost.nodes;
             octets = cost.all.sent.octets * nodes / cost.nodes;
@@ -173,6 +175,7 @@ impl Story {
             story.begin();
             story.settle();
             story.check();
+            story.check_openings();
         })
     }
 
@@ -225,6 +228,21 @@ impl Story {
                 self.check_node(number);
             } else {
                 self.check_stub(number);
+            }
+        }
+    }
+
+    /// No session took a second try, and there are as many as the shape says.
+    fn check_openings(&self) {
+        let opens = |number: &usize| self.world.hosts[*number].count.sent.opens;
+        let all = 0..self.shape.nodes;
+        let mut speaking = all.filter(|number| self.speaks_for_its_role(*number));
+        let nodes = self.shape.nodes as u64;
+        match self.shape.topology {
+            Topology::Mesh => assert!(speaking.all(|number| opens(&number) == nodes - 1)),
+            Topology::Reflectors | Topology::Hierarchy => {
+                let opens: u64 = speaking.map(|number| opens(&number)).sum();
+                assert_eq!(opens, 2 * self.shape.sessions());
             }
         }
     }

@@ -57,8 +57,7 @@ impl World {
 
     fn is_cut(&self, wire: usize) -> bool {
         let [a, b] = &self.wires[wire].ends;
-        self.cut
-            .contains(&(a.host.min(b.host), a.host.max(b.host)))
+        self.cut.contains(&(a.host.min(b.host), a.host.max(b.host)))
     }
 
     pub(super) fn syn(&mut self, wire: usize) {
@@ -126,7 +125,12 @@ impl World {
         };
         let when = self.tick + self.wires[wire].delay + more;
         self.at(self.tick + 1, Event::Sent(wire, side, octets));
-        self.deliver(wire, 1 - side, when, Event::Arrive(wire, 1 - side, bytes, found));
+        self.deliver(
+            wire,
+            1 - side,
+            when,
+            Event::Arrive(wire, 1 - side, bytes, found),
+        );
     }
 
     /// What goes to an end goes in order, and not while the link is cut.
