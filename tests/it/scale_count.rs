@@ -1,11 +1,11 @@
 //! Messages, octets and routes by the count, and the most that a node ever had of anything.
 //!
-//! A chunk that goes to a thousand peers is read once: it is the same memory.
+//! It judges nothing: no message is looked at but for its kind and its prefixes.
 
 use bytes::Bytes;
 use dunlin::net::Family;
 use dunlin::rib::{PeerIndex, Rib};
-use dunlin::wire::frame::{self, MessageKind};
+use dunlin::wire::frame::{self, HEADER_LEN, MessageKind};
 
 use crate::scale_stub::prefixes;
 use crate::scale_world::{HostId, World};
@@ -48,30 +48,28 @@ impl MessageCount {
         }
     }
 
-    fn of(bytes: &[u8], path_ids: bool) -> Self {
-        let mut all = Self {
-            octets: bytes.len() as u64,
+    fn of(kind: MessageKind, body: &[u8], path_ids: bool) -> Self {
+        let mut one = Self {
+            messages: 1,
+            octets: (HEADER_LEN + body.len()) as u64,
             ..Self::default()
         };
-        for (kind, body) in frame::messages(bytes) {
-            all.messages += 1;
-            match kind {
-                MessageKind::Open => all.opens += 1,
-                MessageKind::Keepalive => all.keepalives += 1,
-                MessageKind::Update => {
-                    all.updates += 1;
-                    if body == [0; 4] {
-                        all.ends += 1;
-                        continue;
-                    }
+        match kind {
+            MessageKind::Open => one.opens = 1,
+            MessageKind::Keepalive => one.keepalives = 1,
+            MessageKind::Update => {
+                one.updates = 1;
+                if body == [0; 4] {
+                    one.ends = 1;
+                } else {
                     let (withdrawn, announced) = prefixes(body, path_ids);
-                    all.withdrawn += withdrawn.how_many();
-                    all.announced += announced.how_many();
+                    one.withdrawn = withdrawn.how_many();
+                    one.announced = announced.how_many();
                 }
-                MessageKind::Notification | MessageKind::RouteRefresh => {}
             }
+            MessageKind::Notification | MessageKind::RouteRefresh => {}
         }
-        all
+        one
     }
 }
 
@@ -100,25 +98,46 @@ impl Counters {
     }
 }
 
-/// Counts chunks, and knows the last one again.
+/// Counts chunks, and knows the last one again, whole or a part of it: what goes to a thousand peers is
+/// the same memory for all, without their own routes for some.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     /// Held, so that its memory is not another chunk's.
-    last: Option<(Bytes, bool, MessageCount)>,
+    last: Bytes,
+    path_ids: bool,
+    /// By the place where a message begins or the last one ends: what is before it.
+    sums: Vec<(usize, MessageCount)>,
 }
 
 impl Reader {
     pub(crate) fn read(&mut self, bytes: &Bytes, path_ids: bool) -> MessageCount {
-        if let Some((last, with, found)) = &self.last
-            && *with == path_ids
-            && std::ptr::eq(last.as_ptr(), bytes.as_ptr())
-            && last.len() == bytes.len()
-        {
-            return *found;
+        if let Some(found) = self.known(bytes, path_ids) {
+            return found;
         }
-        let found = MessageCount::of(bytes, path_ids);
-        self.last = Some((bytes.clone(), path_ids, found));
-        found
+        let mut all = MessageCount::default();
+        self.sums.clear();
+        self.sums.push((0, all));
+        for (kind, body) in frame::messages(bytes) {
+            all.add(&MessageCount::of(kind, body, path_ids));
+            self.sums.push((usize::try_from(all.octets).unwrap(), all));
+        }
+        self.last = bytes.clone();
+        self.path_ids = path_ids;
+        all
+    }
+
+    fn known(&self, bytes: &Bytes, path_ids: bool) -> Option<MessageCount> {
+        let start = bytes.as_ptr().addr();
+        let from = start.checked_sub(self.last.as_ptr().addr())?;
+        let to = from + bytes.len();
+        if to > self.last.len() || path_ids != self.path_ids {
+            return None;
+        }
+        let before = |place| {
+            let found = self.sums.binary_search_by_key(&place, |(at, _)| *at);
+            found.ok().map(|at| self.sums[at].1)
+        };
+        Some(before(to)?.since(&before(from)?))
     }
 }
 

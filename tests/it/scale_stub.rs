@@ -2,7 +2,7 @@
 //!
 //! To whoever is at the other end it is a node that reflects nothing: the OPEN is the other end's own
 //! with another identifier, so it offers what a node offers, and UPDATE and End-of-RIB are those of a
-//! node. It has no hold timer and never ends a session. `scale_stubs` compares it with real nodes.
+//! node. It has no hold timer and never ends a session. `scale_runs` compares it with real nodes.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
