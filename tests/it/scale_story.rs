@@ -95,7 +95,7 @@ impl Story {
             let stub = Stub {
                 address: address(number),
                 blocks: self.intent.nodes[number].blocks.clone(),
-                careful: number % CAREFUL == 0,
+                careful: number.is_multiple_of(CAREFUL),
             };
             self.world.stub(number, stub);
         }
@@ -273,7 +273,7 @@ impl Story {
     fn check_stub(&self, number: usize) {
         for (other, line) in self.world.lines(number) {
             assert!(line.up && line.ends == 1, "{number} and {other}: {line:?}");
-            if number % CAREFUL != 0 {
+            if !number.is_multiple_of(CAREFUL) {
                 continue;
             }
             let expected: BTreeSet<Prefix> = match self.shape.topology {
