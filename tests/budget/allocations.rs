@@ -7,7 +7,7 @@
 use dunlin::session::ConnectionId;
 use dunlin::wire::frame::KEEPALIVE;
 
-use crate::hub::{Far, Hub, far};
+use crate::hub::{Far, Hub};
 use crate::phases::Relay;
 use crate::table::{Plain, nlri, update};
 
@@ -15,12 +15,12 @@ use crate::table::{Plain, nlri, update};
 const CEILINGS: &[(&str, u64)] = &[
     ("KEEPALIVE in", 0),
     ("UPDATE in, known block, no news", 0),
-    ("UPDATE in, known block, new prefix", 100),
-    ("UPDATE in, new block", 20_000),
-    ("UPDATE in, withdrawal", 100),
+    ("UPDATE in, known block, new prefix", 20),
+    ("UPDATE in, new block", 3_800),
+    ("UPDATE in, withdrawal", 0),
     ("UPDATE in, withdrawal of what is not there", 0),
-    ("turn: new prefix in, one UPDATE out", 20_000),
-    ("turn: withdrawal in, one UPDATE out", 20_000),
+    ("turn: new prefix in, one UPDATE out", 9_050),
+    ("turn: withdrawal in, one UPDATE out", 5_050),
     ("turn: nothing to do", 0),
 ];
 
