@@ -137,11 +137,7 @@ fn memory_is_asked_for_no_more_often_than_recorded() {
     let mut wrong = Vec::new();
     for (what, count) in &bench.found {
         println!("{what}: {count} allocations for {COUNT}");
-        let ceiling = CEILINGS
-            .iter()
-            .find(|(name, _)| name == what)
-            .expect("a ceiling")
-            .1;
+        let ceiling = CEILINGS.iter().find(|(name, _)| name == what).unwrap().1;
         if *count > ceiling {
             wrong.push(format!(
                 "{what}: {count} allocations for {COUNT}, at most {ceiling}"

@@ -11,7 +11,7 @@ use crate::hub::{Hub, OUR_AS, far};
 use crate::phases::{
     Reflector, Relay, announce_phase, distribute_phase, meet_phase, withdraw_phase,
 };
-use crate::table::{Plain, nlri, update};
+use crate::table::{Plain, Table, nlri, update};
 
 /// `rib::batch::BUDGET`: by so much an outbox may exceed its mark, and by what the last set still had.
 const BUDGET: usize = 64 * 1024;
@@ -138,16 +138,13 @@ fn a_stuck_client_of_a_reflector_parts_from_its_cohort_and_holds_nobody_up() {
     assert!((0..others.len()).all(|at| heard(at).octets > 2 * level as u64));
 }
 
-/// A peer says one prefix again and again, each time with attributes that it has never said.
-fn flood(relay: &mut Relay, count: u32, more: impl Fn(u32) -> Vec<u8>) -> (usize, i64) {
+/// A peer says one prefix again and again, each time with attributes that it has never said: the most sets
+/// at the end of a turn, and the octets that are left.
+fn flood(relay: &mut Relay, count: u32, block: impl Fn(&Relay, u32) -> Vec<u8>) -> (usize, i64) {
     let mut most = 0;
     let left = octets(|| {
         for set in 0..count {
-            let word = update(
-                &[],
-                &attributes(relay, set, &more(set)),
-                &nlri(&[prefix(0)]),
-            );
+            let word = update(&[], &block(relay, set), &nlri(&[prefix(0)]));
             relay.hub.say(relay.feeder.1, &word);
             if set % 64 == 0 {
                 relay.hub.settle();
@@ -156,43 +153,63 @@ fn flood(relay: &mut Relay, count: u32, more: impl Fn(u32) -> Vec<u8>) -> (usize
         }
         relay.hub.settle();
     });
+    assert_eq!(status(relay).received, 1);
+    println!("{most} sets, {left} octets are left");
     (most, left)
+}
+
+/// A path of so many AS numbers in segments of 100, the last one another for each set.
+fn long_path(relay: &Relay, hops: u32, set: u32) -> Vec<u8> {
+    let mut path: Vec<u32> = (0..hops - 2).map(|n| 1_000 + n).collect();
+    path.insert(0, relay.feeder.0.asn);
+    path.push(100_000 + set);
+    let mut segments = Vec::new();
+    for segment in path.chunks(100) {
+        segments.extend([2, u8::try_from(segment.len()).unwrap()]);
+        segments.extend(segment.iter().copied().flat_map(u32::to_be_bytes));
+    }
+    let mut out = vec![0x40, 1, 1, 0, 0x50, 2];
+    out.extend(u16::try_from(segments.len()).unwrap().to_be_bytes());
+    out.extend(segments);
+    out.extend([0x40, 3, 4]);
+    out.extend(relay.feeder.0.address.octets());
+    out
 }
 
 #[test]
 fn distinct_attributes_of_one_prefix_fill_the_cache_and_no_more() {
     let mut relay = Relay::new(1);
-    let (most, left) = flood(&mut relay, 100_000, |_| Vec::new());
+    let (most, left) = flood(&mut relay, 100_000, |relay, set| {
+        attributes(relay, set, &[])
+    });
     assert!(most <= PLACES + 2, "{most} sets");
-    println!("{most} sets, {left} octets are left");
     assert!(
         left <= CACHED as i64,
         "{left} octets are left, at most {CACHED}"
     );
-    assert_eq!(status(&relay).received, 1);
+    // The same room for blocks as long as are remembered.
+    let (most, left) = flood(&mut relay, 5_000, |relay, set| long_path(relay, 110, set));
+    assert!(most <= PLACES + 2, "{most} sets");
+    assert!(
+        left <= CACHED as i64,
+        "{left} octets are left, at most {CACHED}"
+    );
 }
 
 #[test]
 fn long_blocks_are_not_kept_beyond_their_route() {
     let mut relay = Relay::new(1);
-    let long = |set| unknown(3_900, set);
-    let (most, left) = flood(&mut relay, 2_000, long);
-    assert!(
-        most <= 2,
-        "{most} sets: blocks above {LONGEST} octets are not remembered"
-    );
-    assert!(left <= 64 * 1024, "{left} octets are left");
-    // As many AS numbers as fit into segments, each path another one.
-    let path = |set: u32| {
-        let mut out = vec![0xd0, 99, 0, 4];
-        out.extend(set.to_be_bytes());
-        out.extend([0xc0, 8, 252]);
-        out.extend((0..63).flat_map(|n: u32| (0x0101_0000 + n).to_be_bytes()));
-        out
-    };
-    let (most, left) = flood(&mut relay, 5_000, path);
-    assert!(most <= PLACES + 2, "{most} sets");
-    assert!(left <= CACHED as i64, "{left}");
+    let strange = |relay: &Relay, set| attributes(relay, set, &unknown(3_900, set));
+    let far = |relay: &Relay, set| long_path(relay, 700, set);
+    let strange = flood(&mut relay, 2_000, strange);
+    let far = flood(&mut relay, 2_000, far);
+    for (most, left) in [strange, far] {
+        assert!(
+            most <= 2,
+            "{most} sets: above {LONGEST} octets nothing is remembered"
+        );
+        assert!(left <= 64 * 1024, "{left} octets are left");
+    }
 }
 
 /// A batch looks at its budget between sets of attributes. A set that leaves room for a single prefix in
@@ -239,6 +256,40 @@ fn a_thousand_peers_that_start_at_once_are_bounded_by_their_connections() {
     println!("{issued} issued, {ended} ended, {before} octets");
     assert!(open <= 2 * COUNT, "{open} connections are open");
     assert!(before / i64::from(COUNT) <= 1_100, "{before} octets");
+}
+
+#[test]
+fn a_thousand_peers_that_come_up_in_one_turn_and_read_nothing_share_one_outbox() {
+    const COUNT: u32 = 1_000;
+    let mut fars = vec![far(0, 65_001)];
+    fars.extend((1..=COUNT).map(|number| far(number, 65_002)));
+    let mut hub = Hub::new(&fars);
+    let feeder = hub.meet(fars[0]);
+    let table = Table::new(40_000, fars[0].asn, fars[0].address);
+    hub.say_all(feeder, &table.announce());
+    let before = hub.speaker.rib().encoded_attributes();
+    // What a socket would hold is held here.
+    hub.kept = Some(Vec::with_capacity(COUNT as usize * 16));
+    let left = octets(|| {
+        for far in &fars[1..] {
+            let connection = hub.meet(*far);
+            hub.ends.get_mut(&connection).unwrap().stuck = true;
+        }
+        hub.settle();
+    });
+    let encoded = hub.speaker.rib().encoded_attributes() - before;
+    println!("{encoded} sets encoded, {left} octets");
+    assert!(
+        encoded <= table.sets.len() as u64,
+        "{encoded} sets were encoded"
+    );
+    let level = queued(&hub, "as65002-10.0.0.3");
+    assert!(
+        (HIGH_WATER..=HIGH_WATER + 2 * BUDGET).contains(&level),
+        "{level}"
+    );
+    let bound = HIGH_WATER + 2 * BUDGET + COUNT as usize * 3_000;
+    assert!(left <= bound as i64, "{left} octets, at most {bound}");
 }
 
 #[test]

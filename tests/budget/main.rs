@@ -6,11 +6,7 @@
 //! by"). Instructions are counted by `tests/budget/run`, under callgrind. A figure that is above its
 //! ceiling is looked into before the ceiling is raised; one that has become clearly smaller lowers it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where its premise fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
 
 mod allocations;
 mod bounds;
