@@ -35,23 +35,16 @@ struct Bench {
 impl Bench {
     /// A speaker whose tables have had as many entries as they will have here, and are empty.
     fn new() -> Self {
-        let Relay {
-            mut hub, feeder, ..
-        } = Relay::new(1);
-        let mut warm = Self {
+        let Relay { hub, feeder, .. } = Relay::new(1);
+        let mut bench = Self {
             hub,
             feeder,
             found: Vec::new(),
         };
         for _ in 0..3 {
-            warm.fill();
+            bench.fill();
         }
-        hub = warm.hub;
-        Self {
-            hub,
-            feeder,
-            found: Vec::new(),
-        }
+        bench
     }
 
     fn fill(&mut self) {
