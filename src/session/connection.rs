@@ -212,14 +212,14 @@ impl Connection {
     }
 
     /// Bytes wait for the kernel.
-    pub(super) fn send_blocked(&mut self, cx: &Context<'_>) {
+    pub(super) fn send_blocked(&mut self, now: Instant, config: &PeerConfig) {
         let limit = self
             .negotiated()
-            .and_then(|n| cx.config.timers.send_hold(n.hold_time));
+            .and_then(|n| config.timers.send_hold(n.hold_time));
         if let Some(limit) = limit
             && !self.timers.is_set(Timer::SendHold)
         {
-            self.timers.set(Timer::SendHold, cx.now + limit);
+            self.timers.set(Timer::SendHold, now + limit);
         }
     }
 

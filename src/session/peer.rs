@@ -2,10 +2,11 @@
 //!
 //! It owns up to two [`Connection`]s and shows their most advanced state as its own. Here is who may
 //! speak to it and how a connection ends; `pairing` has two connections at once, `policy` the dials
-//! and pauses. Timer arithmetic of a connection and the legality of messages are not here.
+//! and pauses, `traffic` what happens most often. Timer arithmetic of a connection and the legality of messages are not here.
 
 mod pairing;
 mod policy;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -156,15 +157,9 @@ impl Peer {
                     self.end(now, index, reason, Transport::Open, out);
                 }
             }
-            Input::Sent { connection } => {
-                self.with(now, self.index(connection), out, |connection, _| {
-                    connection.sent()
-                });
-            }
+            Input::Sent { connection } => self.queue_moved(now, connection, [true, false]),
             Input::SendBlocked { connection } => {
-                self.with(now, self.index(connection), out, |connection, cx| {
-                    connection.send_blocked(cx);
-                });
+                self.queue_moved(now, connection, [false, true]);
             }
         }
         self.settle(now);
@@ -237,24 +232,6 @@ impl Peer {
         }
         self.settle(now);
         outcome
-    }
-
-    /// An UPDATE came: what [`handle`](Self::handle) does about one in Established, for a driver that
-    /// has a whole table of them. `false`, and nothing is done, in any other state.
-    pub fn take_update(&mut self, now: Instant, connection: ConnectionId) -> bool {
-        let Some(index) = self.established_index(connection) else {
-            return false;
-        };
-        self.counters.count_received(MessageKind::Update);
-        if let Some(Some(connection)) = self.connections.get_mut(index) {
-            connection.restart_hold(now);
-        }
-        true
-    }
-
-    /// Counts messages that the driver has encoded and sent by itself.
-    pub fn count_sent(&mut self, kind: MessageKind, messages: u64) {
-        self.counters.count_sent(kind, messages);
     }
 
     /// The earliest deadline, and of which timer.

@@ -31,17 +31,14 @@ impl Speaker {
                 let connection = established.connection;
                 peer.queued += delivery.bytes.len();
                 peer.session.count_sent(MessageKind::Update, messages);
+                // Said every time: it counts only if the timer does not run yet, and what is queued
+                // already may be a KEEPALIVE of which nobody said so.
+                peer.session.queue_moved(now, connection, [false, true]);
                 self.outputs.push_back(Output::Send {
                     connection,
                     bytes: delivery.bytes.clone(),
                 });
-                // Said every time: it counts only if the timer does not run yet, and what is queued
-                // already may be a KEEPALIVE of which nobody said so.
-                self.input(
-                    now,
-                    index,
-                    crate::session::Input::SendBlocked { connection },
-                );
+                self.keep_deadline(index);
             }
         }
     }

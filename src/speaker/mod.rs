@@ -310,11 +310,9 @@ impl Speaker {
         // The session's own messages are part of what left; the RIB counts only its own.
         let of_rib = octets.saturating_sub(peer.session_octets);
         peer.session_octets -= octets - of_rib;
+        peer.session.queue_moved(now, connection, [true, blocked]);
         self.rib.sent(index, of_rib);
-        self.input(now, index, session::Input::Sent { connection });
-        if blocked {
-            self.input(now, index, session::Input::SendBlocked { connection });
-        }
+        self.keep_deadline(index);
     }
 
     /// The connection is gone.

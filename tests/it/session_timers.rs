@@ -257,3 +257,35 @@ fn an_update_taken_the_short_way_counts_and_restarts_the_hold_timer_as_any_other
     assert_eq!(short.peer.established(), None);
     assert!(!short.peer.take_update(short.now, other), "nothing is up");
 }
+
+#[test]
+fn a_queue_that_moves_the_short_way_sets_and_stops_the_send_hold_timer_as_any_other() {
+    let mut drivers = [(); 2].map(|()| Driver::started(holding(9)));
+    let connections = drivers.each_mut().map(Driver::established);
+    let [long, short] = &mut drivers;
+    let [one, other] = connections;
+    for moved in [[false, true], [true, true], [true, false], [false, true]] {
+        let [sent, blocked] = moved;
+        for driver in [&mut *long, &mut *short] {
+            driver.now = driver.now + Duration::from_millis(700);
+        }
+        if sent {
+            long.give(Input::Sent { connection: one });
+        }
+        if blocked {
+            long.give(Input::SendBlocked { connection: one });
+        }
+        short.peer.queue_moved(short.now, other, moved);
+        for (driver, connection) in [(&mut *long, one), (&mut *short, other)] {
+            driver.keepalive(connection);
+        }
+        assert_eq!(long.peer.next_timeout(), short.peer.next_timeout());
+    }
+    for (driver, connection) in [(long, one), (short, other)] {
+        let reason = (0..100).find_map(|_| {
+            driver.keepalive(connection);
+            down(&driver.run(secs(8))).cloned()
+        });
+        assert!(reason.is_some(), "the peer takes nothing");
+    }
+}
