@@ -17,7 +17,7 @@ use hashbrown::HashMap;
 
 use super::attributes::AttributeStore;
 use super::batch::{Batch, Sources, Target};
-use super::cohort::{Cohort, Purpose};
+use super::cohort::{Cohort, Marked, Purpose};
 use super::export::{ExportPolicy, GroupKey};
 use super::peer::{PeerIndex, Peers};
 use super::prefix_map::DestinationId;
@@ -209,6 +209,17 @@ impl Exports {
         id: DestinationId,
         whom: impl Fn(&Cohort) -> bool,
     ) -> u32 {
+        self.mark_each(family, |cohort| whom(cohort).then(|| cohort.mark(id)))
+    }
+
+    /// Nothing is left of a destination. Gives how many have yet to hear of it.
+    #[inline]
+    pub(crate) fn mark_gone(&mut self, family: Family, id: DestinationId) -> u32 {
+        self.mark_each(family, |cohort| Some(cohort.mark_gone(id)))
+    }
+
+    #[inline]
+    fn mark_each(&mut self, family: Family, mark: impl Fn(&mut Cohort) -> Option<Marked>) -> u32 {
         let Self {
             by_family,
             cohorts,
@@ -220,10 +231,7 @@ impl Exports {
             let Some(Some(cohort)) = cohorts.get_mut(index) else {
                 continue;
             };
-            if !whom(cohort) {
-                continue;
-            }
-            let marked = cohort.mark(id);
+            let Some(marked) = mark(cohort) else { continue };
             waiting += u32::from(marked.waits);
             if marked.news && !cohort.ready {
                 cohort.ready = true;
@@ -257,15 +265,6 @@ impl Exports {
             }
             self.wake(index);
         }
-    }
-
-    /// How many cohorts have yet to hear of a destination.
-    pub(crate) fn waiting_for(&self, family: Family, id: DestinationId) -> u32 {
-        let indices = self.by_family.get(family.index()).into_iter().flatten();
-        let cohorts = indices.filter_map(|&index| self.cohort(index));
-        cohorts
-            .map(|cohort| u32::from(cohort.pending.contains(id)))
-            .sum()
     }
 
     /// The next bytes for somebody; `None` if nobody can take any or there are none.
@@ -405,11 +404,22 @@ impl Exports {
             .get(group)
             .and_then(Option::as_ref)
             .map(|g| &*g.cohorts);
-        let idle =
-            |other: &usize| *other != index && self.cohort(*other).is_some_and(Cohort::is_idle);
-        let Some(into) = others.unwrap_or_default().iter().copied().find(idle) else {
+        // Who takes nothing would only hold the others up again.
+        let takes = |cohort: &&Cohort| {
+            let mut members = cohort.members.iter();
+            members.all(|&member| self.queued(member) < HIGH_WATER)
+        };
+        let idle = |other: usize| {
+            let other = self.cohort(other).filter(|cohort| cohort.is_idle());
+            other.filter(takes).is_some()
+        };
+        let mut others = others.unwrap_or_default().iter().copied();
+        let Some(into) = others.find(|&other| other != index && idle(other)) else {
             return;
         };
+        if !idle(index) {
+            return;
+        }
         let Some(cohort) = self.take_out(index, family) else {
             return;
         };

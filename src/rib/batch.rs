@@ -217,6 +217,10 @@ impl Batch {
                 break;
             }
             let Some(set) = out.next() else { break };
+            let (set, rest) = match portion(set.kind, sources) {
+                Some(most) => set.split(most),
+                None => (set, None),
+            };
             if !self.write_set(cohort, set, table, sources) {
                 // One prefix may be what did not fit: the shorter ones still go, whatever else
                 // happened to be in the batch.
@@ -225,6 +229,9 @@ impl Batch {
                         self.take_back(cohort, route, table);
                     }
                 }
+            }
+            if let Some(rest) = rest {
+                out.give_back(rest);
             }
         }
         out.clear();
@@ -460,6 +467,13 @@ fn prefixes<'a, P: TableKey>(
 ) -> impl Iterator<Item = (&'a Route, Prefix)> + Clone {
     let prefix = |route: &'a Route| table.map.get(route.id).map(|d| (route, d.prefix.into()));
     set.iter().filter_map(prefix)
+}
+
+/// How many routes of a set may be written before it is looked whether the batch is full; `None` if all
+/// may. Attributes that leave little room in a message are sent again every few routes.
+fn portion(set: Kind, sources: Sources<'_>) -> Option<usize> {
+    let len = sources.store.get(set.attributes)?.canonical().len();
+    (len > usize::from(sources.key.max_len) / 2).then(|| (BUDGET / len).max(1))
 }
 
 /// Who gets some bytes.

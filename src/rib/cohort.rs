@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use super::chunks::IdQueue;
 use super::export::GroupKey;
+use super::id_queue::IdQueue;
 use super::peer::PeerIndex;
 use super::prefix_map::DestinationId;
 use super::sent::Sent;
@@ -170,11 +170,30 @@ impl Cohort {
         self.former = Some(former);
     }
 
+    /// Nothing is left of a destination. Whoever was sent nothing of it need not hear of that, so that what
+    /// comes and goes while a member takes nothing is not kept for it.
+    #[inline]
+    pub(crate) fn mark_gone(&mut self, id: DestinationId) -> Marked {
+        if self.sent.any(id) {
+            return self.mark(id);
+        }
+        let mut none = 0;
+        let front = match &mut self.walk {
+            Walk::Tail { left, .. } => left,
+            Walk::Active { .. } | Walk::Done => &mut none,
+        };
+        self.pending.forget(id, front);
+        Marked {
+            news: false,
+            waits: false,
+        }
+    }
+
     /// End-of-RIB may go out: after the walk that is under way, or else after what is pending now.
     pub(crate) fn release_end(&mut self) {
         if self.walk == Walk::Done {
             self.walk = Walk::Tail {
-                left: self.pending.len(),
+                left: self.pending.places(),
                 purpose: Purpose::Initial,
             };
         }
@@ -214,16 +233,17 @@ impl Cohort {
                 if stop == end {
                     let purpose = *purpose;
                     self.walk = Walk::Tail {
-                        left: self.pending.len(),
+                        left: self.pending.places(),
                         purpose,
                     };
                 }
                 false
             }
             Walk::Active { .. } | Walk::Tail { .. } | Walk::Done => {
+                let before = self.pending.places();
                 batch.extend(core::iter::from_fn(|| self.pending.pop()).take(BATCH));
                 if let Walk::Tail { left, .. } = &mut self.walk {
-                    *left = left.saturating_sub(batch.len());
+                    *left = left.saturating_sub(before - self.pending.places());
                 }
                 true
             }

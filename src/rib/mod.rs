@@ -21,6 +21,7 @@ mod cohort;
 pub mod decision;
 pub mod export;
 mod facts;
+mod id_queue;
 mod judge;
 pub mod next_hop;
 pub mod path;
@@ -443,18 +444,15 @@ impl Hearers<'_> {
     #[inline]
     fn tell<P: TableKey>(&mut self, table: &mut Table<P>, family: Family, change: Change) {
         let Change { id, emptied, .. } = change;
-        let waiting = if change.best {
+        let waiting = if emptied {
+            self.exports.mark_gone(family, id)
+        } else if change.best {
             self.exports.mark(family, id, |_| true)
+        } else if change.selected {
+            // Who is sent the best path only is not concerned.
+            self.exports.mark(family, id, |cohort| cohort.add_path)
         } else {
-            if change.selected {
-                // Who is sent the best path only is not concerned.
-                self.exports.mark(family, id, |cohort| cohort.add_path);
-            }
-            // Some may not have heard of an earlier change.
-            match emptied {
-                true => self.exports.waiting_for(family, id),
-                false => 0,
-            }
+            0
         };
         if self.forwarding && change.selected {
             table.forwarding.insert(id);

@@ -6,8 +6,8 @@
 use core::ops::Range;
 
 use super::attributes::{AttributeFlags, AttributeStore, AttributesId, AttributesRef};
-use super::chunks::IdQueue;
 use super::decision::{Decider, DecisionConfig, Facts, eligible};
+use super::id_queue::IdQueue;
 use super::next_hop::NextHopId;
 use super::path::{MAX_RECEIVED, Path, Paths};
 use super::peer::{PeerCounts, PeerIndex, Peers};

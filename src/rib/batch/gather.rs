@@ -123,7 +123,16 @@ impl Gather {
             kind: set.kind,
             all: &self.routes,
             first: set.first,
+            count: usize::MAX,
         })
+    }
+
+    /// Gives routes of the last set back, from one on: they were not sent.
+    pub(super) fn give_back(&mut self, from: u32) {
+        self.done = self.done.saturating_sub(1);
+        if let Some(set) = self.sets.get_mut(self.done) {
+            set.first = from;
+        }
     }
 
     /// The routes of the sets that were not asked for yet.
@@ -134,18 +143,21 @@ impl Gather {
                 kind: set.kind,
                 all: &self.routes,
                 first: set.first,
+                count: usize::MAX,
             };
             routes.iter().map(|route| route.id)
         })
     }
 }
 
-/// The routes of one kind.
+/// Routes of one kind.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gathered<'a> {
     pub(super) kind: Kind,
     all: &'a [Route],
     first: u32,
+    /// At most so many of them.
+    count: usize,
 }
 
 impl<'a> Gathered<'a> {
@@ -153,21 +165,29 @@ impl<'a> Gathered<'a> {
     pub(super) fn iter(&self) -> impl Iterator<Item = &'a Route> + Clone + use<'a> {
         let all = self.all;
         let route = move |at: u32| all.get(at as usize);
-        core::iter::successors(route(self.first), move |last| route(last.next))
+        core::iter::successors(route(self.first), move |last| route(last.next)).take(self.count)
     }
 
-    /// One of them by itself, if it is not the only one.
+    /// The first `count` of them, and where the others begin, if there are any.
+    pub(super) fn split(&self, count: usize) -> (Self, Option<u32>) {
+        let last = count.checked_sub(1).and_then(|at| self.iter().nth(at));
+        let rest = last.map(|last| last.next).filter(|&next| next != END);
+        (Self { count, ..*self }, rest)
+    }
+
+    /// Each of them by itself.
     pub(super) fn alone(&self) -> impl Iterator<Item = Self> + use<'a> {
-        let Self { kind, all, first } = *self;
-        core::iter::successors(Some(first), move |&at| {
-            all.get(at as usize)
-                .map(|route| route.next)
-                .filter(|&next| next != END)
-        })
-        .map(move |at| Self {
-            kind,
-            all: all.get(at as usize..=at as usize).unwrap_or_default(),
-            first: 0,
+        let mut rest = Some(*self).filter(|set| set.count > 0);
+        core::iter::from_fn(move || {
+            let set = rest?;
+            let (one, next) = set.split(1);
+            let count = set.count - 1;
+            rest = next.filter(|_| count > 0).map(|first| Self {
+                first,
+                count,
+                ..set
+            });
+            Some(one)
         })
     }
 }
