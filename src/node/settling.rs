@@ -14,7 +14,8 @@
 use super::{CONVERGENCE_LIMIT, Node};
 use crate::dataplane::{Dataplane, RouteState};
 use crate::net::Prefix;
-use crate::rib::ForwardingChange;
+use crate::rib::{ForwardingChange, PeerIndex};
+use crate::speaker::Awaited;
 use crate::time::{Duration, Instant};
 
 /// How often it is looked whether it is over: some peers never say that they have said all.
@@ -30,6 +31,8 @@ pub(super) struct Settling {
     kept: [bool; 2],
     /// A former process's route is wanted otherwise, and stays as it is so long.
     held: bool,
+    /// A peer that was waited for.
+    awaited: Option<PeerIndex>,
 }
 
 impl Settling {
@@ -40,6 +43,7 @@ impl Settling {
             over: false,
             kept,
             held: false,
+            awaited: None,
         }
     }
 
@@ -89,11 +93,11 @@ impl Node {
             if now.since(self.settling.looked) >= LOOK {
                 self.settling.looked = now;
             }
-            let (peers, up) = self.speaker.sessions();
-            if up == peers && self.speaker.has_heard_enough(now) {
+            let enough = self.is_over_for(now, Awaited::ButRestarted);
+            if enough {
                 self.speaker.hold_end_of_rib(false);
             }
-            if (up == peers && self.speaker.has_heard(now)) || now >= limit {
+            if (enough && self.is_over_for(now, Awaited::All)) || now >= limit {
                 self.settled();
             }
         }
@@ -101,6 +105,13 @@ impl Node {
             let kept = self.dataplane.as_ref().is_none_or(Dataplane::is_synced);
             self.speaker.set_own_start(false, [kept; 2]);
         }
+    }
+
+    /// Whether nobody is waited for; asked after each change, so one that is waited for is remembered.
+    fn is_over_for(&mut self, now: Instant, whom: Awaited) -> bool {
+        let awaited = self.speaker.awaited(now, whom, self.settling.awaited);
+        self.settling.awaited = awaited;
+        awaited.is_none()
     }
 
     fn settled(&mut self) {

@@ -106,16 +106,15 @@ impl Speaker {
             was_down: false,
         };
         self.dynamic.insert(index, dynamic);
+        self.dynamic_due = Some(self.dynamic_due.map_or(due, |first| first.min(due)));
         Some(index)
-    }
-
-    /// When [`expire_dynamic`](Self::expire_dynamic) has something to look at.
-    pub(super) fn dynamic_timeout(&self) -> Option<Instant> {
-        self.dynamic.values().map(|peer| peer.due).min()
     }
 
     /// Takes out those that have gone away.
     pub(super) fn expire_dynamic(&mut self, now: Instant) {
+        if self.dynamic_due.is_none_or(|due| due > now) {
+            return;
+        }
         let due = self.dynamic.iter().filter(|(_, peer)| peer.due <= now);
         let due: Vec<PeerIndex> = due.map(|(index, _)| *index).collect();
         for index in due {
@@ -138,6 +137,7 @@ impl Speaker {
                 self.keep_dynamic();
             }
         }
+        self.dynamic_due = self.dynamic.values().map(|peer| peer.due).min();
     }
 
     /// `plan` with the peers that are there by a template, as its templates would have them.

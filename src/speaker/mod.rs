@@ -47,7 +47,7 @@ pub use peer::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
 use restart::OwnStart;
-pub use restart::{CONFIRM_TIME, Kept};
+pub use restart::{Awaited, CONFIRM_TIME, Kept};
 pub use status::{ExportStatus, PathStatus, PeerStatus, RouteStatus};
 
 /// Settings of the node itself, the same for all plans.
@@ -147,6 +147,8 @@ pub struct Speaker {
     links: Arc<Links>,
     /// Peers that are there by a template.
     dynamic: BTreeMap<PeerIndex, dynamic::Dynamic>,
+    /// Before this there is nothing to look at with any of them.
+    dynamic_due: Option<Instant>,
     /// The links that neighbours were heard on, by name and address.
     scopes: BTreeMap<(String, IpAddr), u32>,
     /// Own blocks in the table, with the attributes that they were entered with.
@@ -191,6 +193,7 @@ impl Speaker {
             rib,
             leaving: None,
             dynamic: BTreeMap::new(),
+            dynamic_due: None,
             scopes: BTreeMap::new(),
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -209,8 +212,7 @@ impl Speaker {
     pub fn next_timeout(&self) -> Option<Instant> {
         let sessions = self.deadlines.first().map(|(at, _)| *at);
         let leaving = self.leaving.as_ref().map(leaving::Leaving::next_timeout);
-        let dynamic = self.dynamic_timeout();
-        [sessions, self.rib.next_timeout(), leaving, dynamic]
+        [sessions, self.rib.next_timeout(), leaving, self.dynamic_due]
             .into_iter()
             .flatten()
             .min()

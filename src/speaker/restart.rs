@@ -104,12 +104,26 @@ impl Retention {
     }
 }
 
+/// Which peers are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// All.
+    All,
+    /// All, but that those that have restarted themselves need only be up: they may be waiting for us
+    /// (RFC 4724 §4.1).
+    ButRestarted,
+}
+
 impl PeerEntry {
-    fn has_been_heard(&self, now: Instant) -> bool {
-        let since = self.session.since();
-        self.established
-            .as_ref()
-            .is_none_or(|up| up.heard_all() || (!up.says_when() && now.since(since) >= UNSAID))
+    fn is_awaited(&self, now: Instant, whom: Awaited) -> bool {
+        let Some(up) = &self.established else {
+            return true;
+        };
+        if whom == Awaited::ButRestarted && up.restarts() {
+            return false;
+        }
+        let unsaid = !up.says_when() && now.since(self.session.since()) >= UNSAID;
+        !up.heard_all() && !unsaid
     }
 }
 
@@ -134,20 +148,21 @@ impl Speaker {
         self.rib.hold_end_of_rib(hold);
     }
 
-    /// Whether every peer that is up has said what it has, as far as can be known by `now`: who has no
-    /// graceful restart owes nobody an End-of-RIB, and gets `UNSAID`.
-    pub fn has_heard(&self, now: Instant) -> bool {
-        let mut peers = self.wanted();
-        peers.all(|peer| peer.has_been_heard(now))
-    }
-
-    /// The same, but for those that may be waiting for us, as they have restarted themselves (RFC 4724
-    /// §4.1).
-    pub fn has_heard_enough(&self, now: Instant) -> bool {
-        let restarts =
-            |peer: &PeerEntry| peer.established.as_ref().is_some_and(Established::restarts);
-        let mut peers = self.wanted();
-        peers.all(|peer| restarts(peer) || peer.has_been_heard(now))
+    /// A peer that is not up, or has not said what it has as far as can be known by `now`, if there is one:
+    /// who has no graceful restart owes nobody an End-of-RIB, and gets `UNSAID`. It is `known` while that
+    /// is one, so that to ask each time something has happened does not cost a walk over all peers.
+    pub fn awaited(
+        &self,
+        now: Instant,
+        whom: Awaited,
+        known: Option<PeerIndex>,
+    ) -> Option<PeerIndex> {
+        let awaits = |index: &PeerIndex| {
+            let peer = self.peer(*index).filter(|_| !self.is_leaving(*index));
+            peer.is_some_and(|peer| peer.is_awaited(now, whom))
+        };
+        let all = || self.names.values().copied().find(awaits);
+        known.filter(awaits).or_else(all)
     }
 
     /// BFD found the far end of a peer down: the session ends, and its routes go at once.
