@@ -1,12 +1,13 @@
 //! The one task that owns the node: inputs in, outputs out, sleep until the next deadline.
 //!
-//! A turn takes what has arrived, up to a bound, then settles the node and carries out what it
-//! wants. A deadline is judged only after everything that had arrived before it was handed over, so
-//! that our own slowness ends no session. Nothing in a turn waits for a peer.
+//! A turn takes what has arrived, up to a bound: what waits in the queue, and one read of every connection
+//! that has something. Then it settles the node once for all of it, carries out what the node wants, and
+//! lets octets leave (`turn`). A deadline is judged only after everything that had arrived before it was
+//! handed over, so that our own slowness ends no session. Nothing in a turn waits for a peer.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,32 +28,31 @@ use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput};
 use crate::datastore::{SecretFiles, Watcher};
-use crate::node::{Backend, Input, Node, Output, Settings};
+use crate::node::{Backend, Node, Settings};
 use crate::rib::MedMode;
 use crate::session::StopReason;
 use crate::speaker;
 use crate::time::{Duration, Instant};
-use crate::transport::codec::Incoming;
-use crate::transport::{self, Endpoint, Listener, SocketOptions, Transport};
+use crate::transport::{self, Listener, Transport};
 
-/// Places in the queue: a full one makes readers wait, and with them the peers.
+/// Places in the queue: a full one makes whoever reports wait.
 const QUEUE: usize = 128;
-/// Inputs taken in one turn before outputs are made.
+/// Inputs taken from the queue in one turn before outputs are made.
 const TURN: usize = 256;
 
 /// Everything that can happen.
 #[derive(Debug)]
 pub(super) enum Event {
-    Transport(transport::Event),
+    Accepted(transport::Accepted),
     Kernel(Vec<KernelInput>),
     Control(Pending),
     FarEnd(crate::bfd::Report),
     Heard(transport::Heard),
 }
 
-impl From<transport::Event> for Event {
-    fn from(event: transport::Event) -> Self {
-        Self::Transport(event)
+impl From<transport::Accepted> for Event {
+    fn from(accepted: transport::Accepted) -> Self {
+        Self::Accepted(accepted)
     }
 }
 
@@ -126,11 +126,13 @@ pub(super) struct Daemon {
     secrets_to_watch: Option<SecretFiles>,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
     config_path: PathBuf,
-    transport: Transport<Event>,
-    kernel: Option<Kernel>,
+    pub(super) transport: Transport,
+    pub(super) kernel: Option<Kernel>,
     pub(super) events: mpsc::Sender<Event>,
-    watching: Watching,
-    strangers: Strangers,
+    pub(super) watching: Watching,
+    pub(super) strangers: Strangers,
+    /// The last turn has left something to do that nobody will tell of.
+    pub(super) unsettled: bool,
     pub(super) neighbours: transport::Neighbours,
     /// What the process may still do.
     pub(super) capabilities: Vec<String>,
@@ -167,19 +169,23 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
                 if let Some(event) = event {
                     daemon.take(event);
                 }
-                daemon.take_waiting(&mut queue, TURN);
             }
+            () = daemon.transport.ready() => {}
+            () = tokio::task::yield_now(), if daemon.unsettled => {}
             () = due => {}
             _ = hangup.recv() => daemon.reload_and_log(),
             _ = cluster.changed() => daemon.reload_and_log(),
             _ = own_file.changed() => daemon.reload_and_log(),
             () = stop.wanted() => break,
         }
+        daemon.take_waiting(&mut queue, TURN);
+        daemon.receive();
         let now = daemon.clock.now();
         if daemon.node.next_timeout().is_some_and(|at| at <= now) {
             // Everything that has arrived by now goes first; what arrives meanwhile is not waited for.
             let waiting = queue.len();
             daemon.take_waiting(&mut queue, waiting);
+            daemon.receive();
             if daemon.node.handle_timeout(now) {
                 daemon.nat.replan(&daemon.node);
             }
@@ -270,11 +276,15 @@ impl Daemon {
             secrets_to_watch: Some(reading.secrets),
             listeners: BTreeMap::new(),
             config_path: path.to_owned(),
-            transport: Transport::new(events.clone()),
+            transport: Transport::new().map_err(|source| RunError::System {
+                what: "cannot watch over connections",
+                source,
+            })?,
             kernel,
             watching: Watching::default(),
             events,
             strangers: Strangers::default(),
+            unsettled: false,
             neighbours: transport::Neighbours::default(),
             capabilities,
             _control: control,
@@ -289,123 +299,6 @@ impl Daemon {
                 Ok(event) => self.take(event),
                 Err(_) => break,
             }
-        }
-    }
-
-    fn take(&mut self, event: Event) {
-        let now = self.clock.now();
-        match event {
-            Event::Transport(event) => self.take_transport(now, event),
-            Event::Kernel(inputs) => {
-                for input in inputs {
-                    self.node.handle(now, Input::Kernel(input));
-                }
-            }
-            Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
-            Event::Heard(heard) => self.heard(now, &heard),
-            Event::Control(Pending { request, reply }) => {
-                let answer = self.answer(&request);
-                // A client that has gone needs no answer.
-                let _gone = reply.send(answer);
-            }
-        }
-    }
-
-    fn take_transport(&mut self, now: Instant, event: transport::Event) {
-        use transport::Event as T;
-        match event {
-            T::Accepted {
-                stream,
-                remote,
-                local,
-            } => {
-                let (remote, local) = (canonical(remote), canonical(local));
-                let Some((connection, terms)) = self.node.accepted(now, remote.ip(), local.ip())
-                else {
-                    let why = self.node.speaker().refusal(remote.ip(), local.ip());
-                    self.strangers.complain(now, remote, local, why);
-                    transport::refuse(stream);
-                    return;
-                };
-                let endpoint = endpoint(remote, None, terms);
-                if let Err(error) = self.transport.adopt(connection, stream, &endpoint) {
-                    let closed = Input::Closed(connection, Some(error.to_string()));
-                    self.node.handle(now, closed);
-                }
-            }
-            T::Connected { connection, local } => {
-                self.node
-                    .handle(now, Input::Connected(connection, canonical(local).ip()));
-            }
-            T::DialFailed { connection, error } => {
-                self.transport.forget(connection);
-                self.node.handle(now, Input::DialFailed(connection, error));
-            }
-            T::Received {
-                connection,
-                incoming: Incoming::Messages(bytes),
-            } => {
-                self.node.handle(now, Input::Received(connection, &bytes));
-            }
-            T::Received {
-                connection,
-                incoming: Incoming::Bad(error),
-            } => {
-                self.node.handle(now, Input::BadHeader(connection, error));
-            }
-            T::Sent { connection, octets } => {
-                self.node.handle(now, Input::Sent(connection, octets));
-            }
-            T::Closed { connection, error } => {
-                self.transport.forget(connection);
-                self.node.handle(now, Input::Closed(connection, error));
-            }
-        }
-    }
-
-    /// Settles the node and carries out what it wants.
-    fn turn_over(&mut self) {
-        let now = self.clock.now();
-        self.node.settle(now);
-        let speaker = self.node.speaker_mut();
-        self.watching.follow(speaker, self.clock, &self.events);
-        let mut ops = Vec::new();
-        while let Some(output) = self.node.poll() {
-            match output {
-                Output::Transport(output) => self.carry_out(output),
-                Output::Kernel(op) => ops.push(op),
-            }
-        }
-        if let Some(kernel) = self.kernel.as_ref().filter(|_| !ops.is_empty())
-            && !kernel.send(ops)
-        {
-            tracing::error!("the kernel thread has ended; routes are no longer programmed");
-            self.kernel = None;
-        }
-    }
-
-    fn carry_out(&mut self, output: speaker::Output) {
-        match output {
-            speaker::Output::Dial {
-                connection,
-                remote,
-                source,
-                socket,
-            } => {
-                self.transport
-                    .dial(connection, endpoint(remote, source, socket));
-            }
-            speaker::Output::Sign {
-                connection,
-                authentication,
-            } => {
-                if let Some(signing) = secrets::signing(&authentication) {
-                    self.transport.sign(connection, signing);
-                }
-            }
-            speaker::Output::Send { connection, bytes } => self.transport.send(connection, bytes),
-            speaker::Output::Close { connection } => self.transport.close(connection),
-            speaker::Output::Abort { connection } => self.transport.abort(connection),
         }
     }
 
@@ -461,7 +354,7 @@ impl Daemon {
         Ok((changes, warnings))
     }
 
-    fn answer(&mut self, request: &Request) -> Answer {
+    pub(super) fn answer(&mut self, request: &Request) -> Answer {
         if *request != Request::Reload {
             return answers::answer(self, request);
         }
@@ -498,25 +391,6 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     (comparable(old) != comparable(new)).then(|| {
         "this node's file has changes outside [bgp] and our addresses that need a restart of dunlin".to_owned()
     })
-}
-
-fn endpoint(remote: SocketAddr, source: Option<IpAddr>, terms: speaker::SocketTerms) -> Endpoint {
-    Endpoint {
-        remote,
-        source,
-        options: SocketOptions {
-            ttl: terms.ttl,
-            min_ttl: terms.min_ttl,
-            user_timeout: terms.user_timeout,
-            signing: secrets::signing(&terms.authentication),
-        },
-        max_message: terms.max_message,
-    }
-}
-
-/// An IPv4 peer is an IPv4 peer, whatever socket it came through.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn group_id(name: &str) -> Result<u32, RunError> {

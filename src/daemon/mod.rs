@@ -1,11 +1,16 @@
 //! The daemon: it assembles the parts and moves their inputs and outputs.
 //!
 //! ```text
-//!  listener (1 an address) ─┐
-//!  reader   (1 a connection)├─▶ one bounded queue ─▶ event loop ─▶ Node (pure) ─┬─▶ writer (1 a connection)
-//!  control  (1 a client)    │        (1 task)                                   └─▶ kernel thread (1)
-//!  watcher  (1), signals    ┤
-//!  BFD thread (0 or 1) ─────┘ reports only; its packets are its own
+//!  connections: one epoll ◀────────────────────────┐
+//!      │ whole messages   ▲ octets                 │
+//!      ▼                  │                        │
+//!  event loop (1 task) ─▶ Node (pure) ─▶ kernel thread (1)
+//!      ▲
+//!      └── one bounded queue ◀─┬─ listener (1 an address)
+//!                              ├─ control  (1 a client)
+//!                              ├─ kernel thread
+//!                              └─ BFD thread (0 or 1): reports only; its packets are its own
+//!  watchers, signals: asked by the event loop itself
 //! ```
 //!
 //! One task owns the [`Node`](crate::node::Node); nothing is locked. It is not here that anything is
@@ -26,6 +31,7 @@ mod secrets;
 mod source;
 mod telemetry;
 mod tunnels;
+mod turn;
 
 use std::path::Path;
 

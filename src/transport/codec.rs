@@ -1,84 +1,82 @@
-//! BGP messages on a byte stream, for `tokio_util::codec`.
+//! BGP messages on a byte stream: where one ends, and what of it has not all come yet.
+//!
+//! It reads no socket. What always holds: only whole, checked messages are handed out, in the order of
+//! the stream; nothing behind a bad header is; a stream that is between two messages holds no memory.
 
 use std::io;
-
-use bytes::{Bytes, BytesMut};
-use tokio_util::codec::{Decoder, Encoder};
 
 use crate::wire::error::HeaderError;
 use crate::wire::frame::{self, Step};
 
-/// What a stream gives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Incoming {
-    /// One or more whole, checked messages: all that the buffer held.
-    Messages(Bytes),
-    /// The stream is lost; nothing more is decoded.
-    Bad(HeaderError),
-}
-
-/// Cuts a byte stream into whole messages, and writes what it is given.
+/// The incoming side of a byte stream.
 #[derive(Debug, Clone)]
-pub struct FrameCodec {
+pub struct Stream {
     /// The longest message that we take: 65535 if *we* advertised RFC 8654, else 4096.
-    pub max: usize,
+    max: usize,
+    /// The beginning of a message.
+    kept: Vec<u8>,
     lost: bool,
 }
 
-impl FrameCodec {
-    /// A codec that takes messages of up to `max` octets.
+impl Stream {
+    /// A stream of messages of up to `max` octets.
     pub const fn new(max: usize) -> Self {
-        Self { max, lost: false }
+        Self {
+            max,
+            kept: Vec::new(),
+            lost: false,
+        }
     }
-}
 
-impl Decoder for FrameCodec {
-    type Item = Incoming;
-    type Error = io::Error;
+    /// The beginning of a message whose rest has not come: less than a whole one.
+    pub fn kept(&self) -> &[u8] {
+        &self.kept
+    }
 
-    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Incoming>, io::Error> {
+    /// Whether there was a bad header.
+    pub const fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// The whole messages at the front of `octets`, which are what was [`kept`](Self::kept) and what came
+    /// behind it; what is left over is kept. A bad header comes after those before it, and once.
+    pub fn cut<'b>(&mut self, octets: &'b [u8]) -> (&'b [u8], Option<HeaderError>) {
         if self.lost {
-            src.clear();
-            return Ok(None);
+            return (&[], None);
         }
         let mut whole = 0;
-        loop {
-            match frame::next(src.get(whole..).unwrap_or_default(), self.max) {
+        let bad = loop {
+            match frame::next(octets.get(whole..).unwrap_or_default(), self.max) {
                 Ok(Step::Message { len, kind: _ }) => whole += len,
-                Ok(Step::NeedMore(missing)) if whole == 0 => {
-                    src.reserve(missing);
-                    return Ok(None);
-                }
-                // The messages before a bad one are handed out first; it is met again after them.
-                Ok(Step::NeedMore(_)) => break,
-                Err(_) if whole > 0 => break,
-                Err(error) => {
-                    self.lost = true;
-                    src.clear();
-                    return Ok(Some(Incoming::Bad(error)));
-                }
+                Ok(Step::NeedMore(_)) => break None,
+                Err(error) => break Some(error),
             }
+        };
+        let (messages, rest) = octets.split_at_checked(whole).unwrap_or((octets, &[]));
+        self.lost = bad.is_some();
+        if self.lost || rest.is_empty() {
+            self.kept = Vec::new();
+        } else {
+            self.kept.clear();
+            self.kept.extend_from_slice(rest);
         }
-        Ok(Some(Incoming::Messages(src.split_to(whole).freeze())))
+        (messages, bad)
     }
 
-    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Incoming>, io::Error> {
-        match self.decode(src)? {
-            Some(incoming) => Ok(Some(incoming)),
-            None if src.is_empty() => Ok(None),
-            None => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!("the stream ended {} octets into a message", src.len()),
-            )),
+    /// The stream has ended here.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] in the middle of a message.
+    pub fn end(&self) -> io::Result<()> {
+        if self.kept.is_empty() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
         }
     }
-}
 
-impl Encoder<Bytes> for FrameCodec {
-    type Error = io::Error;
-
-    fn encode(&mut self, item: Bytes, dst: &mut BytesMut) -> Result<(), io::Error> {
-        dst.extend_from_slice(&item);
-        Ok(())
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.kept.capacity() == 0
     }
 }

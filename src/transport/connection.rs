@@ -1,170 +1,272 @@
-//! One TCP connection: dial it, read whole messages from it, write what is queued.
+//! One TCP connection: what of it has come but is no whole message yet, and what has still to leave.
+//!
+//! It waits for nothing and tells nobody; [`Transport`](super::Transport) asks it to read and to write
+//! when that can succeed. What always holds: one that is idle has no memory but this struct.
 
-use std::future::Future;
-use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use socket2::{SockRef, Socket};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
-use tokio_util::codec::Decoder;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::time::Instant;
 
-use super::codec::{FrameCodec, Incoming};
+use super::Endpoint;
+use super::codec::Stream;
 use super::signing::{KeyScope, Signing};
 use super::sockopt;
-use super::{Endpoint, Event};
-use crate::session::{ConnectionId, DialError};
-
-/// How long a dial may take before it is given up; a SYN is sent again after 1 and 3 seconds.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a closed connection may take to send its last octets (a NOTIFICATION).
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Octets asked for in one read: several hundred small messages.
-const READ_SIZE: usize = 64 * 1024;
+use crate::session::DialError;
+use crate::wire::error::HeaderError;
 
 /// Buffers in one vectored write.
 const WRITE_SLICES: usize = 64;
+/// Places in an empty queue that are not worth giving back.
+const FEW: usize = 8;
 
-/// The daemon's end of a connection.
-#[derive(Debug)]
-pub(super) struct Handle {
-    outbound: mpsc::UnboundedSender<Bytes>,
-    /// The key that it is to have from now on.
-    key: watch::Sender<Option<Signing>>,
-    tasks: Vec<AbortHandle>,
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The peer has not answered yet.
+    Dialling,
+    /// Messages pass.
+    Open,
+    /// Nobody listens any more; what is queued may leave, and what comes is thrown away.
+    Closing,
 }
 
-impl Handle {
-    pub(super) fn send(&self, bytes: Bytes) {
-        // A writer that is gone has reported why, or is about to.
-        let _gone = self.outbound.send(bytes);
-    }
+/// What a read has given.
+#[derive(Debug)]
+pub(super) struct Read<'b> {
+    /// Whole messages.
+    pub(super) messages: &'b [u8],
+    /// What came behind them instead of a message.
+    pub(super) bad: Option<HeaderError>,
+    pub(super) rest: Rest,
+}
 
-    pub(super) fn sign(&self, signing: Signing) {
-        self.key.send_replace(Some(signing));
-    }
+/// What is behind a read.
+#[derive(Debug)]
+pub(super) enum Rest {
+    /// Nothing now: it will be told when there is.
+    Nothing,
+    /// Perhaps more, of which nothing will be told.
+    More,
+    /// The end of the stream.
+    End(io::Result<()>),
+}
 
-    /// Lets the writer finish what is queued, for a bounded time; the reader ends with it.
-    pub(super) fn close(self) {
-        let Self {
-            outbound,
-            key: _,
-            tasks,
-        } = self;
-        drop(outbound);
-        tokio::spawn(async move {
-            // A peer that does not read must not keep the connection for ever.
-            tokio::time::sleep(FLUSH_TIMEOUT).await;
-            tasks.iter().for_each(AbortHandle::abort);
-        });
-    }
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    peer: IpAddr,
+    pub(super) phase: Phase,
+    incoming: Stream,
+    outgoing: VecDeque<Bytes>,
+    /// The kernel took no more; it will be told when it does.
+    full: bool,
+    /// The stream's end has come, behind whatever is unread.
+    pub(super) ends: bool,
+    /// Stands in the list of those to be read again.
+    pub(super) unread: bool,
+    /// Stands in the list of those to be written to.
+    pub(super) unwritten: bool,
+    /// When a dial, or a close, has taken too long.
+    pub(super) deadline: Option<Instant>,
+}
 
-    pub(super) fn abort(self) {
-        for task in &self.tasks {
-            task.abort();
+impl Connection {
+    pub(super) fn new(stream: TcpStream, endpoint: &Endpoint, phase: Phase) -> Self {
+        Self {
+            stream,
+            peer: endpoint.remote.ip(),
+            phase,
+            incoming: Stream::new(endpoint.max_message),
+            outgoing: VecDeque::new(),
+            full: false,
+            ends: false,
+            unread: false,
+            unwritten: false,
+            deadline: None,
         }
     }
-}
 
-pub(super) fn dial<E>(id: ConnectionId, endpoint: Endpoint, events: mpsc::Sender<E>) -> Handle
-where
-    E: From<Event> + Send + 'static,
-{
-    let (outbound, queue) = mpsc::unbounded_channel();
-    let (key, new_key) = watch::channel(None);
-    let task = tokio::spawn(async move {
-        let dialled = match tokio::time::timeout(DIAL_TIMEOUT, connect(&endpoint)).await {
-            Ok(result) => result.map_err(|error| dial_error(&error)),
-            Err(_elapsed) => Err(DialError::TimedOut),
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// The key that it has from here on.
+    pub(super) fn sign(&self, signing: &Signing) -> io::Result<()> {
+        sockopt::set_key(self.stream.as_fd(), KeyScope::host(self.peer), signing)
+    }
+
+    /// Our address, once the peer has answered.
+    pub(super) fn answered(&self) -> io::Result<Option<SocketAddr>> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => self.stream.local_addr().map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether nothing behind what was read means anything.
+    pub(super) const fn is_lost(&self) -> bool {
+        self.incoming.is_lost()
+    }
+
+    /// One read, into a buffer that is longer than any message.
+    pub(super) fn read<'b>(&mut self, buffer: &'b mut [u8]) -> Read<'b> {
+        let only = |rest| Read {
+            messages: &[],
+            bad: None,
+            rest,
         };
-        let (stream, local) = match dialled {
-            Ok(pair) => pair,
-            Err(error) => {
-                let failed = Event::DialFailed {
-                    connection: id,
-                    error,
-                };
-                let _gone = events.send(failed.into()).await;
+        let kept = self.incoming.kept();
+        let (filled, asked) = (kept.len(), buffer.len().saturating_sub(kept.len()));
+        let Some((front, space)) = buffer.split_at_mut_checked(filled) else {
+            return only(Rest::Nothing);
+        };
+        front.copy_from_slice(kept);
+        let count = match self.stream.read(space) {
+            Ok(0) => return only(Rest::End(self.incoming.end())),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.ends = false;
+                return only(Rest::Nothing);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return only(Rest::More),
+            Err(error) => return only(Rest::End(Err(error))),
+        };
+        // Less than was asked for means that there was no more, but for the end.
+        let rest = match count < asked && !self.ends {
+            true => Rest::Nothing,
+            false => Rest::More,
+        };
+        if self.phase == Phase::Closing {
+            return only(rest);
+        }
+        let octets = buffer.get(..filled + count).unwrap_or_default();
+        let (messages, bad) = self.incoming.cut(octets);
+        Read {
+            messages,
+            bad,
+            rest,
+        }
+    }
+
+    /// Queues octets; whether it makes sense to write now.
+    pub(super) fn queue(&mut self, bytes: Bytes) -> bool {
+        if !bytes.is_empty() {
+            self.outgoing.push_back(bytes);
+        }
+        self.wants_to_write()
+    }
+
+    /// There is room again; whether it makes sense to write now.
+    pub(super) fn has_room(&mut self) -> bool {
+        self.full = false;
+        self.wants_to_write()
+    }
+
+    fn wants_to_write(&self) -> bool {
+        self.phase != Phase::Dialling && !self.full && !self.outgoing.is_empty()
+    }
+
+    /// Whether all that was queued has left.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+
+    /// Gives the kernel what it takes of the queue: how much it was, and what has gone wrong then.
+    pub(super) fn write(&mut self) -> (usize, io::Result<()>) {
+        let mut sent = 0;
+        while !self.outgoing.is_empty() {
+            match self.write_some() {
+                Ok(0) => return (sent, Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    sent += count;
+                    self.advance(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.full = true;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (sent, Err(error)),
+            }
+        }
+        if self.outgoing.is_empty() && self.outgoing.capacity() > FEW {
+            self.outgoing = VecDeque::new();
+        }
+        (sent, Ok(()))
+    }
+
+    fn write_some(&mut self) -> io::Result<usize> {
+        if let (1, Some(only)) = (self.outgoing.len(), self.outgoing.front()) {
+            return self.stream.write(only);
+        }
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+        let mut count = 0;
+        for (slot, bytes) in slices.iter_mut().zip(&self.outgoing) {
+            *slot = IoSlice::new(bytes);
+            count += 1;
+        }
+        self.stream
+            .write_vectored(slices.get(..count).unwrap_or(&[]))
+    }
+
+    /// Takes the first `written` octets out of the queue.
+    fn advance(&mut self, mut written: usize) {
+        while let Some(first) = self.outgoing.front_mut() {
+            if written < first.len() {
+                first.advance(written);
                 return;
             }
-        };
-        if events
-            .send(
-                Event::Connected {
-                    connection: id,
-                    local,
-                }
-                .into(),
-            )
-            .await
-            .is_ok()
-        {
-            let orders = Orders {
-                queue,
-                key: new_key,
-            };
-            drive(id, stream, &endpoint, orders, events).await;
+            written -= first.len();
+            self.outgoing.pop_front();
         }
-    });
-    Handle {
-        outbound,
-        key,
-        tasks: vec![task.abort_handle()],
+    }
+
+    /// Nothing more is queued from here on, and nobody wants to know what comes.
+    pub(super) fn begin_to_close(&mut self) {
+        self.phase = Phase::Closing;
+        self.incoming = Stream::new(0);
+    }
+
+    /// Tells the peer that this was all.
+    pub(super) fn say_end(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
     }
 }
 
-pub(super) fn serve<E>(
-    id: ConnectionId,
-    stream: TcpStream,
-    endpoint: &Endpoint,
-    events: mpsc::Sender<E>,
-) -> Handle
-where
-    E: From<Event> + Send + 'static,
-{
-    let (outbound, queue) = mpsc::unbounded_channel();
-    let (key, new_key) = watch::channel(None);
-    let orders = Orders {
-        queue,
-        key: new_key,
-    };
-    let endpoint = endpoint.clone();
-    let task = tokio::spawn(async move { drive(id, stream, &endpoint, orders, events).await });
-    Handle {
-        outbound,
-        key,
-        tasks: vec![task.abort_handle()],
-    }
-}
-
-async fn connect(endpoint: &Endpoint) -> io::Result<(TcpStream, SocketAddr)> {
-    let ipv4 = endpoint.remote.is_ipv4();
-    let socket = if ipv4 {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+/// Begins to connect.
+pub(super) fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(endpoint.remote),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
     endpoint
         .options
         .apply_to(&SockRef::from(&socket), endpoint.remote.ip())?;
     if let Some(source) = endpoint.source {
-        socket.bind(SocketAddr::new(source, 0))?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
     }
-    socket.set_nodelay(true)?;
-    let stream = socket.connect(endpoint.remote).await?;
-    let local = stream.local_addr()?;
-    Ok((stream, local))
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&endpoint.remote.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _under_way => Ok(socket.into()),
+    }
 }
 
-fn dial_error(error: &io::Error) -> DialError {
+/// How a dial has failed.
+pub(super) fn dial_error(error: &io::Error) -> DialError {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => DialError::Refused,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
@@ -175,83 +277,8 @@ fn dial_error(error: &io::Error) -> DialError {
     }
 }
 
-/// What the daemon's end has to say to a connection.
-struct Orders {
-    queue: mpsc::UnboundedReceiver<Bytes>,
-    key: watch::Receiver<Option<Signing>>,
-}
-
-/// A key that a connection is to have from now on.
-struct NewKey {
-    orders: watch::Receiver<Option<Signing>>,
-    peer: IpAddr,
-}
-
-impl NewKey {
-    /// Waits until there is one.
-    async fn wanted(&mut self) -> Signing {
-        loop {
-            if self.orders.changed().await.is_err() {
-                // The daemon's end has let go: what is queued still leaves, with the key that it has.
-                std::future::pending::<()>().await;
-            }
-            if let Some(signing) = self.orders.borrow_and_update().clone() {
-                return signing;
-            }
-        }
-    }
-}
-
-/// Serves both directions until one ends; reports exactly one `Closed`.
-async fn drive<E>(
-    id: ConnectionId,
-    stream: TcpStream,
-    endpoint: &Endpoint,
-    orders: Orders,
-    events: mpsc::Sender<E>,
-) where
-    E: From<Event>,
-{
-    let (read_half, write_half) = stream.into_split();
-    let mut key = NewKey {
-        orders: orders.key,
-        peer: endpoint.remote.ip(),
-    };
-    let reader = read(id, read_half, endpoint.max_message, &mut key, &events);
-    let writer = write(id, write_half, orders.queue, &events);
-    let error = either(reader, writer)
-        .await
-        .err()
-        .map(|error| describe(&error));
-    let _gone = events
-        .send(
-            Event::Closed {
-                connection: id,
-                error,
-            }
-            .into(),
-        )
-        .await;
-}
-
-/// The result of whichever ends first.
-async fn either<A, B>(reader: A, writer: B) -> io::Result<()>
-where
-    A: Future<Output = io::Result<()>>,
-    B: Future<Output = io::Result<()>>,
-{
-    tokio::pin!(reader, writer);
-    tokio::select! {
-        result = &mut reader => {
-            // The peer has closed its side; what it was owed (a NOTIFICATION) may still leave, but
-            // waiting for more orders has no end.
-            result
-        }
-        result = &mut writer => result,
-    }
-}
-
-fn describe(error: &io::Error) -> String {
+/// Why a connection has ended.
+pub(super) fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionReset => "connection reset by the peer".to_owned(),
         io::ErrorKind::UnexpectedEof => "closed in the middle of a message".to_owned(),
@@ -262,126 +289,43 @@ fn describe(error: &io::Error) -> String {
     }
 }
 
-async fn read<E>(
-    id: ConnectionId,
-    mut half: OwnedReadHalf,
-    max_message: usize,
-    key: &mut NewKey,
-    events: &mpsc::Sender<E>,
-) -> io::Result<()>
-where
-    E: From<Event>,
-{
-    let mut codec = FrameCodec::new(max_message);
-    let mut buffer = bytes::BytesMut::new();
-    loop {
-        // An idle connection holds no buffer: a thousand idle peers are the normal case. A new key
-        // does not wait for what the peer may no longer be able to send.
-        tokio::select! {
-            ready = half.readable() => { ready?; }
-            signing = key.wanted() => {
-                sockopt::set_key(half.as_ref().as_fd(), KeyScope::host(key.peer), &signing)?;
-                continue;
-            }
-        }
-        buffer.reserve(READ_SIZE);
-        let ended = half.read_buf(&mut buffer).await? == 0;
-        loop {
-            let decoded = if ended {
-                codec.decode_eof(&mut buffer)?
-            } else {
-                codec.decode(&mut buffer)?
-            };
-            let Some(incoming) = decoded else { break };
-            let bad = matches!(incoming, Incoming::Bad(_));
-            let received = Event::Received {
-                connection: id,
-                incoming,
-            };
-            if events.send(received.into()).await.is_err() {
-                return Ok(());
-            }
-            if bad {
-                // Nothing behind a bad header means anything; the core closes.
-                std::future::pending::<()>().await;
-            }
-        }
-        if ended {
-            return Ok(());
-        }
-        if buffer.is_empty() {
-            buffer = bytes::BytesMut::new();
-        }
-    }
-}
-
-async fn write<E>(
-    id: ConnectionId,
-    mut half: OwnedWriteHalf,
-    mut queue: mpsc::UnboundedReceiver<Bytes>,
-    events: &mpsc::Sender<E>,
-) -> io::Result<()>
-where
-    E: From<Event>,
-{
-    let mut batch: Vec<Bytes> = Vec::new();
-    while queue.recv_many(&mut batch, WRITE_SLICES).await > 0 {
-        let closing = queue.is_closed();
-        while !batch.is_empty() {
-            let written = if closing {
-                match tokio::time::timeout(FLUSH_TIMEOUT, write_some(&mut half, &batch)).await {
-                    Ok(result) => result?,
-                    Err(_elapsed) => return Err(io::ErrorKind::TimedOut.into()),
-                }
-            } else {
-                write_some(&mut half, &batch).await?
-            };
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            advance(&mut batch, written);
-            let sent = Event::Sent {
-                connection: id,
-                octets: written,
-            };
-            // A core that is busy reading must not stop the writing: skip the wait while closing.
-            if !closing && events.send(sent.into()).await.is_err() {
-                return Ok(());
-            }
-        }
-    }
-    half.shutdown().await
-}
-
-async fn write_some(half: &mut OwnedWriteHalf, batch: &[Bytes]) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-    let mut count = 0;
-    for (slot, bytes) in slices.iter_mut().zip(batch) {
-        *slot = IoSlice::new(bytes);
-        count += 1;
-    }
-    half.write_vectored(slices.get(..count).unwrap_or(&[]))
-        .await
-}
-
-/// Drops the first `written` octets of the batch.
-fn advance(batch: &mut Vec<Bytes>, mut written: usize) {
-    let mut whole = 0;
-    for bytes in batch.iter_mut() {
-        if written < bytes.len() {
-            bytes.advance(written);
-            break;
-        }
-        written -= bytes.len();
-        whole += 1;
-    }
-    batch.drain(..whole);
-}
-
 /// Closes a refused connection with a reset: no TIME_WAIT and no memory is spent on strangers.
 pub(super) fn reset(stream: TcpStream) {
-    if let Ok(stream) = stream.into_std() {
-        let socket = Socket::from(stream);
-        let _closing_anyway = socket.set_linger(Some(Duration::ZERO));
+    let socket = Socket::from(stream);
+    let _closing_anyway = socket.set_linger(Some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SocketOptions;
+    use super::*;
+    use crate::wire::frame;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    #[test]
+    fn an_idle_connection_holds_no_memory() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let endpoint = Endpoint {
+            remote: listener.local_addr().unwrap(),
+            source: None,
+            options: SocketOptions::default(),
+            max_message: frame::MAX_LEN,
+        };
+        let stream = TcpStream::connect(endpoint.remote).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut connection = Connection::new(stream, &endpoint, Phase::Open);
+        let mut buffer = [0; 2 * frame::MAX_LEN];
+        peer.write_all(&frame::KEEPALIVE[..10]).unwrap();
+        assert!(connection.read(&mut buffer).messages.is_empty());
+        assert_eq!(connection.incoming.kept(), &frame::KEEPALIVE[..10]);
+        peer.write_all(&frame::KEEPALIVE[10..]).unwrap();
+        assert_eq!(connection.read(&mut buffer).messages, frame::KEEPALIVE);
+        for _ in 0..1_000 {
+            connection.queue(Bytes::from_static(&frame::KEEPALIVE));
+        }
+        assert_eq!(connection.write().0, 19_000);
+        assert!(connection.incoming.holds_nothing());
+        assert_eq!(connection.outgoing.capacity(), 0);
+        assert!(size_of::<Connection>() <= 256);
     }
 }

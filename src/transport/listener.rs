@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Event;
+use super::Accepted;
 use super::admission::{Admission, Admitted};
 use super::signing::{KeyScope, Signing};
 use super::sockopt;
@@ -44,7 +44,7 @@ impl Listener {
     /// What the kernel says, such as an address in use.
     pub fn bind<E>(address: SocketAddr, keys: &Keys, events: mpsc::Sender<E>) -> io::Result<Self>
     where
-        E: From<Event> + Send + 'static,
+        E: From<Accepted> + Send + 'static,
     {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -190,11 +190,15 @@ impl Gate {
     }
 }
 
-async fn accept<E: From<Event>>(listener: Arc<TcpListener>, events: mpsc::Sender<E>) {
+async fn accept<E: From<Accepted>>(listener: Arc<TcpListener>, events: mpsc::Sender<E>) {
     let mut gate = Gate::new();
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
+                // It leaves the runtime, which has no part in serving it.
+                let Ok(stream) = stream.into_std() else {
+                    continue;
+                };
                 if !gate.lets_in(remote.ip().to_canonical()) {
                     super::refuse(stream);
                     continue;
@@ -202,7 +206,7 @@ async fn accept<E: From<Event>>(listener: Arc<TcpListener>, events: mpsc::Sender
                 let Ok(local) = stream.local_addr() else {
                     continue;
                 };
-                let accepted = Event::Accepted {
+                let accepted = Accepted {
                     stream,
                     remote,
                     local,

@@ -1,47 +1,50 @@
 //! TCP: bytes in, bytes out, and why a connection ended. No decision is taken here.
 //!
-//! One reader and one writer task a connection, one task a listening socket. Readers wait for room
-//! in the daemon's bounded queue, so that a busy core slows the peers down and not the memory up.
-//! Writers take from an unbounded queue that the core bounds by accounting: it is told of every
-//! octet that has left ([`Event::Sent`]).
+//! No task, no channel and no timer a connection: [`Transport`] owns all of them, and the daemon's task
+//! turns it round. A turn asks one epoll which sockets are ready (`readiness`), reads each of them once
+//! into one shared buffer and hands the whole messages over where they lie; then the daemon decides, and
+//! what it has queued leaves in one system call for each peer. How many octets left is told in the same
+//! turn, so that the core, which bounds what is queued by that account, goes on while the kernel takes
+//! more. A peer that sends faster than we read is slowed down by its own socket.
+//!
+//! Listening sockets and neighbours have a task each and report into the daemon's bounded queue.
 
 mod admission;
 pub mod bfd;
 pub mod codec;
 mod connection;
+mod connections;
 mod listener;
 mod neighbour;
+mod readiness;
 mod signing;
 mod sockopt;
 
-use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
-use bytes::Bytes;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-
+pub use connections::Transport;
 pub use listener::{Keys, Listener};
 pub use neighbour::{Heard, Neighbours};
 pub use signing::{AoMac, KeyScope, Signing};
 pub use sockopt::{SocketOptions, has_tcp_ao};
 
 use crate::session::{ConnectionId, DialError};
-use codec::Incoming;
+use crate::wire::error::HeaderError;
 
-/// What the transport has to tell.
+/// Somebody connected to a listening socket.
 #[derive(Debug)]
-pub enum Event {
-    /// Somebody connected to a listening socket.
-    Accepted {
-        /// The connection, not yet served: [`Transport::adopt`] it or drop it.
-        stream: TcpStream,
-        /// Who.
-        remote: SocketAddr,
-        /// To which of our addresses.
-        local: SocketAddr,
-    },
+pub struct Accepted {
+    /// The connection, not yet served: [`Transport::adopt`] it or [`refuse`] it.
+    pub stream: TcpStream,
+    /// Who.
+    pub remote: SocketAddr,
+    /// To which of our addresses.
+    pub local: SocketAddr,
+}
+
+/// What a connection has to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event<'a> {
     /// A dial succeeded.
     Connected {
         /// Which.
@@ -56,12 +59,19 @@ pub enum Event {
         /// Why.
         error: DialError,
     },
-    /// Whole messages, or a bad header, arrived.
+    /// Messages arrived.
     Received {
         /// On which connection.
         connection: ConnectionId,
-        /// What.
-        incoming: Incoming,
+        /// One or more, whole and checked.
+        messages: &'a [u8],
+    },
+    /// A header made no sense; nothing more comes of this connection.
+    BadHeader {
+        /// On which connection.
+        connection: ConnectionId,
+        /// What was wrong.
+        error: HeaderError,
     },
     /// Octets have been handed to the kernel.
     Sent {
@@ -90,79 +100,6 @@ pub struct Endpoint {
     pub options: SocketOptions,
     /// Largest message that we accept (RFC 8654).
     pub max_message: usize,
-}
-
-/// All connections of the daemon.
-#[derive(Debug)]
-pub struct Transport<E> {
-    events: mpsc::Sender<E>,
-    connections: BTreeMap<ConnectionId, connection::Handle>,
-}
-
-impl<E: From<Event> + Send + 'static> Transport<E> {
-    /// A transport that reports into `events`.
-    pub fn new(events: mpsc::Sender<E>) -> Self {
-        Self {
-            events,
-            connections: BTreeMap::new(),
-        }
-    }
-
-    /// Starts to connect; ends in `Connected` or `DialFailed`.
-    pub fn dial(&mut self, connection: ConnectionId, endpoint: Endpoint) {
-        let handle = connection::dial(connection, endpoint, self.events.clone());
-        self.connections.insert(connection, handle);
-    }
-
-    /// Serves an accepted stream under the id `connection`.
-    ///
-    /// # Errors
-    /// If the socket refuses its options.
-    pub fn adopt(
-        &mut self,
-        connection: ConnectionId,
-        stream: TcpStream,
-        endpoint: &Endpoint,
-    ) -> io::Result<()> {
-        endpoint.options.apply(&stream)?;
-        let handle = connection::serve(connection, stream, endpoint, self.events.clone());
-        self.connections.insert(connection, handle);
-        Ok(())
-    }
-
-    /// Queues `bytes`; they leave in order.
-    pub fn send(&mut self, connection: ConnectionId, bytes: Bytes) {
-        if let Some(handle) = self.connections.get(&connection) {
-            handle.send(bytes);
-        }
-    }
-
-    /// Changes the key of a connection in place. One that can't have it is closed: it must not go on
-    /// with a key that is no longer right.
-    pub fn sign(&mut self, connection: ConnectionId, signing: Signing) {
-        if let Some(handle) = self.connections.get(&connection) {
-            handle.sign(signing);
-        }
-    }
-
-    /// Closes after what is queued has left.
-    pub fn close(&mut self, connection: ConnectionId) {
-        if let Some(handle) = self.connections.remove(&connection) {
-            handle.close();
-        }
-    }
-
-    /// Closes at once.
-    pub fn abort(&mut self, connection: ConnectionId) {
-        if let Some(handle) = self.connections.remove(&connection) {
-            handle.abort();
-        }
-    }
-
-    /// Forgets a connection that ended by itself.
-    pub fn forget(&mut self, connection: ConnectionId) {
-        self.abort(connection);
-    }
 }
 
 /// Refuses a connection of a stranger with a reset.

@@ -5,12 +5,11 @@
 //! session (a key, a least TTL) is an error if it can't be set; what only helps (a mark) is not.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::signing::{AoMac, KernelKey, KeyScope, Signing};
 use crate::net::Secret;

@@ -66,8 +66,7 @@ impl World {
             leaving: false,
             buffered: 0,
             arrival: now + latency,
-            codec: FrameCodec::new(MAX_EXTENDED_LEN),
-            buffer: BytesMut::new(),
+            stream: Stream::new(MAX_EXTENDED_LEN),
         };
         let target_life = self.hosts[&target].life;
         let ends = [end(from, life, Some(dial)), end(&target, target_life, id)];
@@ -210,25 +209,21 @@ impl World {
         }
         let (name, id) = (end.host.clone(), end.id.unwrap());
         let from = self.wires[wire].ends[1 - side].host.clone();
-        self.wires[wire].ends[side].buffer.extend_from_slice(bytes);
-        loop {
-            let end = &mut self.wires[wire].ends[side];
-            let Some(incoming) = end.codec.decode(&mut end.buffer).unwrap() else {
-                return;
-            };
-            match incoming {
-                Incoming::Messages(whole) => {
-                    for (kind, _) in frame::messages(&whole) {
-                        *self.messages.entry(kind_name(kind)).or_default() += 1;
-                        if kind == MessageKind::Update {
-                            let way = (from.clone(), name.clone());
-                            *self.updates.entry(way).or_default() += 1;
-                        }
-                    }
-                    self.give(&name, Input::Received(id, &whole));
-                }
-                Incoming::Bad(error) => self.give(&name, Input::BadHeader(id, error)),
+        let end = &mut self.wires[wire].ends[side];
+        let octets = [end.stream.kept(), bytes].concat();
+        let (whole, bad) = end.stream.cut(&octets);
+        for (kind, _) in frame::messages(whole) {
+            *self.messages.entry(kind_name(kind)).or_default() += 1;
+            if kind == MessageKind::Update {
+                let way = (from.clone(), name.clone());
+                *self.updates.entry(way).or_default() += 1;
             }
+        }
+        if !whole.is_empty() {
+            self.give(&name, Input::Received(id, whole));
+        }
+        if let Some(error) = bad {
+            self.give(&name, Input::BadHeader(id, error));
         }
     }
 }

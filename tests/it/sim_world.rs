@@ -17,9 +17,8 @@ use dunlin::session::{ConnectionId, DialError};
 use dunlin::speaker;
 use dunlin::time::{Duration, Instant};
 use dunlin::topology::Plan;
-use dunlin::transport::codec::{FrameCodec, Incoming};
+use dunlin::transport::codec::Stream;
 use dunlin::wire::frame::{self, MAX_EXTENDED_LEN, MessageKind};
-use tokio_util::codec::Decoder;
 
 use crate::sim_kernel::FakeKernel;
 use crate::sim_script::Script;
@@ -101,8 +100,7 @@ struct End {
     buffered: usize,
     /// Nothing arrives here before.
     arrival: Instant,
-    codec: FrameCodec,
-    buffer: BytesMut,
+    stream: Stream,
 }
 
 struct Wire {

@@ -1,18 +1,13 @@
 //! Passwords and GTSM in the kernel: two transports on loopback, both families.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use bytes::Bytes;
 use dunlin::net::Secret;
 use dunlin::session::{ConnectionId, DialError};
-use dunlin::transport::codec::Incoming;
-use dunlin::transport::{
-    Endpoint, Event, KeyScope, Keys, Listener, Signing, SocketOptions, Transport, has_tcp_ao,
-};
-use tokio::sync::mpsc;
+use dunlin::transport::{Endpoint, KeyScope, Keys, Listener, Signing, SocketOptions, has_tcp_ao};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+use crate::transport_rig::{Rig as Turned, Told, keepalive, run};
+
 const DIALLED: ConnectionId = ConnectionId(1);
 const ACCEPTED: ConnectionId = ConnectionId(2);
 /// Who dials, and who listens.
@@ -27,31 +22,23 @@ fn keys(peer: IpAddr, signing: Option<Signing>) -> Keys {
     key.into_iter().collect()
 }
 
-fn keepalive() -> Bytes {
-    let mut octets = vec![0xff; 16];
-    octets.extend([0, 19, 4]);
-    octets.into()
-}
-
-/// A listener and a dialler; all that happens comes in one queue.
+/// A listener and a dialler on one transport.
 struct Rig {
     dialler: IpAddr,
     listener: Listener,
-    transport: Transport<Event>,
-    events: mpsc::Receiver<Event>,
+    turned: Turned,
 }
 
 impl Rig {
     fn new((dialler, listening): (&str, &str), signing: Option<Signing>) -> Self {
         let dialler = dialler.parse().unwrap();
-        let (sender, events) = mpsc::channel(64);
+        let turned = Turned::new();
         let address = SocketAddr::new(listening.parse().unwrap(), 0);
-        let listener = Listener::bind(address, &keys(dialler, signing), sender.clone()).unwrap();
+        let keys = keys(dialler, signing);
         Self {
             dialler,
-            listener,
-            transport: Transport::new(sender),
-            events,
+            listener: Listener::bind(address, &keys, turned.sender.clone()).unwrap(),
+            turned,
         }
     }
 
@@ -62,7 +49,7 @@ impl Rig {
             options,
             max_message: 4096,
         };
-        self.transport.dial(DIALLED, endpoint);
+        self.turned.transport.dial(DIALLED, &endpoint);
     }
 
     fn dial_signed(&mut self, signing: Option<Signing>) {
@@ -72,22 +59,22 @@ impl Rig {
         });
     }
 
-    async fn next(&mut self) -> Event {
-        let next = tokio::time::timeout(DEADLINE, self.events.recv()).await;
-        next.unwrap().unwrap()
+    async fn next(&mut self) -> Told {
+        self.turned.next().await
     }
 
     /// Serves the connection that comes next, whatever else happens meanwhile.
     async fn accept(&mut self, options: SocketOptions) -> std::io::Result<()> {
         loop {
-            if let Event::Accepted { stream, remote, .. } = self.next().await {
+            if let Told::Accepted(accepted) = self.next().await {
                 let endpoint = Endpoint {
-                    remote,
+                    remote: accepted.remote,
                     source: None,
                     options,
                     max_message: 4096,
                 };
-                return self.transport.adopt(ACCEPTED, stream, &endpoint);
+                let transport = &mut self.turned.transport;
+                return transport.adopt(ACCEPTED, accepted.stream, &endpoint);
             }
         }
     }
@@ -102,34 +89,24 @@ impl Rig {
 
     /// Sends on one connection and waits until it has come out of the other.
     async fn passes(&mut self, from: ConnectionId, to: ConnectionId) {
-        self.transport.send(from, keepalive());
+        self.turned.transport.send(from, keepalive());
         self.comes_out_of(to).await;
     }
 
     async fn comes_out_of(&mut self, to: ConnectionId) {
         loop {
             match self.next().await {
-                Event::Received {
-                    connection,
-                    incoming: Incoming::Messages(octets),
-                } if connection == to => {
+                Told::Received(connection, octets) if connection == to => {
                     assert_eq!(octets, keepalive());
                     return;
                 }
-                Event::Closed { connection, error } => {
+                Told::Closed(connection, error) => {
                     panic!("connection {connection} closed: {error:?}")
                 }
                 _other => {}
             }
         }
     }
-}
-
-fn run(story: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.unwrap().block_on(story);
 }
 
 #[test]
@@ -164,13 +141,7 @@ fn another_password_or_none_does_not_connect() {
             .collect();
         for (rig, case) in rigs.iter_mut().zip(cases) {
             let event = rig.next().await;
-            let timed_out = matches!(
-                event,
-                Event::DialFailed {
-                    error: DialError::TimedOut,
-                    ..
-                }
-            );
+            let timed_out = matches!(event, Told::DialFailed(_, DialError::TimedOut));
             assert!(timed_out, "{case:?}: {event:?}");
         }
     });
@@ -185,10 +156,10 @@ fn a_password_changes_while_octets_are_under_way_and_none_is_lost() {
             rig.accept_signed(Some(md5("old"))).await;
             rig.passes(DIALLED, ACCEPTED).await;
             // One end is first, and what it sends before the other follows has to be sent again.
-            rig.transport.sign(DIALLED, md5("new"));
-            rig.transport.send(DIALLED, keepalive());
-            while !matches!(rig.next().await, Event::Sent { .. }) {}
-            rig.transport.sign(ACCEPTED, md5("new"));
+            rig.turned.transport.sign(DIALLED, &md5("new"));
+            rig.turned.transport.send(DIALLED, keepalive());
+            while !matches!(rig.next().await, Told::Sent(..)) {}
+            rig.turned.transport.sign(ACCEPTED, &md5("new"));
             rig.comes_out_of(ACCEPTED).await;
             rig.passes(ACCEPTED, DIALLED).await;
         }
@@ -205,8 +176,8 @@ fn the_listener_follows_changed_keys() {
             rig.dial_signed(signing.clone());
             rig.accept_signed(signing).await;
             rig.passes(DIALLED, ACCEPTED).await;
-            rig.transport.abort(DIALLED);
-            rig.transport.abort(ACCEPTED);
+            rig.turned.transport.abort(DIALLED);
+            rig.turned.transport.abort(ACCEPTED);
         }
     });
 }
@@ -246,7 +217,7 @@ fn gtsm_refuses_who_called_from_afar_and_takes_a_neighbour() {
             let refused = rig.accept(secured.clone()).await.unwrap_err();
             assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
             assert!(refused.to_string().contains("TTL 254"), "{refused}");
-            rig.transport.abort(DIALLED);
+            rig.turned.transport.abort(DIALLED);
 
             // The SYN-ACK has to have 255, too, or a dialler with GTSM never sees it.
             rig.dial(secured.clone());
@@ -279,7 +250,7 @@ fn a_kernel_with_or_without_tcp_ao_is_told_apart() {
             return;
         }
         let event = rig.next().await;
-        let Event::DialFailed { error, .. } = event else {
+        let Told::DialFailed(_, error) = event else {
             panic!("{event:?}");
         };
         assert!(error.to_string().contains("this kernel has no TCP-AO"));

@@ -2,15 +2,13 @@
 
 use std::sync::LazyLock;
 
-use bytes::{Bytes, BytesMut};
 use dunlin::net::{Family, Prefix};
-use dunlin::transport::codec::{FrameCodec, Incoming};
+use dunlin::transport::codec::Stream;
 use dunlin::wire::frame::{self, MAX_LEN, Step};
 use dunlin::wire::notification::Notification;
 use dunlin::wire::update::{
     self, Announce, MAX_FAULTS, RawUpdate, scan_attributes, write_announce,
 };
-use tokio_util::codec::{Decoder, Encoder};
 
 use crate::wire_laws::{check_outcome, decoded, delivered, message};
 use crate::wire_text::{Fixture, PLAIN, fixtures};
@@ -60,36 +58,25 @@ fn every_cut_body_is_decoded_or_refused_with_a_notification() {
 
 #[test]
 fn messages_before_a_bad_one_are_handed_out_and_nothing_after_it() {
-    let mut buffer = BytesMut::new();
-    buffer.extend_from_slice(&frame::KEEPALIVE);
-    buffer.extend_from_slice(&message(9, &[]));
-    buffer.extend_from_slice(&frame::KEEPALIVE);
-    let mut codec = FrameCodec::new(MAX_LEN);
-    let first = codec.decode(&mut buffer).unwrap();
+    let octets = [&frame::KEEPALIVE, &*message(9, &[]), &frame::KEEPALIVE].concat();
+    let mut stream = Stream::new(MAX_LEN);
+    let (whole, bad) = stream.cut(&octets);
+    assert_eq!(whole, frame::KEEPALIVE);
     assert_eq!(
-        first,
-        Some(Incoming::Messages(Bytes::from_static(&frame::KEEPALIVE)))
+        bad.unwrap().notification(),
+        Notification::new(1, 3, vec![9])
     );
-    let Some(Incoming::Bad(error)) = codec.decode(&mut buffer).unwrap() else {
-        panic!()
-    };
-    assert_eq!(error.notification(), Notification::new(1, 3, vec![9]));
-    buffer.extend_from_slice(&frame::KEEPALIVE);
-    assert_eq!(codec.decode(&mut buffer).unwrap(), None);
-    assert_eq!(codec.decode_eof(&mut buffer).unwrap(), None);
+    assert!(stream.is_lost() && stream.kept().is_empty());
+    assert_eq!(stream.cut(&frame::KEEPALIVE), (&[][..], None));
+    stream.end().unwrap();
 }
 
 #[test]
 fn a_stream_that_ends_inside_a_message_is_an_error() {
-    let mut codec = FrameCodec::new(MAX_LEN);
-    let mut buffer = BytesMut::from(&frame::KEEPALIVE[..18]);
-    let error = codec.decode_eof(&mut buffer).unwrap_err();
+    let mut stream = Stream::new(MAX_LEN);
+    assert_eq!(stream.cut(&frame::KEEPALIVE[..18]), (&[][..], None));
+    let error = stream.end().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
-    let mut out = BytesMut::new();
-    codec
-        .encode(Bytes::from_static(b"as it is"), &mut out)
-        .unwrap();
-    assert_eq!(&out[..], b"as it is");
 }
 
 #[test]

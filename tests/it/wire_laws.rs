@@ -4,9 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
-use bytes::BytesMut;
 use dunlin::net::{AfiSafi, Asn, Family, Prefix, RouterId};
-use dunlin::transport::codec::{FrameCodec, Incoming};
+use dunlin::transport::codec::Stream;
 use dunlin::wire::attribute::{
     Aggregator, AsPath, LargeCommunity, NextHop, Origin, PathAttributes, Segment, SegmentKind,
     UnknownAttribute, table,
@@ -22,7 +21,6 @@ use dunlin::wire::update::{
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tokio_util::codec::Decoder;
 
 use crate::wire_text::{Fixture, PLAIN, fixtures, outcome};
 
@@ -450,26 +448,22 @@ pub(crate) fn check_outcome(whole: &[u8], ctx: &DecodeContext) {
 
 /// What a codec hands out of `stream`, arriving in pieces of the lengths that `cuts` gives.
 pub(crate) fn delivered(stream: &[u8], mut cuts: impl Iterator<Item = usize>) -> Vec<u8> {
-    let mut codec = FrameCodec::new(MAX_LEN);
-    let mut buffer = BytesMut::new();
+    let mut incoming = Stream::new(MAX_LEN);
     let mut out = Vec::new();
     let mut rest = stream;
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(cuts.next().unwrap().min(rest.len()));
         rest = after;
-        buffer.extend_from_slice(piece);
-        while let Some(incoming) = codec.decode(&mut buffer).unwrap() {
-            let Incoming::Messages(whole) = incoming else {
-                panic!("{incoming:?}")
-            };
-            let mut framed = 0;
-            for (_, body) in frame::messages(&whole) {
-                framed += 19 + body.len();
-            }
-            assert_eq!(framed, whole.len(), "only whole messages are handed out");
-            out.extend_from_slice(&whole);
+        let octets = [incoming.kept(), piece].concat();
+        let (whole, bad) = incoming.cut(&octets);
+        assert_eq!(bad, None);
+        let mut framed = 0;
+        for (_, body) in frame::messages(whole) {
+            framed += 19 + body.len();
         }
+        assert_eq!(framed, whole.len(), "only whole messages are handed out");
+        out.extend_from_slice(whole);
     }
-    assert_eq!(codec.decode_eof(&mut buffer).unwrap(), None);
+    incoming.end().unwrap();
     out
 }

@@ -1,0 +1,166 @@
+//! One turn of the event loop: inputs to the node, its outputs to the world.
+//!
+//! It decides nothing. What always holds: what a peer has sent is handed over before a deadline of its is
+//! judged; what a turn has for a peer leaves with one system call, and what the kernel took of it is
+//! accounted for in the same turn, so that the node goes on where there is room.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::clock::Clock;
+use super::event_loop::{Daemon, Event};
+use super::secrets;
+use crate::control::server::Pending;
+use crate::node::{Input, Node, Output};
+use crate::speaker;
+use crate::transport::{self, Accepted, Endpoint, SocketOptions};
+
+/// Times that a turn writes and makes more for those that took all: then others are read from again.
+const ROUNDS: usize = 4;
+
+impl Daemon {
+    pub(super) fn take(&mut self, event: Event) {
+        let now = self.clock.now();
+        match event {
+            Event::Accepted(accepted) => self.take_accepted(accepted),
+            Event::Kernel(inputs) => {
+                for input in inputs {
+                    self.node.handle(now, Input::Kernel(input));
+                }
+            }
+            Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
+            Event::Heard(heard) => self.heard(now, &heard),
+            Event::Control(Pending { request, reply }) => {
+                let answer = self.answer(&request);
+                // A client that has gone needs no answer.
+                let _gone = reply.send(answer);
+            }
+        }
+    }
+
+    fn take_accepted(&mut self, accepted: Accepted) {
+        let Accepted {
+            stream,
+            remote,
+            local,
+        } = accepted;
+        let now = self.clock.now();
+        let (remote, local) = (canonical(remote), canonical(local));
+        let Some((connection, terms)) = self.node.accepted(now, remote.ip(), local.ip()) else {
+            let why = self.node.speaker().refusal(remote.ip(), local.ip());
+            self.strangers.complain(now, remote, local, why);
+            transport::refuse(stream);
+            return;
+        };
+        let endpoint = endpoint(remote, None, terms);
+        if let Err(error) = self.transport.adopt(connection, stream, &endpoint) {
+            let closed = Input::Closed(connection, Some(error.to_string()));
+            self.node.handle(now, closed);
+        }
+    }
+
+    /// Hands over what has come on the connections.
+    pub(super) fn receive(&mut self) {
+        let (node, clock) = (&mut self.node, self.clock);
+        self.transport
+            .receive(&mut |event| hand_over(node, clock, event));
+    }
+
+    /// Settles the node and carries out what it wants, until neither has anything new or others have
+    /// waited long enough.
+    pub(super) fn turn_over(&mut self) {
+        self.unsettled = true;
+        for _ in 0..ROUNDS {
+            self.settle();
+            let (node, clock) = (&mut self.node, self.clock);
+            let told = self
+                .transport
+                .transmit(&mut |event| hand_over(node, clock, event));
+            if !told {
+                self.unsettled = false;
+                return;
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let now = self.clock.now();
+        self.node.settle(now);
+        let speaker = self.node.speaker_mut();
+        self.watching.follow(speaker, self.clock, &self.events);
+        let mut ops = Vec::new();
+        while let Some(output) = self.node.poll() {
+            match output {
+                Output::Transport(output) => self.carry_out(output),
+                Output::Kernel(op) => ops.push(op),
+            }
+        }
+        if let Some(kernel) = self.kernel.as_ref().filter(|_| !ops.is_empty())
+            && !kernel.send(ops)
+        {
+            tracing::error!("the kernel thread has ended; routes are no longer programmed");
+            self.kernel = None;
+        }
+    }
+
+    fn carry_out(&mut self, output: speaker::Output) {
+        match output {
+            speaker::Output::Dial {
+                connection,
+                remote,
+                source,
+                socket,
+            } => {
+                let endpoint = endpoint(remote, source, socket);
+                self.transport.dial(connection, &endpoint);
+            }
+            speaker::Output::Sign {
+                connection,
+                authentication,
+            } => {
+                if let Some(signing) = secrets::signing(&authentication) {
+                    self.transport.sign(connection, &signing);
+                }
+            }
+            speaker::Output::Send { connection, bytes } => self.transport.send(connection, bytes),
+            speaker::Output::Close { connection } => self.transport.close(connection),
+            speaker::Output::Abort { connection } => self.transport.abort(connection),
+        }
+    }
+}
+
+fn hand_over(node: &mut Node, clock: Clock, event: transport::Event<'_>) {
+    use transport::Event as E;
+    let input = match event {
+        E::Connected { connection, local } => {
+            Input::Connected(connection, local.ip().to_canonical())
+        }
+        E::DialFailed { connection, error } => Input::DialFailed(connection, error),
+        E::Received {
+            connection,
+            messages,
+        } => Input::Received(connection, messages),
+        E::BadHeader { connection, error } => Input::BadHeader(connection, error),
+        E::Sent { connection, octets } => Input::Sent(connection, octets),
+        E::Closed { connection, error } => Input::Closed(connection, error),
+    };
+    node.handle(clock.now(), input);
+}
+
+fn endpoint(remote: SocketAddr, source: Option<IpAddr>, terms: speaker::SocketTerms) -> Endpoint {
+    Endpoint {
+        remote,
+        source,
+        options: SocketOptions {
+            ttl: terms.ttl,
+            min_ttl: terms.min_ttl,
+            user_timeout: terms.user_timeout,
+            signing: secrets::signing(&terms.authentication),
+        },
+        max_message: terms.max_message,
+    }
+}
+
+/// An IPv4 peer is an IPv4 peer, whatever socket it came through.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
