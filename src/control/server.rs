@@ -9,17 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
 use super::protocol::{Answer, Failure, Request};
 
 /// Clients served at once; more wait.
 const CLIENTS: usize = 16;
 /// Longest request line.
-const LINE: u64 = 64 * 1024;
+const LINE: usize = 64 * 1024;
 /// How long a client may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -128,27 +131,29 @@ where
 
 async fn serve<E: From<Pending>>(stream: UnixStream, requests: mpsc::Sender<E>) -> io::Result<()> {
     let (read_half, mut write_half) = stream.into_split();
-    let mut lines = BufReader::new(read_half);
+    let mut lines = Lines {
+        half: read_half,
+        codec: LinesCodec::new_with_max_length(LINE),
+        buffer: BytesMut::new(),
+    };
     loop {
-        let mut line = Vec::new();
-        let mut limited = (&mut lines).take(LINE);
-        let reading = limited.read_until(b'\n', &mut line);
-        match tokio::time::timeout(PATIENCE, reading).await {
-            Ok(result) => {
-                if result? == 0 {
-                    return Ok(());
-                }
+        let read = match tokio::time::timeout(PATIENCE, lines.next()).await {
+            Ok(Ok(None)) | Err(_) => return Ok(()),
+            Ok(Ok(Some(line))) => serde_json::from_str::<Request>(&line)
+                .map_err(|error| format!("not a request that this version knows: {error}")),
+            Ok(Err(LinesCodecError::MaxLineLengthExceeded)) => {
+                Err(format!("a request of more than {LINE} octets"))
             }
-            Err(_elapsed) => return Ok(()),
-        }
-        let answer = match serde_json::from_slice::<Request>(&line) {
+            Ok(Err(LinesCodecError::Io(error))) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(format!("not a request: {error}"))
+            }
+            Ok(Err(LinesCodecError::Io(error))) => return Err(error),
+        };
+        let answer = match read {
             Ok(request) => {
                 let (reply, answer) = oneshot::channel();
-                if requests
-                    .send(Pending { request, reply }.into())
-                    .await
-                    .is_err()
-                {
+                let pending = Pending { request, reply };
+                if requests.send(pending.into()).await.is_err() {
                     return Ok(());
                 }
                 match answer.await {
@@ -156,13 +161,33 @@ async fn serve<E: From<Pending>>(stream: UnixStream, requests: mpsc::Sender<E>) 
                     Err(_daemon_stopped) => return Ok(()),
                 }
             }
-            Err(error) => Answer::Failed {
+            Err(message) => Answer::Failed {
                 reason: Failure::BadRequest,
-                message: format!("not a request that this version knows: {error}"),
+                message,
             },
         };
         let mut text = serde_json::to_vec(&answer)?;
         text.push(b'\n');
         write_half.write_all(&text).await?;
+    }
+}
+
+/// What a client says, line by line.
+struct Lines {
+    half: OwnedReadHalf,
+    codec: LinesCodec,
+    buffer: BytesMut,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Result<Option<String>, LinesCodecError> {
+        loop {
+            if let Some(line) = self.codec.decode(&mut self.buffer)? {
+                return Ok(Some(line));
+            }
+            if self.half.read_buf(&mut self.buffer).await? == 0 {
+                return self.codec.decode_eof(&mut self.buffer);
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask};
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::file::list;
 
@@ -40,8 +40,17 @@ pub struct Watcher {
     watched: BTreeMap<PathBuf, WatchDescriptor>,
     seen: Fingerprint,
     /// Events were taken out, and nobody has looked since.
-    woken: bool,
+    woken: Option<Woken>,
     buffer: Vec<u8>,
+}
+
+/// When it is time to look.
+#[derive(Debug, Clone, Copy)]
+struct Woken {
+    /// If nothing more comes until then.
+    quiet: Instant,
+    /// Whatever comes.
+    at_most: Instant,
 }
 
 /// What tells one state of the files from another.
@@ -83,7 +92,7 @@ impl Watcher {
             watched: BTreeMap::new(),
             seen: Vec::new(),
             secrets: SecretFiles::default(),
-            woken: false,
+            woken: None,
             buffer: vec![0; BUFFER],
             path,
         };
@@ -102,7 +111,7 @@ impl Watcher {
         if self.secrets != secrets {
             self.secrets = secrets;
             self.watch()?;
-            self.woken |= self.secrets.now() != self.secrets;
+            self.wake(self.secrets.now() != self.secrets);
         }
         Ok(())
     }
@@ -116,7 +125,7 @@ impl Watcher {
             // First the watches, then the look: what happens in between wakes us again.
             self.watch()?;
             let now = (fingerprint(&self.path), self.secrets.now());
-            self.woken = false;
+            self.woken = None;
             if now.0 != self.seen || now.1 != self.secrets {
                 (self.seen, self.secrets) = now;
                 return Ok(());
@@ -124,21 +133,34 @@ impl Watcher {
         }
     }
 
-    /// Waits for the first event, and then for the quiet after the last.
+    /// Waits for the first event, and then for the quiet after the last. When that is does not depend on how
+    /// often the wait is dropped and begun again.
     async fn settle(&mut self) -> io::Result<()> {
-        while !self.woken {
-            self.events().await?;
-        }
-        let end = Instant::now() + AT_MOST;
-        while Instant::now() < end {
-            match timeout(QUIET, timeout_at(end, self.events())).await {
-                Ok(Ok(events)) => {
-                    events?;
-                }
-                Ok(Err(_)) | Err(_) => break,
+        loop {
+            let Some(Woken { quiet, at_most }) = self.woken else {
+                self.events().await?;
+                continue;
+            };
+            let end = quiet.min(at_most);
+            match timeout_at(end, self.events()).await {
+                Ok(events) => events?,
+                Err(_elapsed) => return Ok(()),
+            }
+            if Instant::now() >= at_most {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// An event was taken out, which perhaps matters; others then only prolong the wait.
+    fn wake(&mut self, matters: bool) {
+        if !matters && self.woken.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let at_most = self.woken.map_or(now + AT_MOST, |woken| woken.at_most);
+        let quiet = now + QUIET;
+        self.woken = Some(Woken { quiet, at_most });
     }
 
     /// Takes the events that there are, and notes whether one of them matters.
@@ -161,7 +183,8 @@ impl Watcher {
             match read {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(result) => {
-                    self.woken |= result?;
+                    let matters = result?;
+                    self.wake(matters);
                     return Ok(());
                 }
                 Err(_would_block) => {}

@@ -370,3 +370,25 @@ fn a_bad_cluster_still_says_which_secrets_it_asked_for() {
     let asked: Vec<&Path> = looked_at.paths().collect();
     assert_eq!(asked, [folder.path("secrets/bgp/tor")]);
 }
+
+/// As in the daemon, which waits for other things, too, and begins to wait anew whenever one of them happens.
+#[test]
+fn a_change_is_reported_however_often_the_wait_is_broken_off() {
+    run(async {
+        let folder = Folder::new("config");
+        let path = folder.path("cluster.toml");
+        fs::write(&path, NODE_A).unwrap();
+        let mut watcher = Watcher::new(&path).unwrap();
+        fs::write(&path, NODE_B).unwrap();
+        let mut broken_off = 0;
+        loop {
+            tokio::select! {
+                reported = watcher.changed() => break reported.unwrap(),
+                () = tokio::time::sleep(Duration::from_millis(1)) => broken_off += 1,
+            }
+            assert!(broken_off < 20_000, "the change is reported");
+        }
+        assert!(broken_off > 0, "it was broken off");
+        assert_eq!(nodes(&path), ["node-b"]);
+    });
+}
