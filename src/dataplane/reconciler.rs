@@ -13,13 +13,14 @@
 //! During a dump nothing is outstanding, so the dump shows no half of an operation of ours.
 
 mod leftovers;
+mod outstanding;
 mod questions;
 mod steps;
 mod sync;
 mod table;
 mod trouble;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::input::{Action, Op, OpId};
@@ -31,6 +32,7 @@ use crate::net::Prefix;
 use crate::time::Instant;
 
 use leftovers::Leftovers;
+use outstanding::Outstanding;
 use sync::Sync;
 pub use table::PathId;
 use table::{
@@ -52,8 +54,7 @@ pub struct Reconciler {
     queue: VecDeque<Prefix>,
     strays: VecDeque<KernelRoute>,
     leftovers: Leftovers,
-    outstanding: BTreeMap<OpId, Pending>,
-    next_id: u64,
+    outstanding: Outstanding<Pending>,
     troubles: Troubles,
     sync: Sync,
     reports: VecDeque<Report>,
@@ -109,8 +110,7 @@ impl Reconciler {
             queue: VecDeque::new(),
             strays: VecDeque::new(),
             leftovers: Leftovers::default(),
-            outstanding: BTreeMap::new(),
-            next_id: 0,
+            outstanding: Outstanding::default(),
             troubles: Troubles::default(),
             sync: Sync::default(),
             reports: VecDeque::new(),
@@ -327,7 +327,7 @@ impl Reconciler {
     /// of a foreign one (which had taken ours before).
     pub fn done(&mut self, now: Instant, id: OpId, result: Result<(), Errno>) -> Option<Prefix> {
         self.now = now;
-        match self.outstanding.remove(&id)? {
+        match self.outstanding.remove(id)? {
             Pending::Stray | Pending::Dump => None,
             Pending::Leftover => {
                 self.leftover_deleted(id, result);
@@ -349,7 +349,7 @@ impl Reconciler {
 
     /// Whether `id` is the dump that is running.
     pub(super) fn is_dump(&self, id: OpId) -> bool {
-        matches!(self.outstanding.get(&id), Some(Pending::Dump))
+        matches!(self.outstanding.get(id), Some(Pending::Dump))
     }
 
     /// Whether changes were lost while the dump ran.

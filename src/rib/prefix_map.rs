@@ -6,7 +6,6 @@
 //! in such runs: one cache line then serves sixteen of them. A number is free again when no path is left *and* every consumer has
 //! heard of it; until then it stays [`Paths::Empty`] with its count of pins.
 
-use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
@@ -14,33 +13,17 @@ use hashbrown::HashTable;
 
 use super::chunks::Chunks;
 use super::path::Paths;
-use crate::net::{Prefix, Prefix4, Prefix6};
+use crate::net::{Neighbourly, Prefix, Prefix4, Prefix6};
 
 /// The number of a destination within its family.
 pub(crate) type DestinationId = u32;
 
 const NO_FREE: u32 = u32::MAX;
 
-/// So many neighbouring prefixes of a length lie side by side in the index: a line of the cache.
-const NEIGHBOURS: u64 = 16;
-
-/// The hash of a prefix: which line is the seed's secret, the place in it is the prefix's own number.
-/// Whoever chooses prefixes can fill a line, and no more.
-#[inline]
-const fn side_by_side(line: u64, number: u64) -> u64 {
-    /// The index takes these bits for a first comparison; they have to tell neighbours apart, too.
-    const TAG: u32 = 64 - 7;
-    let place = number % NEIGHBOURS;
-    let tag = (line >> TAG) ^ (place << 3);
-    let slot = (line / NEIGHBOURS * NEIGHBOURS) | place;
-    (slot & (u64::MAX >> 7)) | (tag << TAG)
-}
-
 /// A prefix of one family as the table's key.
-pub(crate) trait TableKey: Copy + Eq + Into<Prefix> {
+pub(crate) trait TableKey: Neighbourly + Into<Prefix> {
     /// The longest prefix length.
     const MAX_LEN: u8;
-    fn hash(self, hasher: &FixedState) -> u64;
     fn len(self) -> u8;
     /// The prefix of `len` bits around an address, if it is of this family.
     fn around(address: IpAddr, len: u8) -> Option<Self>;
@@ -48,13 +31,6 @@ pub(crate) trait TableKey: Copy + Eq + Into<Prefix> {
 
 impl TableKey for Prefix4 {
     const MAX_LEN: u8 = 32;
-
-    #[inline]
-    fn hash(self, hasher: &FixedState) -> u64 {
-        let number = u64::from(self.bits()) >> 32_u8.saturating_sub(self.len());
-        let line = hasher.hash_one((number / NEIGHBOURS) << 8 | u64::from(self.len()));
-        side_by_side(line, number)
-    }
 
     fn len(self) -> u8 {
         self.len()
@@ -70,14 +46,6 @@ impl TableKey for Prefix4 {
 
 impl TableKey for Prefix6 {
     const MAX_LEN: u8 = 128;
-
-    #[inline]
-    fn hash(self, hasher: &FixedState) -> u64 {
-        let shift = u32::from(128_u8.saturating_sub(self.len()));
-        let number = self.bits().checked_shr(shift).unwrap_or(0);
-        let line = hasher.hash_one((number / u128::from(NEIGHBOURS), self.len()));
-        side_by_side(line, number as u64)
-    }
 
     fn len(self) -> u8 {
         self.len()
@@ -122,7 +90,7 @@ impl<P: TableKey> PrefixMap<P> {
 
     /// The destination of a prefix, if it has one.
     pub(crate) fn find(&self, prefix: P) -> Option<DestinationId> {
-        let hash = prefix.hash(&self.hasher);
+        let hash = prefix.neighbourly_hash(&self.hasher);
         let same = |&id: &u32| {
             self.destinations
                 .get(id)
@@ -133,7 +101,7 @@ impl<P: TableKey> PrefixMap<P> {
 
     /// The destination of a prefix, made if need be, with no paths and no pins.
     pub(crate) fn find_or_insert(&mut self, prefix: P) -> DestinationId {
-        let hash = prefix.hash(&self.hasher);
+        let hash = prefix.neighbourly_hash(&self.hasher);
         let same = |&id: &u32| {
             self.destinations
                 .get(id)
@@ -167,7 +135,9 @@ impl<P: TableKey> PrefixMap<P> {
             ..
         } = self;
         index.insert_unique(hash, id, |&id| {
-            destinations.get(id).map_or(0, |d| d.prefix.hash(hasher))
+            destinations
+                .get(id)
+                .map_or(0, |d| d.prefix.neighbourly_hash(hasher))
         });
         self.count(prefix, true);
         id
@@ -181,7 +151,11 @@ impl<P: TableKey> PrefixMap<P> {
         for (id, destination) in self.destinations.iter() {
             if !matches!(destination.paths, Paths::Vacant { .. }) {
                 // There is room for all, so nothing is ever hashed again.
-                index.insert_unique(destination.prefix.hash(&self.hasher), id, rehash);
+                index.insert_unique(
+                    destination.prefix.neighbourly_hash(&self.hasher),
+                    id,
+                    rehash,
+                );
             }
         }
         self.index = index;
@@ -198,7 +172,7 @@ impl<P: TableKey> PrefixMap<P> {
         let prefix = destination.prefix;
         destination.paths = Paths::Vacant { next: self.free };
         self.free = id;
-        let hash = prefix.hash(&self.hasher);
+        let hash = prefix.neighbourly_hash(&self.hasher);
         if let Ok(found) = self.index.find_entry(hash, |&other| other == id) {
             found.remove();
         }

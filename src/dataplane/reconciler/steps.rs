@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::input::{Action, Op, OpId};
+use super::super::input::{Action, Op};
 use super::super::ownership::Ownership;
 use super::super::report::Report;
 use super::super::resolve::KernelView;
@@ -40,11 +40,7 @@ impl Reconciler {
                 None
             }
             Decision::Settled => {
-                if self.troubles.settled(self.now, prefix) {
-                    self.report(Report::Recovered { prefix });
-                }
-                self.leftovers.release(prefix);
-                self.table.tidy(prefix);
+                self.settled(prefix);
                 None
             }
             Decision::Conflict => {
@@ -246,7 +242,25 @@ impl Reconciler {
             entry.clear(USURPED);
         }
         entry.clear(CROSSED);
-        self.enqueue(prefix);
+        let entry = *entry;
+        let over = !self.troubles.holds(prefix) && !differs(&self.targets, &entry);
+        // Gone is gone only if no former process's route may still be wanted here.
+        let gone = || self.sync.converged || !self.leftovers.stand_at(prefix);
+        if over && (entry.seen != Seen::NOTHING || gone()) {
+            // What a step would find, too.
+            self.settled(prefix);
+        } else {
+            self.enqueue(prefix);
+        }
+    }
+
+    /// The kernel has what is wanted.
+    fn settled(&mut self, prefix: Prefix) {
+        if self.troubles.settled(self.now, prefix) {
+            self.report(Report::Recovered { prefix });
+        }
+        self.leftovers.release(prefix);
+        self.table.tidy(prefix);
     }
 
     pub(super) fn refused(&mut self, prefix: Prefix, add: bool, errno: Errno) {
@@ -406,9 +420,7 @@ impl Reconciler {
     }
 
     pub(super) fn op(&mut self, pending: Pending, action: Action) -> Op {
-        let id = OpId(self.next_id);
-        self.next_id += 1;
-        self.outstanding.insert(id, pending);
+        let id = self.outstanding.add(pending);
         Op { id, action }
     }
 

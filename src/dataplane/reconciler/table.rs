@@ -1,10 +1,10 @@
 //! One small entry a prefix: what is wanted and what the kernel has, both by number.
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 
 use super::super::route::Shape;
-use crate::net::{Prefix, Prefix4, Prefix6};
+use crate::net::{Neighbourly, Prefix, Prefix4, Prefix6};
 use std::sync::Arc;
 
 /// Names a set of next hops (or a blackhole) that prefixes are wanted with.
@@ -99,66 +99,107 @@ impl Entry {
     }
 }
 
-/// The entries of both families. Hashing is seeded with a constant: runs repeat themselves.
+/// The entries of both families.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    v4: HashMap<Prefix4, Entry, FixedState>,
-    v6: HashMap<Prefix6, Entry, FixedState>,
+    v4: Entries<Prefix4>,
+    v6: Entries<Prefix6>,
+}
+
+/// Those of one. Hashing is seeded with a constant: runs repeat themselves.
+#[derive(Debug)]
+struct Entries<P> {
+    table: HashTable<(P, Entry)>,
+    hasher: FixedState,
+}
+
+impl<P> Default for Entries<P> {
+    fn default() -> Self {
+        Self {
+            table: HashTable::new(),
+            hasher: FixedState::default(),
+        }
+    }
+}
+
+impl<P: Neighbourly> Entries<P> {
+    fn get(&self, prefix: P) -> Option<Entry> {
+        let hash = prefix.neighbourly_hash(&self.hasher);
+        let found = self.table.find(hash, |(key, _)| *key == prefix);
+        found.map(|(_, entry)| *entry)
+    }
+
+    fn get_mut(&mut self, prefix: P) -> Option<&mut Entry> {
+        let hash = prefix.neighbourly_hash(&self.hasher);
+        let found = self.table.find_mut(hash, |(key, _)| *key == prefix);
+        found.map(|(_, entry)| entry)
+    }
+
+    fn entry(&mut self, prefix: P) -> &mut Entry {
+        let Self { table, hasher } = self;
+        let hash = prefix.neighbourly_hash(hasher);
+        let rehash = |(key, _): &(P, Entry)| key.neighbourly_hash(hasher);
+        let found = table.entry(hash, |(key, _)| *key == prefix, rehash);
+        &mut found.or_insert((prefix, Entry::EMPTY)).into_mut().1
+    }
+
+    /// Forgets the entry if it says nothing.
+    fn tidy(&mut self, prefix: P) {
+        let hash = prefix.neighbourly_hash(&self.hasher);
+        let idle = |(key, entry): &(P, Entry)| *key == prefix && entry.is_idle();
+        if let Ok(found) = self.table.find_entry(hash, idle) {
+            found.remove();
+        }
+    }
 }
 
 impl Table {
     pub(super) fn get(&self, prefix: Prefix) -> Option<Entry> {
         match prefix {
-            Prefix::V4(p) => self.v4.get(&p).copied(),
-            Prefix::V6(p) => self.v6.get(&p).copied(),
+            Prefix::V4(p) => self.v4.get(p),
+            Prefix::V6(p) => self.v6.get(p),
         }
     }
 
     pub(super) fn get_mut(&mut self, prefix: Prefix) -> Option<&mut Entry> {
         match prefix {
-            Prefix::V4(p) => self.v4.get_mut(&p),
-            Prefix::V6(p) => self.v6.get_mut(&p),
+            Prefix::V4(p) => self.v4.get_mut(p),
+            Prefix::V6(p) => self.v6.get_mut(p),
         }
     }
 
     pub(super) fn entry(&mut self, prefix: Prefix) -> &mut Entry {
         match prefix {
-            Prefix::V4(p) => self.v4.entry(p).or_insert(Entry::EMPTY),
-            Prefix::V6(p) => self.v6.entry(p).or_insert(Entry::EMPTY),
+            Prefix::V4(p) => self.v4.entry(p),
+            Prefix::V6(p) => self.v6.entry(p),
         }
     }
 
     /// Forgets the entry if it says nothing.
     pub(super) fn tidy(&mut self, prefix: Prefix) {
-        if self.get(prefix).is_some_and(Entry::is_idle) {
-            match prefix {
-                Prefix::V4(p) => self.v4.remove(&p),
-                Prefix::V6(p) => self.v6.remove(&p),
-            };
+        match prefix {
+            Prefix::V4(p) => self.v4.tidy(p),
+            Prefix::V6(p) => self.v6.tidy(p),
         }
     }
 
     /// Visits every entry, and forgets those that say nothing afterwards.
     pub(super) fn sweep(&mut self, mut visit: impl FnMut(Prefix, &mut Entry)) {
-        self.v4.retain(|prefix, entry| {
+        self.v4.table.retain(|(prefix, entry)| {
             visit(Prefix::V4(*prefix), entry);
             !entry.is_idle()
         });
-        self.v6.retain(|prefix, entry| {
+        self.v6.table.retain(|(prefix, entry)| {
             visit(Prefix::V6(*prefix), entry);
             !entry.is_idle()
         });
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Prefix, Entry)> + '_ {
-        let v4 = self
-            .v4
-            .iter()
-            .map(|(prefix, entry)| (Prefix::V4(*prefix), *entry));
-        let v6 = self
-            .v6
-            .iter()
-            .map(|(prefix, entry)| (Prefix::V6(*prefix), *entry));
+        let v4 = self.v4.table.iter();
+        let v4 = v4.map(|(prefix, entry)| (Prefix::V4(*prefix), *entry));
+        let v6 = self.v6.table.iter();
+        let v6 = v6.map(|(prefix, entry)| (Prefix::V6(*prefix), *entry));
         v4.chain(v6)
     }
 }
