@@ -54,6 +54,8 @@ pub(super) const DUMPED: Flag = Flag(16);
 /// It changed while the dump ran: the dump is not believed about it.
 pub(super) const OVERTAKEN: Flag = Flag(32);
 
+/// Nothing is in the slot.
+const FREE: Flag = Flag(128);
 /// This process has wanted a route there: it needs no confirmation any more.
 pub(super) const CONFIRMED: Flag = Flag(64);
 
@@ -99,56 +101,145 @@ impl Entry {
     }
 }
 
+impl Default for Entry {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
 /// The entries of both families.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     v4: Entries<Prefix4>,
     v6: Entries<Prefix6>,
+    /// Stands in where there are more entries than numbers, which no memory holds.
+    beyond: Entry,
 }
 
-/// Those of one. Hashing is seeded with a constant: runs repeat themselves.
+/// Those of one, in the order in which they came: what is wanted, written and answered in one order is
+/// then read in that order, too. The index holds numbers only. Hashing is seeded with a constant: runs
+/// repeat themselves.
 #[derive(Debug)]
 struct Entries<P> {
-    table: HashTable<(P, Entry)>,
+    index: HashTable<u32>,
+    slots: Vec<(P, Entry)>,
+    /// Slots that nothing is in.
+    free: Vec<u32>,
     hasher: FixedState,
 }
 
 impl<P> Default for Entries<P> {
     fn default() -> Self {
         Self {
-            table: HashTable::new(),
+            index: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
             hasher: FixedState::default(),
         }
     }
 }
 
 impl<P: Neighbourly> Entries<P> {
-    fn get(&self, prefix: P) -> Option<Entry> {
+    #[inline]
+    fn find(&self, prefix: P) -> Option<usize> {
+        let slots = &self.slots;
+        let is = |&at: &u32| {
+            slots
+                .get(at as usize)
+                .is_some_and(|(key, _)| *key == prefix)
+        };
         let hash = prefix.neighbourly_hash(&self.hasher);
-        let found = self.table.find(hash, |(key, _)| *key == prefix);
-        found.map(|(_, entry)| *entry)
+        self.index.find(hash, is).map(|&at| at as usize)
+    }
+
+    fn get(&self, prefix: P) -> Option<Entry> {
+        let at = self.find(prefix)?;
+        self.slots.get(at).map(|(_, entry)| *entry)
     }
 
     fn get_mut(&mut self, prefix: P) -> Option<&mut Entry> {
-        let hash = prefix.neighbourly_hash(&self.hasher);
-        let found = self.table.find_mut(hash, |(key, _)| *key == prefix);
-        found.map(|(_, entry)| entry)
+        let at = self.find(prefix)?;
+        self.slots.get_mut(at).map(|(_, entry)| entry)
     }
 
-    fn entry(&mut self, prefix: P) -> &mut Entry {
-        let Self { table, hasher } = self;
-        let hash = prefix.neighbourly_hash(hasher);
-        let rehash = |(key, _): &(P, Entry)| key.neighbourly_hash(hasher);
-        let found = table.entry(hash, |(key, _)| *key == prefix, rehash);
-        &mut found.or_insert((prefix, Entry::EMPTY)).into_mut().1
+    /// The entry, made if need be, unless there are four thousand million of them.
+    fn entry(&mut self, prefix: P) -> Option<&mut Entry> {
+        let at = match self.find(prefix) {
+            Some(at) => at,
+            None => self.add(prefix)?,
+        };
+        self.slots.get_mut(at).map(|(_, entry)| entry)
+    }
+
+    fn add(&mut self, prefix: P) -> Option<usize> {
+        let slot = (prefix, Entry::EMPTY);
+        let at = match self.free.pop() {
+            Some(at) => {
+                *self.slots.get_mut(at as usize)? = slot;
+                at
+            }
+            None => {
+                let at = u32::try_from(self.slots.len()).ok()?;
+                self.slots.push(slot);
+                at
+            }
+        };
+        let Self {
+            index,
+            slots,
+            hasher,
+            ..
+        } = self;
+        let hash = |key: P| key.neighbourly_hash(hasher);
+        let rehash = |&at: &u32| slots.get(at as usize).map_or(0, |(key, _)| hash(*key));
+        index.insert_unique(hash(prefix), at, rehash);
+        Some(at as usize)
     }
 
     /// Forgets the entry if it says nothing.
     fn tidy(&mut self, prefix: P) {
-        let hash = prefix.neighbourly_hash(&self.hasher);
-        let idle = |(key, entry): &(P, Entry)| *key == prefix && entry.is_idle();
-        if let Ok(found) = self.table.find_entry(hash, idle) {
-            found.remove();
+        let Self {
+            index,
+            slots,
+            free,
+            hasher,
+        } = self;
+        let idle = |&at: &u32| {
+            let slot = slots.get(at as usize);
+            slot.is_some_and(|(key, entry)| *key == prefix && entry.is_idle())
+        };
+        if let Ok(found) = index.find_entry(prefix.neighbourly_hash(hasher), idle) {
+            let (at, _) = found.remove();
+            if let Some((_, entry)) = slots.get_mut(at as usize) {
+                entry.set(FREE);
+            }
+            free.push(at);
+        }
+        if index.is_empty() {
+            // A table's memory does not outlive it.
+            *self = Self::default();
+        }
+    }
+
+    /// Those that are there, in order.
+    fn iter(&self) -> impl Iterator<Item = (P, Entry)> + '_ {
+        let used = |(_, entry): &&(P, Entry)| !entry.is(FREE);
+        self.slots.iter().filter(used).copied()
+    }
+
+    fn sweep(&mut self, mut visit: impl FnMut(P, &mut Entry)) {
+        let mut idle = Vec::new();
+        for (prefix, entry) in &mut self.slots {
+            if entry.is(FREE) {
+                continue;
+            }
+            visit(*prefix, entry);
+            if entry.is_idle() {
+                idle.push(*prefix);
+            }
+        }
+        for prefix in idle {
+            self.tidy(prefix);
         }
     }
 }
@@ -169,10 +260,11 @@ impl Table {
     }
 
     pub(super) fn entry(&mut self, prefix: Prefix) -> &mut Entry {
-        match prefix {
+        let entry = match prefix {
             Prefix::V4(p) => self.v4.entry(p),
             Prefix::V6(p) => self.v6.entry(p),
-        }
+        };
+        entry.unwrap_or(&mut self.beyond)
     }
 
     /// Forgets the entry if it says nothing.
@@ -185,21 +277,21 @@ impl Table {
 
     /// Visits every entry, and forgets those that say nothing afterwards.
     pub(super) fn sweep(&mut self, mut visit: impl FnMut(Prefix, &mut Entry)) {
-        self.v4.table.retain(|(prefix, entry)| {
-            visit(Prefix::V4(*prefix), entry);
-            !entry.is_idle()
-        });
-        self.v6.table.retain(|(prefix, entry)| {
-            visit(Prefix::V6(*prefix), entry);
-            !entry.is_idle()
-        });
+        self.v4
+            .sweep(|prefix, entry| visit(Prefix::V4(prefix), entry));
+        self.v6
+            .sweep(|prefix, entry| visit(Prefix::V6(prefix), entry));
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Prefix, Entry)> + '_ {
-        let v4 = self.v4.table.iter();
-        let v4 = v4.map(|(prefix, entry)| (Prefix::V4(*prefix), *entry));
-        let v6 = self.v6.table.iter();
-        let v6 = v6.map(|(prefix, entry)| (Prefix::V6(*prefix), *entry));
+        let v4 = self
+            .v4
+            .iter()
+            .map(|(prefix, entry)| (Prefix::V4(prefix), entry));
+        let v6 = self
+            .v6
+            .iter()
+            .map(|(prefix, entry)| (Prefix::V6(prefix), entry));
         v4.chain(v6)
     }
 }
@@ -273,6 +365,38 @@ mod tests {
     #[test]
     fn an_entry_takes_twelve_bytes() {
         assert!(size_of::<Entry>() <= 12);
+    }
+
+    #[test]
+    fn entries_come_and_go_and_are_visited_in_the_order_in_which_they_came() {
+        let prefix = |n: u32| Prefix::V4(Prefix4::new(n << 8, 24));
+        let mut table = Table::default();
+        for n in [7, 3, 900, 5] {
+            table.entry(prefix(n)).set(QUEUED);
+        }
+        table.tidy(prefix(3));
+        assert!(table.get(prefix(3)).is_some(), "it says something");
+        let order: Vec<_> = table.iter().map(|(prefix, _)| prefix).collect();
+        assert_eq!(order, [7, 3, 900, 5].map(prefix));
+        table.sweep(|at, entry| {
+            if at == prefix(3) || at == prefix(900) {
+                entry.clear(QUEUED);
+            }
+        });
+        assert_eq!(table.get(prefix(3)), None);
+        assert_eq!(table.get_mut(prefix(900)), None);
+        table.entry(prefix(4)).set(BUSY);
+        table.entry(prefix(7)).clear(QUEUED);
+        table.tidy(prefix(7));
+        let mut left: Vec<_> = table.iter().map(|(prefix, _)| prefix).collect();
+        left.sort_unstable();
+        assert_eq!(left, [4, 5].map(prefix));
+        for n in [4, 5] {
+            *table.entry(prefix(n)) = Entry::EMPTY;
+            table.tidy(prefix(n));
+        }
+        assert_eq!(table.iter().count(), 0);
+        assert_eq!(table.v4.slots.capacity(), 0, "nor memory");
     }
 
     #[test]
