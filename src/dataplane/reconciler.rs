@@ -125,8 +125,12 @@ impl Reconciler {
         entry.set(CONFIRMED);
         if before != Some(path) {
             entry.set_want(Some(path));
+            // As `enqueue` does; the entry is at hand.
+            if self.sync.synced && !entry.is(QUEUED) {
+                entry.set(QUEUED);
+                self.queue.push_back(prefix);
+            }
             self.troubles.relent(prefix);
-            self.enqueue(prefix);
         }
         before
     }

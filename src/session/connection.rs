@@ -32,6 +32,11 @@ const LARGE_HOLD: Duration = Duration::from_secs(240);
 /// any network that carries BGP fits in it; a session that is late by so much bothers nobody.
 const HOLD_BACK: Duration = Duration::from_secs(1);
 
+/// KEEPALIVEs of all peers go out at multiples of this, so that a thousand of them wake the process four
+/// times a second and not forty,
+const BEAT: Duration = Duration::from_millis(250);
+/// if they are so far apart that the difference is within the jitter.
+const LONG_KEEPALIVE: Duration = Duration::from_secs(10);
 /// KEEPALIVEs are never closer than this (RFC 4271 §4.4).
 const MIN_KEEPALIVE: Duration = Duration::from_secs(1);
 
@@ -385,9 +390,22 @@ impl Connection {
         {
             // Jitter only shortens (§10), and not below a second.
             let wait = cx.rng.jitter(interval).max(MIN_KEEPALIVE);
-            self.timers.set(Timer::Keepalive, cx.now + wait);
+            let at = together(cx.now + wait, cx.now + interval * 3 / 4);
+            let at = if interval < LONG_KEEPALIVE {
+                cx.now + wait
+            } else {
+                at
+            };
+            self.timers.set(Timer::Keepalive, at);
         }
     }
+}
+
+/// The last beat up to `at`, or the next one if that is before `earliest`.
+fn together(at: Instant, earliest: Instant) -> Instant {
+    let beats = u128::from(at.as_micros()) / BEAT.as_micros() * BEAT.as_micros();
+    let beat = Instant::from_micros(u64::try_from(beats).unwrap_or(u64::MAX));
+    if beat < earliest { beat + BEAT } else { beat }
 }
 
 /// DelayOpen and OpenSent: the peer's OPEN is what they wait for.

@@ -289,3 +289,33 @@ fn a_queue_that_moves_the_short_way_sets_and_stops_the_send_hold_timer_as_any_ot
         assert!(reason.is_some(), "the peer takes nothing");
     }
 }
+
+#[test]
+fn keepalives_that_are_far_apart_go_out_on_a_beat_that_all_peers_share_and_within_the_jitter() {
+    let mut driver = Driver::started(holding(90));
+    driver.now = driver.now + Duration::from_micros(123_456);
+    let connection = driver.established();
+    let mut before = driver.now;
+    let (mut sent, mut offsets) = (0, Vec::new());
+    while sent < 50 {
+        driver.keepalive(connection);
+        let out = driver.next_timer().unwrap();
+        if !out.iter().any(is_keepalive) {
+            continue;
+        }
+        sent += 1;
+        assert_eq!(driver.now.as_micros() % 250_000, 0);
+        let apart = driver.now - before;
+        if sent > 1 {
+            assert!(
+                (Duration::from_millis(22_500)..=secs(30)).contains(&apart),
+                "{apart:?}"
+            );
+            offsets.push(apart);
+        }
+        before = driver.now;
+    }
+    offsets.sort_unstable();
+    offsets.dedup();
+    assert!(offsets.len() > 10, "they are jittered: {offsets:?}");
+}

@@ -40,7 +40,7 @@ impl Reconciler {
                 None
             }
             Decision::Settled => {
-                self.settled(prefix);
+                self.settled(prefix, entry);
                 None
             }
             Decision::Conflict => {
@@ -212,9 +212,7 @@ impl Reconciler {
         } else {
             self.leftovers.replaced(prefix, metric);
         }
-        let entry = self.table.entry(prefix);
-        let usurped = entry.is(USURPED) && !entry.is(CROSSED);
-        self.settle(prefix, shape.into());
+        let usurped = self.settle(prefix, shape.into());
         self.sync.granted();
         usurped.then_some(prefix)
     }
@@ -228,10 +226,12 @@ impl Reconciler {
         }
     }
 
-    /// An operation is over and the kernel has `seen`, unless somebody else came across.
-    pub(super) fn settle(&mut self, prefix: Prefix, seen: Seen) {
+    /// An operation is over and the kernel has `seen`, unless somebody else came across. Whether a foreign
+    /// route had taken the place of ours before.
+    pub(super) fn settle(&mut self, prefix: Prefix, seen: Seen) -> bool {
         self.changes += 1;
         let entry = self.table.entry(prefix);
+        let usurped = entry.is(USURPED) && !entry.is(CROSSED);
         entry.clear(BUSY);
         entry.seen = if entry.is(CROSSED) {
             Seen::UNSURE
@@ -248,19 +248,22 @@ impl Reconciler {
         let gone = || self.sync.converged || !self.leftovers.stand_at(prefix);
         if over && (entry.seen != Seen::NOTHING || gone()) {
             // What a step would find, too.
-            self.settled(prefix);
+            self.settled(prefix, entry);
         } else {
             self.enqueue(prefix);
         }
+        usurped
     }
 
     /// The kernel has what is wanted.
-    fn settled(&mut self, prefix: Prefix) {
+    fn settled(&mut self, prefix: Prefix, entry: Entry) {
         if self.troubles.settled(self.now, prefix) {
             self.report(Report::Recovered { prefix });
         }
         self.leftovers.release(prefix);
-        self.table.tidy(prefix);
+        if entry.want().is_none() {
+            self.table.tidy(prefix);
+        }
     }
 
     pub(super) fn refused(&mut self, prefix: Prefix, add: bool, errno: Errno) {
