@@ -27,7 +27,7 @@ use super::input::{Action, Op, OpId};
 use super::ownership::{Owner, Ownership};
 use super::report::Report;
 use super::resolve::KernelView;
-use super::route::{Errno, KernelRoute, Shape};
+use super::route::{Errno, KernelRoute, RouteKind, Shape};
 use crate::net::Prefix;
 use crate::time::Instant;
 
@@ -51,6 +51,8 @@ pub struct Reconciler {
     /// What each path means for the kernel now; none while nothing of it is reachable.
     targets: Vec<Target>,
     any_target_moved: bool,
+    /// What a deletion is of: the key and our protocol number say enough.
+    any_shape: Arc<Shape>,
     queue: VecDeque<Prefix>,
     strays: VecDeque<KernelRoute>,
     leftovers: Leftovers,
@@ -107,6 +109,10 @@ impl Reconciler {
             shapes: Shapes::default(),
             targets: Vec::new(),
             any_target_moved: false,
+            any_shape: Arc::new(Shape {
+                kind: RouteKind::Other(0),
+                ..Shape::blackhole()
+            }),
             queue: VecDeque::new(),
             strays: VecDeque::new(),
             leftovers: Leftovers::default(),
@@ -141,10 +147,16 @@ impl Reconciler {
         let before = entry.want();
         entry.set_want(None);
         entry.clear(USURPED);
+        if self.sync.synced && !entry.is(QUEUED) {
+            entry.set(QUEUED);
+            self.queue.push_back(prefix);
+        }
+        let queued = entry.is(QUEUED);
         self.troubles.relent(prefix);
         self.troubles.settled(self.now, prefix);
-        self.enqueue(prefix);
-        self.table.tidy(prefix);
+        if !queued {
+            self.table.tidy(prefix);
+        }
         before
     }
 

@@ -6,7 +6,7 @@ use super::super::input::{Action, Op};
 use super::super::ownership::Ownership;
 use super::super::report::Report;
 use super::super::resolve::KernelView;
-use super::super::route::{Errno, KernelRoute, RouteKind, Shape};
+use super::super::route::{Errno, KernelRoute, Shape};
 use super::table::{BUSY, CONFIRMED, CROSSED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, USURPED};
 use super::{Pending, Reconciler, desired, differs, holds};
 use crate::net::{Family, Prefix};
@@ -75,12 +75,7 @@ impl Reconciler {
                     // write: only the kernel knows whether that one still stands.
                     self.sync.request(self.now);
                 }
-                // Whatever shape it has: the key and our protocol number say enough.
-                let any = Shape {
-                    kind: RouteKind::Other(0),
-                    ..Shape::blackhole()
-                };
-                let route = self.route(prefix, Arc::new(any));
+                let route = self.route(prefix, Arc::clone(&self.any_shape));
                 self.table.entry(prefix).set(BUSY);
                 Some(self.op(Pending::Delete { prefix }, Action::Delete(route)))
             }
