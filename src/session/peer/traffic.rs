@@ -23,7 +23,8 @@ impl Peer {
         true
     }
 
-    /// What [`Input::Sent`] and then [`Input::SendBlocked`] do, each if it happened, for a driver that
+    /// What [`Input::Sent`](crate::session::Input::Sent) and then
+    /// [`Input::SendBlocked`](crate::session::Input::SendBlocked) do, each if it happened, for a driver that
     /// sends to many peers at once.
     pub fn queue_moved(
         &mut self,

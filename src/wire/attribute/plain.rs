@@ -1,7 +1,7 @@
 //! Blocks that are already in the form of our own tables, which nearly all of a full table are.
 //!
 //! Not another decoder: a block that has anything to judge or to put in order is none of these, and
-//! [`decode`](super::decode) is asked. What always holds for a [`Plain`] block: decoding it finds no
+//! the decoder is asked. What always holds for a [`Plain`] block: decoding it finds no
 //! fault, and encoding what it says gives the same octets again. So it can be stored, compared and
 //! sent on without a parse.
 
