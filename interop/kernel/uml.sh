@@ -3,15 +3,18 @@
 
 UML=${UML:-linux.uml}
 
-# uml_starts - is it here, and does it get as far as a program of ours that ends well? On some machines it does
-# not: it has a frame of fixed size for a program's registers, and new CPUs have more of them, so that the first
-# program dies of SIGSEGV. The kernel says how its first program ended.
+# uml_starts - is it here, and can it run a program? On some machines it can't: it has a frame of fixed size for a
+# program's registers, and new CPUs have more of them, so that the first program dies of SIGSEGV.
 uml_starts() {
-  command -v "$UML" > /dev/null || return 1
+  command -v "$UML" > /dev/null && timeout 10 "$UML" --version > /dev/null 2>&1 < /dev/null || return 1
   local memory=/dev/shm
   [ -w "$memory" ] || memory=/tmp
-  timeout 20 setsid env -i PATH="$PATH" TMPDIR="$memory" "$UML" mem=64M rootfstype=hostfs rootflags=/ ro init=/bin/true \
-    con=null con0=null,fd:1 ssl=null quiet panic=-1 2>&1 < /dev/null | grep -aq 'exitcode=0x00000000'
+  # What it says when its first program has died, and not when it has ended. Either way it aborts.
+  local deaths
+  deaths=$({ timeout 20 setsid env -i PATH="$PATH" TMPDIR="$memory" "$UML" mem=256M rootfstype=hostfs rootflags=/ ro \
+    init=/bin/true con=null con0=null,fd:1 ssl=null quiet panic=-1 2>&1 < /dev/null || true; } 2> /dev/null |
+    grep -acE 'exitcode=0x0000000b|put_fp_registers|Segfault with no mm' || true)
+  [ "$deaths" = 0 ]
 }
 
 uml_modules() { echo /usr/lib/uml/modules; }
