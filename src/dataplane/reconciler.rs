@@ -131,10 +131,8 @@ impl Reconciler {
         entry.set(CONFIRMED);
         if before != Some(path) {
             entry.set_want(Some(path));
-            // As `enqueue` does; the entry is at hand.
-            if self.sync.synced && !entry.is(QUEUED) {
-                entry.set(QUEUED);
-                self.queue.push_back(prefix);
+            if self.sync.synced {
+                queue_up(&mut self.queue, prefix, entry);
             }
             self.troubles.relent(prefix);
         }
@@ -147,9 +145,8 @@ impl Reconciler {
         let before = entry.want();
         entry.set_want(None);
         entry.clear(USURPED);
-        if self.sync.synced && !entry.is(QUEUED) {
-            entry.set(QUEUED);
-            self.queue.push_back(prefix);
+        if self.sync.synced {
+            queue_up(&mut self.queue, prefix, entry);
         }
         let queued = entry.is(QUEUED);
         self.troubles.relent(prefix);
@@ -267,10 +264,7 @@ impl Reconciler {
             any = true;
             if with_routes && !entry.is(BUSY) {
                 entry.seen = Seen::UNSURE;
-                if !entry.is(QUEUED) {
-                    entry.set(QUEUED);
-                    queue.push_back(prefix);
-                }
+                queue_up(queue, prefix, entry);
             }
         });
         if any {
@@ -430,9 +424,8 @@ impl Reconciler {
             entry.clear(DUMPED);
             entry.clear(OVERTAKEN);
             own += usize::from(entry.seen != Seen::NOTHING);
-            if differs(targets, entry) && !entry.is(QUEUED) {
-                entry.set(QUEUED);
-                queue.push_back(prefix);
+            if differs(targets, entry) {
+                queue_up(queue, prefix, entry);
             }
         });
         if first {
@@ -486,6 +479,14 @@ impl Reconciler {
     /// How many operations are outstanding.
     pub fn outstanding(&self) -> usize {
         self.outstanding.len()
+    }
+}
+
+/// Puts a prefix into the queue, once.
+fn queue_up(queue: &mut VecDeque<Prefix>, prefix: Prefix, entry: &mut Entry) {
+    if !entry.is(QUEUED) {
+        entry.set(QUEUED);
+        queue.push_back(prefix);
     }
 }
 

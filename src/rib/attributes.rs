@@ -6,6 +6,8 @@
 //! [`AttributeStore::intern`] gives the caller one reference, each path in the table holds one, and
 //! the set goes with the last.
 
+mod hot;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as TableEntry;
@@ -14,60 +16,15 @@ use std::hash::BuildHasher as _;
 use super::chunks::Chunks;
 use super::next_hop::{NextHopId, NextHopTable};
 use super::raw_cache::RawCache;
-use crate::wire::attribute::community::{
-    LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED, NO_LLGR,
-};
-use crate::wire::attribute::plain::{self, Plain};
+use crate::wire::attribute::community::LLGR_STALE;
+use crate::wire::attribute::plain::Plain;
 use crate::wire::attribute::{NextHop, Origin, PathAttributes};
+pub use hot::AttributeFlags;
+use hot::Hot;
 
 /// An interned set of attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttributesId(pub(crate) u32);
-
-/// What is worth knowing of a set without decoding it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AttributeFlags(u16);
-
-impl AttributeFlags {
-    /// Has the community NO_EXPORT (RFC 1997).
-    pub const NO_EXPORT: Self = Self(1);
-    /// Has the community NO_ADVERTISE (RFC 1997).
-    pub const NO_ADVERTISE: Self = Self(1 << 1);
-    /// Has the community NO_EXPORT_SUBCONFED (RFC 1997).
-    pub const NO_EXPORT_SUBCONFED: Self = Self(1 << 2);
-    /// Has the community LLGR_STALE (RFC 9494).
-    pub const LLGR_STALE: Self = Self(1 << 3);
-    const LOCAL_PREF: Self = Self(1 << 4);
-    const MED: Self = Self(1 << 5);
-    const ORIGINATOR: Self = Self(1 << 6);
-    /// Has the community NO_LLGR (RFC 9494).
-    pub const NO_LLGR: Self = Self(1 << 7);
-    /// Policy made it of another set, whose number follows the canonical bytes.
-    const DERIVED: Self = Self(1 << 8);
-
-    /// Whether all of `other` is set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    const fn with(self, other: Self, on: bool) -> Self {
-        if on { Self(self.0 | other.0) } else { self }
-    }
-}
-
-/// The fields that the decision process reads, 32 bytes.
-#[derive(Debug, Clone, Copy)]
-struct Hot {
-    local_pref: u32,
-    med: u32,
-    neighbour_as: u32,
-    originator_id: u32,
-    next_hop: NextHopId,
-    as_path_len: u16,
-    cluster_list_len: u16,
-    flags: AttributeFlags,
-    origin: Origin,
-}
 
 #[derive(Debug)]
 struct Entry {
@@ -348,71 +305,6 @@ impl AttributeStore {
     }
 }
 
-impl Hot {
-    /// All but the number of the next hop.
-    fn of(attributes: &PathAttributes) -> Self {
-        type F = AttributeFlags;
-        let has = |community| attributes.communities.contains(&community);
-        let flags = F::default()
-            .with(F::NO_EXPORT, has(NO_EXPORT))
-            .with(F::NO_ADVERTISE, has(NO_ADVERTISE))
-            .with(F::NO_EXPORT_SUBCONFED, has(NO_EXPORT_SUBCONFED))
-            .with(F::LLGR_STALE, has(LLGR_STALE))
-            .with(F::NO_LLGR, has(NO_LLGR))
-            .with(F::LOCAL_PREF, attributes.local_pref.is_some())
-            .with(F::MED, attributes.med.is_some())
-            .with(F::ORIGINATOR, attributes.originator_id.is_some());
-        let short = |len: usize| u16::try_from(len).unwrap_or(u16::MAX);
-        Self {
-            local_pref: attributes.local_pref.unwrap_or(0),
-            med: attributes.med.unwrap_or(0),
-            neighbour_as: attributes.as_path.neighbour_as().map_or(0, |asn| asn.0),
-            originator_id: attributes.originator_id.map_or(0, |id| id.0),
-            next_hop: NextHopId::NONE,
-            as_path_len: short(attributes.as_path.len()),
-            cluster_list_len: short(attributes.cluster_list.len()),
-            flags,
-            origin: attributes.origin,
-        }
-    }
-}
-
-impl Hot {
-    /// The same of a block.
-    fn of_plain(plain: &Plain<'_>) -> Self {
-        type F = AttributeFlags;
-        let mut flags = F::default()
-            .with(F::LOCAL_PREF, plain.local_pref.is_some())
-            .with(F::MED, plain.med.is_some())
-            .with(F::ORIGINATOR, plain.originator_id.is_some());
-        for &community in plain.communities {
-            // All that are well known begin so (RFC 1997).
-            let [0xFF, 0xFF, ..] = community else {
-                continue;
-            };
-            let community = plain::of(community);
-            flags = flags
-                .with(F::NO_EXPORT, community == NO_EXPORT)
-                .with(F::NO_ADVERTISE, community == NO_ADVERTISE)
-                .with(F::NO_EXPORT_SUBCONFED, community == NO_EXPORT_SUBCONFED)
-                .with(F::LLGR_STALE, community == LLGR_STALE)
-                .with(F::NO_LLGR, community == NO_LLGR);
-        }
-        let short = |len: usize| u16::try_from(len).unwrap_or(u16::MAX);
-        Self {
-            local_pref: plain.local_pref.unwrap_or(0),
-            med: plain.med.unwrap_or(0),
-            neighbour_as: plain.first_as().map_or(0, |asn| asn.0),
-            originator_id: plain.originator_id.map_or(0, |id| id.0),
-            next_hop: NextHopId::NONE,
-            as_path_len: short(plain.as_path.len()),
-            cluster_list_len: short(plain.cluster_list.len()),
-            flags,
-            origin: plain.origin,
-        }
-    }
-}
-
 fn stale(mut attributes: PathAttributes) -> PathAttributes {
     if !attributes.communities.contains(&LLGR_STALE) {
         attributes.communities.push(LLGR_STALE);
@@ -501,6 +393,7 @@ impl AttributesRef<'_> {
 mod tests {
     use super::*;
     use crate::wire::attribute::AsPath;
+    use crate::wire::attribute::community::NO_EXPORT;
 
     fn sample(med: u32) -> PathAttributes {
         PathAttributes {

@@ -398,7 +398,7 @@ impl Speaker {
                 } => {
                     self.up(now, index, connection, negotiated);
                 }
-                // Only UPDATEs before `update` took them all; of a session that is up none come here.
+                // `update` takes those of a session that is up, and no other state lets one pass.
                 session::Output::Update { .. } => {}
                 session::Output::RouteRefresh {
                     connection: _,

@@ -55,6 +55,15 @@ fn status(relay: &Relay) -> PeerStatus {
     relay.hub.speaker.peer_named("as65001-10.0.0.2").unwrap()
 }
 
+/// The monitor takes what is in its outbox, and goes on.
+fn reads_again(relay: &mut Relay) {
+    let monitor = relay.monitor.1;
+    relay.hub.ends.get_mut(&monitor).unwrap().stuck = false;
+    let stuck = queued(&relay.hub, "as65002-10.0.0.3");
+    relay.hub.speaker.sent(relay.hub.now, monitor, stuck);
+    relay.hub.settle();
+}
+
 fn queued(hub: &Hub, name: &str) -> usize {
     let index = hub.speaker.index_of(name).unwrap();
     hub.speaker.rib().queued(index)
@@ -85,13 +94,7 @@ fn a_stuck_peer_has_a_full_outbox_and_no_more_while_the_table_churns() {
     assert!(most <= HIGH_WATER + 2 * BUDGET, "{most}");
     // What was overtaken meanwhile is not sent: as soon as it reads, it has the table and no more.
     let before = relay.hub.heard(relay.monitor.1).octets;
-    relay.hub.ends.get_mut(&relay.monitor.1).unwrap().stuck = false;
-    let stuck = queued(&relay.hub, "as65002-10.0.0.3");
-    relay
-        .hub
-        .speaker
-        .sent(relay.hub.now, relay.monitor.1, stuck);
-    relay.hub.settle();
+    reads_again(&mut relay);
     let table: usize = announce.iter().map(Vec::len).sum();
     let rest = relay.hub.heard(relay.monitor.1).octets - before;
     assert!(
@@ -342,13 +345,7 @@ fn a_table_that_was_withdrawn_is_pending_until_it_is_told_and_then_gone() {
         "{now:?} after {full:?}"
     );
     // It reads again, and all is told and gone, but for the cache of raw blocks.
-    relay.hub.ends.get_mut(&relay.monitor.1).unwrap().stuck = false;
-    let stuck = queued(&relay.hub, "as65002-10.0.0.3");
-    relay
-        .hub
-        .speaker
-        .sent(relay.hub.now, relay.monitor.1, stuck);
-    relay.hub.settle();
+    reads_again(&mut relay);
     let rib = relay.hub.speaker.rib();
     assert_eq!(rib.lingering(Family::Ipv4), 0);
     assert!(rib.attributes().len() <= PLACES);

@@ -8,7 +8,7 @@ use super::super::report::Report;
 use super::super::resolve::KernelView;
 use super::super::route::{Errno, KernelRoute, Shape};
 use super::table::{BUSY, CONFIRMED, CROSSED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, USURPED};
-use super::{Pending, Reconciler, desired, differs, holds};
+use super::{Pending, Reconciler, desired, differs, holds, queue_up};
 use crate::net::{Family, Prefix};
 use crate::time::{Duration, Instant};
 
@@ -333,11 +333,8 @@ impl Reconciler {
         if !self.sync.synced {
             return;
         }
-        if let Some(entry) = self.table.get_mut(prefix)
-            && !entry.is(QUEUED)
-        {
-            entry.set(QUEUED);
-            self.queue.push_back(prefix);
+        if let Some(entry) = self.table.get_mut(prefix) {
+            queue_up(&mut self.queue, prefix, entry);
         }
     }
 
@@ -352,9 +349,8 @@ impl Reconciler {
             ..
         } = self;
         table.sweep(|prefix, entry| {
-            if differs(targets, entry) && !entry.is(QUEUED) {
-                entry.set(QUEUED);
-                queue.push_back(prefix);
+            if differs(targets, entry) {
+                queue_up(queue, prefix, entry);
             }
         });
     }
@@ -374,10 +370,7 @@ impl Reconciler {
             let target = entry.want().and_then(|path| targets.get(path.0 as usize));
             if target.is_some_and(|target| target.moved) {
                 troubles.relent(prefix);
-                if !entry.is(QUEUED) {
-                    entry.set(QUEUED);
-                    queue.push_back(prefix);
-                }
+                queue_up(queue, prefix, entry);
             }
         });
         for target in targets {
