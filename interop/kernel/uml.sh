@@ -3,17 +3,23 @@
 
 UML=${UML:-linux.uml}
 
-# uml_starts - is it here, and can it run a program? On some machines it can't: it has a frame of fixed size for a
-# program's registers, and new CPUs have more of them, so that the first program dies of SIGSEGV.
+# uml_frame FOLDER - makes it work on new CPUs (frame.c says how), where there is a C compiler; without one it is as it is.
+uml_frame() {
+  cc -O2 -shared -fPIC -o "$1/frame.so" "$(dirname "${BASH_SOURCE[0]}")/frame.c" 2> /dev/null && echo "$1/frame.so"
+}
+
+# uml_starts - is it here, and can it run a program? Where it can't, its first program dies of SIGSEGV.
 uml_starts() {
   command -v "$UML" > /dev/null && timeout 10 "$UML" --version > /dev/null 2>&1 < /dev/null || return 1
-  local memory=/dev/shm
+  local memory=/dev/shm folder deaths
   [ -w "$memory" ] || memory=/tmp
+  folder=$(mktemp -d) || return 1
   # What it says when its first program has died, and not when it has ended. Either way it aborts.
-  local deaths
-  deaths=$({ timeout 20 setsid env -i PATH="$PATH" TMPDIR="$memory" "$UML" mem=256M rootfstype=hostfs rootflags=/ ro \
+  deaths=$({ timeout 20 setsid env -i PATH="$PATH" HOME="$folder" LD_PRELOAD="$(uml_frame "$folder")" TMPDIR="$memory" \
+    "$UML" mem=256M "uml_dir=$folder/uml" rootfstype=hostfs rootflags=/ ro \
     init=/bin/true con=null con0=null,fd:1 ssl=null quiet panic=-1 2>&1 < /dev/null || true; } 2> /dev/null |
     grep -acE 'exitcode=0x0000000b|put_fp_registers|Segfault with no mm' || true)
+  rm -rf -- "$folder"
   [ "$deaths" = 0 ]
 }
 
@@ -32,7 +38,8 @@ EOS
   chmod +x "$SHARE/first"
   mkdir "$SHARE/uml"
   # A session of its own, so that all of its helpers end with it.
-  setsid env -i PATH="$PATH" HOME="$SHARE" TMPDIR="$memory" "$UML" "mem=${MEMORY}M" "uml_dir=$SHARE/uml" umid=dunlin \
+  setsid env -i PATH="$PATH" HOME="$SHARE" \
+    LD_PRELOAD="$(uml_frame "$SHARE")" TMPDIR="$memory" "$UML" "mem=${MEMORY}M" "uml_dir=$SHARE/uml" umid=dunlin \
     rootfstype=hostfs rootflags=/ ro "init=$SHARE/first" con=null con0=null,fd:1 ssl=null quiet panic=-1 \
     > "$SHARE/console" 2>&1 < /dev/null &
   MACHINE=$!
