@@ -259,7 +259,7 @@ mod tests {
             let mut link = Link::named(index, name);
             link.up = name != "eth9";
             link.lower_up = link.up && name != "enp4s0f1np1";
-            view.dumped(&Change::Link(link));
+            view.dumped(&Change::Link(Box::new(link)));
         }
         for (interface, address, len) in [
             (1, "127.0.0.1", 8),

@@ -114,7 +114,7 @@ fn dump(
                     hear(News::End(result.is_ok()));
                     return Ok(result);
                 }
-                KernelInput::Done { .. } | KernelInput::Overrun => {}
+                KernelInput::Done { .. } | KernelInput::Carried { .. } | KernelInput::Overrun => {}
             }
         }
     }

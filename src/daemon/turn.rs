@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::event_loop::{Daemon, Event};
 use super::secrets;
 use crate::control::server::Pending;
+use crate::dataplane::Op;
 use crate::node::{Input, Node, Output};
 use crate::speaker;
 use crate::transport::{self, Accepted, Endpoint, SocketOptions};
@@ -87,16 +88,16 @@ impl Daemon {
         self.node.settle(now);
         let speaker = self.node.speaker_mut();
         self.watching.follow(speaker, self.clock, &self.events);
-        let mut ops = Vec::new();
         while let Some(output) = self.node.poll() {
             match output {
                 Output::Transport(output) => self.carry_out(output),
-                Output::Kernel(op) => ops.push(op),
+                Output::Kernel(ops) => self.operate(ops),
             }
         }
-        if let Some(kernel) = self.kernel.as_ref().filter(|_| !ops.is_empty())
-            && !kernel.send(ops)
-        {
+    }
+
+    fn operate(&mut self, ops: Vec<Op>) {
+        if self.kernel.as_ref().is_some_and(|kernel| !kernel.send(ops)) {
             tracing::error!("the kernel thread has ended; routes are no longer programmed");
             self.kernel = None;
         }

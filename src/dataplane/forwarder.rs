@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::adoption::{Adopt, Adoption};
-use super::input::{Change, KernelInput, Op};
+use super::input::{Change, KernelInput, Op, OpId};
 use super::next_hop::{Forwarding, NextHop, Resolution};
 use super::next_hop::{Reach, Unreachable};
 use super::ownership::Ownership;
@@ -184,6 +184,12 @@ impl Dataplane {
                     self.dump_ends(now, result.is_ok());
                 }
             }
+            KernelInput::Carried { first, last } => {
+                for id in (first.0..=last.0).map(OpId) {
+                    let result = Ok(());
+                    self.handle(now, KernelInput::Done { id, result });
+                }
+            }
             KernelInput::Overrun => {
                 self.reconciler.overrun(now);
             }
@@ -219,7 +225,11 @@ impl Dataplane {
             self.view.dump_begins();
             self.tunnels.dump_begins();
         }
-        ops.extend(routes);
+        if ops.is_empty() {
+            ops = routes;
+        } else {
+            ops.extend(routes);
+        }
         if self.reconciler.lets_others_write() {
             let room = self.room(max.saturating_sub(ops.len()));
             ops.extend(self.tunnels.poll_removals(&self.reconciler, room));

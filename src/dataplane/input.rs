@@ -38,7 +38,7 @@ pub enum Action {
     /// answer with [`KernelInput::Done`]. Never asked for while another operation is outstanding.
     Dump,
     /// Create a link, up.
-    AddLink(LinkSpec),
+    AddLink(Box<LinkSpec>),
     /// Change a link in place.
     SetLink {
         /// Which one.
@@ -84,6 +84,13 @@ pub enum KernelInput {
         /// The kernel's word on it. For a dump an error means that it is not complete.
         result: Result<(), Errno>,
     },
+    /// All operations from one to another were carried out, in their order.
+    Carried {
+        /// The first of them.
+        first: OpId,
+        /// The last of them.
+        last: OpId,
+    },
     /// Changes were lost: what is known may be wrong until the next dump.
     Overrun,
 }
@@ -92,7 +99,7 @@ pub enum KernelInput {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A link appeared or changed.
-    Link(Link),
+    Link(Box<Link>),
     /// A link is gone.
     LinkGone {
         /// Its index.

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Per prefix there is one entry with two numbers, never more than one outstanding operation, and a
-//! place in the queue while the two may differ. An operation is made only when it is asked for, so
+//! place in the queue while the two may differ. The queue and what is outstanding name entries by their
+//! [`Place`], so that one search for the prefix serves the whole way to the kernel and back. An
+//! operation is made only when it is asked for, so
 //! wishes that were overtaken cost nothing. `Add` is exclusive: it can't hurt a foreign route that
 //! nobody told us about. `Delete` names our protocol number, so it can't either.
 //!
@@ -36,7 +38,7 @@ use outstanding::Outstanding;
 use sync::Sync;
 pub use table::PathId;
 use table::{
-    BUSY, CONFIRMED, DUMPED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, Shapes, Table, USURPED,
+    BUSY, CONFIRMED, DUMPED, Entry, OVERTAKEN, Place, QUEUED, Seen, ShapeId, Shapes, Table, USURPED,
 };
 use trouble::{Mood, Troubles};
 
@@ -53,7 +55,7 @@ pub struct Reconciler {
     any_target_moved: bool,
     /// What a deletion is of: the key and our protocol number say enough.
     any_shape: Arc<Shape>,
-    queue: VecDeque<Prefix>,
+    queue: VecDeque<Place>,
     strays: VecDeque<KernelRoute>,
     leftovers: Leftovers,
     outstanding: Outstanding<Pending>,
@@ -86,12 +88,12 @@ struct Target {
 #[derive(Debug, Clone, Copy)]
 enum Pending {
     Write {
-        prefix: Prefix,
+        place: Place,
         shape: ShapeId,
         add: bool,
     },
     Delete {
-        prefix: Prefix,
+        place: Place,
     },
     Stray,
     Leftover,
@@ -126,13 +128,13 @@ impl Reconciler {
 
     /// Wants a route to `prefix` along `path`; answers the path that was wanted before.
     pub fn want(&mut self, prefix: Prefix, path: PathId) -> Option<PathId> {
-        let entry = self.table.entry(prefix);
+        let (place, entry) = self.table.entry(prefix);
         let before = entry.want();
         entry.set(CONFIRMED);
         if before != Some(path) {
             entry.set_want(Some(path));
             if self.sync.synced {
-                queue_up(&mut self.queue, prefix, entry);
+                queue_up(&mut self.queue, place, entry);
             }
             self.troubles.relent(prefix);
         }
@@ -141,18 +143,18 @@ impl Reconciler {
 
     /// Wants no route to `prefix` any more; answers the path that was wanted before.
     pub fn unwant(&mut self, prefix: Prefix) -> Option<PathId> {
-        let entry = self.table.get_mut(prefix)?;
+        let (place, entry) = self.table.get_mut(prefix)?;
         let before = entry.want();
         entry.set_want(None);
         entry.clear(USURPED);
         if self.sync.synced {
-            queue_up(&mut self.queue, prefix, entry);
+            queue_up(&mut self.queue, place, entry);
         }
         let queued = entry.is(QUEUED);
         self.troubles.relent(prefix);
         self.troubles.settled(self.now, prefix);
         if !queued {
-            self.table.tidy(prefix);
+            self.table.tidy(place);
         }
         before
     }
@@ -253,7 +255,7 @@ impl Reconciler {
             ..
         } = self;
         let mut any = !self.outstanding.is_empty();
-        table.sweep(|prefix, entry| {
+        table.sweep(|place, _, entry| {
             if !entry
                 .seen
                 .shape()
@@ -264,7 +266,7 @@ impl Reconciler {
             any = true;
             if with_routes && !entry.is(BUSY) {
                 entry.seen = Seen::UNSURE;
-                queue_up(queue, prefix, entry);
+                queue_up(queue, place, entry);
             }
         });
         if any {
@@ -315,8 +317,8 @@ impl Reconciler {
                 ops.push(op);
             } else if let Some(stray) = self.next_stray() {
                 ops.push(self.op(Pending::Stray, Action::Delete(stray)));
-            } else if let Some(prefix) = self.queue.pop_front() {
-                ops.extend(self.step(view, prefix));
+            } else if let Some(place) = self.queue.pop_front() {
+                ops.extend(self.step(view, place));
             } else {
                 break;
             }
@@ -343,14 +345,14 @@ impl Reconciler {
                 self.leftover_deleted(id, result);
                 None
             }
-            Pending::Delete { prefix } => {
-                self.deleted(prefix, result);
+            Pending::Delete { place } => {
+                self.deleted(place, result);
                 None
             }
-            Pending::Write { prefix, shape, add } => match result {
-                Ok(()) => self.written(prefix, shape, add),
+            Pending::Write { place, shape, add } => match result {
+                Ok(()) => self.written(place, shape, add),
                 Err(errno) => {
-                    self.refused(prefix, add, errno);
+                    self.refused(place, add, errno);
                     None
                 }
             },
@@ -380,7 +382,7 @@ impl Reconciler {
             Owner::ForeignAtOurKey | Owner::Foreign | Owner::Elsewhere => return,
         }
         let shape = self.shapes.intern(&route.shape);
-        let entry = self.table.entry(route.prefix);
+        let (_, entry) = self.table.entry(route.prefix);
         if entry.is(OVERTAKEN) {
             return;
         }
@@ -411,7 +413,7 @@ impl Reconciler {
             ..
         } = self;
         let mut own = 0_usize;
-        table.sweep(|prefix, entry| {
+        table.sweep(|place, prefix, entry| {
             if complete && !entry.is(DUMPED) && !entry.is(OVERTAKEN) && entry.seen != Seen::NOTHING
             {
                 // It was ours and somebody has taken the key while we could not look.
@@ -425,7 +427,7 @@ impl Reconciler {
             entry.clear(OVERTAKEN);
             own += usize::from(entry.seen != Seen::NOTHING);
             if differs(targets, entry) {
-                queue_up(queue, prefix, entry);
+                queue_up(queue, place, entry);
             }
         });
         if first {
@@ -482,11 +484,11 @@ impl Reconciler {
     }
 }
 
-/// Puts a prefix into the queue, once.
-fn queue_up(queue: &mut VecDeque<Prefix>, prefix: Prefix, entry: &mut Entry) {
+/// Puts an entry into the queue, once.
+fn queue_up(queue: &mut VecDeque<Place>, place: Place, entry: &mut Entry) {
     if !entry.is(QUEUED) {
         entry.set(QUEUED);
-        queue.push_back(prefix);
+        queue.push_back(place);
     }
 }
 

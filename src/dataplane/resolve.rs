@@ -178,7 +178,7 @@ impl KernelView {
         let Some(dump) = &mut self.dump else { return };
         match row {
             Change::Link(link) => {
-                dump.rows.links.insert(link.index, link.clone());
+                dump.rows.links.insert(link.index, Link::clone(link));
             }
             Change::Address(address) => {
                 dump.rows.addresses.insert(*address);
@@ -408,7 +408,10 @@ impl Dump {
     /// Remembers that a notification has overtaken the dump about something.
     fn distrust(&mut self, rule: Ownership, change: &Change) {
         match change {
-            Change::Link(Link { index, .. }) | Change::LinkGone { index } => {
+            Change::Link(link) => {
+                self.links.insert(link.index);
+            }
+            Change::LinkGone { index } => {
                 self.links.insert(*index);
             }
             Change::Address(address) | Change::AddressGone(address) => {

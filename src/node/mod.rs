@@ -12,7 +12,6 @@ mod gateways;
 mod settling;
 mod ways;
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -78,7 +77,7 @@ pub enum Output {
     /// By the transport.
     Transport(speaker::Output),
     /// By the kernel.
-    Kernel(Op),
+    Kernel(Vec<Op>),
 }
 
 /// The node.
@@ -91,7 +90,6 @@ pub struct Node {
     /// Next hops that a new plan has given another way.
     moved: Vec<gateways::Resolved>,
     /// Operations that were polled from the dataplane and not from us.
-    ops: VecDeque<Op>,
     settling: Settling,
     tally: Tally,
 }
@@ -139,7 +137,6 @@ impl Node {
             ways,
             gateways,
             moved: Vec::new(),
-            ops: VecDeque::new(),
             settling,
             tally: Tally::default(),
         }
@@ -250,16 +247,15 @@ impl Node {
         if let Some(output) = self.speaker.poll() {
             return Some(Output::Transport(output));
         }
-        if self.ops.is_empty() {
-            self.ops.extend(self.dataplane.as_mut()?.poll_ops(OPS));
-        }
-        let op = self.ops.pop_front()?;
-        let route = matches!(
-            op.action,
-            Action::Add(_) | Action::Replace(_) | Action::Delete(_)
-        );
-        self.tally.written += u64::from(route);
-        Some(Output::Kernel(op))
+        let ops = self.dataplane.as_mut()?.poll_ops(OPS);
+        let is_route = |op: &&Op| {
+            matches!(
+                op.action,
+                Action::Add(_) | Action::Replace(_) | Action::Delete(_)
+            )
+        };
+        self.tally.written += ops.iter().filter(is_route).count() as u64;
+        (!ops.is_empty()).then_some(Output::Kernel(ops))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -293,7 +289,6 @@ impl Node {
     /// the sessions' ends do to the tables.
     pub fn stop(&mut self, now: Instant, reason: &StopReason) {
         self.dataplane = None;
-        self.ops.clear();
         self.speaker.stop(now, reason);
     }
 
@@ -443,13 +438,14 @@ mod tests {
         let mut changes = 0;
         node.settle(now);
         while let Some(output) = node.poll() {
-            let Output::Kernel(op) = output else { continue };
-            changes += usize::from(op.action != Action::Dump);
-            let done = KernelInput::Done {
-                id: op.id,
-                result: Ok(()),
+            let Output::Kernel(ops) = output else {
+                continue;
             };
-            node.handle(now, Input::Kernel(done));
+            changes += ops.iter().filter(|op| op.action != Action::Dump).count();
+            for Op { id, .. } in ops {
+                let result = Ok(());
+                node.handle(now, Input::Kernel(KernelInput::Done { id, result }));
+            }
             node.settle(now);
         }
         changes

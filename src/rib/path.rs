@@ -56,8 +56,8 @@ pub const MAX_RECEIVED: usize = 64;
 /// What a destination holds.
 #[derive(Debug)]
 pub(crate) enum Paths {
-    /// The id is free; the next free one, or `u32::MAX`.
-    Vacant { next: u32 },
+    /// The id is free; the free ones beside it in their list, or `u32::MAX`.
+    Vacant { next: u32, before: u32 },
     /// No path is left, but this many consumers have yet to hear of it.
     Empty { pins: u32 },
     /// One path.

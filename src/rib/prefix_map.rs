@@ -5,6 +5,10 @@
 //! compares with the slab. Neighbouring prefixes have neighbouring slots, because tables come and go
 //! in such runs: one cache line then serves sixteen of them. A number is free again when no path is left *and* every consumer has
 //! heard of it; until then it stays [`Paths::Empty`] with its count of pins.
+//!
+//! A free number keeps its last prefix and that one's place in the index until the number is needed for
+//! another prefix or the index grows: what goes often comes back, as when a peer restarts, and then
+//! nothing was taken out and nothing is put in.
 
 use std::net::IpAddr;
 
@@ -72,7 +76,9 @@ pub(crate) struct PrefixMap<P> {
     destinations: Chunks<Destination<P>>,
     index: HashTable<DestinationId>,
     hasher: FixedState,
+    /// The free numbers are a list through [`Paths::Vacant`], the one freed last in front.
     free: DestinationId,
+    used: usize,
     /// How many destinations there are of each length: the longest match tries only these.
     lengths: Vec<u32>,
 }
@@ -84,12 +90,21 @@ impl<P: TableKey> PrefixMap<P> {
             index: HashTable::new(),
             hasher: FixedState::with_seed(seed),
             free: NO_FREE,
+            used: 0,
             lengths: vec![0; usize::from(P::MAX_LEN) + 1],
         }
     }
 
     /// The destination of a prefix, if it has one.
     pub(crate) fn find(&self, prefix: P) -> Option<DestinationId> {
+        let id = self.place(prefix)?;
+        let destination = self.destinations.get(id)?;
+        (!matches!(destination.paths, Paths::Vacant { .. })).then_some(id)
+    }
+
+    /// Where a prefix is, or was when its number became free.
+    #[inline]
+    fn place(&self, prefix: P) -> Option<DestinationId> {
         let hash = prefix.neighbourly_hash(&self.hasher);
         let same = |&id: &u32| {
             self.destinations
@@ -100,16 +115,25 @@ impl<P: TableKey> PrefixMap<P> {
     }
 
     /// The destination of a prefix, made if need be, with no paths and no pins.
+    #[inline]
     pub(crate) fn find_or_insert(&mut self, prefix: P) -> DestinationId {
-        let hash = prefix.neighbourly_hash(&self.hasher);
-        let same = |&id: &u32| {
-            self.destinations
-                .get(id)
-                .is_some_and(|d| d.prefix == prefix)
+        let Some(id) = self.place(prefix) else {
+            return self.insert(prefix);
         };
-        if let Some(&id) = self.index.find(hash, same) {
-            return id;
+        if let Some(place) = self.destinations.get_mut(id)
+            && let Paths::Vacant { next, before } = place.paths
+        {
+            place.paths = Paths::Empty { pins: 0 };
+            self.unlink(next, before);
+            self.used += 1;
+            self.count(prefix, true);
         }
+        id
+    }
+
+    /// Makes the destination of a prefix that has no place.
+    #[inline(never)]
+    fn insert(&mut self, prefix: P) -> DestinationId {
         if self.index.len() == self.index.capacity() {
             self.grow();
         }
@@ -117,36 +141,63 @@ impl<P: TableKey> PrefixMap<P> {
             prefix,
             paths: Paths::Empty { pins: 0 },
         };
-        let id = match self.destinations.get_mut(self.free) {
+        let id = self.free;
+        let id = match self.destinations.get_mut(id) {
             Some(place) => {
-                let id = self.free;
-                if let Paths::Vacant { next } = place.paths {
-                    self.free = next;
+                let former = core::mem::replace(place, destination);
+                if let Paths::Vacant { next, before } = former.paths {
+                    self.unlink(next, before);
                 }
-                *place = destination;
+                self.forget(id, former.prefix);
                 id
             }
             None => self.destinations.push(destination),
         };
+        self.used += 1;
+        self.count(prefix, true);
         let Self {
             index,
             destinations,
             hasher,
             ..
         } = self;
-        index.insert_unique(hash, id, |&id| {
+        index.insert_unique(prefix.neighbourly_hash(hasher), id, |&id| {
             destinations
                 .get(id)
                 .map_or(0, |d| d.prefix.neighbourly_hash(hasher))
         });
-        self.count(prefix, true);
         id
     }
 
+    /// Takes a number with these neighbours out of the list of free ones.
+    #[inline(never)]
+    fn unlink(&mut self, next: DestinationId, before: DestinationId) {
+        match self.destinations.get_mut(before).map(|d| &mut d.paths) {
+            Some(Paths::Vacant { next: place, .. }) => *place = next,
+            Some(_) | None => self.free = next,
+        }
+        if let Some(Paths::Vacant { before: place, .. }) =
+            self.destinations.get_mut(next).map(|d| &mut d.paths)
+        {
+            *place = before;
+        }
+    }
+
+    /// Takes a free number out of the index, unless it went when that grew.
+    fn forget(&mut self, id: DestinationId, former: P) {
+        let hash = former.neighbourly_hash(&self.hasher);
+        if let Ok(found) = self.index.find_entry(hash, |&other| other == id) {
+            found.remove();
+        }
+    }
+
     /// Doubles the index by a walk over the slab in order. Rehashing in the index's own order would
-    /// read the slab at random, a cache miss each.
+    /// read the slab at random, a cache miss each. Free numbers are left out; if that makes room, too, it
+    /// stays as large as it is.
     fn grow(&mut self) {
-        let mut index = HashTable::with_capacity((self.index.capacity() * 2).max(14));
+        let full = self.used > self.index.capacity() / 2;
+        let capacity = self.index.capacity() << u32::from(full);
+        let mut index = HashTable::with_capacity(capacity.max(14));
         let rehash = |_: &u32| 0;
         for (id, destination) in self.destinations.iter() {
             if !matches!(destination.paths, Paths::Vacant { .. }) {
@@ -170,12 +221,17 @@ impl<P: TableKey> PrefixMap<P> {
             return;
         }
         let prefix = destination.prefix;
-        destination.paths = Paths::Vacant { next: self.free };
-        self.free = id;
-        let hash = prefix.neighbourly_hash(&self.hasher);
-        if let Ok(found) = self.index.find_entry(hash, |&other| other == id) {
-            found.remove();
+        destination.paths = Paths::Vacant {
+            next: self.free,
+            before: NO_FREE,
+        };
+        if let Some(Paths::Vacant { before, .. }) =
+            self.destinations.get_mut(self.free).map(|d| &mut d.paths)
+        {
+            *before = id;
         }
+        self.free = id;
+        self.used -= 1;
         self.count(prefix, false);
     }
 
@@ -195,8 +251,8 @@ impl<P: TableKey> PrefixMap<P> {
     }
 
     /// How many destinations are in use, those with nothing but pins included.
-    pub(crate) fn len(&self) -> usize {
-        self.index.len()
+    pub(crate) const fn len(&self) -> usize {
+        self.used
     }
 
     /// The destinations around an address, the most specific first.
@@ -219,5 +275,81 @@ impl<P: TableKey> PrefixMap<P> {
                 count.saturating_sub(1)
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn numbers_are_given_again_and_prefixes_that_come_back_have_theirs() {
+        let prefix = |n: u32| Prefix4::new(n << 8, 24);
+        let mut map = PrefixMap::new(1);
+        let ids: Vec<_> = (0..8).map(|n| map.find_or_insert(prefix(n))).collect();
+        for n in [2, 5, 3] {
+            map.free_if_unused(ids[n]);
+        }
+        assert_eq!((map.len(), map.end()), (5, 8));
+        assert_eq!(map.find(prefix(5)), None, "its place is no destination");
+        assert_eq!(
+            map.find_or_insert(prefix(5)),
+            ids[5],
+            "from amidst the free ones"
+        );
+        assert_eq!(
+            map.find_or_insert(prefix(100)),
+            ids[3],
+            "the one freed last"
+        );
+        assert_eq!(map.find(prefix(3)), None);
+        assert_eq!(map.find_or_insert(prefix(3)), ids[2]);
+        assert_eq!(map.find_or_insert(prefix(2)), 8, "none is free");
+        assert_eq!((map.len(), map.end()), (9, 9));
+    }
+
+    /// Against a map of the standard library, over growth, many rounds of coming and going, and lengths.
+    #[test]
+    fn it_has_what_was_put_in_and_not_taken_out() {
+        let mut state = 7_u64;
+        let mut draw = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut map = PrefixMap::new(2);
+        let mut model = BTreeMap::new();
+        for round in 0..60_000 {
+            // Few prefixes for a while, then more: ghosts come back, are replaced, and go as it grows.
+            let space = if round < 20_000 { 300 } else { 3_000 };
+            let bits = u32::try_from(draw(space)).unwrap_or(0);
+            let prefix = Prefix4::new(bits << 8, if draw(4) == 0 { 23 } else { 24 });
+            if draw(2) == 0 {
+                let id = map.find_or_insert(prefix);
+                assert_eq!(*model.entry(prefix).or_insert(id), id);
+            } else if let Some(id) = model.remove(&prefix) {
+                assert_eq!(map.find(prefix), Some(id));
+                map.free_if_unused(id);
+            }
+            assert_eq!(map.find(prefix), model.get(&prefix).copied());
+            assert_eq!(map.len(), model.len());
+        }
+        for (prefix, id) in &model {
+            assert_eq!(map.find(*prefix), Some(*id));
+            assert_eq!(map.get(*id).map(|d| d.prefix), Some(*prefix));
+        }
+        let mut ids: Vec<_> = model.values().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), model.len(), "a number each");
+        for (&prefix, &id) in &model {
+            map.free_if_unused(id);
+            assert_eq!(map.find(prefix), None);
+        }
+        assert_eq!(map.len(), 0);
+        let count = |len| map.lengths.get(len).copied();
+        assert_eq!((count(23), count(24)), (Some(0), Some(0)));
     }
 }

@@ -22,7 +22,7 @@ use super::dataplane_wire::{V4, V6, Wire, addr, mac, run, vxlan};
 
 /// Whether the kernel has a driver; where it has none, that it says so the way the machine expects.
 fn has_driver(wire: &mut Wire, spec: &LinkSpec) -> bool {
-    match wire.ask(Action::AddLink(spec.clone())) {
+    match wire.ask(Action::AddLink(Box::new(spec.clone()))) {
         Ok(()) => true,
         Err(errno) => {
             assert_eq!(errno, Errno::EOPNOTSUPP, "{spec:?}");
@@ -53,7 +53,7 @@ fn vxlan_devices_are_made_side_by_side_and_told_before_the_result() {
                 .dump()
                 .into_iter()
                 .find(|row| matches!(row, Change::Link(link) if link.index == index));
-            assert_eq!(row, Some(Change::Link(wanted)), "and dumped");
+            assert_eq!(row, Some(Change::Link(Box::new(wanted))), "and dumped");
             let text = ip(&format!("-d link show {name}"));
             for part in [
                 "vxlan id 4096",
@@ -69,7 +69,7 @@ fn vxlan_devices_are_made_side_by_side_and_told_before_the_result() {
                 text.contains("alias dunlin") && text.contains(",UP,"),
                 "{text}"
             );
-            let again = wire.ask(Action::AddLink(spec));
+            let again = wire.ask(Action::AddLink(Box::new(spec)));
             assert_eq!(again, Err(Errno::EEXIST));
         }
         let (one, other) = (wire.link(V4).index, wire.link(V6).index);
@@ -327,7 +327,10 @@ fn ipip_is_adopted_or_refused() {
             device: any,
             ..spec
         };
-        assert_eq!(wire.ask(Action::AddLink(spec)), Err(Errno::EEXIST));
+        assert_eq!(
+            wire.ask(Action::AddLink(Box::new(spec))),
+            Err(Errno::EEXIST)
+        );
         let index = tunl0.index;
         wire.set(index, LinkSetting::Alias("dunlin".into()));
         wire.set(index, LinkSetting::Mtu(1440));

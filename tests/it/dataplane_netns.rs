@@ -173,6 +173,7 @@ impl Rig {
                 KernelInput::Changed(_)
                 | KernelInput::Dumped(_)
                 | KernelInput::Done { .. }
+                | KernelInput::Carried { .. }
                 | KernelInput::Overrun => false,
             };
             self.heard += usize::from(route);

@@ -62,7 +62,7 @@ impl Wire {
     pub(super) fn note_link(&mut self, change: &Change) {
         match change {
             Change::Link(link) => {
-                self.links.insert(link.index, link.clone());
+                self.links.insert(link.index, Link::clone(link));
             }
             Change::LinkGone { index } => {
                 self.links.remove(index);
@@ -90,6 +90,10 @@ impl Wire {
                     KernelInput::Done { id, result } => {
                         assert_eq!(id.0, first + results.len() as u64, "results are in order");
                         results.push(result);
+                    }
+                    KernelInput::Carried { first: from, last } => {
+                        assert_eq!(from.0, first + results.len() as u64, "results are in order");
+                        results.extend((from.0..=last.0).map(|_| Ok(())));
                     }
                     KernelInput::Changed(change) => self.note(change),
                     KernelInput::Dumped(row) => rows.push(row),
@@ -146,7 +150,11 @@ impl Wire {
     }
 
     pub(super) fn made(&mut self, spec: &LinkSpec) -> u32 {
-        assert_eq!(self.ask(Action::AddLink(spec.clone())), Ok(()), "{spec:?}");
+        assert_eq!(
+            self.ask(Action::AddLink(Box::new(spec.clone()))),
+            Ok(()),
+            "{spec:?}"
+        );
         self.link(&spec.name).index
     }
 

@@ -367,7 +367,7 @@ impl World {
         for output in outputs {
             match output {
                 Output::Transport(output) => self.carry_out(id, output),
-                Output::Kernel(op) => panic!("no kernel was asked for: {op:?}"),
+                Output::Kernel(ops) => panic!("no kernel was asked for: {ops:?}"),
             }
         }
         self.look_at_peaks(id);

@@ -42,7 +42,7 @@ impl FakeKernel {
     }
 
     fn dump(&self) -> Vec<KernelInput> {
-        let mut changes = vec![Change::Link(Link::named(2, "eth0"))];
+        let mut changes = vec![Change::Link(Box::new(Link::named(2, "eth0")))];
         if let Some((address, subnet)) = self.device {
             changes.push(Change::Address(Address {
                 interface: 2,

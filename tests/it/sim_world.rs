@@ -471,7 +471,11 @@ impl World {
         for output in outputs {
             match output {
                 Output::Transport(output) => self.carry_out(name, output),
-                Output::Kernel(op) => self.operate(name, op),
+                Output::Kernel(ops) => {
+                    for op in ops {
+                        self.operate(name, op);
+                    }
+                }
             }
         }
     }

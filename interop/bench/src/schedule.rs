@@ -1,7 +1,8 @@
 //! The order of the runs, and how long the rest of them will take.
 //!
 //! Every round has each daemon once in each scenario, so that a slow spell of the machine hits all of them, and what a
-//! budget cuts off is a whole round rather than the last scenarios. An estimate comes from the runs so far; it
+//! budget cuts off is a whole round rather than the last scenarios. Each round begins with another one: what a run
+//! leaves behind in the kernel's allocator is not always the same daemon's start. An estimate comes from the runs so far; it
 //! decides nothing but whether a run still fits the budget.
 
 use crate::cli::RunOptions;
@@ -28,13 +29,14 @@ pub(crate) fn runs(options: &RunOptions, entrants: &[Entrant]) -> Vec<Run> {
     let mut runs = Vec::new();
     for round in 1..=options.runs {
         for &scenario in &options.scenarios {
-            for entrant in lineup::participants(scenario, entrants, options) {
-                runs.push(Run {
-                    scenario,
-                    entrant,
-                    round,
-                });
-            }
+            let mut order = lineup::participants(scenario, entrants, options);
+            let first = (round - 1).checked_rem(order.len()).unwrap_or(0);
+            order.rotate_left(first);
+            runs.extend(order.into_iter().map(|entrant| Run {
+                scenario,
+                entrant,
+                round,
+            }));
         }
     }
     runs

@@ -16,10 +16,12 @@ const NESTED: u16 = 0x8000;
 /// Appends an attribute.
 pub(super) fn put(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(HEAD + value.len()).unwrap_or(u16::MAX);
-    buffer.extend_from_slice(&length.to_ne_bytes());
-    buffer.extend_from_slice(&kind.to_ne_bytes());
+    let ([l0, l1], [k0, k1]) = (length.to_ne_bytes(), kind.to_ne_bytes());
+    buffer.extend_from_slice(&[l0, l1, k0, k1]);
     buffer.extend_from_slice(value);
-    buffer.resize(buffer.len().next_multiple_of(4), 0);
+    if !value.len().is_multiple_of(4) {
+        buffer.resize(buffer.len().next_multiple_of(4), 0);
+    }
 }
 
 /// Appends a text, with the zero at its end.

@@ -66,18 +66,18 @@ pub(super) fn error_code(payload: &[u8]) -> i32 {
 /// Appends a message.
 pub(super) fn frame(buffer: &mut Vec<u8>, header: Header, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = buffer.len();
-    buffer.extend_from_slice(&[0; 4]);
-    buffer.extend_from_slice(&header.kind.to_ne_bytes());
-    buffer.extend_from_slice(&header.flags.to_ne_bytes());
-    buffer.extend_from_slice(&header.sequence.to_ne_bytes());
-    // The port is filled in by the kernel.
-    buffer.extend_from_slice(&[0; 4]);
+    let ([k0, k1], [f0, f1]) = (header.kind.to_ne_bytes(), header.flags.to_ne_bytes());
+    let [s0, s1, s2, s3] = header.sequence.to_ne_bytes();
+    // The length comes below, and the port is filled in by the kernel.
+    buffer.extend_from_slice(&[0, 0, 0, 0, k0, k1, f0, f1, s0, s1, s2, s3, 0, 0, 0, 0]);
     fill(buffer);
     let length = u32::try_from(buffer.len() - start).unwrap_or(u32::MAX);
     if let Some(place) = buffer.get_mut(start..start + 4) {
         place.copy_from_slice(&length.to_ne_bytes());
     }
-    buffer.resize(buffer.len().next_multiple_of(4), 0);
+    if !buffer.len().is_multiple_of(4) {
+        buffer.resize(buffer.len().next_multiple_of(4), 0);
+    }
 }
 
 /// Takes the wish to be acknowledged off a message that begins at `start`: an error is told anyway.

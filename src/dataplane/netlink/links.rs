@@ -197,7 +197,7 @@ pub(super) fn read(kind: u16, payload: &[u8]) -> Option<Change> {
             _ => {}
         }
     }
-    (!link.name.is_empty()).then_some(Change::Link(link))
+    (!link.name.is_empty()).then_some(Change::Link(Box::new(link)))
 }
 
 fn device(info: &[u8]) -> Option<Device> {

@@ -114,11 +114,13 @@ impl Kernel {
             settings,
             out: Outbox {
                 inputs: Vec::new(),
+                held: 0,
                 sink: Box::new(sink),
                 open: true,
             },
             backlog: VecDeque::new(),
             waiting: VecDeque::new(),
+            making: Vec::new(),
             made: VecDeque::new(),
             reader: Reader::default(),
             ethtool: Ethtool::default(),
@@ -153,21 +155,16 @@ struct Task {
     settings: KernelSettings,
     out: Outbox,
     backlog: VecDeque<Op>,
-    /// Operations with the sequence number of their request, in the order in which they were sent.
-    waiting: VecDeque<(u32, Waiting)>,
+    /// Operations that were sent, with the sequence number of their request, in that order.
+    waiting: VecDeque<(u32, OpId)>,
+    /// The links that some of them make.
+    making: Vec<(OpId, Box<LinkSpec>)>,
     /// Links that were made and still lack what the kernel takes only from a second request.
-    made: VecDeque<(OpId, LinkSpec)>,
+    made: VecDeque<(OpId, Box<LinkSpec>)>,
     reader: Reader,
     ethtool: Ethtool,
     dump: Option<Dump>,
     sequence: u32,
-}
-
-/// An operation that was sent.
-struct Waiting {
-    id: OpId,
-    /// The link that it makes, if it makes one.
-    link: Option<LinkSpec>,
 }
 
 struct Dump {
@@ -179,6 +176,8 @@ struct Dump {
 
 struct Outbox {
     inputs: Vec<KernelInput>,
+    /// What the inputs tell of: one may tell of many operations.
+    held: usize,
     sink: Box<dyn FnMut(Vec<KernelInput>) -> bool + Send>,
     open: bool,
 }
@@ -186,12 +185,33 @@ struct Outbox {
 impl Outbox {
     fn push(&mut self, input: KernelInput) {
         self.inputs.push(input);
-        if self.inputs.len() >= HANDOVER {
+        self.hold();
+    }
+
+    /// An operation was carried out.
+    fn carried(&mut self, id: OpId) {
+        if let Some(KernelInput::Carried { last, .. }) = self.inputs.last_mut()
+            && last.0 + 1 == id.0
+        {
+            *last = id;
+            self.hold();
+        } else {
+            self.push(KernelInput::Carried {
+                first: id,
+                last: id,
+            });
+        }
+    }
+
+    fn hold(&mut self) {
+        self.held += 1;
+        if self.held >= HANDOVER {
             self.flush();
         }
     }
 
     fn flush(&mut self) {
+        self.held = 0;
         if !self.inputs.is_empty() {
             self.open &= (self.sink)(core::mem::take(&mut self.inputs));
         }
@@ -281,6 +301,7 @@ impl Task {
             requests,
             out,
             waiting,
+            making,
             made,
             reader,
             dump,
@@ -322,15 +343,16 @@ impl Task {
                 let Some(place) = place else { continue };
                 // Of a batch only errors are told, and that its last request was carried out: the
                 // kernel keeps the order, so what it says nothing about went well.
-                for (sequence, Waiting { id, link }) in waiting.drain(..=place) {
+                for (sequence, id) in waiting.drain(..=place) {
                     let result = if sequence == header.sequence {
                         result
                     } else {
                         Ok(())
                     };
-                    match link {
-                        Some(link) if result.is_ok() => made.push_back((id, link)),
-                        Some(_) | None => out.push(KernelInput::Done { id, result }),
+                    match (taken(making, id), result) {
+                        (Some(link), Ok(())) => made.push_back(link),
+                        (None, Ok(())) => out.carried(id),
+                        (_, Err(_)) => out.push(KernelInput::Done { id, result }),
                     }
                 }
             }
@@ -342,7 +364,8 @@ impl Task {
 
     /// Results were lost with the buffer: nobody knows which operations took effect.
     fn lose_results(&mut self) {
-        let mut ids: Vec<OpId> = self.waiting.drain(..).map(|(_, one)| one.id).collect();
+        self.making.clear();
+        let mut ids: Vec<OpId> = self.waiting.drain(..).map(|(_, id)| id).collect();
         ids.extend(self.dump.take().map(|dump| dump.id));
         ids.sort_unstable();
         for id in ids {
@@ -379,66 +402,61 @@ impl Task {
     /// Sends the operations at the front that can go together.
     fn send_batch(&mut self, bytes: &mut Vec<u8>) {
         bytes.clear();
-        let mut batch = Vec::with_capacity(BATCH);
+        let before = self.waiting.len();
         let mut last = None;
-        while batch.len() < BATCH && bytes.len() < BATCH_BYTES {
-            if !self.backlog.front().is_some_and(|op| together(&op.action)) {
+        for op in self.backlog.iter().take(BATCH) {
+            if bytes.len() >= BATCH_BYTES || !together(&op.action) {
                 break;
             }
-            let Some(op) = self.backlog.pop_front() else {
-                break;
-            };
-            let sequence = self.next_sequence();
-            if let Some(before) = last.replace(bytes.len()) {
-                codec::hush(bytes, before);
+            if let Some(start) = last.replace(bytes.len()) {
+                codec::hush(bytes, start);
             }
-            codec::put_action(bytes, sequence, &op.action, self.reader.tunnels());
-            batch.push((
-                sequence,
-                Waiting {
-                    id: op.id,
-                    link: None,
-                },
-            ));
+            self.sequence = following(self.sequence);
+            codec::put_action(bytes, self.sequence, &op.action, self.reader.tunnels());
+            self.waiting.push_back((self.sequence, op.id));
         }
-        self.send(bytes, batch);
+        self.backlog.drain(..self.waiting.len() - before);
+        self.send(bytes, before);
     }
 
     /// Sends an operation on a link by itself, and tells what became of the link before the result.
     fn send_link(&mut self, op: Op) {
-        let sequence = self.next_sequence();
         let mut bytes = Vec::new();
-        codec::put_action(&mut bytes, sequence, &op.action, self.reader.tunnels());
-        let link = match op.action {
-            Action::AddLink(spec) => Some(spec),
-            _ => None,
-        };
-        self.send(&bytes, vec![(sequence, Waiting { id: op.id, link })]);
-        self.read_news();
-        self.read_results();
+        self.sequence = following(self.sequence);
+        codec::put_action(&mut bytes, self.sequence, &op.action, self.reader.tunnels());
+        if let Action::AddLink(spec) = op.action {
+            self.making.push((op.id, spec));
+        }
+        self.send_one(&bytes, op.id);
         self.finish_links();
     }
 
     /// The second half of making a link.
     fn finish_links(&mut self) {
         while let Some((id, spec)) = self.made.pop_front() {
-            let sequence = self.next_sequence();
             let mut bytes = Vec::new();
-            codec::put_rest_of_link(&mut bytes, sequence, &spec);
-            self.send(&bytes, vec![(sequence, Waiting { id, link: None })]);
-            self.read_news();
-            self.read_results();
+            self.sequence = following(self.sequence);
+            codec::put_rest_of_link(&mut bytes, self.sequence, &spec);
+            self.send_one(&bytes, id);
         }
     }
 
-    fn send(&mut self, bytes: &[u8], batch: Vec<(u32, Waiting)>) {
-        match self.requests.send(bytes) {
-            Ok(()) => self.waiting.extend(batch),
-            Err(error) => {
-                let errno = Errno(error.raw_os_error().unwrap_or(Errno::ENOBUFS.0));
-                for (_, one) in batch {
-                    self.answer(one.id, Err(errno));
-                }
+    /// Sends the request with the last sequence number, and hears what comes of it.
+    fn send_one(&mut self, bytes: &[u8], id: OpId) {
+        let before = self.waiting.len();
+        self.waiting.push_back((self.sequence, id));
+        self.send(bytes, before);
+        self.read_news();
+        self.read_results();
+    }
+
+    /// Sends the requests of those that wait, all but so many of them.
+    fn send(&mut self, bytes: &[u8], before: usize) {
+        if let Err(error) = self.requests.send(bytes) {
+            let errno = Errno(error.raw_os_error().unwrap_or(Errno::ENOBUFS.0));
+            for (_, id) in self.waiting.split_off(before) {
+                taken(&mut self.making, id);
+                self.answer(id, Err(errno));
             }
         }
     }
@@ -449,18 +467,19 @@ impl Task {
 
     fn start_dump(&mut self, id: OpId) {
         let stage = Stage::Links;
-        let sequence = self.next_sequence();
+        self.sequence = following(self.sequence);
         self.dump = Some(Dump {
             id,
             stage,
-            sequence,
+            sequence: self.sequence,
             result: Ok(()),
         });
-        self.ask(stage, sequence);
+        self.ask(stage, self.sequence);
     }
 
     fn next_stage(&mut self) {
-        let sequence = self.next_sequence();
+        self.sequence = following(self.sequence);
+        let sequence = self.sequence;
         let Some(dump) = &mut self.dump else { return };
         match dump.stage.next() {
             Some(stage) if dump.result.is_ok() => {
@@ -488,15 +507,20 @@ impl Task {
             });
         }
     }
+}
 
-    const fn next_sequence(&mut self) -> u32 {
-        // 0 marks what the kernel says by itself.
-        self.sequence = if self.sequence == u32::MAX {
-            1
-        } else {
-            self.sequence + 1
-        };
-        self.sequence
+/// The link that an operation makes, if it makes one.
+fn taken(making: &mut Vec<(OpId, Box<LinkSpec>)>, id: OpId) -> Option<(OpId, Box<LinkSpec>)> {
+    let place = making.iter().position(|(making, _)| *making == id)?;
+    Some(making.swap_remove(place))
+}
+
+/// The sequence number after this one; 0 marks what the kernel says by itself.
+const fn following(sequence: u32) -> u32 {
+    if sequence == u32::MAX {
+        1
+    } else {
+        sequence + 1
     }
 }
 

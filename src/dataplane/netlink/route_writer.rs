@@ -36,6 +36,7 @@ pub(super) fn put_plain(
         _ => return false,
     };
     let onlink = hop.is_some_and(|hop| hop.onlink);
+    let table = u8::try_from(route.table).unwrap_or(0);
     body.extend_from_slice(&[
         match family {
             Family::Ipv4 => 2,
@@ -44,7 +45,7 @@ pub(super) fn put_plain(
         route.prefix.len(),
         0,
         0,
-        u8::try_from(route.table).unwrap_or(0),
+        table,
         route.protocol,
         scope(shape, family, delete),
         match shape.kind {
@@ -58,8 +59,12 @@ pub(super) fn put_plain(
     let flags = if onlink { RTNH_F_ONLINK } else { 0 };
     body.extend_from_slice(&flags.to_ne_bytes());
     put_ip(body, RTA_DST, route.prefix.address());
-    put(body, RTA_TABLE, &route.table.to_ne_bytes());
-    put(body, RTA_PRIORITY, &route.metric.to_ne_bytes());
+    if table == 0 {
+        put(body, RTA_TABLE, &route.table.to_ne_bytes());
+    }
+    if route.metric != 0 {
+        put(body, RTA_PRIORITY, &route.metric.to_ne_bytes());
+    }
     if let Some(source) = shape.preferred_source {
         put_ip(body, RTA_PREFSRC, source);
     }
@@ -135,11 +140,16 @@ mod tests {
         ];
         let tunnels = Tunnels::new();
         for (prefix, shape, plain) in cases {
-            for (delete, table) in [(false, 254), (true, 254), (false, 1000)] {
+            for (delete, table, metric) in [
+                (false, 254, 0),
+                (true, 254, 0),
+                (true, 254, 9),
+                (false, 1000, 1024),
+            ] {
                 let route = KernelRoute {
                     prefix: prefix.parse().unwrap(),
                     table,
-                    metric: 1024,
+                    metric,
                     protocol: 179,
                     shape: Arc::new(shape.clone()),
                 };

@@ -77,8 +77,13 @@ pub(super) fn message(route: &KernelRoute, delete: bool, tunnels: &Tunnels) -> R
     };
     let attributes = &mut message.attributes;
     attributes.push(RouteAttribute::Destination(route.prefix.address().into()));
-    attributes.push(RouteAttribute::Table(route.table));
-    attributes.push(RouteAttribute::Priority(route.metric));
+    // What the header says, and what is so anyway, need not be read once more for each route.
+    if message.header.table == 0 {
+        attributes.push(RouteAttribute::Table(route.table));
+    }
+    if route.metric != 0 {
+        attributes.push(RouteAttribute::Priority(route.metric));
+    }
     if let Some(source) = shape.preferred_source {
         attributes.push(RouteAttribute::PrefSource(source.into()));
     }

@@ -28,7 +28,7 @@ impl Host {
             link.up = !name.starts_with('!');
             link.lower_up = plain == name;
             link.loopback = plain == "lo";
-            view.dumped(&Change::Link(link));
+            view.dumped(&Change::Link(Box::new(link)));
         }
         for (interface, text, primary) in &self.addresses {
             let (address, len) = text.split_once('/').unwrap();

@@ -233,8 +233,8 @@ impl Reconciler {
 
     /// Decides anew about a prefix, even one that has no entry: a leftover may stand there.
     pub(super) fn look_at(&mut self, prefix: Prefix) {
-        self.table.entry(prefix);
+        let (place, _) = self.table.entry(prefix);
         self.enqueue(prefix);
-        self.table.tidy(prefix);
+        self.table.tidy(place);
     }
 }

@@ -7,7 +7,9 @@ use super::super::ownership::Ownership;
 use super::super::report::Report;
 use super::super::resolve::KernelView;
 use super::super::route::{Errno, KernelRoute, Shape};
-use super::table::{BUSY, CONFIRMED, CROSSED, Entry, OVERTAKEN, QUEUED, Seen, ShapeId, USURPED};
+use super::table::{
+    BUSY, CONFIRMED, CROSSED, Entry, OVERTAKEN, Place, QUEUED, Seen, ShapeId, USURPED,
+};
 use super::{Pending, Reconciler, desired, differs, holds, queue_up};
 use crate::net::{Family, Prefix};
 use crate::time::{Duration, Instant};
@@ -30,17 +32,17 @@ enum Decision {
 }
 
 impl Reconciler {
-    pub(super) fn step(&mut self, view: &KernelView, prefix: Prefix) -> Option<Op> {
-        let entry = self.table.get_mut(prefix)?;
+    pub(super) fn step(&mut self, view: &KernelView, place: Place) -> Option<Op> {
+        let (prefix, entry) = self.table.at(place)?;
         entry.clear(QUEUED);
         let entry = *entry;
         match self.decide(view, prefix, entry) {
             Decision::Nothing => {
-                self.table.tidy(prefix);
+                self.table.tidy(place);
                 None
             }
             Decision::Settled => {
-                self.settled(prefix, entry);
+                self.settled(place, prefix, entry);
                 None
             }
             Decision::Conflict => {
@@ -66,8 +68,8 @@ impl Reconciler {
                 } else {
                     Action::Replace(route)
                 };
-                self.table.entry(prefix).set(BUSY);
-                Some(self.op(Pending::Write { prefix, shape, add }, action))
+                self.set_busy(place);
+                Some(self.op(Pending::Write { place, shape, add }, action))
             }
             Decision::Delete => {
                 if desired(&self.targets, &entry).is_some() {
@@ -76,9 +78,15 @@ impl Reconciler {
                     self.sync.request(self.now);
                 }
                 let route = self.route(prefix, Arc::clone(&self.any_shape));
-                self.table.entry(prefix).set(BUSY);
-                Some(self.op(Pending::Delete { prefix }, Action::Delete(route)))
+                self.set_busy(place);
+                Some(self.op(Pending::Delete { place }, Action::Delete(route)))
             }
+        }
+    }
+
+    fn set_busy(&mut self, place: Place) {
+        if let Some((_, entry)) = self.table.at(place) {
+            entry.set(BUSY);
         }
     }
 
@@ -124,7 +132,7 @@ impl Reconciler {
     /// write, so it is no proof of what stands there now: whatever is wanted is written again.
     pub(super) fn meddled(&mut self, prefix: Prefix, usurped: bool) {
         let dumping = self.sync.is_running();
-        let entry = self.table.entry(prefix);
+        let (_, entry) = self.table.entry(prefix);
         if entry.is(BUSY) {
             entry.set(CROSSED);
         } else {
@@ -178,9 +186,9 @@ impl Reconciler {
         }
         // A running dump may still show ours where the foreign one is by now.
         if replaced && self.sync.is_running() {
-            self.table.entry(prefix).set(OVERTAKEN);
+            self.table.entry(prefix).1.set(OVERTAKEN);
         }
-        let Some(entry) = self.table.get_mut(prefix) else {
+        let Some((_, entry)) = self.table.get_mut(prefix) else {
             return;
         };
         if entry.is(BUSY) {
@@ -190,7 +198,7 @@ impl Reconciler {
     }
 
     pub(super) fn foreign_went(&mut self, prefix: Prefix) {
-        let Some(entry) = self.table.get_mut(prefix) else {
+        let Some((_, entry)) = self.table.get_mut(prefix) else {
             return;
         };
         if entry.is(BUSY) {
@@ -200,32 +208,35 @@ impl Reconciler {
         self.enqueue(prefix);
     }
 
-    pub(super) fn written(&mut self, prefix: Prefix, shape: ShapeId, add: bool) -> Option<Prefix> {
+    pub(super) fn written(&mut self, place: Place, shape: ShapeId, add: bool) -> Option<Prefix> {
+        let (prefix, _) = self.table.at(place)?;
         let metric = self.rule.metric(prefix.family());
         if add {
             self.leftovers.emptied(prefix, metric);
         } else {
             self.leftovers.replaced(prefix, metric);
         }
-        let usurped = self.settle(prefix, shape.into());
+        let usurped = self.settle(place, shape.into());
         self.sync.granted();
         usurped.then_some(prefix)
     }
 
-    pub(super) fn deleted(&mut self, prefix: Prefix, result: Result<(), Errno>) {
+    pub(super) fn deleted(&mut self, place: Place, result: Result<(), Errno>) {
         match result {
             Ok(()) | Err(Errno::ESRCH | Errno::ENOENT | Errno::ENODEV) => {
-                self.settle(prefix, Seen::NOTHING);
+                self.settle(place, Seen::NOTHING);
             }
-            Err(errno) => self.refused(prefix, false, errno),
+            Err(errno) => self.refused(place, false, errno),
         }
     }
 
     /// An operation is over and the kernel has `seen`, unless somebody else came across. Whether a foreign
     /// route had taken the place of ours before.
-    pub(super) fn settle(&mut self, prefix: Prefix, seen: Seen) -> bool {
+    pub(super) fn settle(&mut self, place: Place, seen: Seen) -> bool {
         self.changes += 1;
-        let entry = self.table.entry(prefix);
+        let Some((prefix, entry)) = self.table.at(place) else {
+            return false;
+        };
         let usurped = entry.is(USURPED) && !entry.is(CROSSED);
         entry.clear(BUSY);
         entry.seen = if entry.is(CROSSED) {
@@ -243,7 +254,7 @@ impl Reconciler {
         let gone = || self.sync.converged || !self.leftovers.stand_at(prefix);
         if over && (entry.seen != Seen::NOTHING || gone()) {
             // What a step would find, too.
-            self.settled(prefix, entry);
+            self.settled(place, prefix, entry);
         } else {
             self.enqueue(prefix);
         }
@@ -251,18 +262,20 @@ impl Reconciler {
     }
 
     /// The kernel has what is wanted.
-    fn settled(&mut self, prefix: Prefix, entry: Entry) {
+    fn settled(&mut self, place: Place, prefix: Prefix, entry: Entry) {
         if self.troubles.settled(self.now, prefix) {
             self.report(Report::Recovered { prefix });
         }
         self.leftovers.release(prefix);
         if entry.want().is_none() {
-            self.table.tidy(prefix);
+            self.table.tidy(place);
         }
     }
 
-    pub(super) fn refused(&mut self, prefix: Prefix, add: bool, errno: Errno) {
-        let entry = self.table.entry(prefix);
+    pub(super) fn refused(&mut self, place: Place, add: bool, errno: Errno) {
+        let Some((prefix, entry)) = self.table.at(place) else {
+            return;
+        };
         let crossed = entry.is(CROSSED);
         entry.clear(BUSY);
         entry.clear(CROSSED);
@@ -333,8 +346,8 @@ impl Reconciler {
         if !self.sync.synced {
             return;
         }
-        if let Some(entry) = self.table.get_mut(prefix) {
-            queue_up(&mut self.queue, prefix, entry);
+        if let Some((place, entry)) = self.table.get_mut(prefix) {
+            queue_up(&mut self.queue, place, entry);
         }
     }
 
@@ -348,9 +361,9 @@ impl Reconciler {
             targets,
             ..
         } = self;
-        table.sweep(|prefix, entry| {
+        table.sweep(|place, _, entry| {
             if differs(targets, entry) {
-                queue_up(queue, prefix, entry);
+                queue_up(queue, place, entry);
             }
         });
     }
@@ -366,11 +379,11 @@ impl Reconciler {
             troubles,
             ..
         } = self;
-        table.sweep(|prefix, entry| {
+        table.sweep(|place, prefix, entry| {
             let target = entry.want().and_then(|path| targets.get(path.0 as usize));
             if target.is_some_and(|target| target.moved) {
                 troubles.relent(prefix);
-                queue_up(queue, prefix, entry);
+                queue_up(queue, place, entry);
             }
         });
         for target in targets {

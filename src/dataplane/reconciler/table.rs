@@ -54,8 +54,8 @@ pub(super) const DUMPED: Flag = Flag(16);
 /// It changed while the dump ran: the dump is not believed about it.
 pub(super) const OVERTAKEN: Flag = Flag(32);
 
-/// Nothing is in the slot.
-const FREE: Flag = Flag(128);
+/// Nothing is in the slot, or it waits for [`Entries::clear_out`].
+const FORGOTTEN: Flag = Flag(128);
 /// This process has wanted a route there: it needs no confirmation any more.
 pub(super) const CONFIRMED: Flag = Flag(64);
 
@@ -94,6 +94,11 @@ impl Entry {
         self.flags &= !flag.0;
     }
 
+    /// It has been found to say nothing, and is as good as not there.
+    const fn is_forgotten(self) -> bool {
+        self.is(FORGOTTEN)
+    }
+
     /// Nothing is worth remembering.
     fn is_idle(self) -> bool {
         let idle = !self.is(QUEUED) && !self.is(BUSY) && !self.is(OVERTAKEN);
@@ -105,6 +110,18 @@ impl Default for Entry {
     fn default() -> Self {
         Self::EMPTY
     }
+}
+
+/// Where an entry is. It names the entry without a search, and the same one for as long as that is
+/// queued or busy: such an entry is never forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(u32);
+
+impl Place {
+    /// The bit that tells IPv6 from IPv4.
+    const V6: u32 = 1 << 31;
+    /// No place: where there are more entries than numbers.
+    const BEYOND: Self = Self(u32::MAX);
 }
 
 /// The entries of both families.
@@ -119,12 +136,17 @@ pub(super) struct Table {
 /// Those of one, in the order in which they came: what is wanted, written and answered in one order is
 /// then read in that order, too. The index holds numbers only. Hashing is seeded with a constant: runs
 /// repeat themselves.
+///
+/// What says nothing any more is marked, and leaves the index when most of it is marked: what goes
+/// often comes back, and a search each for the others would be a cache miss each.
 #[derive(Debug)]
 struct Entries<P> {
     index: HashTable<u32>,
     slots: Vec<(P, Entry)>,
-    /// Slots that nothing is in.
+    /// Slots that the index does not have, the next one last.
     free: Vec<u32>,
+    /// How many in the index are forgotten.
+    forgotten: usize,
     hasher: FixedState,
 }
 
@@ -134,14 +156,28 @@ impl<P> Default for Entries<P> {
             index: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
+            forgotten: 0,
             hasher: FixedState::default(),
         }
     }
 }
 
 impl<P: Neighbourly> Entries<P> {
+    /// So many entries there can be: one bit of a [`Place`] is the family's.
+    const MOST: usize = (Place::V6 - 1) as usize;
+    /// Fewer that are forgotten are not worth a walk.
+    const FEW: usize = 256;
+
     #[inline]
-    fn find(&self, prefix: P) -> Option<usize> {
+    fn find(&self, prefix: P) -> Option<u32> {
+        let at = self.search(prefix)?;
+        let (_, entry) = self.slots.get(at as usize)?;
+        (!entry.is_forgotten()).then_some(at)
+    }
+
+    /// Finds what is forgotten, too.
+    #[inline]
+    fn search(&self, prefix: P) -> Option<u32> {
         let slots = &self.slots;
         let is = |&at: &u32| {
             slots
@@ -149,29 +185,33 @@ impl<P: Neighbourly> Entries<P> {
                 .is_some_and(|(key, _)| *key == prefix)
         };
         let hash = prefix.neighbourly_hash(&self.hasher);
-        self.index.find(hash, is).map(|&at| at as usize)
+        self.index.find(hash, is).copied()
     }
 
     fn get(&self, prefix: P) -> Option<Entry> {
         let at = self.find(prefix)?;
-        self.slots.get(at).map(|(_, entry)| *entry)
+        self.slots.get(at as usize).map(|(_, entry)| *entry)
     }
 
-    fn get_mut(&mut self, prefix: P) -> Option<&mut Entry> {
-        let at = self.find(prefix)?;
-        self.slots.get_mut(at).map(|(_, entry)| entry)
+    fn at(&mut self, at: u32) -> Option<(P, &mut Entry)> {
+        let (prefix, entry) = self.slots.get_mut(at as usize)?;
+        Some((*prefix, entry))
     }
 
-    /// The entry, made if need be, unless there are four thousand million of them.
-    fn entry(&mut self, prefix: P) -> Option<&mut Entry> {
-        let at = match self.find(prefix) {
-            Some(at) => at,
-            None => self.add(prefix)?,
+    /// Where the entry is, made if need be, unless there are two thousand million of them.
+    fn place(&mut self, prefix: P) -> Option<u32> {
+        let Some(at) = self.search(prefix) else {
+            return self.add(prefix);
         };
-        self.slots.get_mut(at).map(|(_, entry)| entry)
+        let (_, entry) = self.slots.get_mut(at as usize)?;
+        if entry.is_forgotten() {
+            *entry = Entry::EMPTY;
+            self.forgotten -= 1;
+        }
+        Some(at)
     }
 
-    fn add(&mut self, prefix: P) -> Option<usize> {
+    fn add(&mut self, prefix: P) -> Option<u32> {
         let slot = (prefix, Entry::EMPTY);
         let at = match self.free.pop() {
             Some(at) => {
@@ -179,7 +219,8 @@ impl<P: Neighbourly> Entries<P> {
                 at
             }
             None => {
-                let at = u32::try_from(self.slots.len()).ok()?;
+                let number = Some(self.slots.len()).filter(|number| *number < Self::MOST)?;
+                let at = u32::try_from(number).ok()?;
                 self.slots.push(slot);
                 at
             }
@@ -193,54 +234,64 @@ impl<P: Neighbourly> Entries<P> {
         let hash = |key: P| key.neighbourly_hash(hasher);
         let rehash = |&at: &u32| slots.get(at as usize).map_or(0, |(key, _)| hash(*key));
         index.insert_unique(hash(prefix), at, rehash);
-        Some(at as usize)
+        Some(at)
     }
 
     /// Forgets the entry if it says nothing.
-    fn tidy(&mut self, prefix: P) {
-        let Self {
-            index,
-            slots,
-            free,
-            hasher,
-        } = self;
-        let idle = |&at: &u32| {
-            let slot = slots.get(at as usize);
-            slot.is_some_and(|(key, entry)| *key == prefix && entry.is_idle())
+    fn tidy(&mut self, at: u32) {
+        let Some((_, entry)) = self.slots.get_mut(at as usize) else {
+            return;
         };
-        if let Ok(found) = index.find_entry(prefix.neighbourly_hash(hasher), idle) {
-            let (at, _) = found.remove();
-            if let Some((_, entry)) = slots.get_mut(at as usize) {
-                entry.set(FREE);
-            }
-            free.push(at);
+        if entry.is_idle() && !entry.is_forgotten() {
+            entry.set(FORGOTTEN);
+            self.forgotten += 1;
+            self.clear_out();
         }
-        if index.is_empty() {
+    }
+
+    /// Frees the slots of forgotten entries, if they are most of the index and enough for a walk over all
+    /// slots.
+    fn clear_out(&mut self) {
+        let used = self.index.len() - self.forgotten;
+        let many = Self::FEW.max(3 * used).max(self.slots.len() / 4);
+        if used == 0 {
             // A table's memory does not outlive it.
             *self = Self::default();
+        } else if self.forgotten > many {
+            self.index = HashTable::with_capacity(used);
+            self.forgotten = 0;
+            self.free.clear();
+            for (at, (prefix, entry)) in (0..).zip(&self.slots) {
+                if entry.is_forgotten() {
+                    self.free.push(at);
+                } else {
+                    // There is room for all, so nothing is ever hashed again.
+                    let hash = prefix.neighbourly_hash(&self.hasher);
+                    self.index.insert_unique(hash, at, |_| 0);
+                }
+            }
+            self.free.reverse();
         }
     }
 
     /// Those that are there, in order.
     fn iter(&self) -> impl Iterator<Item = (P, Entry)> + '_ {
-        let used = |(_, entry): &&(P, Entry)| !entry.is(FREE);
+        let used = |(_, entry): &&(P, Entry)| !entry.is_forgotten();
         self.slots.iter().filter(used).copied()
     }
 
-    fn sweep(&mut self, mut visit: impl FnMut(P, &mut Entry)) {
-        let mut idle = Vec::new();
-        for (prefix, entry) in &mut self.slots {
-            if entry.is(FREE) {
+    fn sweep(&mut self, mut visit: impl FnMut(u32, P, &mut Entry)) {
+        for (at, (prefix, entry)) in (0..).zip(&mut self.slots) {
+            if entry.is_forgotten() {
                 continue;
             }
-            visit(*prefix, entry);
+            visit(at, *prefix, entry);
             if entry.is_idle() {
-                idle.push(*prefix);
+                entry.set(FORGOTTEN);
+                self.forgotten += 1;
             }
         }
-        for prefix in idle {
-            self.tidy(prefix);
-        }
+        self.clear_out();
     }
 }
 
@@ -252,35 +303,58 @@ impl Table {
         }
     }
 
-    pub(super) fn get_mut(&mut self, prefix: Prefix) -> Option<&mut Entry> {
-        match prefix {
-            Prefix::V4(p) => self.v4.get_mut(p),
-            Prefix::V6(p) => self.v6.get_mut(p),
+    /// The entry of a prefix, and where it is.
+    pub(super) fn get_mut(&mut self, prefix: Prefix) -> Option<(Place, &mut Entry)> {
+        let place = match prefix {
+            Prefix::V4(p) => Place(self.v4.find(p)?),
+            Prefix::V6(p) => Place(self.v6.find(p)? | Place::V6),
+        };
+        self.at(place).map(|(_, entry)| (place, entry))
+    }
+
+    /// The same, made if need be.
+    pub(super) fn entry(&mut self, prefix: Prefix) -> (Place, &mut Entry) {
+        let Self { v4, v6, beyond } = self;
+        let (place, entry) = match prefix {
+            Prefix::V4(p) => match v4.place(p) {
+                Some(at) => (Place(at), v4.at(at).map(|(_, entry)| entry)),
+                None => (Place::BEYOND, None),
+            },
+            Prefix::V6(p) => match v6.place(p) {
+                Some(at) => (Place(at | Place::V6), v6.at(at).map(|(_, entry)| entry)),
+                None => (Place::BEYOND, None),
+            },
+        };
+        (place, entry.unwrap_or(beyond))
+    }
+
+    /// The entry at a place, and its prefix.
+    #[inline]
+    pub(super) fn at(&mut self, place: Place) -> Option<(Prefix, &mut Entry)> {
+        if place.0 & Place::V6 == 0 {
+            let (prefix, entry) = self.v4.at(place.0)?;
+            Some((Prefix::V4(prefix), entry))
+        } else {
+            let (prefix, entry) = self.v6.at(place.0 & !Place::V6)?;
+            Some((Prefix::V6(prefix), entry))
         }
     }
 
-    pub(super) fn entry(&mut self, prefix: Prefix) -> &mut Entry {
-        let entry = match prefix {
-            Prefix::V4(p) => self.v4.entry(p),
-            Prefix::V6(p) => self.v6.entry(p),
-        };
-        entry.unwrap_or(&mut self.beyond)
-    }
-
     /// Forgets the entry if it says nothing.
-    pub(super) fn tidy(&mut self, prefix: Prefix) {
-        match prefix {
-            Prefix::V4(p) => self.v4.tidy(p),
-            Prefix::V6(p) => self.v6.tidy(p),
+    pub(super) fn tidy(&mut self, place: Place) {
+        if place.0 & Place::V6 == 0 {
+            self.v4.tidy(place.0);
+        } else {
+            self.v6.tidy(place.0 & !Place::V6);
         }
     }
 
     /// Visits every entry, and forgets those that say nothing afterwards.
-    pub(super) fn sweep(&mut self, mut visit: impl FnMut(Prefix, &mut Entry)) {
+    pub(super) fn sweep(&mut self, mut visit: impl FnMut(Place, Prefix, &mut Entry)) {
         self.v4
-            .sweep(|prefix, entry| visit(Prefix::V4(prefix), entry));
+            .sweep(|at, prefix, entry| visit(Place(at), Prefix::V4(prefix), entry));
         self.v6
-            .sweep(|prefix, entry| visit(Prefix::V6(prefix), entry));
+            .sweep(|at, prefix, entry| visit(Place(at | Place::V6), Prefix::V6(prefix), entry));
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Prefix, Entry)> + '_ {
@@ -372,31 +446,69 @@ mod tests {
         let prefix = |n: u32| Prefix::V4(Prefix4::new(n << 8, 24));
         let mut table = Table::default();
         for n in [7, 3, 900, 5] {
-            table.entry(prefix(n)).set(QUEUED);
+            table.entry(prefix(n)).1.set(QUEUED);
         }
-        table.tidy(prefix(3));
+        let tidy = |table: &mut Table, n| {
+            if let Some((place, _)) = table.get_mut(prefix(n)) {
+                table.tidy(place);
+            }
+        };
+        tidy(&mut table, 3);
         assert!(table.get(prefix(3)).is_some(), "it says something");
         let order: Vec<_> = table.iter().map(|(prefix, _)| prefix).collect();
         assert_eq!(order, [7, 3, 900, 5].map(prefix));
-        table.sweep(|at, entry| {
+        table.sweep(|_, at, entry| {
             if at == prefix(3) || at == prefix(900) {
                 entry.clear(QUEUED);
             }
         });
         assert_eq!(table.get(prefix(3)), None);
         assert_eq!(table.get_mut(prefix(900)), None);
-        table.entry(prefix(4)).set(BUSY);
-        table.entry(prefix(7)).clear(QUEUED);
-        table.tidy(prefix(7));
+        table.entry(prefix(4)).1.set(BUSY);
+        table.entry(prefix(7)).1.clear(QUEUED);
+        tidy(&mut table, 7);
         let mut left: Vec<_> = table.iter().map(|(prefix, _)| prefix).collect();
         left.sort_unstable();
         assert_eq!(left, [4, 5].map(prefix));
         for n in [4, 5] {
-            *table.entry(prefix(n)) = Entry::EMPTY;
-            table.tidy(prefix(n));
+            *table.entry(prefix(n)).1 = Entry::EMPTY;
+            tidy(&mut table, n);
         }
         assert_eq!(table.iter().count(), 0);
         assert_eq!(table.v4.slots.capacity(), 0, "nor memory");
+    }
+
+    #[test]
+    fn a_table_from_which_most_is_gone_has_what_is_left_and_gives_the_slots_again() {
+        let prefix = |n: u32| Prefix::V4(Prefix4::new(n << 8, 24));
+        let mut table = Table::default();
+        for n in 0..4000 {
+            let (_, entry) = table.entry(prefix(n));
+            entry.set_want(Some(PathId(n)));
+        }
+        for n in (0..4000).filter(|n: &u32| !n.is_multiple_of(10)) {
+            let (place, entry) = table.get_mut(prefix(n)).unwrap();
+            entry.set_want(None);
+            table.tidy(place);
+        }
+        let left: Vec<_> = table.iter().map(|(prefix, _)| prefix).collect();
+        let expected: Vec<_> = (0..4000).step_by(10).map(prefix).collect();
+        assert_eq!(left, expected);
+        assert!(table.v4.index.len() < 2000, "{}", table.v4.index.len());
+        // Some come back, forgotten or not, and new ones come.
+        for n in (3000..5000).rev() {
+            let (place, entry) = table.entry(prefix(n));
+            entry.set_want(Some(PathId(n)));
+            assert_eq!(table.at(place).map(|(prefix, _)| prefix), Some(prefix(n)));
+        }
+        let stays = |n: &u32| *n >= 3000 || n.is_multiple_of(10);
+        for n in 0..6000 {
+            let want = table.get(prefix(n)).and_then(Entry::want);
+            let expected = (n < 5000 && stays(&n)).then_some(PathId(n));
+            assert_eq!(want, expected, "{n}");
+        }
+        assert_eq!(table.iter().count(), 2300);
+        assert!(table.v4.slots.len() <= 5000);
     }
 
     #[test]

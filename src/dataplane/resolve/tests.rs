@@ -9,7 +9,7 @@ fn view(routes: &[(&str, u8, Shape)]) -> KernelView {
     view.dump_begins();
     for (index, name) in [(2, "eth0"), (3, "tunl0")] {
         let link = Link::named(index, name);
-        view.dumped(&Change::Link(link));
+        view.dumped(&Change::Link(Box::new(link)));
     }
     let address = "10.9.0.1".parse().unwrap();
     view.dumped(&Change::Address(Address {

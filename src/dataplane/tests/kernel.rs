@@ -53,7 +53,7 @@ impl FakeKernel {
     pub(super) fn link_up(&mut self, index: u32, name: &str, subnet: &str) {
         let link = Link::named(index, name);
         self.links.insert(index, link.clone());
-        self.tell(Change::Link(link));
+        self.tell(Change::Link(Box::new(link)));
         let hop = Hop {
             via: None,
             interface: Some(index),
@@ -101,7 +101,7 @@ impl FakeKernel {
         } else {
             link.up = false;
             self.links.insert(index, link.clone());
-            self.tell(Change::Link(link));
+            self.tell(Change::Link(Box::new(link)));
         }
     }
 
@@ -119,7 +119,7 @@ impl FakeKernel {
     pub(super) fn run(&mut self, action: Action) -> Result<(), Errno> {
         match action {
             Action::Dump => {
-                let links = self.links.values().cloned().map(Change::Link);
+                let links = self.links.values().cloned().map(Box::new).map(Change::Link);
                 let addresses = self.addresses.iter().copied().map(Change::Address);
                 let neighbours = self.neighbours.values();
                 let neighbours = neighbours.map(|(neighbour, permanent)| Change::Neighbour {
@@ -317,7 +317,7 @@ impl FakeKernel {
         };
         self.made.insert(link.index);
         self.links.insert(link.index, link.clone());
-        self.echo(Change::Link(link));
+        self.echo(Change::Link(Box::new(link)));
         Ok(())
     }
 
@@ -333,7 +333,7 @@ impl FakeKernel {
             ..Link::named(self.fresh_index(), "tunl0")
         };
         self.links.insert(link.index, link.clone());
-        self.tell(Change::Link(link));
+        self.tell(Change::Link(Box::new(link)));
     }
 
     fn fresh_index(&mut self) -> u32 {
@@ -361,7 +361,7 @@ impl FakeKernel {
             }
         }
         let link = link.clone();
-        self.echo(Change::Link(link));
+        self.echo(Change::Link(Box::new(link)));
         Ok(())
     }
 
@@ -385,7 +385,7 @@ impl FakeKernel {
         };
         change(link);
         let link = link.clone();
-        self.tell(Change::Link(link));
+        self.tell(Change::Link(Box::new(link)));
     }
 
     pub(super) fn foreign_address(&mut self, address: Address, add: bool) {

@@ -135,7 +135,7 @@ impl Tunnels {
                 port.obstacle = None;
                 if port.expects == Expects::Nothing {
                     port.made = None;
-                    port.choose(vec![(Part::Add, Action::AddLink(spec))]);
+                    port.choose(vec![(Part::Add, Action::AddLink(Box::new(spec)))]);
                 }
             }
             (Verdict::Foreign, _) => {

@@ -223,5 +223,5 @@ fn changed(view: &KernelView, index: u32, setting: LinkSetting) -> Option<Change
         LinkSetting::Mac(mac) => link.mac = Some(mac),
         LinkSetting::Alias(alias) => link.alias = (!alias.is_empty()).then_some(alias),
     }
-    Some(Change::Link(link))
+    Some(Change::Link(Box::new(link)))
 }

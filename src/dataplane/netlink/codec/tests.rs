@@ -219,7 +219,7 @@ proptest! {
             mac: None,
             alias: "dunlin".into(),
         };
-        let (header, payload) = written(&Action::AddLink(spec.clone()));
+        let (header, payload) = written(&Action::AddLink(Box::new(spec.clone())));
         prop_assert_eq!(header.flags & (NLM_F_CREATE | NLM_F_EXCL), NLM_F_CREATE | NLM_F_EXCL);
         let Some(Change::Link(link)) = links::read(header.kind, &payload) else {
             panic!("no link");
@@ -305,7 +305,7 @@ fn neighbours_of_other_links_are_not_told() {
     let mut reader = Reader::default();
     assert_eq!(reader.change(header, &payload), None);
     let link = |kind: &str| {
-        Change::Link(Link {
+        Change::Link(Box::new(Link {
             device: Some(match kind {
                 "vxlan" => Device::Vxlan {
                     vni: 1,
@@ -318,7 +318,7 @@ fn neighbours_of_other_links_are_not_told() {
                 other => Device::Other(other.into()),
             }),
             ..Link::named(5, "x")
-        })
+        }))
     };
     reader.note(&link("veth"));
     assert_eq!(reader.change(header, &payload), None);
