@@ -9,6 +9,9 @@
 //! A free number keeps its last prefix and that one's place in the index until the number is needed for
 //! another prefix or the index grows: what goes often comes back, as when a peer restarts, and then
 //! nothing was taken out and nothing is put in.
+//!
+//! Prefixes often go, or are said again, in the order in which they came, so the number after the last
+//! one found is looked at before the index is.
 
 use std::net::IpAddr;
 
@@ -79,6 +82,8 @@ pub(crate) struct PrefixMap<P> {
     /// The free numbers are a list through [`Paths::Vacant`], the one freed last in front.
     free: DestinationId,
     used: usize,
+    /// The number after the last one found for a change.
+    expected: DestinationId,
     /// How many destinations there are of each length: the longest match tries only these.
     lengths: Vec<u32>,
 }
@@ -91,6 +96,7 @@ impl<P: TableKey> PrefixMap<P> {
             hasher: FixedState::with_seed(seed),
             free: NO_FREE,
             used: 0,
+            expected: 0,
             lengths: vec![0; usize::from(P::MAX_LEN) + 1],
         }
     }
@@ -100,6 +106,23 @@ impl<P: TableKey> PrefixMap<P> {
         let id = self.place(prefix)?;
         let destination = self.destinations.get(id)?;
         (!matches!(destination.paths, Paths::Vacant { .. })).then_some(id)
+    }
+
+    /// The same for a change, which likely follows the one before.
+    #[inline]
+    pub(crate) fn find_next(&mut self, prefix: P) -> Option<DestinationId> {
+        let id = self.is_expected(prefix).or_else(|| self.find(prefix))?;
+        self.expected = id.wrapping_add(1);
+        Some(id)
+    }
+
+    /// The expected number, if it is this prefix's.
+    #[inline]
+    fn is_expected(&self, prefix: P) -> Option<DestinationId> {
+        let destination = self.destinations.get(self.expected)?;
+        // A free number's prefix may have another one by now.
+        let is = destination.prefix == prefix && !matches!(destination.paths, Paths::Vacant { .. });
+        is.then_some(self.expected)
     }
 
     /// Where a prefix is, or was when its number became free.
@@ -117,9 +140,14 @@ impl<P: TableKey> PrefixMap<P> {
     /// The destination of a prefix, made if need be, with no paths and no pins.
     #[inline]
     pub(crate) fn find_or_insert(&mut self, prefix: P) -> DestinationId {
+        if let Some(id) = self.is_expected(prefix) {
+            self.expected = id.wrapping_add(1);
+            return id;
+        }
         let Some(id) = self.place(prefix) else {
             return self.insert(prefix);
         };
+        self.expected = id.wrapping_add(1);
         if let Some(place) = self.destinations.get_mut(id)
             && let Paths::Vacant { next, before } = place.paths
         {
@@ -334,6 +362,8 @@ mod tests {
                 map.free_if_unused(id);
             }
             assert_eq!(map.find(prefix), model.get(&prefix).copied());
+            let next = Prefix4::new((bits + 1) << 8, 24);
+            assert_eq!(map.find_next(next), model.get(&next).copied());
             assert_eq!(map.len(), model.len());
         }
         for (prefix, id) in &model {

@@ -215,7 +215,7 @@ impl<P: TableKey> Table<P> {
         prefix: P,
         (peer, path_id): (PeerIndex, u32),
     ) -> Option<Change> {
-        let id = self.map.find(prefix)?;
+        let id = self.map.find_next(prefix)?;
         let destination = self.map.get_mut(id)?;
         let same = |path: &Path| path.peer == peer && path.path_id == path_id;
         let Paths::One(path) = destination.paths else {

@@ -147,6 +147,8 @@ struct Entries<P> {
     free: Vec<u32>,
     /// How many in the index are forgotten.
     forgotten: usize,
+    /// The slot after the last one found: what comes and goes often does so in one order.
+    expected: u32,
     hasher: FixedState,
 }
 
@@ -157,6 +159,7 @@ impl<P> Default for Entries<P> {
             slots: Vec::new(),
             free: Vec::new(),
             forgotten: 0,
+            expected: 0,
             hasher: FixedState::default(),
         }
     }
@@ -173,6 +176,22 @@ impl<P: Neighbourly> Entries<P> {
         let at = self.search(prefix)?;
         let (_, entry) = self.slots.get(at as usize)?;
         (!entry.is_forgotten()).then_some(at)
+    }
+
+    /// The same for a change, which likely follows the one before.
+    #[inline]
+    fn find_next(&mut self, prefix: P) -> Option<u32> {
+        let at = self.is_expected(prefix).or_else(|| self.find(prefix))?;
+        self.expected = at + 1;
+        Some(at)
+    }
+
+    /// The expected slot, if it is this prefix's.
+    #[inline]
+    fn is_expected(&self, prefix: P) -> Option<u32> {
+        let (key, entry) = self.slots.get(self.expected as usize)?;
+        // A forgotten one's prefix may have another slot by now.
+        (*key == prefix && !entry.is_forgotten()).then_some(self.expected)
     }
 
     /// Finds what is forgotten, too.
@@ -200,9 +219,10 @@ impl<P: Neighbourly> Entries<P> {
 
     /// Where the entry is, made if need be, unless there are two thousand million of them.
     fn place(&mut self, prefix: P) -> Option<u32> {
-        let Some(at) = self.search(prefix) else {
+        let Some(at) = self.is_expected(prefix).or_else(|| self.search(prefix)) else {
             return self.add(prefix);
         };
+        self.expected = at + 1;
         let (_, entry) = self.slots.get_mut(at as usize)?;
         if entry.is_forgotten() {
             *entry = Entry::EMPTY;
@@ -306,8 +326,8 @@ impl Table {
     /// The entry of a prefix, and where it is.
     pub(super) fn get_mut(&mut self, prefix: Prefix) -> Option<(Place, &mut Entry)> {
         let place = match prefix {
-            Prefix::V4(p) => Place(self.v4.find(p)?),
-            Prefix::V6(p) => Place(self.v6.find(p)? | Place::V6),
+            Prefix::V4(p) => Place(self.v4.find_next(p)?),
+            Prefix::V6(p) => Place(self.v6.find_next(p)? | Place::V6),
         };
         self.at(place).map(|(_, entry)| (place, entry))
     }
