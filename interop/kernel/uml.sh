@@ -3,7 +3,7 @@
 
 UML=${UML:-linux.uml}
 
-# uml_frame FOLDER - makes it work on new CPUs (frame.c says how), where there is a C compiler; without one it is as it is.
+# uml_frame FOLDER - what to preload so that it works on new CPUs (frame.c says how); nothing without a C compiler.
 uml_frame() {
   cc -O2 -shared -fPIC -o "$1/frame.so" "$(dirname "${BASH_SOURCE[0]}")/frame.c" 2> /dev/null && echo "$1/frame.so"
 }

@@ -8,9 +8,9 @@
 //! Per prefix there is one entry with two numbers, never more than one outstanding operation, and a
 //! place in the queue while the two may differ. The queue and what is outstanding name entries by their
 //! [`Place`], so that one search for the prefix serves the whole way to the kernel and back. An
-//! operation is made only when it is asked for, so
-//! wishes that were overtaken cost nothing. `Add` is exclusive: it can't hurt a foreign route that
-//! nobody told us about. `Delete` names our protocol number, so it can't either.
+//! operation is made only when it is asked for, so wishes that were overtaken cost nothing. `Add` is
+//! exclusive: it can't hurt a foreign route that nobody told us about. `Delete` names our protocol
+//! number, so it can't either.
 //!
 //! During a dump nothing is outstanding, so the dump shows no half of an operation of ours.
 

@@ -89,7 +89,6 @@ pub struct Node {
     gateways: Gateways,
     /// Next hops that a new plan has given another way.
     moved: Vec<gateways::Resolved>,
-    /// Operations that were polled from the dataplane and not from us.
     settling: Settling,
     tally: Tally,
 }

@@ -2,8 +2,8 @@
 //!
 //! Every round has each daemon once in each scenario, so that a slow spell of the machine hits all of them, and what a
 //! budget cuts off is a whole round rather than the last scenarios. Each round begins with another one: what a run
-//! leaves behind in the kernel's allocator is not always the same daemon's start. An estimate comes from the runs so far; it
-//! decides nothing but whether a run still fits the budget.
+//! leaves behind in the kernel's allocator is not always the same daemon's start. An estimate comes from the runs so
+//! far; it decides nothing but whether a run still fits the budget.
 
 use crate::cli::RunOptions;
 use crate::lineup::{self, Entrant};

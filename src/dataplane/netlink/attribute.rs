@@ -19,8 +19,15 @@ pub(super) fn put(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let ([l0, l1], [k0, k1]) = (length.to_ne_bytes(), kind.to_ne_bytes());
     buffer.extend_from_slice(&[l0, l1, k0, k1]);
     buffer.extend_from_slice(value);
-    if !value.len().is_multiple_of(4) {
-        buffer.resize(buffer.len().next_multiple_of(4), 0);
+    pad(buffer);
+}
+
+/// Fills up to the next four octets, where messages and attributes begin.
+pub(super) fn pad(buffer: &mut Vec<u8>) {
+    let end = buffer.len().next_multiple_of(4);
+    // Most are whole, and a call that does nothing costs more than the question.
+    if end > buffer.len() {
+        buffer.resize(end, 0);
     }
 }
 

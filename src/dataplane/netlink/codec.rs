@@ -11,6 +11,7 @@ use netlink_packet_route::address::AddressMessage;
 use super::super::device::{Device, LinkSpec};
 use super::super::input::{Action, Change};
 use super::super::route::KernelRoute;
+use super::attribute::pad;
 use super::route_writer::put_plain;
 use super::routes::Tunnels;
 use super::{addresses, links, neighbours, routes};
@@ -75,9 +76,7 @@ pub(super) fn frame(buffer: &mut Vec<u8>, header: Header, fill: impl FnOnce(&mut
     if let Some(place) = buffer.get_mut(start..start + 4) {
         place.copy_from_slice(&length.to_ne_bytes());
     }
-    if !buffer.len().is_multiple_of(4) {
-        buffer.resize(buffer.len().next_multiple_of(4), 0);
-    }
+    pad(buffer);
 }
 
 /// Takes the wish to be acknowledged off a message that begins at `start`: an error is told anyway.

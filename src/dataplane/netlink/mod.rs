@@ -125,7 +125,7 @@ impl Kernel {
             reader: Reader::default(),
             ethtool: Ethtool::default(),
             dump: None,
-            sequence: 0,
+            sequence: Sequence::default(),
         };
         thread::Builder::new()
             .name("kernel".into())
@@ -164,7 +164,7 @@ struct Task {
     reader: Reader,
     ethtool: Ethtool,
     dump: Option<Dump>,
-    sequence: u32,
+    sequence: Sequence,
 }
 
 struct Dump {
@@ -411,9 +411,9 @@ impl Task {
             if let Some(start) = last.replace(bytes.len()) {
                 codec::hush(bytes, start);
             }
-            self.sequence = following(self.sequence);
-            codec::put_action(bytes, self.sequence, &op.action, self.reader.tunnels());
-            self.waiting.push_back((self.sequence, op.id));
+            let sequence = self.sequence.next();
+            codec::put_action(bytes, sequence, &op.action, self.reader.tunnels());
+            self.waiting.push_back((sequence, op.id));
         }
         self.backlog.drain(..self.waiting.len() - before);
         self.send(bytes, before);
@@ -422,12 +422,12 @@ impl Task {
     /// Sends an operation on a link by itself, and tells what became of the link before the result.
     fn send_link(&mut self, op: Op) {
         let mut bytes = Vec::new();
-        self.sequence = following(self.sequence);
-        codec::put_action(&mut bytes, self.sequence, &op.action, self.reader.tunnels());
+        let sequence = self.sequence.next();
+        codec::put_action(&mut bytes, sequence, &op.action, self.reader.tunnels());
         if let Action::AddLink(spec) = op.action {
             self.making.push((op.id, spec));
         }
-        self.send_one(&bytes, op.id);
+        self.send_one(&bytes, sequence, op.id);
         self.finish_links();
     }
 
@@ -435,16 +435,16 @@ impl Task {
     fn finish_links(&mut self) {
         while let Some((id, spec)) = self.made.pop_front() {
             let mut bytes = Vec::new();
-            self.sequence = following(self.sequence);
-            codec::put_rest_of_link(&mut bytes, self.sequence, &spec);
-            self.send_one(&bytes, id);
+            let sequence = self.sequence.next();
+            codec::put_rest_of_link(&mut bytes, sequence, &spec);
+            self.send_one(&bytes, sequence, id);
         }
     }
 
-    /// Sends the request with the last sequence number, and hears what comes of it.
-    fn send_one(&mut self, bytes: &[u8], id: OpId) {
+    /// Sends one request, and hears what comes of it.
+    fn send_one(&mut self, bytes: &[u8], sequence: u32, id: OpId) {
         let before = self.waiting.len();
-        self.waiting.push_back((self.sequence, id));
+        self.waiting.push_back((sequence, id));
         self.send(bytes, before);
         self.read_news();
         self.read_results();
@@ -467,19 +467,18 @@ impl Task {
 
     fn start_dump(&mut self, id: OpId) {
         let stage = Stage::Links;
-        self.sequence = following(self.sequence);
+        let sequence = self.sequence.next();
         self.dump = Some(Dump {
             id,
             stage,
-            sequence: self.sequence,
+            sequence,
             result: Ok(()),
         });
-        self.ask(stage, self.sequence);
+        self.ask(stage, sequence);
     }
 
     fn next_stage(&mut self) {
-        self.sequence = following(self.sequence);
-        let sequence = self.sequence;
+        let sequence = self.sequence.next();
         let Some(dump) = &mut self.dump else { return };
         match dump.stage.next() {
             Some(stage) if dump.result.is_ok() => {
@@ -515,12 +514,15 @@ fn taken(making: &mut Vec<(OpId, Box<LinkSpec>)>, id: OpId) -> Option<(OpId, Box
     Some(making.swap_remove(place))
 }
 
-/// The sequence number after this one; 0 marks what the kernel says by itself.
-const fn following(sequence: u32) -> u32 {
-    if sequence == u32::MAX {
-        1
-    } else {
-        sequence + 1
+/// The number of the last request.
+#[derive(Debug, Default)]
+struct Sequence(u32);
+
+impl Sequence {
+    const fn next(&mut self) -> u32 {
+        // 0 marks what the kernel says by itself.
+        self.0 = if self.0 == u32::MAX { 1 } else { self.0 + 1 };
+        self.0
     }
 }
 
