@@ -5,6 +5,7 @@ mod kernel;
 mod shrunk;
 mod tunnel_stories;
 mod tunnels;
+mod uplinks;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -13,7 +13,7 @@ use crate::net::Mac;
 
 pub(super) const VXLAN: &str = "vxlan.calico";
 pub(super) const V4: &str = "10.9.0.1";
-const V6: &str = "fd09::1";
+pub(super) const V6: &str = "fd09::1";
 
 pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -44,7 +44,30 @@ pub(super) fn vxlan(vni: u32, far_ends: Vec<FarEnd>) -> Tunnel {
         address: Some(ip("10.244.250.0")),
         mtu: None,
         far_ends,
+        toward: Vec::new(),
     }
+}
+
+pub(super) fn vxlan6() -> Tunnel {
+    Tunnel {
+        name: "vxlan-v6.calico".into(),
+        underlay: ip(V6),
+        address: Some(ip("fd00:244::1")),
+        ..vxlan(4096, Vec::new())
+    }
+}
+
+/// Everything that can happen at once does, and no time passes.
+pub(super) fn run(fabric: &mut Fabric) {
+    for _ in 0..2000 {
+        fabric.ask();
+        fabric.world.kernel.run_one();
+        let busy = fabric.world.deliver(true) | fabric.world.deliver(false);
+        if !busy && fabric.world.kernel.asked.is_empty() {
+            return;
+        }
+    }
+    panic!("it never comes to rest");
 }
 
 pub(super) fn ipip(address: &str) -> Tunnel {
@@ -55,6 +78,7 @@ pub(super) fn ipip(address: &str) -> Tunnel {
         address: Some(ip(address)),
         mtu: None,
         far_ends: Vec::new(),
+        toward: Vec::new(),
     }
 }
 
@@ -66,6 +90,7 @@ pub(super) fn ip6tnl(mtu: Option<u32>) -> Tunnel {
         address: Some(ip("fd00:244::1")),
         mtu,
         far_ends: Vec::new(),
+        toward: Vec::new(),
     }
 }
 
@@ -439,6 +464,7 @@ fn a_device_that_is_lost_before_its_result_is_read_is_made_again() {
         address: Some(ip(address)),
         mtu: None,
         far_ends: Vec::new(),
+        toward: Vec::new(),
     };
     let vxlan = TunnelKind::Vxlan {
         vni: 4096,

@@ -189,10 +189,11 @@ impl Tunnels {
                 self.entries.link_gone(*index);
             }
             Change::Address(_) | Change::AddressGone(_) => self.dirty = true,
-            Change::Neighbour { .. }
-            | Change::NeighbourGone(_)
-            | Change::Route { .. }
-            | Change::RouteGone(_) => {}
+            // The ways under a tunnel may be others.
+            Change::Route { route, .. } | Change::RouteGone(route) => {
+                self.dirty |= self.ports.values().any(|port| port.is_under(route.prefix));
+            }
+            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
         }
         if let Some((key, value)) = told(change)
             && is_of_interest(view, key.interface)

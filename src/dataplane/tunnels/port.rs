@@ -12,7 +12,7 @@ use super::key::{Key, Value, What};
 use super::needs::{self, Part};
 use super::news::why;
 use super::pace::Refusal;
-use super::{FarEnd, Tunnel, TunnelKind, TunnelState, TunnelStatus};
+use super::{FarEnd, TooNarrow, Tunnel, TunnelKind, TunnelState, TunnelStatus};
 use crate::net::{Mac, Prefix};
 use crate::time::Instant;
 
@@ -52,6 +52,8 @@ pub(super) struct Port {
     /// The index with which checksum offloading was switched.
     pub(super) offloaded: Option<u32>,
     pub(super) obstacle: Option<Obstacle>,
+    /// The links under it carry less than it takes in.
+    pub(super) too_narrow: Option<TooNarrow>,
 }
 
 /// The far ends by what entries are about, and those through the gate.
@@ -123,6 +125,7 @@ impl Port {
             ready: None,
             offloaded: None,
             obstacle: None,
+            too_narrow: None,
         }
     }
 
@@ -204,6 +207,16 @@ impl Port {
         own.into_iter().chain(far).collect()
     }
 
+    /// Whether a route there may be a way under the tunnel.
+    pub(super) fn is_under(&self, prefix: Prefix) -> bool {
+        let Some(tunnel) = &self.tunnel else {
+            return false;
+        };
+        let contains = |address: &IpAddr| prefix.contains(*address);
+        let default = tunnel.toward.is_empty() && prefix.len() == 0;
+        default || tunnel.toward.iter().any(contains)
+    }
+
     /// Whether far ends need entries.
     pub(super) fn is_vxlan(&self) -> bool {
         let tunnel = self.tunnel.as_ref();
@@ -243,6 +256,7 @@ impl Port {
                 .unwrap_or_default(),
             far_ends: self.far_ends.by_address.len(),
             ready: self.far_ends.settled(self.index, entries),
+            too_narrow: self.too_narrow.clone().filter(|_| self.tunnel.is_some()),
         }
     }
 

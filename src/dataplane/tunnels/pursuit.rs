@@ -8,10 +8,11 @@ use super::super::input::{Action, Link};
 use super::super::resolve::KernelView;
 use super::key::Key;
 use super::machine::Tunnels;
-use super::needs::{self, Part, Underlay, Verdict};
+use super::needs::{self, Part, Verdict};
 use super::news::TunnelNews;
 use super::port::{Expects, Obstacle, Port};
 use super::results::HEARSAY;
+use super::uplink::{Underlay, underlay};
 use super::{Tunnel, TunnelKind};
 
 /// What this process makes is made anew so often if it is not what was asked for.
@@ -114,8 +115,12 @@ impl Tunnels {
         tunnel: &Arc<Tunnel>,
         link: Option<&Link>,
     ) {
-        let Some(underlay) = needs::underlay(tunnel, view, |name| self.ports.contains_key(name))
-        else {
+        // The port in hand is not among the others.
+        let own = port.index;
+        let is_ours = |link: &Link| {
+            own == Some(link.index) || *link.name == *tunnel.name || self.is_port(link)
+        };
+        let Some(underlay) = underlay(tunnel, view, is_ours) else {
             let underlay = tunnel.underlay;
             self.hinder(
                 port,
@@ -129,6 +134,7 @@ impl Tunnels {
             own.any(|own| !needs::is_link_local(own.address))
         });
         let known = link.is_some_and(|link| port.knows(link));
+        self.measure(port, tunnel, &underlay);
         let verdict = needs::verdict(tunnel, &underlay, link, known, in_use, self.adopt);
         match (verdict, link) {
             (Verdict::Make(spec), _) => {
@@ -147,9 +153,10 @@ impl Tunnels {
                 self.entries.release(index);
                 port.shut();
                 port.index = Some(index);
-                let parent = underlay.parent.as_ref().map(|(index, _)| *index);
                 // Unless it happens again and again, somebody was quick to change it.
-                if port.misfits >= MISFITS && port.made_so(index, &needs::device(tunnel, parent)) {
+                if port.misfits >= MISFITS
+                    && port.made_so(index, &needs::device(tunnel, underlay.parent))
+                {
                     self.hinder(port, Obstacle::Misfit, TunnelNews::Misfit);
                     return;
                 }
@@ -168,6 +175,24 @@ impl Tunnels {
                 self.correct(view, port, &underlay, (link, steps));
             }
             (Verdict::Correct(_), None) => {}
+        }
+    }
+
+    /// Whether a link is that of a port, by whatever name.
+    fn is_port(&self, link: &Link) -> bool {
+        let mut ports = self.ports.values();
+        self.ports.contains_key(&*link.name) || ports.any(|port| port.index == Some(link.index))
+    }
+
+    /// Says it if the links under a tunnel carry less than it takes in.
+    fn measure(&mut self, port: &mut Port, tunnel: &Tunnel, underlay: &Underlay) {
+        let found = needs::too_narrow(tunnel, underlay);
+        if port.too_narrow == found {
+            return;
+        }
+        port.too_narrow.clone_from(&found);
+        if let Some(narrow) = found {
+            self.report(&port.name, TunnelNews::TooNarrow(narrow));
         }
     }
 

@@ -125,6 +125,8 @@ impl Tunnels {
                 }
                 port.reset_link();
                 port.gone.insert(index);
+                // Nobody need wait for news of it.
+                port.made.take_if(|made| made.index == Some(index));
                 outcome = self.link_is_gone(index);
             }
             Action::SetLink { index, setting } => {
