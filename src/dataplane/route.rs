@@ -225,6 +225,8 @@ impl Errno {
     pub const ENOENT: Self = Self(2);
     /// No such route.
     pub const ESRCH: Self = Self(3);
+    /// In use.
+    pub const EBUSY: Self = Self(16);
     /// Not allowed.
     pub const EACCES: Self = Self(13);
     /// A route stands there already.

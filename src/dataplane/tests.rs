@@ -2,6 +2,7 @@
 
 mod adoption;
 mod kernel;
+mod renamed;
 mod shrunk;
 mod tunnel_stories;
 mod tunnels;

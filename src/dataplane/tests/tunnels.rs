@@ -107,6 +107,8 @@ enum Event {
     DeviceDown(&'static str),
     Mtu(&'static str, u32),
     Alias(&'static str),
+    /// Renamed, set down before or not.
+    Renamed(&'static str, bool),
     Learning,
     Stray(&'static str, bool),
     AddressLost(&'static str),
@@ -156,6 +158,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => (prop_oneof![device(), Just("eth0")], 1300..1500_u32)
             .prop_map(|(name, mtu)| Event::Mtu(name, mtu)),
         1 => device().prop_map(Event::Alias),
+        1 => (device(), any::<bool>()).prop_map(|(name, down)| Event::Renamed(name, down)),
         1 => Just(Event::Learning),
         1 => (device(), any::<bool>()).prop_map(|(name, v6)| Event::Stray(name, v6)),
         1 => device().prop_map(Event::AddressLost),
@@ -267,6 +270,7 @@ impl Fabric {
                     self.world.kernel.foreign_link(name, |l| l.alias = None);
                 }
             }
+            Event::Renamed(name, down) => self.rename(name, *down),
             Event::Learning => self.world.kernel.foreign_link(VXLAN, |link| {
                 if let Some(Device::Vxlan { learning, .. }) = &mut link.device {
                     *learning = true;
@@ -297,6 +301,20 @@ impl Fabric {
             Event::UnderlayLost => self.underlay(false),
             Event::UnderlayBack => self.underlay(true),
         }
+    }
+
+    fn rename(&mut self, name: &str, down: bool) {
+        let ours = |link: &Link| link.alias.as_deref() == Some(MARK);
+        let kernel = &mut self.world.kernel;
+        if !kernel.link_named(name).is_some_and(ours) || kernel.link_named("other0").is_some() {
+            return;
+        }
+        if down {
+            let index = self.index(name).unwrap_or(0);
+            self.world.kernel.link_down(index, false);
+        }
+        let kernel = &mut self.world.kernel;
+        kernel.foreign_link(name, |link| link.name = "other0".into());
     }
 
     /// Somebody else's hand in neighbours and FDB entries.
@@ -444,9 +462,11 @@ proptest! {
     fn once_faults_stop_the_tunnels_are_what_is_wanted(
         echoes in any::<bool>(),
         notes_late in any::<bool>(),
+        names_down in any::<bool>(),
         events in prop::collection::vec(events(), 1..150),
     ) {
         let mut fabric = Fabric::new(echoes, notes_late);
+        fabric.world.kernel.names_down = names_down;
         for event in &events {
             fabric.act(event);
         }

@@ -29,6 +29,8 @@ pub(in crate::dataplane) enum Part {
     Mac,
     /// To set its MTU.
     Mtu,
+    /// To give it its name back.
+    Name,
     /// To set it up or down.
     Up,
     /// A setting of the kernel.
@@ -62,6 +64,7 @@ impl Part {
             Self::Mark => "set its alias",
             Self::Mac => "set its MAC",
             Self::Mtu => "set its MTU",
+            Self::Name => "give it its name back",
             Self::Up => "set it up or down",
             Self::Tune(_) => "tune the kernel for it",
             Self::Offload => "switch its checksum offloading off",
@@ -132,7 +135,23 @@ const fn overhead(tunnel: &Tunnel) -> u32 {
     tunnel.kind.overhead(tunnel.underlay)
 }
 
-/// What has to be done to the link of a tunnel's name. `made` says that we have just made it, and
+/// Whether a link is the device that a tunnel wants, made by a former process and renamed since.
+pub(super) fn is_strayed(tunnel: &Tunnel, link: &Link) -> bool {
+    let same = |found: &Device| match (tunnel.kind, found) {
+        (
+            TunnelKind::Vxlan { vni, port, .. },
+            Device::Vxlan {
+                vni: id, port: udp, ..
+            },
+        ) => (vni, port) == (*id, *udp),
+        (TunnelKind::Ipip, Device::Ipip { .. }) => true,
+        (TunnelKind::Ip6tnl, Device::Ip6tnl { .. }) => true,
+        _ => false,
+    };
+    is_marked(link) && link.device.as_ref().is_some_and(same)
+}
+
+/// What has to be done to the link of a tunnel. `made` says that we have just made it, and
 /// its note may be still to come; `in_use` that it has addresses.
 pub(super) fn verdict(
     tunnel: &Tunnel,
@@ -184,6 +203,11 @@ pub(super) fn verdict(
     }
     if link.mtu != mtu {
         steps.push(set(Part::Mtu, LinkSetting::Mtu(mtu)));
+    }
+    // While it is down every kernel lets it be renamed.
+    if *link.name != *tunnel.name {
+        let name = LinkSetting::Name((*tunnel.name).into());
+        steps.push(set(Part::Name, name));
     }
     if !link.up {
         steps.push(set(Part::Up, LinkSetting::Up));
@@ -250,13 +274,13 @@ pub(super) fn farewell(link: &Link, addresses: bool) -> Vec<(Part, Action)> {
     vec![set(Part::Mark, LinkSetting::Alias("".into()))]
 }
 
-/// The kernel's settings that a tunnel hangs on.
-pub(super) fn sysctls(tunnel: &Tunnel, underlay: &Underlay) -> Vec<Sysctl> {
+/// The kernel's settings that a tunnel hangs on, whose link has the name `device`.
+pub(super) fn sysctls(tunnel: &Tunnel, device: &str, underlay: &Underlay) -> Vec<Sysctl> {
     let family = tunnel.family();
     let mut sysctls = vec![Sysctl::Forwarding(family)];
     // Only IPv4 has the filter.
     if family == Family::Ipv4 {
-        sysctls.push(Sysctl::LooseReversePath((*tunnel.name).into()));
+        sysctls.push(Sysctl::LooseReversePath(device.into()));
         let links = underlay.links.iter();
         sysctls.extend(links.map(|(_, name)| Sysctl::LooseReversePath(name.clone())));
     }

@@ -52,6 +52,8 @@ pub(super) struct Port {
     /// The index with which checksum offloading was switched.
     pub(super) offloaded: Option<u32>,
     pub(super) obstacle: Option<Obstacle>,
+    /// The kernel gives names only to links that are down.
+    pub(super) named_down: bool,
     /// The links under it carry less than it takes in.
     pub(super) too_narrow: Option<TooNarrow>,
 }
@@ -125,6 +127,7 @@ impl Port {
             ready: None,
             offloaded: None,
             obstacle: None,
+            named_down: false,
             too_narrow: None,
         }
     }
@@ -144,6 +147,27 @@ impl Port {
         self.wished = false;
         self.far_ends.ready.clear();
         self.far_ends.fresh.clear();
+    }
+
+    /// The link of the port: the one that is known to be ours, whatever its name; else the one of the
+    /// name, unless that has not our note and another one, with our note, is what is wanted.
+    pub(super) fn link<'a>(&self, view: &'a KernelView) -> Option<&'a Link> {
+        let is_there = |link: &&Link| !self.gone.contains(&link.index);
+        let own = self.index.and_then(|index| view.link_by_index(index));
+        if let Some(own) = own.filter(is_there) {
+            return Some(own);
+        }
+        let mut links = view.links().filter(is_there);
+        let named = links.find(|link| *link.name == *self.name);
+        if named.is_some_and(needs::is_marked) {
+            return named;
+        }
+        let tunnel = self.tunnel.as_deref();
+        let strayed = tunnel.and_then(|tunnel| {
+            let mut links = view.links().filter(is_there);
+            links.find(|link| needs::is_strayed(tunnel, link))
+        });
+        strayed.or(named)
     }
 
     /// Whether a link without our note is ours all the same: we made it, or knew it before.
@@ -237,7 +261,7 @@ impl Port {
 
     /// How it does.
     pub(super) fn status(&self, view: &KernelView, entries: &Entries) -> TunnelStatus {
-        let link = view.link_by_name(&self.name);
+        let link = self.link(view);
         let on_link = |interface| {
             let addresses = view
                 .addresses()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::device::Sysctl;
+use super::super::device::{LinkSetting, Sysctl};
 use super::super::input::{Action, Link};
 use super::super::resolve::KernelView;
 use super::key::Key;
@@ -25,9 +25,7 @@ impl Tunnels {
         if port.busy {
             return Some(port);
         }
-        let mut links = view.links().filter(|link| *link.name == *port.name);
-        let link = links.find(|link| !port.gone.contains(&link.index)).cloned();
-        drop(links);
+        let link = port.link(view).cloned();
         self.notice_loss(view, &mut port, link.as_ref());
         match (port.tunnel.clone(), link) {
             (Some(tunnel), link) => {
@@ -72,15 +70,11 @@ impl Tunnels {
         if link.is_some() {
             port.expects = Expects::Nothing;
         }
-        let Some(index) = port
+        if port
             .index
-            .filter(|index| link.is_none_or(|l| l.index != *index))
-        else {
+            .is_none_or(|index| link.is_some_and(|link| link.index == index))
+        {
             return;
-        };
-        if view.link_by_index(index).is_some() {
-            // It has another name now.
-            self.entries.release(index);
         }
         port.reset_link();
         if port.tunnel.is_some() {
@@ -219,9 +213,26 @@ impl Tunnels {
         if steps.is_empty() {
             port.calm = Some(mtu);
         } else if port.calm.take() == Some(mtu) {
-            self.undone(port, "a setting of the device");
+            let renamed = link.name != (*tunnel.name).into();
+            self.undone(
+                port,
+                if renamed {
+                    "its name"
+                } else {
+                    "a setting of the device"
+                },
+            );
         }
-        let sysctls = self.sysctls(view, &tunnel, underlay);
+        if port.named_down && link.up {
+            // It has lost its routes by being renamed, as a rule: there, too, it had to be down.
+            let down = Action::SetLink {
+                index,
+                setting: LinkSetting::Down,
+            };
+            let name = steps.iter_mut().find(|(part, _)| *part == Part::Name);
+            name.map(|(_, action)| *action = down);
+        }
+        let sysctls = self.sysctls(view, (&tunnel, link), underlay);
         let is_tuned = |sysctl: &Sysctl, index: u32| {
             self.tuned
                 .get(sysctl)
@@ -245,7 +256,7 @@ impl Tunnels {
         );
         let offload_done = !offload_off || port.offloaded == Some(index);
         if !offload_done {
-            let link = (*port.name).into();
+            let link = link.name.clone();
             steps.push((Part::Offload, Action::Offload { link, on: false }));
         }
         let address = needs::address(&tunnel, index).map(Key::address);
@@ -258,12 +269,17 @@ impl Tunnels {
     }
 
     /// The settings that a tunnel hangs on, with the index of their link.
-    fn sysctls(&self, view: &KernelView, tunnel: &Tunnel, under: &Underlay) -> Vec<(Sysctl, u32)> {
+    fn sysctls(
+        &self,
+        view: &KernelView,
+        (tunnel, link): (&Tunnel, &Link),
+        under: &Underlay,
+    ) -> Vec<(Sysctl, u32)> {
         let index = |sysctl: &Sysctl| match sysctl {
             Sysctl::Forwarding(_) => Some(0),
             Sysctl::LooseReversePath(name) => view.link_by_name(name).map(|link| link.index),
         };
-        let sysctls = needs::sysctls(tunnel, under).into_iter();
+        let sysctls = needs::sysctls(tunnel, &link.name, under).into_iter();
         sysctls
             .filter_map(|sysctl| Some((sysctl.clone(), index(&sysctl)?)))
             .collect()

@@ -84,6 +84,21 @@ fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
                 "link show dev vxlan.calico",
                 "mtu 1450",
             ),
+            (
+                "link set vxlan.calico name stolen",
+                "link show",
+                " vxlan.calico:",
+            ),
+            (
+                "link set vxlan.calico alias mine name stolen",
+                "link show",
+                "alias dunlin",
+            ),
+            (
+                "link set vxlan.calico down name stolen",
+                "link show",
+                " vxlan.calico:",
+            ),
             ("link del vxlan.calico", "neigh show", "10.244.250.3"),
         ] {
             ip(theft);
