@@ -38,6 +38,7 @@ mod resolve;
 mod route;
 #[cfg(test)]
 mod tests;
+mod travel;
 mod tunnels;
 
 pub use adoption::Adopt;
@@ -51,4 +52,5 @@ pub use reconciler::{Aim, PathId, Reconciler};
 pub use report::{Counts, Report, RouteState};
 pub use resolve::{KernelView, Way};
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
+pub use travel::Travel;
 pub use tunnels::{FarEnd, TooNarrow, Tunnel, TunnelKind, TunnelNews, TunnelState, TunnelStatus};
