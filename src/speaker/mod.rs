@@ -41,7 +41,7 @@ use crate::topology::{Authentication, Plan};
 use crate::wire::error::HeaderError;
 use crate::wire::frame::{self, MessageKind};
 
-pub use dynamic::{MOST, MOST_ON_LINK};
+pub use dynamic::{MOST, MOST_ON_LINK, TurnedUp};
 use far_end::FarEnds;
 pub use peer::AdminError;
 use peer::PeerEntry;

@@ -59,6 +59,7 @@ mod sim_reflector;
 mod sim_restart;
 mod sim_restarted;
 mod sim_script;
+mod sim_template_restart;
 mod sim_templates;
 mod sim_transit;
 mod sim_world;
