@@ -25,6 +25,7 @@ mod problems;
 mod protection;
 mod replan;
 mod restart;
+mod saying;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
