@@ -51,7 +51,10 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
             let result = daemon.node.speaker_mut().shutdown_peer(now, name, text);
             done(
                 result,
-                format!("{name} is shut down until `dunlin peer {name} enable`"),
+                format!(
+                    "{name} is shut down until `dunlin peer {name} enable` or a restart of dunlin; \
+                     `shutdown = true` in its record lasts"
+                ),
             )
         }
         Request::PeerEnable { name } => {

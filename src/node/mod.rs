@@ -336,15 +336,23 @@ impl Node {
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };
-            if self.gateways.holds(prefix) || self.settling.holds(dataplane, prefix, &change) {
+            if self.gateways.holds(prefix) {
                 continue;
             }
-            match change {
-                ForwardingChange::Withdrawn => dataplane.unwant(prefix),
-                ForwardingChange::Paths(paths) => match self.ways.forwarding(prefix, &paths) {
-                    Some(forwarding) => dataplane.want(prefix, self.gateways.through(forwarding)),
-                    None => dataplane.unwant(prefix),
-                },
+            let wanted = match &change {
+                ForwardingChange::Withdrawn => None,
+                ForwardingChange::Paths(paths) => self.ways.forwarding(prefix, paths),
+            };
+            let wanted = wanted.map(|forwarding| self.gateways.through(forwarding));
+            if self
+                .settling
+                .holds(dataplane, prefix, &change, wanted.as_ref())
+            {
+                continue;
+            }
+            match wanted {
+                Some(forwarding) => dataplane.want(prefix, forwarding),
+                None => dataplane.unwant(prefix),
             }
         }
     }

@@ -237,11 +237,8 @@ const fn refused_advice(error: &NegotiateError) -> &'static str {
 impl fmt::Display for LastError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.reason.explain(self.config()))?;
-        match &self.dialling {
-            Some((_, error)) => {
-                let since = CloseReason::DialFailed(error.clone());
-                write!(f, "; since then, {}", since.explain(self.config()))
-            }
+        match &self.since {
+            Some((_, since)) => write!(f, "; since then, {}", since.explain(self.config())),
             None => Ok(()),
         }
     }

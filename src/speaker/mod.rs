@@ -25,6 +25,7 @@ mod problems;
 mod protection;
 mod replan;
 mod restart;
+mod saying;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,7 +43,7 @@ use crate::topology::{Authentication, Plan};
 use crate::wire::error::HeaderError;
 use crate::wire::frame::{self, MessageKind};
 
-pub use dynamic::{MOST, MOST_ON_LINK};
+pub use dynamic::{MOST, MOST_ON_LINK, TurnedUp};
 use far_end::FarEnds;
 pub use peer::AdminError;
 use peer::PeerEntry;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use super::restart::{OwnStart, Retention};
+use super::saying::Said;
 use super::{Output, Speaker};
 use crate::net::{Asn, Family, RouterId};
 use crate::policy::PeerClass;
@@ -45,6 +46,8 @@ pub(super) struct PeerEntry {
     pub(super) retention: Retention,
     /// When the key of the session was changed in place, until the next session.
     pub(super) signed_anew: Option<Instant>,
+    /// The reason for being down that the log has already.
+    pub(super) said: Option<Said>,
 }
 
 /// What is known only while the session is up.
@@ -117,6 +120,7 @@ impl PeerEntry {
             shutdown: false,
             retention: Retention::default(),
             signed_anew: None,
+            said: None,
         }
     }
 
@@ -221,6 +225,7 @@ impl Speaker {
         text: String,
     ) -> Result<(), AdminError> {
         let index = self.find(name)?;
+        tracing::info!(peer = name, text, "an operator shuts the session down");
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = true;
         }
@@ -240,6 +245,7 @@ impl Speaker {
     /// If there is no such peer.
     pub fn enable_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
         let index = self.find(name)?;
+        tracing::info!(peer = name, "an operator enables the session");
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = false;
         }
@@ -254,6 +260,7 @@ impl Speaker {
     /// If there is no such peer.
     pub fn reset_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
         let index = self.find(name)?;
+        tracing::info!(peer = name, "an operator resets the session");
         self.input(now, index, session::Input::Reset);
         Ok(())
     }
@@ -269,6 +276,7 @@ impl Speaker {
         };
         let established = self.peer(index).and_then(|peer| peer.established.as_ref());
         let negotiated = Arc::clone(&established.ok_or_else(not_established)?.negotiated);
+        tracing::info!(peer = name, "an operator has the routes exchanged again");
         self.ask_for_routes(index);
         for family in Family::ALL {
             if *family.of(&negotiated.families) {
@@ -335,6 +343,7 @@ impl Speaker {
         }
         self.carry_out(now, index, &mut out);
         self.scratch = out;
+        self.say_why_down(index);
         self.keep_deadline(index);
     }
 
@@ -479,6 +488,7 @@ impl Speaker {
         };
         let local = peer.locals.get(&connection).copied();
         peer.signed_anew = None;
+        peer.said = None;
         peer.queued = 0;
         peer.session_octets = 0;
         peer.established = Some(Established {
@@ -502,6 +512,7 @@ impl Speaker {
         };
         tracing::warn!(peer = %peer.planned.name, address = %peer.planned.address, %reason,
             "session is down");
+        peer.said = Some(Said::of(reason.clone()));
         let ended = peer.established.take();
         peer.over_limit = [false; 2];
         peer.queued = 0;

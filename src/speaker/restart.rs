@@ -115,7 +115,7 @@ pub enum Awaited {
 }
 
 impl PeerEntry {
-    fn is_awaited(&self, now: Instant, whom: Awaited) -> bool {
+    pub(super) fn is_awaited(&self, now: Instant, whom: Awaited) -> bool {
         let Some(up) = &self.established else {
             return true;
         };

@@ -63,11 +63,9 @@ impl Peer {
             (CloseReason::TransportLost(_), _) if !alone => {}
             (CloseReason::Admin(reason), _) if *reason != AdminReason::PrefixLimit => {}
             (reason, _) if reason.is_collision() => {}
-            // A failed dial does not hide why the session before it ended.
-            (CloseReason::DialFailed(error), Some(last))
-                if !matches!(last.reason, CloseReason::DialFailed(_)) =>
-            {
-                last.dialling = Some((now, error.clone()));
+            // A connection that was just closed does not hide what was said before.
+            (reason, Some(last)) if last.outweighs(reason) => {
+                last.since = Some((now, reason.clone()));
             }
             (reason, last) => {
                 let config = Arc::clone(&self.config);
