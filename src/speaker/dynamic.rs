@@ -9,12 +9,11 @@
 //! - a peer that is down goes when it has been looked at twice, a hold time apart, and has no routes: so
 //!   one to two hold times after its session.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Speaker;
 use super::peer::PeerEntry;
-use crate::net::{Family, Prefix};
+use crate::net::{Family, Prefix, ScopedAddress};
 use crate::rib::PeerIndex;
 use crate::time::{Duration, Instant};
 use crate::topology::{
@@ -37,17 +36,27 @@ pub(super) struct Dynamic {
     was_down: bool,
 }
 
+/// The link of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionLink {
+    /// The one with this index.
+    Index(u32),
+    /// The one by which this address, the peer's, is reached.
+    Towards(IpAddr),
+}
+
 impl Speaker {
     /// The peer that a connection from `remote` to `local` belongs to, made if a range has it.
     pub(super) fn peer_for(
         &mut self,
         now: Instant,
-        remote: IpAddr,
+        remote: ScopedAddress,
         local: IpAddr,
     ) -> Option<PeerIndex> {
         if let Some(index) = self.peer_at(remote, local) {
             return Some(index);
         }
+        let remote = remote.address;
         if self.around.own_addresses.contains(&remote) {
             return None;
         }
@@ -200,18 +209,14 @@ impl Speaker {
         });
     }
 
-    /// The links of the neighbours, by address. One that is heard on two links is on neither: a next
-    /// hop does not say which is meant.
-    pub fn links(&self) -> BTreeMap<IpAddr, u32> {
-        let mut links = BTreeMap::new();
-        let mut ambiguous = BTreeSet::new();
-        for ((_, address), index) in &self.scopes {
-            if links.insert(*address, *index).is_some() {
-                ambiguous.insert(*address);
-            }
-        }
-        links.retain(|address, _| !ambiguous.contains(address));
-        links
+    /// Where the link-local next hops of a session are: [`NextHop::scope`](crate::wire::attribute::NextHop)
+    /// is its number. `None` if there is no such session any more.
+    pub fn session_link(&self, scope: u32) -> Option<SessionLink> {
+        let peer = self.peer(PeerIndex(scope))?;
+        Some(match self.scope_of(peer) {
+            0 => SessionLink::Towards(peer.planned.address),
+            index => SessionLink::Index(index),
+        })
     }
 
     /// The index of the link that a peer's link-local address is on.
