@@ -20,6 +20,8 @@ mod lab_daemons;
 mod lab_plumbing;
 mod nat_netns;
 mod nat_rooms;
+mod next_hop_rig;
+mod next_hops;
 mod own_address;
 mod readme;
 mod rib_add_path;
