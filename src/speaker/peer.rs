@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
+use super::limits::Asking;
 use super::restart::{OwnStart, Retention};
 use super::{Output, Speaker};
 use crate::net::{Asn, Family, RouterId};
@@ -37,6 +38,10 @@ pub(super) struct PeerEntry {
     pub(super) treated_as_withdraw: u64,
     /// Which families have more prefixes than the peer may send.
     pub(super) over_limit: [bool; 2],
+    /// What it was stopped for, until the limit is another one or an operator enables it.
+    pub(super) exceeded: Option<session::Exceeded>,
+    /// When it is asked for what was not taken.
+    pub(super) asking: Asking,
     /// When bad input was last logged in full.
     pub(super) last_complaint: Option<Instant>,
     /// Whether an operator took it down.
@@ -113,6 +118,8 @@ impl PeerEntry {
             discarded: 0,
             treated_as_withdraw: 0,
             over_limit: [false; 2],
+            exceeded: None,
+            asking: Asking::default(),
             last_complaint: None,
             shutdown: false,
             retention: Retention::default(),
@@ -242,6 +249,7 @@ impl Speaker {
         let index = self.find(name)?;
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = false;
+            peer.exceeded = None;
         }
         self.far_ends.changed();
         self.input(now, index, session::Input::Start);
@@ -280,23 +288,27 @@ impl Speaker {
 
     /// Asks the peer for all its routes again (RFC 2918), if it is up and can.
     pub(super) fn ask_for_routes(&mut self, index: PeerIndex) {
+        for family in Family::ALL {
+            self.ask_for_family(index, family);
+        }
+    }
+
+    /// The same for one family, if the session has it.
+    pub(super) fn ask_for_family(&mut self, index: PeerIndex, family: Family) {
         let established = self.peer(index).and_then(|peer| peer.established.as_ref());
-        let Some(up) = established.filter(|up| up.negotiated.route_refresh) else {
+        let can =
+            |up: &&Established| up.negotiated.route_refresh && *family.of(&up.negotiated.families);
+        let Some(connection) = established.filter(can).map(|up| up.connection) else {
             return;
         };
-        let (connection, families) = (up.connection, up.negotiated.families);
-        for family in Family::ALL {
-            if !*family.of(&families) {
-                continue;
-            }
-            let request = RouteRefresh {
-                family: family.afi_safi(),
-                subtype: RouteRefresh::REQUEST,
-            };
-            self.send_session(index, connection, request.encode().into());
-            if let Some(peer) = self.peer_mut(index) {
-                peer.session.count_sent(MessageKind::RouteRefresh, 1);
-            }
+        let request = RouteRefresh {
+            family: family.afi_safi(),
+            subtype: RouteRefresh::REQUEST,
+        };
+        self.rib.forget_beyond(index, family);
+        self.send_session(index, connection, request.encode().into());
+        if let Some(peer) = self.peer_mut(index) {
+            peer.session.count_sent(MessageKind::RouteRefresh, 1);
         }
     }
 
@@ -405,6 +417,7 @@ impl Speaker {
                     message,
                 } => {
                     self.refresh_asked(index, message);
+                    self.note_room(now, index);
                 }
                 session::Output::Down {
                     connection: _,
@@ -504,10 +517,12 @@ impl Speaker {
             "session is down");
         let ended = peer.established.take();
         peer.over_limit = [false; 2];
+        peer.asking = Asking::default();
         peer.queued = 0;
         peer.session_octets = 0;
         for family in Family::ALL {
             self.rib.remove_export(index, family);
+            self.rib.forget_beyond(index, family);
         }
         self.keep_or_flush(now, index, ended.as_ref(), reason);
     }
@@ -525,7 +540,10 @@ impl Speaker {
             // Its first table is still on the way, and what is stale waits for its end.
             RouteRefresh::BEGIN | RouteRefresh::END if self.is_confirming(index, family) => {}
             // What the peer does not repeat before the end is gone (RFC 7313 §4).
-            RouteRefresh::BEGIN => self.rib.mark_stale(index, family),
+            RouteRefresh::BEGIN => {
+                self.rib.forget_beyond(index, family);
+                self.rib.mark_stale(index, family);
+            }
             RouteRefresh::END => self.rib.sweep_stale(index, family),
             _other => {}
         }
@@ -538,7 +556,7 @@ impl Speaker {
             .and_then(|at| self.peers.get_mut(at));
         let Some(Some(peer)) = slot else { return };
         let session = peer.session.next_timeout().map(|(at, _)| at);
-        let wanted = [session, peer.retention.deadline()]
+        let wanted = [session, peer.retention.deadline(), peer.asking.due()]
             .into_iter()
             .flatten()
             .min();
