@@ -231,6 +231,7 @@ impl Speaker {
                 session.handle_timeout(now, ids, out);
             });
             self.expire_kept(now, index);
+            self.ask_again(now, index);
         }
         self.look_at_leaving(now);
         self.expire_dynamic(now);

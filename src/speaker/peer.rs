@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
+use super::limits::Asking;
 use super::restart::{OwnStart, Retention};
 use super::saying::Said;
 use super::{Output, Speaker};
@@ -38,6 +39,10 @@ pub(super) struct PeerEntry {
     pub(super) treated_as_withdraw: u64,
     /// Which families have more prefixes than the peer may send.
     pub(super) over_limit: [bool; 2],
+    /// What it was stopped for, until the limit is another one or an operator enables it.
+    pub(super) exceeded: Option<session::Exceeded>,
+    /// When it is asked for what was not taken.
+    pub(super) asking: Asking,
     /// When bad input was last logged in full.
     pub(super) last_complaint: Option<Instant>,
     /// Whether an operator took it down.
@@ -116,6 +121,8 @@ impl PeerEntry {
             discarded: 0,
             treated_as_withdraw: 0,
             over_limit: [false; 2],
+            exceeded: None,
+            asking: Asking::default(),
             last_complaint: None,
             shutdown: false,
             retention: Retention::default(),
@@ -248,6 +255,7 @@ impl Speaker {
         tracing::info!(peer = name, "an operator enables the session");
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = false;
+            peer.exceeded = None;
         }
         self.far_ends.changed();
         self.input(now, index, session::Input::Start);
@@ -288,23 +296,27 @@ impl Speaker {
 
     /// Asks the peer for all its routes again (RFC 2918), if it is up and can.
     pub(super) fn ask_for_routes(&mut self, index: PeerIndex) {
+        for family in Family::ALL {
+            self.ask_for_family(index, family);
+        }
+    }
+
+    /// The same for one family, if the session has it.
+    pub(super) fn ask_for_family(&mut self, index: PeerIndex, family: Family) {
         let established = self.peer(index).and_then(|peer| peer.established.as_ref());
-        let Some(up) = established.filter(|up| up.negotiated.route_refresh) else {
+        let can =
+            |up: &&Established| up.negotiated.route_refresh && *family.of(&up.negotiated.families);
+        let Some(connection) = established.filter(can).map(|up| up.connection) else {
             return;
         };
-        let (connection, families) = (up.connection, up.negotiated.families);
-        for family in Family::ALL {
-            if !*family.of(&families) {
-                continue;
-            }
-            let request = RouteRefresh {
-                family: family.afi_safi(),
-                subtype: RouteRefresh::REQUEST,
-            };
-            self.send_session(index, connection, request.encode().into());
-            if let Some(peer) = self.peer_mut(index) {
-                peer.session.count_sent(MessageKind::RouteRefresh, 1);
-            }
+        let request = RouteRefresh {
+            family: family.afi_safi(),
+            subtype: RouteRefresh::REQUEST,
+        };
+        self.rib.forget_beyond(index, family);
+        self.send_session(index, connection, request.encode().into());
+        if let Some(peer) = self.peer_mut(index) {
+            peer.session.count_sent(MessageKind::RouteRefresh, 1);
         }
     }
 
@@ -414,6 +426,7 @@ impl Speaker {
                     message,
                 } => {
                     self.refresh_asked(index, message);
+                    self.note_room(now, index);
                 }
                 session::Output::Down {
                     connection: _,
@@ -515,10 +528,12 @@ impl Speaker {
         peer.said = Some(Said::of(reason.clone()));
         let ended = peer.established.take();
         peer.over_limit = [false; 2];
+        peer.asking = Asking::default();
         peer.queued = 0;
         peer.session_octets = 0;
         for family in Family::ALL {
             self.rib.remove_export(index, family);
+            self.rib.forget_beyond(index, family);
         }
         self.keep_or_flush(now, index, ended.as_ref(), reason);
     }
@@ -536,7 +551,10 @@ impl Speaker {
             // Its first table is still on the way, and what is stale waits for its end.
             RouteRefresh::BEGIN | RouteRefresh::END if self.is_confirming(index, family) => {}
             // What the peer does not repeat before the end is gone (RFC 7313 §4).
-            RouteRefresh::BEGIN => self.rib.mark_stale(index, family),
+            RouteRefresh::BEGIN => {
+                self.rib.forget_beyond(index, family);
+                self.rib.mark_stale(index, family);
+            }
             RouteRefresh::END => self.rib.sweep_stale(index, family),
             _other => {}
         }
@@ -549,7 +567,7 @@ impl Speaker {
             .and_then(|at| self.peers.get_mut(at));
         let Some(Some(peer)) = slot else { return };
         let session = peer.session.next_timeout().map(|(at, _)| at);
-        let wanted = [session, peer.retention.deadline()]
+        let wanted = [session, peer.retention.deadline(), peer.asking.due()]
             .into_iter()
             .flatten()
             .min();
