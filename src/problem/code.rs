@@ -85,6 +85,8 @@ codes! {
     RouteFought = "route_fought", Error;
     /// A tunnel device does not work.
     DeviceDown = "device_down", Error;
+    /// The links under a tunnel device carry no packet as large as it takes in: they travel in pieces.
+    DeviceMtu = "device_mtu", Warning;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
     /// The configuration has errors; the last good one is in force.
