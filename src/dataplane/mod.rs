@@ -44,7 +44,7 @@ mod tunnels;
 pub use adoption::Adopt;
 pub use adoption::Former;
 pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
-pub use forwarder::{Dataplane, Settings};
+pub use forwarder::{Dataplane, FormerWay, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
 pub use ownership::{Owner, Ownership};
