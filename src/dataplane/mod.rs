@@ -26,6 +26,7 @@ mod foreign;
 mod forwarder;
 mod gate;
 mod input;
+mod lengths;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 mod next_hop;

@@ -208,39 +208,56 @@ impl Node {
     /// them.
     pub fn settle(&mut self, now: Instant) {
         if let Some(dataplane) = &mut self.dataplane {
-            let mut found = core::mem::take(&mut self.moved);
-            while let Some(tracked) = self.speaker.poll_tracked() {
-                match tracked {
-                    Tracked::Track(target) => {
-                        let link = |scope| self.speaker.session_link(scope);
-                        found.extend(self.gateways.track(dataplane, target, &link));
-                    }
-                    Tracked::Untrack(target) => self.gateways.untrack(dataplane, target),
-                }
-            }
-            while let Some((hop, resolution)) = dataplane.poll_resolution() {
-                for next_hop in self.gateways.next_hops(&hop) {
-                    found.push((*next_hop, resolution.clone()));
-                }
-            }
-            let resolutions: Vec<_> = found
-                .iter()
-                .map(|(next_hop, resolution)| {
-                    let is_node = self.ways.chooser().is_node(next_hop.address);
-                    (*next_hop, resolved(resolution, is_node))
-                })
-                .collect();
-            let links: Vec<_> = found
-                .iter()
-                .map(|(next_hop, resolution)| (*next_hop, link_of(dataplane, resolution)))
-                .collect();
-            self.speaker.next_hops_leave_by(&links);
-            self.speaker.next_hops_resolved(&resolutions);
+            dataplane.turn_begins(now);
+        }
+        // What is wanted is itself a way to next hops, so that one may lead to the other.
+        while self.resolve_next_hops() {
+            self.forward();
         }
         self.forward();
         self.notice_convergence(now);
         self.speaker.flush(now);
         self.log_reports();
+    }
+
+    /// Tells the dataplane which next hops are needed, and the speaker how they are reached; whether there
+    /// was anything to tell.
+    fn resolve_next_hops(&mut self) -> bool {
+        let Some(dataplane) = &mut self.dataplane else {
+            return false;
+        };
+        let mut found = core::mem::take(&mut self.moved);
+        while let Some(tracked) = self.speaker.poll_tracked() {
+            match tracked {
+                Tracked::Track(target) => {
+                    let link = |scope| self.speaker.session_link(scope);
+                    found.extend(self.gateways.track(dataplane, target, &link));
+                }
+                Tracked::Untrack(target) => self.gateways.untrack(dataplane, target),
+            }
+        }
+        while let Some((hop, resolution)) = dataplane.poll_resolution() {
+            for next_hop in self.gateways.next_hops(&hop) {
+                found.push((*next_hop, resolution.clone()));
+            }
+        }
+        if found.is_empty() {
+            return false;
+        }
+        let resolutions: Vec<_> = found
+            .iter()
+            .map(|(next_hop, resolution)| {
+                let is_node = self.ways.chooser().is_node(next_hop.address);
+                (*next_hop, resolved(resolution, is_node))
+            })
+            .collect();
+        let links: Vec<_> = found
+            .iter()
+            .map(|(next_hop, resolution)| (*next_hop, link_of(dataplane, resolution)))
+            .collect();
+        self.speaker.next_hops_leave_by(&links);
+        self.speaker.next_hops_resolved(&resolutions);
+        true
     }
 
     /// What to do next; call until it says nothing.
