@@ -43,6 +43,8 @@ pub enum StopReason {
     AdminShutdown(String),
     /// It is no longer configured: Cease 6/3.
     Deconfigured,
+    /// This process ends, and the peer keeps no routes of it in any case: Cease 6/2, so that it knows at once.
+    ProcessEnds,
     /// This process restarts and keeps its routes in the kernel: the connection is closed without a
     /// word, so that the peer applies graceful restart.
     Quiet,
