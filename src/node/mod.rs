@@ -20,7 +20,7 @@ use crate::dataplane::{self, Action, Dataplane, KernelInput, Op, Report};
 use crate::forwarding::{Choice, Chooser};
 use crate::net::{Prefix, ScopedAddress};
 use crate::rib::{ForwardingChange, Tracked};
-use crate::session::{ConnectionId, DialError, StopReason};
+use crate::session::{ConnectionId, DialError};
 use crate::speaker::{self, Replanned, SocketTerms, Speaker};
 use crate::time::{Duration, Instant};
 use crate::topology::Plan;
@@ -304,10 +304,10 @@ impl Node {
     }
 
     /// Ends all sessions; routes stay where they are: from here on the kernel is not touched, whatever
-    /// the sessions' ends do to the tables.
-    pub fn stop(&mut self, now: Instant, reason: &StopReason) {
+    /// the sessions' ends do to the tables. Whether any peer is told.
+    pub fn stop(&mut self, now: Instant) -> bool {
         self.dataplane = None;
-        self.speaker.stop(now, reason);
+        self.speaker.stop(now)
     }
 
     /// The speaker, to look at.
@@ -483,7 +483,7 @@ mod tests {
     fn a_stopping_node_leaves_its_routes_in_the_kernel() {
         let mut node = node();
         assert_eq!(kernel(&mut node, Instant::ZERO), 1, "its own block");
-        node.stop(Instant::from_secs(1), &StopReason::Quiet);
+        node.stop(Instant::from_secs(1));
         let empty = node.speaker.plan().clone();
         let without = Plan {
             originate: Vec::new(),

@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::pairs::{Pair, dial, names_node};
 use super::terms::{
-    RECORD_LIMIT, asn, connect_retry, is_client, listen_port, named, open_of, routes, usable,
+    RECORD_LIMIT, asn, connect_retry, is_client, listen_port, named, open_of, routes, send_hold,
+    usable,
 };
 use super::{BGP_PORT, Dial, PeerKind, PlannedPeer, Template, TemplateSource, is_own};
 use crate::net::Family;
@@ -121,7 +122,9 @@ fn at_address(
             Some(pair) => dial(intent, pair, record.passive),
             None => own_dial(record),
         },
+        shutdown: record.shutdown,
         connect_retry: connect_retry(&record.session, &intent.bgp.session),
+        send_hold: send_hold(&record.session, &intent.bgp.session),
         open: open_of(
             record,
             &intent.bgp.session,
