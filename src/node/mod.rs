@@ -209,8 +209,13 @@ impl Node {
     pub fn settle(&mut self, now: Instant) {
         if let Some(dataplane) = &mut self.dataplane {
             let mut found = core::mem::take(&mut self.moved);
+            let mut here = Vec::new();
             while let Some(tracked) = self.speaker.poll_tracked() {
                 match tracked {
+                    // What a speaker beside us announces is here.
+                    Tracked::Track(address) if self.speaker.plan().is_here(address) => {
+                        here.push((address, crate::rib::Resolution::Reachable { metric: 0 }));
+                    }
                     Tracked::Track(address) => {
                         found.extend(self.gateways.track(dataplane, address));
                     }
@@ -228,6 +233,7 @@ impl Node {
                     let is_node = self.ways.chooser().is_node(*next_hop);
                     (*next_hop, resolved(resolution, is_node))
                 })
+                .chain(here)
                 .collect();
             let links: Vec<_> = found
                 .iter()
@@ -341,6 +347,11 @@ impl Node {
             }
             match change {
                 ForwardingChange::Withdrawn => dataplane.unwant(prefix),
+                ForwardingChange::Paths(paths)
+                    if paths.iter().any(|path| self.speaker.is_beside(path.peer)) =>
+                {
+                    dataplane.unwant(prefix);
+                }
                 ForwardingChange::Paths(paths) => match self.ways.forwarding(prefix, &paths) {
                     Some(forwarding) => dataplane.want(prefix, self.gateways.through(forwarding)),
                     None => dataplane.unwant(prefix),
