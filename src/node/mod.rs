@@ -227,8 +227,13 @@ impl Node {
             return false;
         };
         let mut found = core::mem::take(&mut self.moved);
+        let mut here = Vec::new();
         while let Some(tracked) = self.speaker.poll_tracked() {
             match tracked {
+                // What a speaker beside us announces is here.
+                Tracked::Track(target) if self.speaker.plan().is_here(target.address) => {
+                    here.push((target, crate::rib::Resolution::Reachable { metric: 0 }));
+                }
                 Tracked::Track(target) => {
                     let link = |scope| self.speaker.session_link(scope);
                     found.extend(self.gateways.track(dataplane, target, &link));
@@ -241,7 +246,7 @@ impl Node {
                 found.push((*next_hop, resolution.clone()));
             }
         }
-        if found.is_empty() {
+        if found.is_empty() && here.is_empty() {
             return false;
         }
         let resolutions: Vec<_> = found
@@ -250,6 +255,7 @@ impl Node {
                 let is_node = self.ways.chooser().is_node(next_hop.address);
                 (*next_hop, resolved(resolution, is_node))
             })
+            .chain(here)
             .collect();
         let links: Vec<_> = found
             .iter()
@@ -359,6 +365,11 @@ impl Node {
             }
             let wanted = match &change {
                 ForwardingChange::Withdrawn => None,
+                ForwardingChange::Paths(paths)
+                    if paths.iter().any(|path| self.speaker.is_beside(path.peer)) =>
+                {
+                    None
+                }
                 ForwardingChange::Paths(paths) => {
                     let way = |target| self.gateways.way(target);
                     self.ways.forwarding(prefix, paths, way)
