@@ -192,7 +192,7 @@ impl Dataplane {
                     && (errno == Errno::EACCES || !self.reconciler.setback(now, errno))
                 {
                     // A link on which IPv6 is off answers EACCES, too.
-                    self.tunnels.refused(doing, errno);
+                    self.tunnels.refused(&self.view, doing, errno);
                 }
             }
             KernelInput::Done { id, result } => {

@@ -9,6 +9,7 @@
 //! that is up has sent all it has, and at the latest [`CONVERGENCE_LIMIT`] after the start.
 
 mod gateways;
+mod modes;
 mod problems;
 mod settling;
 mod ways;
@@ -88,6 +89,8 @@ pub struct Node {
     dataplane: Option<Dataplane>,
     ways: Ways,
     gateways: Gateways,
+    /// The [`chooser`](Self::chooser) is another one than at the last look.
+    chosen_anew: bool,
     /// Next hops that a new plan has given another way.
     moved: Vec<gateways::Resolved>,
     settling: Settling,
@@ -136,6 +139,7 @@ impl Node {
             dataplane,
             ways,
             gateways,
+            chosen_anew: false,
             moved: Vec::new(),
             settling,
             tally: Tally::default(),
@@ -207,6 +211,7 @@ impl Node {
     /// Carries changes between the speaker and the dataplane, and makes bytes for whoever can take
     /// them.
     pub fn settle(&mut self, now: Instant) {
+        self.resume(now);
         if let Some(dataplane) = &mut self.dataplane {
             dataplane.turn_begins(now);
         }
@@ -287,6 +292,11 @@ impl Node {
         let limit = self.settling.next_timeout();
         let repair = self.dataplane.as_ref().and_then(Dataplane::next_timeout);
         let switch = self.ways.next_timeout();
+        let switch = if self.chosen_anew {
+            Some(Instant::ZERO)
+        } else {
+            switch
+        };
         [self.speaker.next_timeout(), limit, repair, switch]
             .into_iter()
             .flatten()
@@ -300,13 +310,36 @@ impl Node {
         let switched = self.ways.switch(now);
         if let Some(dataplane) = &mut self.dataplane {
             dataplane.handle_timeout(now);
-            if switched {
+            if !switched.is_empty() {
                 self.ways.apply(now, dataplane);
                 self.speaker.forward_again();
-                tracing::info!("pools travel by their new modes from here on");
+                for pool in &switched {
+                    tracing::info!(%pool, "the pool travels by its new mode from here on");
+                }
             }
         }
-        switched
+        core::mem::take(&mut self.chosen_anew) || !switched.is_empty()
+    }
+
+    /// Goes on with a change of mode that a former process had begun.
+    fn resume(&mut self, now: Instant) {
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        let pools = self.ways.resume(now, dataplane);
+        if pools.is_empty() {
+            return;
+        }
+        self.ways.apply(now, dataplane);
+        self.speaker.forward_again();
+        self.chosen_anew = true;
+        for pool in pools {
+            tracing::info!(
+                %pool,
+                "the kernel's routes go otherwise than by the pool's mode; they change when the other \
+                 nodes have had time to make ready"
+            );
+        }
     }
 
     /// Ends all sessions; routes stay where they are: from here on the kernel is not touched, whatever

@@ -83,6 +83,9 @@ pub enum DialError {
     /// Nothing answered.
     #[error("timed out")]
     TimedOut,
+    /// The address that it was to leave from is not one of this host.
+    #[error("{0} is not an address of this host")]
+    NotOurs(std::net::IpAddr),
     /// Anything else, in the words of the system.
     #[error("{0}")]
     Other(String),
