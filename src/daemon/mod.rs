@@ -17,6 +17,7 @@
 //! decided: the only knowledge of this floor is which socket, file or clock an input comes from.
 
 mod answers;
+mod attempts;
 mod bfd;
 mod capabilities;
 mod clock;

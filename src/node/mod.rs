@@ -21,7 +21,7 @@ use crate::dataplane::{self, Action, Dataplane, KernelInput, Op, Report};
 use crate::forwarding::{Choice, Chooser};
 use crate::net::{Prefix, ScopedAddress};
 use crate::rib::{ForwardingChange, Tracked};
-use crate::session::{ConnectionId, DialError, StopReason};
+use crate::session::{ConnectionId, DialError};
 use crate::speaker::{self, Replanned, SocketTerms, Speaker};
 use crate::time::{Duration, Instant};
 use crate::topology::Plan;
@@ -213,39 +213,62 @@ impl Node {
     pub fn settle(&mut self, now: Instant) {
         self.resume(now);
         if let Some(dataplane) = &mut self.dataplane {
-            let mut found = core::mem::take(&mut self.moved);
-            while let Some(tracked) = self.speaker.poll_tracked() {
-                match tracked {
-                    Tracked::Track(target) => {
-                        let link = |scope| self.speaker.session_link(scope);
-                        found.extend(self.gateways.track(dataplane, target, &link));
-                    }
-                    Tracked::Untrack(target) => self.gateways.untrack(dataplane, target),
-                }
-            }
-            while let Some((hop, resolution)) = dataplane.poll_resolution() {
-                for next_hop in self.gateways.next_hops(&hop) {
-                    found.push((*next_hop, resolution.clone()));
-                }
-            }
-            let resolutions: Vec<_> = found
-                .iter()
-                .map(|(next_hop, resolution)| {
-                    let is_node = self.ways.chooser().is_node(next_hop.address);
-                    (*next_hop, resolved(resolution, is_node))
-                })
-                .collect();
-            let links: Vec<_> = found
-                .iter()
-                .map(|(next_hop, resolution)| (*next_hop, link_of(dataplane, resolution)))
-                .collect();
-            self.speaker.next_hops_leave_by(&links);
-            self.speaker.next_hops_resolved(&resolutions);
+            dataplane.turn_begins(now);
+        }
+        // What is wanted is itself a way to next hops, so that one may lead to the other.
+        while self.resolve_next_hops() {
+            self.forward();
         }
         self.forward();
         self.notice_convergence(now);
         self.speaker.flush(now);
         self.log_reports();
+    }
+
+    /// Tells the dataplane which next hops are needed, and the speaker how they are reached; whether there
+    /// was anything to tell.
+    fn resolve_next_hops(&mut self) -> bool {
+        let Some(dataplane) = &mut self.dataplane else {
+            return false;
+        };
+        let mut found = core::mem::take(&mut self.moved);
+        let mut here = Vec::new();
+        while let Some(tracked) = self.speaker.poll_tracked() {
+            match tracked {
+                // What a speaker beside us announces is here.
+                Tracked::Track(target) if self.speaker.plan().is_here(target.address) => {
+                    here.push((target, crate::rib::Resolution::Reachable { metric: 0 }));
+                }
+                Tracked::Track(target) => {
+                    let link = |scope| self.speaker.session_link(scope);
+                    found.extend(self.gateways.track(dataplane, target, &link));
+                }
+                Tracked::Untrack(target) => self.gateways.untrack(dataplane, target),
+            }
+        }
+        while let Some((hop, resolution)) = dataplane.poll_resolution() {
+            for next_hop in self.gateways.next_hops(&hop) {
+                found.push((*next_hop, resolution.clone()));
+            }
+        }
+        if found.is_empty() && here.is_empty() {
+            return false;
+        }
+        let resolutions: Vec<_> = found
+            .iter()
+            .map(|(next_hop, resolution)| {
+                let is_node = self.ways.chooser().is_node(next_hop.address);
+                (*next_hop, resolved(resolution, is_node))
+            })
+            .chain(here)
+            .collect();
+        let links: Vec<_> = found
+            .iter()
+            .map(|(next_hop, resolution)| (*next_hop, link_of(dataplane, resolution)))
+            .collect();
+        self.speaker.next_hops_leave_by(&links);
+        self.speaker.next_hops_resolved(&resolutions);
+        true
     }
 
     /// What to do next; call until it says nothing.
@@ -320,10 +343,10 @@ impl Node {
     }
 
     /// Ends all sessions; routes stay where they are: from here on the kernel is not touched, whatever
-    /// the sessions' ends do to the tables.
-    pub fn stop(&mut self, now: Instant, reason: &StopReason) {
+    /// the sessions' ends do to the tables. Whether any peer is told.
+    pub fn stop(&mut self, now: Instant) -> bool {
         self.dataplane = None;
-        self.speaker.stop(now, reason);
+        self.speaker.stop(now)
     }
 
     /// The speaker, to look at.
@@ -375,6 +398,11 @@ impl Node {
             }
             let wanted = match &change {
                 ForwardingChange::Withdrawn => None,
+                ForwardingChange::Paths(paths)
+                    if paths.iter().any(|path| self.speaker.is_beside(path.peer)) =>
+                {
+                    None
+                }
                 ForwardingChange::Paths(paths) => {
                     let way = |target| self.gateways.way(target);
                     self.ways.forwarding(prefix, paths, way)
@@ -499,7 +527,7 @@ mod tests {
     fn a_stopping_node_leaves_its_routes_in_the_kernel() {
         let mut node = node();
         assert_eq!(kernel(&mut node, Instant::ZERO), 1, "its own block");
-        node.stop(Instant::from_secs(1), &StopReason::Quiet);
+        node.stop(Instant::from_secs(1));
         let empty = node.speaker.plan().clone();
         let without = Plan {
             originate: Vec::new(),

@@ -46,6 +46,8 @@ pub enum StopReason {
     Deconfigured,
     /// It sent more prefixes than allowed, and is to be left alone: Cease 6/1.
     PrefixLimit(Exceeded),
+    /// This process ends, and the peer keeps no routes of it in any case: Cease 6/2, so that it knows at once.
+    ProcessEnds,
     /// This process restarts and keeps its routes in the kernel: the connection is closed without a
     /// word, so that the peer applies graceful restart.
     Quiet,
