@@ -294,6 +294,7 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
         messages_out: count(crate::session::Counters::sent),
         discarded: status.discarded,
         treated_as_withdraw: status.treated_as_withdraw,
+        untaken: status.untaken,
         established_count: status.counters.established,
         bfd: status
             .bfd
@@ -383,6 +384,7 @@ fn route(status: &RouteStatus) -> Route {
     Route {
         prefix: status.prefix.to_string(),
         paths: status.paths.iter().map(path).collect(),
+        more_at: status.more_at.clone(),
     }
 }
 

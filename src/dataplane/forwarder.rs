@@ -251,6 +251,11 @@ impl Dataplane {
             .min(max)
     }
 
+    /// How a next hop is reached, by what is known now.
+    pub fn resolve(&self, next_hop: &NextHop) -> Resolution {
+        self.view.resolve(next_hop)
+    }
+
     /// The next tracked next hop with a new resolution. Nothing before the kernel was read once.
     pub fn poll_resolution(&mut self) -> Option<(NextHop, Resolution)> {
         self.settle_paths();

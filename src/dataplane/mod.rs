@@ -51,4 +51,4 @@ pub use reconciler::{Aim, PathId, Reconciler};
 pub use report::{Counts, Report, RouteState};
 pub use resolve::{KernelView, Way};
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
-pub use tunnels::{FarEnd, Tunnel, TunnelKind, TunnelNews, TunnelState, TunnelStatus};
+pub use tunnels::{FarEnd, TooNarrow, Tunnel, TunnelKind, TunnelNews, TunnelState, TunnelStatus};

@@ -21,7 +21,7 @@ use super::adoption::{Adopt, Adoption, Former};
 use super::foreign::{Foreign, ForeignTable};
 use super::gate::Gates;
 use super::input::{Address, Change, Link};
-use super::next_hop::{NextHop, Resolution};
+use super::next_hop::{NextHop, Reach, Resolution};
 use super::ownership::{Owner, Ownership};
 use super::route::{Hop, KernelRoute};
 use crate::net::{Family, Prefix};
@@ -387,7 +387,13 @@ impl KernelView {
         }
         let mut tracked = core::mem::take(&mut self.tracked);
         for (next_hop, entry) in &mut tracked {
-            let hit = |prefix: &Prefix| prefix.contains(next_hop.address);
+            let looked_up = match next_hop.reach {
+                Reach::Beside(other) => other,
+                Reach::Routed | Reach::Link(_) | Reach::Device(_) | Reach::Onto(_) => {
+                    next_hop.address
+                }
+            };
+            let hit = |prefix: &Prefix| prefix.contains(looked_up);
             let exact = || dirty.next_hops.contains(next_hop);
             if !dirty.all && !dirty.prefixes.iter().any(hit) && !exact() {
                 continue;

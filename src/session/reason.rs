@@ -7,7 +7,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use super::config::PeerConfig;
-use super::event::{DialError, StopReason};
+use super::event::{DialError, Exceeded, StopReason};
 use super::negotiate::{NegotiateError, Negotiated};
 use crate::time::Instant;
 use crate::wire::error::{HeaderError, OpenError, RouteRefreshError};
@@ -56,7 +56,7 @@ pub enum AdminReason {
     /// A setting that OPEN carries has changed (6/6).
     ConfigurationChange,
     /// More prefixes than allowed (6/1).
-    PrefixLimit,
+    PrefixLimit(Exceeded),
     /// This process restarts; nothing was said to the peer.
     Restarting,
     /// This process ends, for a peer that keeps nothing (6/2).
@@ -197,8 +197,8 @@ impl AdminReason {
             Self::ConfigurationChange => {
                 Notification::cease(notification::OTHER_CONFIGURATION_CHANGE)
             }
-            Self::PrefixLimit => Notification::cease(notification::MAX_PREFIXES),
             Self::ProcessEnds => Notification::administrative_shutdown("dunlin ends or restarts"),
+            Self::PrefixLimit(_) => Notification::cease(notification::MAX_PREFIXES),
             Self::Restarting => return None,
         };
         Some(if hard && self.is_hard() {
@@ -211,7 +211,7 @@ impl AdminReason {
     /// Whether the routes go, whatever was agreed on graceful restart.
     const fn is_hard(&self) -> bool {
         match self {
-            Self::Shutdown(_) | Self::Deconfigured | Self::PrefixLimit => true,
+            Self::Shutdown(_) | Self::Deconfigured | Self::PrefixLimit(_) => true,
             Self::Reset | Self::ConfigurationChange | Self::Restarting | Self::ProcessEnds => false,
         }
     }
@@ -221,6 +221,7 @@ impl From<StopReason> for AdminReason {
     fn from(reason: StopReason) -> Self {
         match reason {
             StopReason::AdminShutdown(text) => Self::Shutdown(text),
+            StopReason::PrefixLimit(exceeded) => Self::PrefixLimit(exceeded),
             StopReason::Deconfigured => Self::Deconfigured,
             StopReason::ProcessEnds => Self::ProcessEnds,
             StopReason::Quiet => Self::Restarting,
@@ -334,7 +335,7 @@ impl CloseReason {
             | Self::HoldTimerExpired
             | Self::NoOpen
             | Self::SendHoldTimerExpired
-            | Self::Admin(AdminReason::PrefixLimit) => Damping::Grow,
+            | Self::Admin(AdminReason::PrefixLimit(_)) => Damping::Grow,
             Self::TransportLost(_) if was_up => Damping::Grow,
             // Most often the peer does not know us yet. And BFD itself sees to it that a broken path is
             // not tried too often.

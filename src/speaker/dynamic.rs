@@ -9,13 +9,12 @@
 //! - a peer that is down goes when it has been looked at twice, a hold time apart, and has no routes: so
 //!   one to two hold times after its session.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Speaker;
 use super::peer::PeerEntry;
 use super::restart::Awaited;
-use crate::net::{Family, Prefix};
+use crate::net::{Family, Prefix, ScopedAddress};
 use crate::rib::PeerIndex;
 use crate::time::{Duration, Instant};
 use crate::topology::{
@@ -49,6 +48,15 @@ pub enum TurnedUp {
     Heard,
 }
 
+/// The link of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionLink {
+    /// The one with this index.
+    Index(u32),
+    /// The one by which this address, the peer's, is reached.
+    Towards(IpAddr),
+}
+
 impl Speaker {
     /// Whether the peer has turned up that has one of these addresses, on this link if they are
     /// link-local ones. Behind an address that is nobody's on a link with neighbours, any of those may be.
@@ -79,12 +87,13 @@ impl Speaker {
     pub(super) fn peer_for(
         &mut self,
         now: Instant,
-        remote: IpAddr,
+        remote: ScopedAddress,
         local: IpAddr,
     ) -> Option<PeerIndex> {
         if let Some(index) = self.peer_at(remote, local) {
             return Some(index);
         }
+        let remote = remote.address;
         if self.around.own_addresses.contains(&remote) {
             return None;
         }
@@ -238,18 +247,14 @@ impl Speaker {
         });
     }
 
-    /// The links of the neighbours, by address. One that is heard on two links is on neither: a next
-    /// hop does not say which is meant.
-    pub fn links(&self) -> BTreeMap<IpAddr, u32> {
-        let mut links = BTreeMap::new();
-        let mut ambiguous = BTreeSet::new();
-        for ((_, address), index) in &self.scopes {
-            if links.insert(*address, *index).is_some() {
-                ambiguous.insert(*address);
-            }
-        }
-        links.retain(|address, _| !ambiguous.contains(address));
-        links
+    /// Where the link-local next hops of a session are: [`NextHop::scope`](crate::wire::attribute::NextHop)
+    /// is its number. `None` if there is no such session any more.
+    pub fn session_link(&self, scope: u32) -> Option<SessionLink> {
+        let peer = self.peer(PeerIndex(scope))?;
+        Some(match self.scope_of(peer) {
+            0 => SessionLink::Towards(peer.planned.address),
+            index => SessionLink::Index(index),
+        })
     }
 
     /// The index of the link that a peer's link-local address is on.

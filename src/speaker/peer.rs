@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
+use super::limits::Asking;
 use super::restart::{OwnStart, Retention};
 use super::saying::Said;
 use super::{Output, Speaker};
@@ -13,7 +14,7 @@ use crate::policy::PeerClass;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
 use crate::session::{
     self, AddPath, CloseReason, ConnectionId, ConnectionIds, Dial, HoldTime, Negotiated, Offer,
-    PeerConfig, StopReason,
+    PeerConfig,
 };
 use crate::time::Instant;
 use crate::topology::{self, Plan, PlannedPeer};
@@ -39,6 +40,10 @@ pub(super) struct PeerEntry {
     pub(super) treated_as_withdraw: u64,
     /// Which families have more prefixes than the peer may send.
     pub(super) over_limit: [bool; 2],
+    /// What it was stopped for, until the limit is another one or an operator enables it.
+    pub(super) exceeded: Option<session::Exceeded>,
+    /// When it is asked for what was not taken.
+    pub(super) asking: Asking,
     /// When bad input was last logged in full.
     pub(super) last_complaint: Option<Instant>,
     /// Whether an operator took it down.
@@ -92,25 +97,6 @@ impl Established {
     }
 }
 
-/// Why an order for a peer can't be carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AdminError {
-    /// No peer has that name.
-    #[error("no peer is named {name:?}{}", nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
-    NoSuchPeer {
-        /// The name.
-        name: String,
-        /// The most similar one.
-        nearest: Option<String>,
-    },
-    /// It needs a session.
-    #[error("{name} is not Established, so there is nothing to refresh")]
-    NotEstablished {
-        /// The name.
-        name: String,
-    },
-}
-
 impl PeerEntry {
     pub(super) fn new(planned: PlannedPeer, plan: &Plan, own: OwnStart, seed: u64) -> Self {
         let session = session::Peer::new(session_config(&planned, plan, own), seed);
@@ -126,6 +112,8 @@ impl PeerEntry {
             discarded: 0,
             treated_as_withdraw: 0,
             over_limit: [false; 2],
+            exceeded: None,
+            asking: Asking::default(),
             last_complaint: None,
             shutdown,
             retention: Retention::default(),
@@ -229,124 +217,30 @@ pub(super) fn is_own_as(plan: &Plan, planned: &PlannedPeer, asn: Asn) -> bool {
 }
 
 impl Speaker {
-    /// Takes a peer down until it is enabled.
-    ///
-    /// # Errors
-    /// If there is no such peer.
-    pub fn shutdown_peer(
-        &mut self,
-        now: Instant,
-        name: &str,
-        text: String,
-    ) -> Result<(), AdminError> {
-        let index = self.find(name)?;
-        tracing::info!(peer = name, text, "an operator shuts the session down");
-        if let Some(peer) = self.peer_mut(index) {
-            peer.shutdown = true;
-        }
-        self.far_ends.changed();
-        self.input(
-            now,
-            index,
-            session::Input::Stop(StopReason::AdminShutdown(text)),
-        );
-        self.drop_kept(index);
-        Ok(())
-    }
-
-    /// Takes a peer down, or lets it come up, as its record says.
-    pub(super) fn follow_record(&mut self, now: Instant, index: PeerIndex) {
-        let Some(peer) = self.peer_mut(index) else {
-            return;
-        };
-        peer.shutdown = peer.planned.shutdown;
-        if !peer.shutdown {
-            return self.input(now, index, session::Input::Start);
-        }
-        let text = String::new();
-        let stop = session::Input::Stop(StopReason::AdminShutdown(text));
-        self.input(now, index, stop);
-        self.drop_kept(index);
-    }
-
-    /// Undoes a shutdown.
-    ///
-    /// # Errors
-    /// If there is no such peer.
-    pub fn enable_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
-        let index = self.find(name)?;
-        tracing::info!(peer = name, "an operator enables the session");
-        if let Some(peer) = self.peer_mut(index) {
-            peer.shutdown = false;
-        }
-        self.far_ends.changed();
-        self.input(now, index, session::Input::Start);
-        Ok(())
-    }
-
-    /// Bounces a session.
-    ///
-    /// # Errors
-    /// If there is no such peer.
-    pub fn reset_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
-        let index = self.find(name)?;
-        tracing::info!(peer = name, "an operator resets the session");
-        self.input(now, index, session::Input::Reset);
-        Ok(())
-    }
-
-    /// Asks for all routes of a peer again and sends ours again.
-    ///
-    /// # Errors
-    /// If there is no such peer or no session.
-    pub fn refresh_peer(&mut self, name: &str) -> Result<(), AdminError> {
-        let index = self.find(name)?;
-        let not_established = || AdminError::NotEstablished {
-            name: name.to_owned(),
-        };
-        let established = self.peer(index).and_then(|peer| peer.established.as_ref());
-        let negotiated = Arc::clone(&established.ok_or_else(not_established)?.negotiated);
-        tracing::info!(peer = name, "an operator has the routes exchanged again");
-        self.ask_for_routes(index);
-        for family in Family::ALL {
-            if *family.of(&negotiated.families) {
-                self.rib.refresh(index, family, negotiated.enhanced_refresh);
-            }
-        }
-        Ok(())
-    }
-
     /// Asks the peer for all its routes again (RFC 2918), if it is up and can.
     pub(super) fn ask_for_routes(&mut self, index: PeerIndex) {
-        let established = self.peer(index).and_then(|peer| peer.established.as_ref());
-        let Some(up) = established.filter(|up| up.negotiated.route_refresh) else {
-            return;
-        };
-        let (connection, families) = (up.connection, up.negotiated.families);
         for family in Family::ALL {
-            if !*family.of(&families) {
-                continue;
-            }
-            let request = RouteRefresh {
-                family: family.afi_safi(),
-                subtype: RouteRefresh::REQUEST,
-            };
-            self.send_session(index, connection, request.encode().into());
-            if let Some(peer) = self.peer_mut(index) {
-                peer.session.count_sent(MessageKind::RouteRefresh, 1);
-            }
+            self.ask_for_family(index, family);
         }
     }
 
-    fn find(&self, name: &str) -> Result<PeerIndex, AdminError> {
-        self.names
-            .get(name)
-            .copied()
-            .ok_or_else(|| AdminError::NoSuchPeer {
-                name: name.to_owned(),
-                nearest: topology::nearest(name, self.names.keys().map(String::as_str))
-                    .map(str::to_owned),
-            })
+    /// The same for one family, if the session has it.
+    pub(super) fn ask_for_family(&mut self, index: PeerIndex, family: Family) {
+        let established = self.peer(index).and_then(|peer| peer.established.as_ref());
+        let can =
+            |up: &&Established| up.negotiated.route_refresh && *family.of(&up.negotiated.families);
+        let Some(connection) = established.filter(can).map(|up| up.connection) else {
+            return;
+        };
+        let request = RouteRefresh {
+            family: family.afi_safi(),
+            subtype: RouteRefresh::REQUEST,
+        };
+        self.rib.forget_beyond(index, family);
+        self.send_session(index, connection, request.encode().into());
+        if let Some(peer) = self.peer_mut(index) {
+            peer.session.count_sent(MessageKind::RouteRefresh, 1);
+        }
     }
 
     pub(super) fn input(&mut self, now: Instant, index: PeerIndex, input: session::Input<'_>) {
@@ -444,6 +338,7 @@ impl Speaker {
                     message,
                 } => {
                     self.refresh_asked(index, message);
+                    self.note_room(now, index);
                 }
                 session::Output::Down {
                     connection: _,
@@ -550,10 +445,12 @@ impl Speaker {
         peer.said = Some(Said::of(reason.clone()));
         let ended = peer.established.take();
         peer.over_limit = [false; 2];
+        peer.asking = Asking::default();
         peer.queued = 0;
         peer.session_octets = 0;
         for family in Family::ALL {
             self.rib.remove_export(index, family);
+            self.rib.forget_beyond(index, family);
         }
         self.keep_or_flush(now, index, ended.as_ref(), reason);
     }
@@ -590,6 +487,7 @@ impl Speaker {
             // What the peer does not repeat before the end is gone (RFC 7313 §4).
             RouteRefresh::BEGIN => {
                 self.set_refreshing(index, family, true);
+                self.rib.forget_beyond(index, family);
                 self.rib.mark_stale(index, family);
             }
             RouteRefresh::END if self.set_refreshing(index, family, false) => {
@@ -606,7 +504,7 @@ impl Speaker {
             .and_then(|at| self.peers.get_mut(at));
         let Some(Some(peer)) = slot else { return };
         let session = peer.session.next_timeout().map(|(at, _)| at);
-        let wanted = [session, peer.retention.deadline()]
+        let wanted = [session, peer.retention.deadline(), peer.asking.due()]
             .into_iter()
             .flatten()
             .min();

@@ -7,7 +7,7 @@ use crate::time::Instant;
 
 impl Speaker {
     /// What is wrong at `now`. Sessions that the plan no longer has are nobody's problem.
-    pub fn problems(&self, _now: Instant) -> Vec<Problem> {
+    pub fn problems(&self, now: Instant) -> Vec<Problem> {
         let reduced = self.wanted().filter_map(|peer| {
             let withheld = peer.session.withheld_in_words();
             let up = peer.established.is_some() && !withheld.is_empty();
@@ -27,6 +27,7 @@ impl Speaker {
             Problem::new(code, subject, why_down(peer), "")
         })
         .chain(reduced)
+        .chain(self.limit_problems(now))
         .collect()
     }
 }

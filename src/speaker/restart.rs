@@ -334,7 +334,7 @@ impl Speaker {
         }
     }
 
-    fn name_of(&self, index: PeerIndex) -> &str {
+    pub(super) fn name_of(&self, index: PeerIndex) -> &str {
         self.peer(index)
             .map_or("a former peer", |peer| peer.planned.name.as_str())
     }

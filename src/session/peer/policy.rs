@@ -49,7 +49,7 @@ impl Peer {
         self.timers.set(Timer::IdleHold, until);
         // More prefixes than allowed come again with each call. Who has merely lost the connection
         // broke no rule: a peer that restarts is welcome at once.
-        if *reason == CloseReason::Admin(AdminReason::PrefixLimit) {
+        if matches!(reason, CloseReason::Admin(AdminReason::PrefixLimit(_))) {
             self.refuse_until = until;
         } else if damping == Damping::Grow && !matches!(reason, CloseReason::TransportLost(_)) {
             self.refuse_until = until.min(now + self.config.timers.idle_hold.first);
@@ -59,7 +59,7 @@ impl Peer {
     /// Remembers what an operator should see.
     pub(super) fn note(&mut self, now: Instant, reason: &CloseReason, alone: bool) {
         let told = match reason {
-            CloseReason::Admin(reason) => *reason == AdminReason::PrefixLimit,
+            CloseReason::Admin(reason) => matches!(reason, AdminReason::PrefixLimit(_)),
             // The loser of a collision is often just closed.
             CloseReason::TransportLost(_) => alone,
             reason => !reason.is_collision(),
