@@ -22,12 +22,13 @@ use super::config::{Config, MedRule, NodeIdentity};
 use super::listening::Strangers;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
+use super::owner::{self, Claim};
 use super::secrets;
 use super::source::{self, BadReading, Places, Reading, Running};
 use crate::control::protocol::{Answer, Failure, Request};
 use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
-use crate::dataplane::{self, Dataplane, KernelInput};
+use crate::dataplane::{self, Dataplane, KernelInput, Ownership};
 use crate::datastore::{SecretFiles, Watcher};
 use crate::node::{Backend, Node, Settings};
 use crate::rib::MedMode;
@@ -97,6 +98,9 @@ pub(super) enum RunError {
         "cannot talk to the kernel's routing tables: {0}; dunlin needs CAP_NET_ADMIN, or kernel-routes = false"
     )]
     Kernel(KernelError),
+    /// Another daemon.
+    #[error("{0}")]
+    Taken(owner::Taken),
     /// Anything else of the system.
     #[error("{what}: {source}")]
     System {
@@ -146,6 +150,12 @@ pub(super) struct Daemon {
 /// Runs the daemon until SIGTERM or SIGINT.
 pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
+    // Before any signal is waited for: who waits here can be ended by one.
+    let routing = &reading.config.routing;
+    let programs = routing.kernel_routes && routing.backend != Backend::None;
+    let table = dataplane::Settings::default().ownership.table;
+    let claim = programs.then(|| Claim::take(table, owner::PATIENCE));
+    let _claim = claim.transpose().map_err(RunError::Taken)?;
     let (events, mut queue) = mpsc::channel(QUEUE);
     let mut hangup = signal(SignalKind::hangup()).map_err(system("cannot wait for SIGHUP"))?;
     let mut stop = Stop::new().map_err(system("cannot wait for SIGTERM"))?;
@@ -267,6 +277,7 @@ impl Daemon {
             dataplane: dataplane::Settings {
                 max_hops: usize::from(config.routing.max_paths),
                 adopt: config.routing.adopt,
+                ownership: Ownership::default().with_metric(config.routing.metric),
                 ..dataplane::Settings::default()
             },
         };

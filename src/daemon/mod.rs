@@ -28,6 +28,7 @@ mod host;
 mod listening;
 mod nat;
 pub(crate) mod own_address;
+mod owner;
 mod secrets;
 mod source;
 mod telemetry;

@@ -71,12 +71,12 @@ codes! {
     PeerShutDown = "peer_shut_down", Warning;
     /// A session is up, and BFD of its far end is not.
     BfdDown = "bfd_down", Warning;
-    /// A session is up without capabilities that the other end does not take.
-    CapabilitiesWithheld = "capabilities_withheld", Warning;
     /// A peer has routes that were not taken, because of a limit.
     RoutesNotTaken = "routes_not_taken", Error;
     /// A peer has sent more prefixes than max-prefixes says, and all were taken.
     PeerOverLimit = "peer_over_limit", Warning;
+    /// A session is up without capabilities that the other end does not take.
+    CapabilitiesWithheld = "capabilities_withheld", Warning;
     /// None of a route's next hops can be reached.
     RouteUnreachable = "route_unreachable", Error;
     /// A route of another program stands where ours would.

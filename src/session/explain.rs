@@ -149,6 +149,11 @@ impl Explanation<'_> {
                 f,
                 "{peer} does not answer: is the node up? does a firewall drop TCP {port}?"
             ),
+            DialError::NotOurs(address) => write!(
+                f,
+                "sessions with {peer} are to leave from {address}, and no link of this host has it; \
+                 see `ip address`, and the node's address and the peer's source address on record"
+            ),
             DialError::Other(text) => {
                 write!(f, "the connection to {peer} port {port} failed: {text}")
             }

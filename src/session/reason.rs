@@ -197,8 +197,8 @@ impl AdminReason {
             Self::ConfigurationChange => {
                 Notification::cease(notification::OTHER_CONFIGURATION_CHANGE)
             }
-            Self::ProcessEnds => Notification::administrative_shutdown("dunlin ends or restarts"),
             Self::PrefixLimit(_) => Notification::cease(notification::MAX_PREFIXES),
+            Self::ProcessEnds => Notification::administrative_shutdown("dunlin ends or restarts"),
             Self::Restarting => return None,
         };
         Some(if hard && self.is_hard() {

@@ -402,6 +402,12 @@ impl Speaker {
         exact.or_else(|| candidates.next())
     }
 
+    /// Whether a peer is on this very node: what it announces is here, and is never installed.
+    pub fn is_beside(&self, index: PeerIndex) -> bool {
+        self.peer(index)
+            .is_some_and(|peer| self.plan.is_here(peer.planned.address))
+    }
+
     fn peer(&self, index: PeerIndex) -> Option<&PeerEntry> {
         self.peers.get(index.index().checked_sub(1)?)?.as_deref()
     }

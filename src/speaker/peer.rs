@@ -150,7 +150,7 @@ impl PeerEntry {
         }
     }
 
-    pub(super) fn facts(&self) -> PeerFacts {
+    pub(super) fn facts(&self, plan: &Plan) -> PeerFacts {
         let router_id = self
             .established
             .as_ref()
@@ -159,6 +159,7 @@ impl PeerEntry {
             });
         PeerFacts {
             kind: match (self.is_ebgp(), self.planned.client) {
+                _ if plan.is_here(self.planned.address) => PeerKind::Beside,
                 (true, _) => PeerKind::Ebgp,
                 (false, true) => PeerKind::IbgpClient,
                 (false, false) => PeerKind::Ibgp,
@@ -400,6 +401,7 @@ impl Speaker {
     ) {
         self.sessions_begun += 1;
         let context_key = self.sessions_begun;
+        let beside = self.is_beside(index);
         let Some(peer) = self.peer_mut(index) else {
             return;
         };
@@ -410,6 +412,7 @@ impl Speaker {
             families: negotiated.families,
             extended_next_hop: negotiated.extended_next_hop,
             permit_as_sets: false,
+            beside,
         };
         let local = peer.locals.get(&connection).copied();
         peer.signed_anew = None;
@@ -425,13 +428,14 @@ impl Speaker {
             refreshing: [false; 2],
             negotiated,
         });
-        let facts = peer.facts();
         tracing::info!(peer = %peer.planned.name, address = %peer.planned.address, "session is up");
         let withheld = peer.session.withheld_in_words();
         if !withheld.is_empty() {
             tracing::warn!(peer = %peer.planned.name, withheld, "without what the other end does not take");
         }
-        self.rib.set_peer(index, facts);
+        if let Some(facts) = self.peer(index).map(|peer| peer.facts(&self.plan)) {
+            self.rib.set_peer(index, facts);
+        }
         self.returned(now, index);
         self.begin_export(index);
     }

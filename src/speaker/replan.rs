@@ -180,7 +180,7 @@ impl Speaker {
             *slot = Some(entry);
         }
         self.names.insert(name, index);
-        if let Some(facts) = self.peer(index).map(PeerEntry::facts) {
+        if let Some(facts) = self.peer(index).map(|peer| peer.facts(&self.plan)) {
             self.rib.set_peer(index, facts);
         }
         self.set_limit(now, index);
@@ -280,7 +280,7 @@ impl Speaker {
             self.ask_for_routes(index);
         }
         if fields.contains(&PeerField::Client)
-            && let Some(facts) = self.peer(index).map(PeerEntry::facts)
+            && let Some(facts) = self.peer(index).map(|peer| peer.facts(&self.plan))
         {
             self.rib.set_peer_kind(index, facts.kind);
         }

@@ -268,6 +268,17 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
     })
 }
 
+impl Plan {
+    /// Whether an address is this node's: whoever speaks BGP there is beside us on it.
+    pub fn is_here(&self, address: IpAddr) -> bool {
+        let own = [
+            self.ipv4.map(|net| net.ip().into()),
+            self.ipv6.map(|net| net.ip().into()),
+        ];
+        address.is_loopback() || own.contains(&Some(address))
+    }
+}
+
 fn find<'a>(intent: &'a Intent, me: &str) -> Result<&'a Node, PlanError> {
     let mut named = BTreeMap::new();
     for node in &intent.nodes {
