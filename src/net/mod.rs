@@ -9,6 +9,7 @@ mod family;
 mod mac;
 mod neighbours;
 mod prefix;
+mod role;
 mod router_id;
 mod secret;
 
@@ -18,5 +19,6 @@ pub use family::{AfiSafi, Family};
 pub use mac::{Mac, ParseMacError};
 pub use neighbours::Neighbourly;
 pub use prefix::{ParsePrefixError, Prefix, Prefix4, Prefix6};
+pub use role::Role;
 pub use router_id::{ParseRouterIdError, RouterId};
 pub use secret::Secret;

@@ -68,6 +68,8 @@ pub enum PeerField {
     Restart,
     /// Several paths of a prefix.
     AddPath,
+    /// What we are to the peer.
+    Role,
     /// The link that it is on.
     Interface,
     /// With what kind of key, if any, the session is protected.
@@ -92,6 +94,8 @@ pub enum PeerField {
     NextHop,
     /// The prefix limit.
     Limit,
+    /// How many paths of a prefix are sent.
+    Paths,
     /// How often our own AS may be in a path.
     AllowedLocalAs,
     /// The filters.
@@ -111,7 +115,7 @@ pub enum PeerField {
 
 impl PeerField {
     /// All, those that bounce a session first.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::RouterId,
         Self::Address,
         Self::Port,
@@ -125,6 +129,7 @@ impl PeerField {
         Self::ExtendedMessages,
         Self::Restart,
         Self::AddPath,
+        Self::Role,
         Self::Interface,
         Self::Authentication,
         Self::Password,
@@ -137,6 +142,7 @@ impl PeerField {
         Self::Export,
         Self::NextHop,
         Self::Limit,
+        Self::Paths,
         Self::AllowedLocalAs,
         Self::Filters,
         Self::Client,
@@ -162,6 +168,7 @@ impl PeerField {
             | Self::ExtendedMessages
             | Self::Restart
             | Self::AddPath
+            | Self::Role
             | Self::Interface
             | Self::Authentication => Impact::Bounce,
             Self::Name
@@ -174,6 +181,7 @@ impl PeerField {
             | Self::Password
             | Self::NextHop
             | Self::Limit
+            | Self::Paths
             | Self::AllowedLocalAs
             | Self::Filters
             | Self::Client
@@ -291,6 +299,7 @@ impl PeerField {
             Self::ExtendedMessages => a.open.extended_messages != b.open.extended_messages,
             Self::Restart => a.open.restart != b.open.restart,
             Self::AddPath => a.open.add_path != b.open.add_path,
+            Self::Role => a.open.role != b.open.role,
             Self::Interface => a.interface != b.interface,
             Self::Authentication => a.authentication.bounces_from(&b.authentication),
             Self::Password => {
@@ -306,6 +315,7 @@ impl PeerField {
             Self::Export => a.policy.export != b.policy.export,
             Self::NextHop => a.policy.next_hop != b.policy.next_hop,
             Self::Limit => a.policy.limit != b.policy.limit,
+            Self::Paths => a.policy.paths != b.policy.paths,
             Self::AllowedLocalAs => a.policy.allowed_local_as != b.policy.allowed_local_as,
             Self::Filters => a.filters != b.filters,
             Self::Client => a.client != b.client,
@@ -352,6 +362,7 @@ impl core::fmt::Display for PeerField {
             Self::ExtendedMessages => "extended-messages",
             Self::Restart => "max-restart-time",
             Self::AddPath => "add-path",
+            Self::Role => "role",
             Self::Interface => "interface",
             Self::Authentication => "authentication",
             Self::Password => "password",
@@ -364,6 +375,7 @@ impl core::fmt::Display for PeerField {
             Self::Export => "export",
             Self::NextHop => "next-hop-mode",
             Self::Limit => "max-prefixes",
+            Self::Paths => "add-path",
             Self::AllowedLocalAs => "num-allowed-local-as-numbers",
             Self::Filters => "filters",
             Self::Client => "route-reflector-client",
