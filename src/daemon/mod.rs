@@ -27,6 +27,7 @@ mod host;
 mod listening;
 mod nat;
 pub(crate) mod own_address;
+mod problems;
 mod secrets;
 mod source;
 mod telemetry;

@@ -30,6 +30,7 @@ impl Daemon {
             }
             Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
             Event::Heard(heard) => self.heard(now, &heard),
+            Event::Nat => self.watch.touched = true,
             Event::Control(Pending { request, reply }) => {
                 let answer = self.answer(&request);
                 // A client that has gone needs no answer.
@@ -49,6 +50,7 @@ impl Daemon {
         let Some((connection, terms)) = self.node.accepted(now, remote.ip(), local.ip()) else {
             let why = self.node.speaker().refusal(remote.ip(), local.ip());
             self.strangers.complain(now, remote, local, why);
+            self.watch.touched = true;
             transport::refuse(stream);
             return;
         };
@@ -100,6 +102,7 @@ impl Daemon {
         if self.kernel.as_ref().is_some_and(|kernel| !kernel.send(ops)) {
             tracing::error!("the kernel thread has ended; routes are no longer programmed");
             self.kernel = None;
+            self.watch.touched = true;
         }
     }
 

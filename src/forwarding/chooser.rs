@@ -199,6 +199,16 @@ impl Chooser {
         })
     }
 
+    /// The way to a node's block, as the datastore alone knows it.
+    pub fn route(&self, block: Prefix) -> Option<Choice> {
+        let place = self.by_block.get(&block)?;
+        let node = self.fabric.nodes.get(*place)?;
+        Some(match node.address(block.family()) {
+            Some(address) => self.choose(block, address),
+            None => self.without_address(block, node),
+        })
+    }
+
     /// The way of packets to `prefix` by `next_hop`.
     pub fn choose(&self, prefix: Prefix, next_hop: IpAddr) -> Choice {
         let native = Way::Native(NextHop::routed(next_hop));

@@ -31,6 +31,7 @@
 //! - A peer that refuses our capabilities (2/4, 2/7) is not tried again without them.
 
 mod backoff;
+mod cause;
 pub mod collision;
 mod config;
 mod connection;
@@ -43,6 +44,7 @@ mod reason;
 mod timer;
 
 pub use backoff::IdleHoldLimits;
+pub use cause::Words;
 pub use config::{
     AddPath, Dial, Fqdn, GracefulRestart, HoldSeconds, HoldTime, HoldTimeError, Offer, PeerConfig,
     Required, Role, TimerConfig,

@@ -7,6 +7,9 @@ use crate::session::{Input, StopReason};
 use crate::time::Instant;
 use crate::topology::LimitAction;
 
+/// What a peer is told that is not tried again.
+pub(super) const STOPPED: &str = "max-prefixes was exceeded";
+
 impl Speaker {
     /// Does what is to be done about a peer that has sent more than it may.
     pub(super) fn check_limit(&mut self, now: Instant, index: PeerIndex) {
@@ -38,7 +41,7 @@ impl Speaker {
                 // The session tells the peer why, and then is not tried again.
                 peer.shutdown = true;
                 self.input(now, index, Input::PrefixLimit);
-                let why = "max-prefixes was exceeded".to_owned();
+                let why = STOPPED.to_owned();
                 self.input(now, index, Input::Stop(StopReason::AdminShutdown(why)));
             }
         }

@@ -168,6 +168,12 @@ impl PeerEntry {
     }
 }
 
+/// When something last failed: the session, and dialling since.
+fn last_failure(session: &session::Peer) -> Option<(Instant, Option<Instant>)> {
+    let error = session.last_error()?;
+    Some((error.at, error.dialling.as_ref().map(|(at, _)| *at)))
+}
+
 /// What the state machine needs to know of a planned peer.
 pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan, own: OwnStart) -> PeerConfig {
     let open = &planned.open;
@@ -224,6 +230,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = true;
         }
+        self.news += 1;
         self.far_ends.changed();
         self.input(
             now,
@@ -243,6 +250,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = false;
         }
+        self.news += 1;
         self.far_ends.changed();
         self.input(now, index, session::Input::Start);
         Ok(())
@@ -331,7 +339,9 @@ impl Speaker {
             .checked_sub(1)
             .and_then(|at| self.peers.get_mut(at));
         if let Some(Some(peer)) = slot {
+            let before = last_failure(&peer.session);
             step(&mut peer.session, now, &mut self.ids, &mut out);
+            self.news += u64::from(last_failure(&peer.session) != before);
         }
         self.carry_out(now, index, &mut out);
         self.scratch = out;
@@ -491,6 +501,7 @@ impl Speaker {
         });
         let facts = peer.facts();
         tracing::info!(peer = %peer.planned.name, address = %peer.planned.address, "session is up");
+        self.news += 1;
         self.rib.set_peer(index, facts);
         self.returned(now, index);
         self.begin_export(index);
@@ -509,6 +520,7 @@ impl Speaker {
         for family in Family::ALL {
             self.rib.remove_export(index, family);
         }
+        self.news += 1;
         self.keep_or_flush(now, index, ended.as_ref(), reason);
     }
 
