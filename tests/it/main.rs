@@ -55,6 +55,7 @@ mod sim_kernel;
 mod sim_look;
 mod sim_mesh;
 mod sim_peers;
+mod sim_problems;
 mod sim_reflection_laws;
 mod sim_reflector;
 mod sim_restart;

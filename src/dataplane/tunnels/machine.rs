@@ -398,9 +398,18 @@ impl Tunnels {
         ports.map(|port| port.status(view, &self.entries)).collect()
     }
 
-    /// Settings that could not be read or made, and why.
+    /// Settings that are needed and could not be read or made, and why.
     pub(in crate::dataplane) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> + '_ {
-        self.untuned.iter().map(|(sysctl, errno)| (sysctl, *errno))
+        let any_tunnel = self.ports.values().any(|port| port.tunnel.is_some());
+        let needed = move |sysctl: &Sysctl| match sysctl {
+            Sysctl::Forwarding(_) => true,
+            Sysctl::LooseReversePath(_) => any_tunnel,
+        };
+        let untuned = self
+            .untuned
+            .iter()
+            .filter(move |(sysctl, _)| needed(sysctl));
+        untuned.map(|(sysctl, errno)| (sysctl, *errno))
     }
 
     pub(super) fn report(&mut self, name: &Arc<str>, news: TunnelNews) {
