@@ -129,9 +129,8 @@ fn is_place(text: &str) -> bool {
 }
 
 fn log(line: &Line, now: Instant) {
-    let (word, cause) = match line {
-        Line::Came(cause) => ("problem", cause),
-        Line::Changed(cause) => ("problem is another one now", cause),
+    let cause = match line {
+        Line::Came(cause) => cause,
         Line::Gone(cause) => {
             let (code, since) = (cause.code, now.since(cause.since).as_secs());
             let subjects = cause.subjects_in_words();
@@ -149,8 +148,8 @@ fn log(line: &Line, now: Instant) {
         format!("; {remedy}")
     };
     match cause.severity() {
-        Severity::Error => tracing::error!(%code, "{word}: {subjects}: {what}{remedy}"),
-        Severity::Warning => tracing::warn!(%code, "{word}: {subjects}: {what}{remedy}"),
+        Severity::Error => tracing::error!(%code, "problem: {subjects}: {what}{remedy}"),
+        Severity::Warning => tracing::warn!(%code, "problem: {subjects}: {what}{remedy}"),
     }
 }
 

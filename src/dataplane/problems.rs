@@ -9,7 +9,7 @@ use super::forwarder::Dataplane;
 use super::next_hop::{Forwarding, Reach, Resolution, Unreachable};
 use super::report::RouteState;
 use super::route::Errno;
-use super::tunnels::{TunnelState, TunnelStatus};
+use super::tunnels::{TooNarrow, TunnelState, TunnelStatus};
 use crate::net::{Family, Prefix};
 use crate::problem::{Code, Problem, Subject};
 use crate::time::Instant;
@@ -22,6 +22,7 @@ impl Dataplane {
     pub fn problems(&self, now: Instant) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.of_kernel(now).into_iter().collect();
         problems.extend(self.tunnels().iter().filter_map(of_tunnel));
+        problems.extend(self.tunnels().into_iter().filter_map(of_mtu));
         problems.extend(self.untuned().filter_map(|(s, errno)| of_setting(s, errno)));
         let mut more = 0_usize;
         let mut troubled = self.troubled().filter_map(of_route);
@@ -98,7 +99,11 @@ impl Dataplane {
                 format!("it waits for {name}: {reason}"),
                 format!("what {name} lacks is a problem of its own; else it takes a moment"),
             ),
-            Reach::Device(_) | Reach::Onto(_) | Reach::Link(_) | Reach::Routed => problem(
+            Reach::Device(_)
+            | Reach::Onto(_)
+            | Reach::Link(_)
+            | Reach::Beside(_)
+            | Reach::Routed => problem(
                 Code::RouteUnreachable,
                 format!("its next hop {address} can't be reached: {reason}"),
                 format!("look at `ip route get {address}` and at the links of this host"),
@@ -109,6 +114,17 @@ impl Dataplane {
 
 const fn waits(reason: Unreachable) -> bool {
     matches!(reason, Unreachable::NotReady | Unreachable::NoDevice)
+}
+
+fn of_mtu(status: TunnelStatus) -> Option<Problem> {
+    let narrow = status.too_narrow?;
+    let subject = Subject::Device(status.name.to_string());
+    let TooNarrow { link, needed, .. } = &narrow;
+    let remedy = format!(
+        "raise the MTU of {link} to {needed}, or set a lower one for the tunnel if it may have one"
+    );
+    let what = narrow.to_string();
+    Some(Problem::new(Code::DeviceMtu, subject, what, remedy))
 }
 
 fn of_route((prefix, state): (Prefix, RouteState)) -> Option<Problem> {

@@ -75,14 +75,16 @@ codes! {
     SecretMissing = "secret_missing", Error;
     /// No router was heard on a link that a peer is expected on.
     NeighbourMissing = "neighbour_missing", Error;
-    /// A peer has sent more prefixes than it may.
-    PrefixLimit = "prefix_limit", Warning;
     /// A node of the mesh announces routes that no pool covers, and they are not taken.
     OutsidePools = "outside_pools", Warning;
     /// A session is up, and BFD of its far end is not.
     BfdDown = "bfd_down", Warning;
     /// Somebody who is no peer calls.
     StrangerCalls = "stranger_calls", Warning;
+    /// A peer has routes that were not taken, because of a limit.
+    RoutesNotTaken = "routes_not_taken", Error;
+    /// A peer has sent more prefixes than max-prefixes says, and all were taken.
+    PeerOverLimit = "peer_over_limit", Warning;
     /// None of a route's next hops can be reached.
     RouteUnreachable = "route_unreachable", Error;
     /// There is no way to a route's node: something about it is not known.
@@ -125,6 +127,8 @@ codes! {
     ForwardingOff = "forwarding_off", Error;
     /// A reverse path filter may drop what comes through a tunnel, and could not be changed.
     ReversePathFilter = "reverse_path_filter", Warning;
+    /// The links under a tunnel device carry no packet as large as it takes in: they travel in pieces.
+    DeviceMtu = "device_mtu", Warning;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
     /// No link of this host has the source address for natOutgoing.

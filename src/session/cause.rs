@@ -68,8 +68,8 @@ impl CloseReason {
                 "BFD hears nothing of it any more: the node or the path to it is down",
                 "look at the node and the network between",
             ),
-            Self::Admin(AdminReason::PrefixLimit) => Words::new(
-                "it sent more prefixes than max-prefixes allows",
+            Self::Admin(AdminReason::PrefixLimit(exceeded)) => Words::new(
+                format!("it sent more prefixes than max-prefixes allows: {exceeded}"),
                 "find out why, or raise max-prefixes",
             ),
             Self::Admin(reason) => Words::new(reason.to_string(), ""),
@@ -105,11 +105,18 @@ impl DialError {
 }
 
 impl LastError {
-    /// Why there is no session now: if dialling fails, that counts, whatever ended the last one.
+    /// Why there is no session now: what either end has said, else the latest, since a peer that can't be
+    /// dialled is down whatever ended the last session.
     pub fn words(&self) -> Words {
-        match &self.dialling {
-            Some((_, error)) => error.words(self.config().port),
-            None => self.reason.words(self.config()),
+        let is_said = matches!(
+            self.reason,
+            CloseReason::ReceivedNotification(_)
+                | CloseReason::SentNotification { .. }
+                | CloseReason::Admin(_)
+        );
+        match &self.since {
+            Some((_, since)) if !is_said => since.words(self.config()),
+            Some(_) | None => self.reason.words(self.config()),
         }
     }
 }
@@ -125,9 +132,9 @@ impl fmt::Display for Advice<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Asn, RouterId};
-    use crate::session::Fault;
+    use crate::net::{Asn, Family, RouterId};
     use crate::session::negotiate::NegotiateError;
+    use crate::session::{Exceeded, Fault};
 
     fn config(address: &str) -> PeerConfig {
         PeerConfig::new(
@@ -161,7 +168,11 @@ mod tests {
             CloseReason::DialFailed(DialError::TimedOut),
             CloseReason::DialFailed(DialError::Other("os error 99".to_owned())),
             CloseReason::FarEndDown,
-            CloseReason::Admin(AdminReason::PrefixLimit),
+            CloseReason::Admin(AdminReason::PrefixLimit(Exceeded {
+                family: Family::Ipv4,
+                max: 10,
+                count: 11,
+            })),
         ];
         for reason in reasons {
             let words = reason.words(&config("192.0.2.1"));

@@ -6,16 +6,15 @@
 use std::collections::BTreeSet;
 
 use super::Speaker;
-use super::limits::STOPPED;
 use super::peer::PeerEntry;
 use crate::bfd::State;
 use crate::net::Prefix;
 use crate::policy::PolicyKind;
 use crate::problem::{Code, Problem, Subject};
 use crate::rib::{PeerIndex, Route};
-use crate::session::{AdminState, StopReason, Words};
+use crate::session::Words;
 use crate::time::Instant;
-use crate::topology::{Dial, LimitAction, PeerKind, TemplateSource};
+use crate::topology::{Dial, PeerKind, TemplateSource};
 
 /// So many routes of a kind are named one by one.
 const NAMED: usize = 10_000;
@@ -24,10 +23,11 @@ impl Speaker {
     /// What is wrong at `now`. Sessions that the plan no longer has are nobody's problem.
     ///
     /// One pass over the peers; over the tables only while something there can't be used.
-    pub fn problems(&self, _now: Instant) -> Vec<Problem> {
+    pub fn problems(&self, now: Instant) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self
             .wanted()
             .flat_map(|peer| self.of_peer(peer))
+            .chain(self.limit_problems(now))
             .chain(self.unheard_links())
             .collect();
         self.unreachable(&mut problems);
@@ -60,15 +60,6 @@ impl Speaker {
                 report.hops.port()
             );
             problems.push(problem(Code::BfdDown, Words::new(what, remedy)));
-        }
-        if peer.over_limit != [false; 2] && peer.planned.policy.limit.action == LimitAction::Warn {
-            problems.push(problem(
-                Code::PrefixLimit,
-                Words::new(
-                    "it has sent more prefixes than max-prefixes allows",
-                    "find out why, or raise max-prefixes",
-                ),
-            ));
         }
         problems
     }
@@ -159,15 +150,16 @@ impl Speaker {
 }
 
 fn why_down(peer: &PeerEntry) -> (Code, Words) {
+    if let Some(exceeded) = peer.exceeded.filter(|_| !peer.shutdown) {
+        let words = Words::new(
+            format!(
+                "it sent more prefixes than max-prefixes allows ({exceeded}), so the session stays down"
+            ),
+            "find out why it has so many; raise max-prefixes, or `dunlin peer NAME enable`",
+        );
+        return (Code::PeerStopped, words);
+    }
     if peer.shutdown {
-        let stopped = StopReason::AdminShutdown(STOPPED.to_owned());
-        if *peer.session.admin_state() == AdminState::Disabled(Some(stopped)) {
-            let words = Words::new(
-                "it sent more prefixes than max-prefixes allows, so the session stays down",
-                "find out why, or raise max-prefixes; then `dunlin peer NAME enable`",
-            );
-            return (Code::PeerStopped, words);
-        }
         let words = Words::new(
             "it was shut down here by an operator",
             "`dunlin peer NAME enable` undoes it",

@@ -156,6 +156,7 @@ impl FakeKernel {
                 match setting {
                     LinkSetting::Up => link.up = true,
                     LinkSetting::Down => link.up = false,
+                    LinkSetting::Name(name) => link.name = name,
                     LinkSetting::Mtu(mtu) => link.mtu = mtu,
                     LinkSetting::Mac(mac) => link.mac = Some(mac),
                     LinkSetting::Alias(alias) => {
