@@ -233,7 +233,10 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
         state: format!("{:?}", status.state),
         since_s: now.since(status.since).as_secs(),
         since_unix_s: daemon.clock.unix_time(status.since),
-        problem: dropped.problem(status),
+        problem: daemon
+            .attempts
+            .since(status.planned.address, dropped)
+            .problem(status),
         last_error: status.last_error.as_ref().map(|error| LastError {
             message: error.to_string(),
             ago_s: now.since(error.at).as_secs(),

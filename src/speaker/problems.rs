@@ -48,6 +48,19 @@ impl Speaker {
             return vec![problem(code, words)];
         }
         let mut problems = Vec::new();
+        let withheld = peer.session.withheld_in_words();
+        if !withheld.is_empty() {
+            problems.push(problem(
+                Code::CapabilitiesWithheld,
+                Words::new(
+                    format!(
+                        "the session runs without what the other end does not take: {withheld}"
+                    ),
+                    "ask for it at the other end, or say `capabilities = false` or what is left out in \
+                     its record",
+                ),
+            ));
+        }
         if let Some(report) = self.far_ends.report(&peer.planned)
             && report.state != State::Up
         {

@@ -1,5 +1,8 @@
 //! A kernel that does what it is told: one link, its connected subnets, the devices that it is asked for,
 //! and a log of what was written. It fails only if a test wants it to ([`Faults`]).
+//!
+//! A prefix has a route for each metric, as in Linux. The log tells of prefixes, not of metrics: "add" is the
+//! first route to a prefix, "delete" the end of the last one, all between is "replace".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,14 +21,14 @@ pub(crate) const UPLINK: u32 = 2;
 /// Routes by prefix, and what was done to them.
 #[derive(Default)]
 pub(crate) struct FakeKernel {
-    pub(crate) routes: BTreeMap<Prefix, KernelRoute>,
+    pub(crate) routes: BTreeMap<(Prefix, u32), KernelRoute>,
     pub(crate) log: Vec<(Instant, &'static str, Prefix)>,
     pub(crate) device: Option<(IpAddr, Prefix)>,
     /// The same of the other family.
     pub(crate) device6: Option<(IpAddr, Prefix)>,
     pub(crate) faults: Faults,
     /// Routes that others have put where ours would stand.
-    pub(crate) foreign: BTreeMap<Prefix, KernelRoute>,
+    pub(crate) foreign: BTreeMap<(Prefix, u32), KernelRoute>,
     /// Devices that were made for us.
     pub(crate) made: BTreeMap<u32, Link>,
     pub(crate) on_made: BTreeSet<Address>,
@@ -78,23 +81,21 @@ impl FakeKernel {
         }
         match action {
             Action::Add(route) => {
-                let key = (route.prefix, route.metric);
-                let foreign = self.foreign.get(&route.prefix);
-                if foreign.is_some_and(|stands| (stands.prefix, stands.metric) == key) {
+                if self.foreign.contains_key(&(route.prefix, route.metric)) {
                     return Err(Errno::EEXIST);
                 }
                 self.write(now, route)?;
             }
             Action::Replace(route) => {
-                let metric = route.metric;
-                let prefix = route.prefix;
+                let key = (route.prefix, route.metric);
                 self.write(now, route)?;
-                self.foreign
-                    .retain(|at, foreign| *at != prefix || foreign.metric != metric);
+                self.foreign.remove(&key);
             }
             Action::Delete(route) => {
-                self.log.push((now, "delete", route.prefix));
-                self.routes.remove(&route.prefix);
+                self.routes.remove(&(route.prefix, route.metric));
+                if self.best(route.prefix).is_none() {
+                    self.log.push((now, "delete", route.prefix));
+                }
             }
             Action::Tune(sysctl) => {
                 if self.faults.read_only {
@@ -117,10 +118,20 @@ impl FakeKernel {
             return Err(Errno::ENETUNREACH);
         }
         let prefix = route.prefix;
-        let before = self.routes.insert(prefix, route);
-        let word = if before.is_some() { "replace" } else { "add" };
+        let word = if self.best(prefix).is_some() {
+            "replace"
+        } else {
+            "add"
+        };
+        self.routes.insert((prefix, route.metric), route);
         self.log.push((now, word, prefix));
         Ok(())
+    }
+
+    /// The route that packets to a prefix take, by its metric.
+    pub(crate) fn best(&self, prefix: Prefix) -> Option<&KernelRoute> {
+        let keys = (prefix, 0)..=(prefix, u32::MAX);
+        self.routes.range(keys).next().map(|(_, route)| route)
     }
 
     fn is_up(&self, interface: Option<u32>) -> bool {
@@ -236,11 +247,11 @@ impl FakeKernel {
 
     /// Somebody puts a route where ours stands or would stand.
     pub(crate) fn usurp(&mut self, prefix: Prefix) -> Vec<Change> {
-        let ours = self.routes.remove(&prefix);
-        let metric = match &ours {
+        let metric = match self.best(prefix) {
             Some(ours) => ours.metric,
             None => u32::from(prefix.address().is_ipv6()) * 1024,
         };
+        let replaced = self.routes.remove(&(prefix, metric)).is_some();
         let route = KernelRoute {
             prefix,
             table: 254,
@@ -248,20 +259,27 @@ impl FakeKernel {
             protocol: 4,
             shape: Arc::new(Shape::blackhole()),
         };
-        self.foreign.insert(prefix, route.clone());
-        let replaced = ours.is_some();
+        self.foreign.insert((prefix, metric), route.clone());
         vec![Change::Route { route, replaced }]
     }
 
     /// And takes it away again.
     pub(crate) fn cede(&mut self, prefix: Prefix) -> Vec<Change> {
-        let gone = self.foreign.remove(&prefix);
-        gone.into_iter().map(Change::RouteGone).collect()
+        let at = |(of, _): &(Prefix, u32)| *of == prefix;
+        let keys: Vec<_> = self.foreign.keys().copied().filter(at).collect();
+        let gone = keys.iter().filter_map(|key| self.foreign.remove(key));
+        gone.map(Change::RouteGone).collect()
+    }
+
+    /// Whether somebody has put a route there.
+    pub(crate) fn is_usurped(&self, prefix: Prefix) -> bool {
+        self.foreign.keys().any(|(of, _)| *of == prefix)
     }
 
     /// Somebody deletes a route of ours.
     pub(crate) fn steal(&mut self, prefix: Prefix) -> Vec<Change> {
-        let gone = self.routes.remove(&prefix);
+        let metric = self.best(prefix).map(|ours| ours.metric);
+        let gone = metric.and_then(|metric| self.routes.remove(&(prefix, metric)));
         gone.into_iter().map(Change::RouteGone).collect()
     }
 
@@ -278,7 +296,7 @@ impl FakeKernel {
             .cloned()
             .collect();
         for route in &gone {
-            self.routes.remove(&route.prefix);
+            self.routes.remove(&(route.prefix, route.metric));
         }
         let told = gone
             .into_iter()

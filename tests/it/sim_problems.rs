@@ -166,7 +166,7 @@ impl Story {
                 }
                 Vec::new()
             }
-            7 if kernel.foreign.contains_key(&block) => kernel.cede(block),
+            7 if kernel.is_usurped(block) => kernel.cede(block),
             7 => kernel.usurp(block),
             8 => kernel.steal(block),
             _ => {
@@ -266,7 +266,7 @@ impl Story {
                 kernel.faults.no_driver = false;
                 kernel.faults.read_only = false;
                 let mut told = kernel.set_link(false, false);
-                for prefix in kernel.foreign.keys().copied().collect::<Vec<_>>() {
+                for prefix in kernel.foreign.keys().map(|key| key.0).collect::<Vec<_>>() {
                     told.extend(kernel.cede(prefix));
                 }
                 told
@@ -365,7 +365,7 @@ fn routes(world: &World, name: &str, said: &Said, holes: &mut Vec<String>) {
         if !wanted || (own && route.prefix.is_host()) || said.covers_all_routes() {
             continue;
         }
-        let stands = kernel.routes.get(&route.prefix);
+        let stands = kernel.best(route.prefix);
         let target = dataplane.target(route.prefix);
         let state = dataplane.state(route.prefix);
         // What a former process left carries packets until all peers were heard.
