@@ -315,7 +315,7 @@ impl Node {
         let switched = self.ways.switch(now);
         if let Some(dataplane) = &mut self.dataplane {
             let due = dataplane.next_timeout().is_some_and(|at| at <= now);
-            self.news += u64::from(due || switched);
+            self.news += u64::from(due || !switched.is_empty());
             dataplane.handle_timeout(now);
             if !switched.is_empty() {
                 self.ways.apply(now, dataplane);

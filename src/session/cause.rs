@@ -96,9 +96,13 @@ impl DialError {
                 "it does not answer",
                 format!("is the node up? does a firewall drop TCP {port}?"),
             ),
+            Self::NotOurs(address) => Words::new(
+                format!("no connection can be made from {address}, which no link of this host has"),
+                "give a link that address, or correct the node's record or source-address",
+            ),
             Self::Other(text) => Words::new(
                 format!("no connection can be made: {text}"),
-                "is the address to connect from on this host, and may this process use it?",
+                "look at this host's log, and at what this process may do",
             ),
         }
     }

@@ -557,11 +557,11 @@ impl Speaker {
             negotiated,
         });
         tracing::info!(peer = %peer.planned.name, address = %peer.planned.address, "session is up");
-        self.news += 1;
         let withheld = peer.session.withheld_in_words();
         if !withheld.is_empty() {
             tracing::warn!(peer = %peer.planned.name, withheld, "without what the other end does not take");
         }
+        self.news += 1;
         if let Some(facts) = self.peer(index).map(|peer| peer.facts(&self.plan)) {
             self.rib.set_peer(index, facts);
         }
