@@ -95,6 +95,8 @@ pub struct Node {
     moved: Vec<gateways::Resolved>,
     settling: Settling,
     tally: Tally,
+    /// Counts whatever may change [`Self::problems`], beside what the speaker counts.
+    news: u64,
 }
 
 /// What the dataplane has done since the start.
@@ -143,6 +145,7 @@ impl Node {
             moved: Vec::new(),
             settling,
             tally: Tally::default(),
+            news: 0,
         }
     }
 
@@ -157,6 +160,7 @@ impl Node {
             Input::Sent(connection, octets) => speaker.sent(now, connection, octets),
             Input::Closed(connection, error) => speaker.closed(now, connection, error),
             Input::Kernel(input) => {
+                self.news += 1;
                 if let Some(dataplane) = &mut self.dataplane {
                     dataplane.handle(now, input);
                 }
@@ -176,6 +180,7 @@ impl Node {
 
     /// A new plan.
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
+        self.news += 1;
         let ways_differ = self.ways.replan(now, &plan);
         let plan = self.ways.spoken(plan);
         if let Some(dataplane) = &mut self.dataplane {
@@ -309,6 +314,8 @@ impl Node {
         self.speaker.handle_timeout(now);
         let switched = self.ways.switch(now);
         if let Some(dataplane) = &mut self.dataplane {
+            let due = dataplane.next_timeout().is_some_and(|at| at <= now);
+            self.news += u64::from(due || !switched.is_empty());
             dataplane.handle_timeout(now);
             if !switched.is_empty() {
                 self.ways.apply(now, dataplane);
@@ -390,6 +397,7 @@ impl Node {
             return;
         }
         while let Some((prefix, change)) = self.speaker.poll_forwarding() {
+            self.news += 1;
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };

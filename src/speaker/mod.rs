@@ -158,6 +158,8 @@ pub struct Speaker {
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
     scratch: Vec<session::Output>,
+    /// Counts whatever may change [`Self::problems`].
+    news: u64,
 }
 
 impl Speaker {
@@ -201,6 +203,7 @@ impl Speaker {
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
+            news: 0,
         };
         speaker.replan(now, plan);
         speaker
@@ -286,6 +289,8 @@ impl Speaker {
             let Some(index) = self.connections.get(&connection).copied() else {
                 return;
             };
+            // A thousand idle peers send these and nothing else.
+            self.news += u64::from(kind != MessageKind::Keepalive);
             if kind != MessageKind::Update || !self.update(now, index, connection, body) {
                 self.message(now, index, connection, kind, body);
             }
@@ -341,6 +346,7 @@ impl Speaker {
 
     /// The kernel's word on next hops; several at once cost one walk over the tables.
     pub fn next_hops_resolved(&mut self, resolutions: &[(ScopedAddress, rib::Resolution)]) {
+        self.news += u64::from(!resolutions.is_empty());
         self.rib.set_resolution(resolutions);
     }
 

@@ -63,6 +63,7 @@ mod sim_limits;
 mod sim_look;
 mod sim_mesh;
 mod sim_peers;
+mod sim_problems;
 mod sim_reflection_laws;
 mod sim_reflector;
 mod sim_restart;
