@@ -21,6 +21,7 @@ bird_config() {
       printf 'protocol static networks%s { ipv%s;\ninclude "%s/networks%s.conf";\n}\n' $family $family "$dir" $family
     done
     [ -z "$(of "$n" table)" ] || printf 'protocol static bulk { ipv4;\ninclude "%s";\n}\n' "$(of "$n" table)"
+    [ -z "$(of "$n" extra)" ] || printf '%s\n' "$(of "$n" extra)"
     _bird_export_filter "$n"
     while read -r name local remote as flags; do
       _bird_protocol "$n" "$name" "$local" "$remote" "$as" "$flags"
@@ -58,10 +59,12 @@ _bird_protocol() {
   elif value=$(flag "$flags" multihop); then printf '  multihop %s;\n' "$value"; fi
   ! value=$(flag "$flags" password) || printf '  password "%s";\n' "$value"
   for family in $(of "$n" families); do
+    ! value=$(flag "$flags" family) || [ "$value" = "$family" ] || continue
     # Everything goes out, our neighbours' routes too: the reference for dunlin is a transit.
     printf '  ipv%s { import all; export filter outward;' "$family"
     [ "$(of "$n" as)" = "$as" ] && [ -n "$(of "$n" next-hop-self)" ] && printf ' next hop self;'
     ! flag "$flags" next-hop-self > /dev/null || printf ' next hop self;'
+    [ "$family" = 6 ] || ! flag "$flags" extended-next-hop > /dev/null || printf ' extended next hop yes;'
     ! flag "$flags" add-path > /dev/null || printf ' add paths yes;'
     printf ' };\n'
   done

@@ -65,6 +65,9 @@ pub struct Shape {
     pub preferred_source: Option<IpAddr>,
     /// Where a unicast route leads; empty for the other kinds.
     pub hops: Box<[Hop]>,
+    /// The number of the nexthop object that it leads by, 0 if it has hops of its own. Such a route's
+    /// hops may be left out.
+    pub object: u32,
 }
 
 impl Shape {
@@ -74,6 +77,7 @@ impl Shape {
             kind: RouteKind::Blackhole,
             preferred_source: None,
             hops: Box::new([]),
+            object: 0,
         }
     }
 
@@ -83,6 +87,7 @@ impl Shape {
             kind: RouteKind::Unicast,
             preferred_source: None,
             hops: canonical(hops),
+            object: 0,
         }
     }
 

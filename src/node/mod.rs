@@ -153,6 +153,9 @@ impl Node {
             Input::Sent(connection, octets) => speaker.sent(now, connection, octets),
             Input::Closed(connection, error) => speaker.closed(now, connection, error),
             Input::Kernel(input) => {
+                if self.settling.loses(&input) {
+                    speaker.forward_again();
+                }
                 if let Some(dataplane) = &mut self.dataplane {
                     dataplane.handle(now, input);
                 }

@@ -12,7 +12,7 @@
 //! waits for nobody else any more.
 
 use super::{CONVERGENCE_LIMIT, Node};
-use crate::dataplane::{Dataplane, RouteState};
+use crate::dataplane::{Change, Dataplane, KernelInput, RouteState};
 use crate::net::Prefix;
 use crate::rib::{ForwardingChange, PeerIndex};
 use crate::speaker::Awaited;
@@ -69,7 +69,20 @@ impl Settling {
         self.is_restart() && !dataplane.is_synced()
     }
 
-    /// Whether a change of forwarding waits: a former process's route stands there.
+    /// Whether what waits has to be asked again, because a link is gone: no route waits that leads by it.
+    pub(super) fn loses(&self, input: &KernelInput) -> bool {
+        let lost = match input {
+            KernelInput::Changed(Change::Link(link)) => !link.usable(),
+            KernelInput::Changed(change) => matches!(change, Change::LinkGone { .. }),
+            KernelInput::Dumped(_)
+            | KernelInput::Done { .. }
+            | KernelInput::Carried { .. }
+            | KernelInput::Overrun => false,
+        };
+        lost && self.held && self.is_restart()
+    }
+
+    /// Whether a change of forwarding waits: a former process's route stands there, by links that work.
     pub(super) fn holds(
         &mut self,
         dataplane: &Dataplane,
@@ -80,7 +93,8 @@ impl Settling {
             ForwardingChange::Withdrawn => false,
             ForwardingChange::Paths(paths) => paths.iter().any(|path| path.peer.is_local()),
         };
-        let holds = self.is_restart() && !own && dataplane.state(prefix) == Some(RouteState::Stale);
+        let stale = || dataplane.state(prefix) == Some(RouteState::Stale);
+        let holds = self.is_restart() && !own && stale() && dataplane.is_whole(prefix);
         self.held |= holds;
         holds
     }

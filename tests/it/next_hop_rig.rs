@@ -86,19 +86,35 @@ pub(crate) fn route(to: &str, hops: impl IntoIterator<Item = Hop>) -> Change {
 
 impl Rig {
     pub(crate) fn new(intent: &Intent, rows: Vec<Change>) -> Self {
+        Self::after_a_restart(intent, rows, &[])
+    }
+
+    /// A former process has left these routes.
+    pub(crate) fn after_a_restart(
+        intent: &Intent,
+        mut rows: Vec<Change>,
+        left: &[KernelRoute],
+    ) -> Self {
         let now = Instant::from_secs(1000);
         let settings = dunlin::node::Settings {
             speaker: speaker::Settings {
                 max_paths: 4,
                 ..settings(1, true).speaker
             },
+            kept: [!left.is_empty(); 2],
             ..settings(1, true)
         };
+        rows.extend(left.iter().map(|route| Change::Route {
+            route: route.clone(),
+            replaced: false,
+        }));
+        let routes = left.iter().map(|route| (route.prefix, Arc::clone(&route.shape)));
+        let routes = routes.collect();
         let mut rig = Self {
             node: Node::new(now, settings, plan(intent, "me").unwrap()),
             now,
             rows,
-            routes: BTreeMap::new(),
+            routes,
             sent: BTreeMap::new(),
             written: 0,
         };

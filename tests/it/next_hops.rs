@@ -165,6 +165,37 @@ fn a_link_that_goes_takes_its_next_hops_with_it_in_the_same_turn() {
     }
 }
 
+/// What a former process left waits for all peers, but not by a link that is gone.
+#[test]
+fn a_route_that_waits_for_a_peer_does_not_wait_by_a_dead_link() {
+    let peers = vec![
+        peer("a", FarEnd::Link("eth3".into()), 65_001),
+        peer("n4", at("10.0.0.9"), 65_003),
+        peer("never", at("10.0.0.66"), 65_004),
+    ];
+    let left = ["192.0.2.0/24", "198.51.100.0/24"].map(|to| {
+        let hop = dunlin::dataplane::Hop::new(ip("fe80::1"), 3);
+        dunlin::dataplane::KernelRoute {
+            protocol: 179,
+            ..crate::next_hop_rig::kernel_route(to, [hop])
+        }
+    });
+    let mut rig = Rig::after_a_restart(&intent(peers), rows(), &left);
+    rig.found("eth3", 3, "fe80::1");
+    let a = rig.session(("fe80::1", 3), "fe80::a", 65_001, &[]).unwrap();
+    let n = rig.session(("10.0.0.9", 0), "10.0.0.1", 65_003, &[]).unwrap();
+    rig.say(n, &reach_v4("10.0.0.9", &[65_003], &["192.0.2.0/24", "198.51.100.0/24"]));
+    rig.say(a, &reach(&["fe80::1"], &[65_001, 65_002], &["192.0.2.0/24"]));
+    let kept = rig.hops("192.0.2.0/24").unwrap();
+    assert_eq!(kept, ["fe80::1@3"], "it is not known yet who is best");
+    let mut gone = link(3);
+    gone.lower_up = false;
+    rig.change(down(gone));
+    for route in ["192.0.2.0/24", "198.51.100.0/24"] {
+        assert_eq!(rig.hops(route).unwrap(), ["10.0.0.9@2"], "{route}");
+    }
+}
+
 /// RFC 2545 §3 in all the spellings that are seen, on a session with global addresses, and on one with
 /// IPv4 addresses: the link is the session's.
 #[test]

@@ -192,7 +192,9 @@ impl Tunnels {
             Change::Neighbour { .. }
             | Change::NeighbourGone(_)
             | Change::Route { .. }
-            | Change::RouteGone(_) => {}
+            | Change::RouteGone(_)
+            | Change::Object { .. }
+            | Change::ObjectGone { .. } => {}
         }
         if let Some((key, value)) = told(change)
             && is_of_interest(view, key.interface)
