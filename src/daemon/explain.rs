@@ -211,7 +211,7 @@ fn lines(
         lines.extend(found.paths.iter().map(path_line));
         lines.extend(export_lines(&found.exports));
     }
-    if let Some(RouteStatus { prefix, paths }) = held_back {
+    if let Some(RouteStatus { prefix, paths, .. }) = held_back {
         lines.push(format!("closer   {prefix}, not used:"));
         lines.extend(paths.iter().map(|status| path_line(&path(status))));
     }

@@ -347,6 +347,14 @@ impl KernelView {
         at_key.map(|other| other.protocol)
     }
 
+    /// The gateways by which foreign routes lead to anything of `range`: one pass over the table.
+    pub(super) fn gateways_into(&self, range: Prefix) -> BTreeSet<IpAddr> {
+        let overlapping = self.state.foreign.overlapping(range);
+        overlapping
+            .flat_map(|route| route.shape.hops.iter().filter_map(|hop| hop.via))
+            .collect()
+    }
+
     /// How many foreign routes are known.
     pub fn foreign_count(&self) -> usize {
         self.state.foreign.len()

@@ -357,18 +357,25 @@ impl Node {
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };
-            if self.gateways.holds(prefix) || self.settling.holds(dataplane, prefix, &change) {
+            if self.gateways.holds(prefix) {
                 continue;
             }
-            match change {
-                ForwardingChange::Withdrawn => dataplane.unwant(prefix),
+            let wanted = match &change {
+                ForwardingChange::Withdrawn => None,
                 ForwardingChange::Paths(paths) => {
                     let way = |target| self.gateways.way(target);
-                    match self.ways.forwarding(prefix, &paths, way) {
-                        Some(forwarding) => dataplane.want(prefix, forwarding),
-                        None => dataplane.unwant(prefix),
-                    }
+                    self.ways.forwarding(prefix, paths, way)
                 }
+            };
+            if self
+                .settling
+                .holds(dataplane, prefix, &change, wanted.as_ref())
+            {
+                continue;
+            }
+            match wanted {
+                Some(forwarding) => dataplane.want(prefix, forwarding),
+                None => dataplane.unwant(prefix),
             }
         }
     }

@@ -127,6 +127,33 @@ impl Rib {
         self.peers.counts(peer, family)
     }
 
+    /// Says how many paths of a family a peer may have at once; `None` is any number. What is there stays,
+    /// and what comes when there are so many counts as [`PeerCounts::beyond`].
+    pub fn set_most(&mut self, peer: PeerIndex, most: Option<u32>) {
+        for family in Family::ALL {
+            if let Some(count) = self.peers.count_mut(peer, family) {
+                let was_full = count.is_full();
+                count.most = most.unwrap_or(u32::MAX);
+                count.room |= was_full && !count.is_full() && count.counts.beyond > 0;
+            }
+        }
+    }
+
+    /// Whether some of what was not taken of a peer could be by now, so that it is worth asking for.
+    #[inline]
+    pub fn has_room(&self, peer: PeerIndex, family: Family) -> bool {
+        self.peers.count(peer, family).is_some_and(|c| c.room)
+    }
+
+    /// The peer is about to say all it has in a family, or nothing any more: what was not taken is counted
+    /// from here.
+    pub fn forget_beyond(&mut self, peer: PeerIndex, family: Family) {
+        if let Some(count) = self.peers.count_mut(peer, family) {
+            count.counts.beyond = 0;
+            count.room = false;
+        }
+    }
+
     /// The store of attributes.
     pub const fn attributes(&self) -> &AttributeStore {
         &self.store

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 
 use super::Speaker;
 use super::peer::PeerEntry;
+use super::restart::Awaited;
 use crate::net::{Family, Prefix, ScopedAddress};
 use crate::rib::PeerIndex;
 use crate::time::{Duration, Instant};
@@ -36,6 +37,17 @@ pub(super) struct Dynamic {
     was_down: bool,
 }
 
+/// Whether whoever is behind a next hop has turned up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedUp {
+    /// There is no such peer.
+    No,
+    /// There is, and it has not said what it has.
+    Unheard,
+    /// There is, and it has.
+    Heard,
+}
+
 /// The link of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionLink {
@@ -46,6 +58,31 @@ pub enum SessionLink {
 }
 
 impl Speaker {
+    /// Whether the peer has turned up that has one of these addresses, on this link if they are
+    /// link-local ones. Behind an address that is nobody's on a link with neighbours, any of those may be.
+    pub fn turned_up(&self, now: Instant, whom: Awaited, ends: &[IpAddr], link: &str) -> TurnedUp {
+        let is_on_link = |peer: &PeerEntry| peer.planned.interface.as_deref() == Some(link);
+        let is_at_end = |peer: &&PeerEntry| {
+            ends.contains(&peer.planned.address)
+                && (peer.planned.interface.is_none() || is_on_link(peer))
+        };
+        let at_end = ends
+            .iter()
+            .flat_map(|end| self.addresses.get(end))
+            .flatten();
+        let at_end = at_end.filter_map(|index| self.peer(*index));
+        let mut found: Vec<&PeerEntry> = at_end.filter(is_at_end).collect();
+        if found.is_empty() && !ends.iter().copied().any(is_link_local) {
+            let made = self.dynamic.keys().filter_map(|index| self.peer(*index));
+            found = made.filter(|peer| is_on_link(peer)).collect();
+        }
+        match found.iter().any(|peer| peer.is_awaited(now, whom)) {
+            _ if found.is_empty() => TurnedUp::No,
+            true => TurnedUp::Unheard,
+            false => TurnedUp::Heard,
+        }
+    }
+
     /// The peer that a connection from `remote` to `local` belongs to, made if a range has it.
     pub(super) fn peer_for(
         &mut self,
@@ -70,7 +107,7 @@ impl Speaker {
         let Some(template) = self.plan.templates.iter().find(link).cloned() else {
             return;
         };
-        if !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        if !is_link_local(address) {
             return;
         }
         let place = (interface.to_owned(), address);
@@ -227,6 +264,10 @@ impl Speaker {
             .and_then(|place| self.scopes.get(&place).copied())
             .unwrap_or(0)
     }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 /// The template of the narrowest range around an address.

@@ -73,6 +73,12 @@ impl Speaker {
     /// is the last choice (RFC 8326).
     pub fn set_draining(&mut self, draining: bool) {
         if core::mem::replace(&mut self.draining, draining) != draining {
+            let what = if draining {
+                "moves traffic away"
+            } else {
+                "lets traffic come back"
+            };
+            tracing::info!("an operator {what}");
             let all = self.indices().into_iter().collect();
             self.judge_again(&all);
             self.change_exports();

@@ -122,6 +122,7 @@ impl Speaker {
             self.ingest_new(now, index, raw, body, &reading)?;
         }
         self.check_limit(now, index);
+        self.note_room(now, index);
         Ok(())
     }
 

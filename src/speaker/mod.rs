@@ -25,6 +25,7 @@ mod problems;
 mod protection;
 mod replan;
 mod restart;
+mod saying;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,7 +43,7 @@ use crate::topology::{Authentication, Plan};
 use crate::wire::error::HeaderError;
 use crate::wire::frame::{self, MessageKind};
 
-pub use dynamic::{MOST, MOST_ON_LINK, SessionLink};
+pub use dynamic::{MOST, MOST_ON_LINK, SessionLink, TurnedUp};
 use far_end::FarEnds;
 pub use peer::AdminError;
 use peer::PeerEntry;
@@ -230,6 +231,7 @@ impl Speaker {
                 session.handle_timeout(now, ids, out);
             });
             self.expire_kept(now, index);
+            self.ask_again(now, index);
         }
         self.look_at_leaving(now);
         self.expire_dynamic(now);

@@ -549,7 +549,7 @@ fn next_hops_follow_the_nexthop_objects_of_others() {
             let (four, six) = (prefix("10.244.1.0/26"), prefix("fd00:244:1::/64"));
             rig.plane.want(four, via(&["10.50.0.1"]));
             rig.plane.want(six, via(&["fd00:50::1"]));
-            let mut has = |rig: &mut Rig, of: Prefix, wanted: &[&str]| {
+            let has = |rig: &mut Rig, of: Prefix, wanted: &[&str]| {
                 rig.until(&format!("{of} via {wanted:?}"), |plane| {
                     let hops = plane.installed(of).map(|shape| shape.hops.clone());
                     let hops = hops.unwrap_or_default();
