@@ -35,7 +35,7 @@ _bird_export_filter() {
   for c in $(of "$n" communities); do printf '  bgp_community.add((%s));\n' "${c/:/,}"; done
   for c in $(of "$n" large); do printf '  bgp_large_community.add((%s));\n' "${c//:/,}"; done
   for c in $(of "$n" ext); do printf '  bgp_ext_community.add((%s));\n' "${c//:/,}"; done
-  [ -z "$(of "$n" prepend)" ] || printf '  bgp_path.prepend(%s);\n' "$(of "$n" prepend)"
+  for c in $(of "$n" prepend); do printf '  bgp_path.prepend(%s);\n' "$c"; done
   printf '  accept;\n}\n'
 }
 

@@ -105,12 +105,27 @@ mod tests {
             objects.set(n, Object::Hop(hop(n)));
         }
         objects.set(9, Object::Group([(1, 1), (2, 5)].into()));
-        assert_eq!(objects.hops(9).unwrap(), [hop(1), Hop { weight: 5, ..hop(2) }]);
+        assert_eq!(
+            objects.hops(9).unwrap(),
+            [
+                hop(1),
+                Hop {
+                    weight: 5,
+                    ..hop(2)
+                }
+            ]
+        );
         assert_eq!(objects.remove(3), [3].into());
         assert_eq!(objects.remove(3), [].into());
         let over = |link| move |hop: &Hop| hop.interface == Some(link);
         assert_eq!(objects.remove_over(over(1)), [1].into());
-        assert_eq!(objects.hops(9).unwrap(), [Hop { weight: 5, ..hop(2) }]);
+        assert_eq!(
+            objects.hops(9).unwrap(),
+            [Hop {
+                weight: 5,
+                ..hop(2)
+            }]
+        );
         assert_eq!(objects.remove(2), [2, 9].into());
         assert_eq!(objects.hops(9), None);
         objects.set(4, Object::Blackhole);

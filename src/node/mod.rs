@@ -11,6 +11,7 @@
 mod gateways;
 mod problems;
 mod settling;
+mod shared_links;
 mod ways;
 
 use std::net::IpAddr;
@@ -28,6 +29,7 @@ use crate::wire::error::HeaderError;
 
 use gateways::Gateways;
 use settling::Settling;
+use shared_links::SharedLinks;
 pub use ways::Backend;
 use ways::Ways;
 
@@ -88,6 +90,7 @@ pub struct Node {
     dataplane: Option<Dataplane>,
     ways: Ways,
     gateways: Gateways,
+    shared_links: SharedLinks,
     /// Next hops that a new plan has given another way.
     moved: Vec<gateways::Resolved>,
     settling: Settling,
@@ -131,15 +134,18 @@ impl Node {
         let mut speaker = Speaker::new(now, settings.speaker, plan);
         speaker.set_own_start(settling.is_restart(), kept);
         speaker.hold_end_of_rib(settling.is_restart());
-        Self {
+        let mut node = Self {
             speaker,
             dataplane,
             ways,
             gateways,
+            shared_links: SharedLinks::default(),
             moved: Vec::new(),
             settling,
             tally: Tally::default(),
-        }
+        };
+        node.ask_about_peers();
+        node
     }
 
     /// Something has happened. Call [`settle`](Self::settle) after the last of several inputs.
@@ -170,7 +176,19 @@ impl Node {
         remote: impl Into<ScopedAddress>,
         local: IpAddr,
     ) -> Option<(ConnectionId, SocketTerms)> {
-        self.speaker.accepted(now, remote, local)
+        let remote = remote.into();
+        let accepted = self.speaker.accepted(now, remote, local);
+        if accepted.is_some() && !self.shared_links.knows(remote.address) {
+            self.ask_about_peers();
+        }
+        accepted
+    }
+
+    fn ask_about_peers(&mut self) {
+        if let Some(dataplane) = &mut self.dataplane {
+            let peers = self.speaker.plan().peers.iter().map(|peer| peer.address);
+            self.shared_links.set_peers(dataplane, peers);
+        }
     }
 
     /// A new plan.
@@ -185,6 +203,7 @@ impl Node {
         }
         let said = self.speaker.replan(now, plan);
         self.find_gateways();
+        self.ask_about_peers();
         said
     }
 
@@ -218,6 +237,11 @@ impl Node {
             self.forward();
         }
         self.forward();
+        if let Some(dataplane) = &self.dataplane
+            && let Some(link_locals) = self.shared_links.news(dataplane)
+        {
+            self.speaker.set_link_locals(link_locals);
+        }
         self.notice_convergence(now);
         self.speaker.flush(now);
         self.log_reports();
@@ -240,6 +264,7 @@ impl Node {
             }
         }
         while let Some((hop, resolution)) = dataplane.poll_resolution() {
+            self.shared_links.told(&hop, &resolution);
             for next_hop in self.gateways.next_hops(&hop) {
                 found.push((*next_hop, resolution.clone()));
             }

@@ -553,7 +553,9 @@ fn next_hops_follow_the_nexthop_objects_of_others() {
                 rig.until(&format!("{of} via {wanted:?}"), |plane| {
                     let hops = plane.installed(of).map(|shape| shape.hops.clone());
                     let hops = hops.unwrap_or_default();
-                    let found = hops.iter().map(|hop| format!("{}*{}", hop.via.unwrap(), hop.weight));
+                    let found = hops
+                        .iter()
+                        .map(|hop| format!("{}*{}", hop.via.unwrap(), hop.weight));
                     found.eq(wanted.iter().copied()) && plane.is_idle()
                 });
             };

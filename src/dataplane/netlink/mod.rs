@@ -326,7 +326,8 @@ impl Task {
                     NLMSG_DONE | NLMSG_ERROR => {
                         // A table without routes may not exist yet, and before Linux 5.3 there are no
                         // nexthop objects.
-                        let lacks = dump.stage == Stage::Objects && result == Err(Errno::EOPNOTSUPP);
+                        let lacks =
+                            dump.stage == Stage::Objects && result == Err(Errno::EOPNOTSUPP);
                         if result != Err(Errno::ENOENT) && !lacks {
                             dump.result = dump.result.and(result);
                         }

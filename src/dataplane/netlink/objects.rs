@@ -94,7 +94,10 @@ mod tests {
         let object = Object::Hop(expected);
         let change = read(RTM_NEWNEXTHOP, &hop);
         assert_eq!(change, Some(Change::Object { id: 7, object }));
-        assert_eq!(read(RTM_DELNEXTHOP, &hop), Some(Change::ObjectGone { id: 7 }));
+        assert_eq!(
+            read(RTM_DELNEXTHOP, &hop),
+            Some(Change::ObjectGone { id: 7 })
+        );
 
         let mut members = two.to_vec();
         members.extend([3, 0, 0, 0]);
@@ -108,7 +111,10 @@ mod tests {
         let object = Object::Blackhole;
         let change = read(RTM_NEWNEXTHOP, &message(0, &[(1, &seven), (4, &[])]));
         assert_eq!(change, Some(Change::Object { id: 7, object }));
-        assert_eq!(read(RTM_NEWNEXTHOP, &message(0, &[(1, &seven), (11, &[])])), None);
+        assert_eq!(
+            read(RTM_NEWNEXTHOP, &message(0, &[(1, &seven), (11, &[])])),
+            None
+        );
         for end in 0..group.len() {
             let _any = read(RTM_NEWNEXTHOP, &group[..end]);
         }
