@@ -30,6 +30,7 @@ mod lengths;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 mod next_hop;
+mod object;
 pub mod own_address;
 mod ownership;
 mod problems;
@@ -48,6 +49,7 @@ pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
 pub use forwarder::{Dataplane, FormerWay, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
+pub use object::Object;
 pub use ownership::{Owner, Ownership, Rank};
 pub use reconciler::{Aim, PathId, Reconciler};
 pub use report::{Counts, Report, RouteState};

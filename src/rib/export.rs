@@ -243,6 +243,21 @@ fn sent_on(key: &GroupKey, source: &PeerFacts) -> SentOn {
     }
 }
 
+/// The address of a third one that the group is told to send to; none where it is the source's own, which
+/// split horizon is about, or ours.
+pub(crate) fn learnt_address(
+    key: &GroupKey,
+    learnt: Option<NextHop>,
+    source: &PeerFacts,
+) -> Option<IpAddr> {
+    let address = learnt?.address;
+    if address == source.address {
+        return None;
+    }
+    let hop = next_hop(key, learnt, source)?;
+    (hop.address == address && hop != key.own_next_hop).then_some(address)
+}
+
 /// RFC 4271 §5.1.3: whose address the peer is to use.
 fn next_hop(key: &GroupKey, learnt: Option<NextHop>, source: &PeerFacts) -> Option<NextHop> {
     // A link-local address means something on its own link only (RFC 2545 §2): here nobody may keep it.

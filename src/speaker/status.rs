@@ -260,10 +260,15 @@ impl Speaker {
             let (sent, why) = self.policies.explain(&group.key, &route);
             let members = group.cohorts.iter().flatten();
             for index in members.filter(|index| **index != best.peer) {
+                let itself = self.rib.leads_to(*index, &group.key, &route);
+                let why = match itself {
+                    true => "its next hop is the peer's own address".to_owned(),
+                    false => why.clone(),
+                };
                 answers.extend(self.peer(*index).map(|peer| ExportStatus {
                     peer: peer.planned.name.clone(),
-                    sent,
-                    why: why.clone(),
+                    sent: sent && !itself,
+                    why,
                 }));
             }
         }
