@@ -6,11 +6,13 @@
 //! asked for.
 
 mod former;
+mod paths;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use former::FormerWay;
+use paths::Paths;
 
 use super::adoption::{Adopt, Adoption};
 use super::input::{Change, KernelInput, Op, OpId};
@@ -575,71 +577,5 @@ impl Target {
             Self::Hold => Aim::Hold,
             Self::Nothing => Aim::Nothing,
         }
-    }
-}
-
-/// Each distinct wish once, by number.
-#[derive(Debug, Default)]
-struct Paths {
-    slots: Vec<Option<(Forwarding, u32)>>,
-    free: Vec<u32>,
-    numbers: BTreeMap<Forwarding, PathId>,
-    users: BTreeMap<NextHop, BTreeSet<PathId>>,
-}
-
-impl Paths {
-    fn insert(&mut self, forwarding: Forwarding) -> PathId {
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX - 1)
-        });
-        let path = PathId(number);
-        if let Forwarding::Via(next_hops) = &forwarding {
-            for next_hop in next_hops {
-                self.users.entry(next_hop.clone()).or_default().insert(path);
-            }
-        }
-        self.numbers.insert(forwarding.clone(), path);
-        if let Some(slot) = self.slots.get_mut(number as usize) {
-            *slot = Some((forwarding, 0));
-        }
-        path
-    }
-
-    fn get(&self, path: PathId) -> Option<&Forwarding> {
-        self.slots
-            .get(path.0 as usize)?
-            .as_ref()
-            .map(|(forwarding, _)| forwarding)
-    }
-
-    fn hold(&mut self, path: PathId) {
-        if let Some(Some((_, references))) = self.slots.get_mut(path.0 as usize) {
-            *references += 1;
-        }
-    }
-
-    /// Takes back one hold; answers what the path was if nobody holds it any more.
-    fn release(&mut self, path: PathId) -> Option<Forwarding> {
-        let slot = self.slots.get_mut(path.0 as usize)?;
-        let (_, references) = slot.as_mut()?;
-        *references -= 1;
-        if *references > 0 {
-            return None;
-        }
-        let (forwarding, _) = slot.take()?;
-        self.free.push(path.0);
-        self.numbers.remove(&forwarding);
-        if let Forwarding::Via(next_hops) = &forwarding {
-            for next_hop in next_hops {
-                if let Some(users) = self.users.get_mut(next_hop) {
-                    users.remove(&path);
-                    if users.is_empty() {
-                        self.users.remove(next_hop);
-                    }
-                }
-            }
-        }
-        Some(forwarding)
     }
 }
