@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use former::FormerWay;
+use paths::Paths;
 
 use super::adoption::{Adopt, Adoption};
 use super::device::Sysctl;
