@@ -335,6 +335,9 @@ impl Node {
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };
+            if self.ways.is_settled_by_records(prefix) {
+                continue;
+            }
             if self.gateways.holds(prefix) || self.settling.holds(dataplane, prefix, &change) {
                 continue;
             }

@@ -6,6 +6,7 @@
 //! - an own block is a blackhole, since its pods have more specific routes; a single own address has
 //!   none of ours, since its pod's route has that very prefix;
 //! - tunnels are asked for before the routes that lead through them;
+//! - a far end's address that the records name has the way that follows from them, whoever announces it;
 //! - a change of mode waits a while: this node's devices are there at once, but it sends by the
 //!   new way only when the other nodes have had time to make theirs. What is new beside the mode (nodes,
 //!   blocks, pools) is not held;
@@ -142,10 +143,10 @@ impl Ways {
         let families: BTreeSet<Family> = pools.map(|pool| pool.cidr.family()).collect();
         dataplane.set_forwarding(families.into_iter());
         let tunnels = self.tunnels();
-        let far_ends = far_end_routes(&tunnels);
+        let far_ends = self.far_end_routes(&tunnels);
         dataplane.set_tunnels(now, tunnels);
         // First of all routes: blocks lead via them.
-        change(dataplane, &self.far_ends, &far_ends);
+        change(dataplane, &self.far_ends, &far_ends, &self.wanted);
         self.far_ends = far_ends;
         if self.backend != Backend::Vxlan {
             return;
@@ -154,9 +155,11 @@ impl Ways {
         let mut wanted: BTreeMap<Prefix, Forwarding> =
             own.map(|block| (*block, Forwarding::Blackhole)).collect();
         for (block, choice) in self.chooser.routes() {
-            wanted.entry(block).or_insert_with(|| via([choice]));
+            if !self.far_ends.contains_key(&block) {
+                wanted.entry(block).or_insert_with(|| via([choice]));
+            }
         }
-        change(dataplane, &self.wanted, &wanted);
+        change(dataplane, &self.wanted, &wanted, &self.far_ends);
         self.wanted = wanted;
     }
 
@@ -172,6 +175,34 @@ impl Ways {
             }
         }
         tunnels
+    }
+
+    /// The far ends that have a route of their own: in IPv4 those that no block of their node's holds.
+    ///
+    /// IPv6 accepts no gateway on a device, `onlink` or not, to which another route than the default one
+    /// leads by another device: and until a block's route goes through the tunnel, the far end's address in
+    /// that block does. So there it is all of them. (IPv4 has no such check.)
+    fn far_end_routes(&self, tunnels: &[Tunnel]) -> BTreeMap<Prefix, Forwarding> {
+        let ends = tunnels.iter().flat_map(|tunnel| {
+            let ends = tunnel.far_ends.iter().map(|end| end.address);
+            ends.map(|address| NextHop::onto(address, tunnel.name.clone()))
+        });
+        let ends = ends.filter(|hop| hop.address.is_ipv6());
+        let mut routes: BTreeMap<Prefix, Forwarding> = ends
+            .map(|hop| (Prefix::host(hop.address), Forwarding::Via(vec![hop])))
+            .collect();
+        for (end, choice) in self.chooser.ends() {
+            // What is ours by the records, too, is ours.
+            if self.own_blocks.binary_search(&end).is_err() {
+                routes.entry(end).or_insert_with(|| via([choice]));
+            }
+        }
+        routes
+    }
+
+    /// Whether a prefix has its route by the records, whatever BGP says of it.
+    pub(super) fn is_settled_by_records(&self, prefix: Prefix) -> bool {
+        prefix.is_host() && self.far_ends.contains_key(&prefix)
     }
 
     /// What best paths mean: none is an own address that has a pod's route.
@@ -192,35 +223,20 @@ impl Ways {
     }
 }
 
-/// IPv6 accepts no gateway on a device, `onlink` or not, to which another route than the default one
-/// leads by another device: and until a block's route goes through the tunnel, the far end's address in
-/// that block does. So each far end has a route of its own. (IPv4 has no such check.)
-fn far_end_routes(tunnels: &[Tunnel]) -> BTreeMap<Prefix, Forwarding> {
-    let ends = tunnels.iter().flat_map(|tunnel| {
-        tunnel
-            .far_ends
-            .iter()
-            .map(|end| (&tunnel.name, end.address))
-    });
-    let ends = ends.filter(|(_, address)| address.is_ipv6());
-    let onto =
-        |name: &Arc<str>, address| Forwarding::Via(vec![NextHop::onto(address, name.clone())]);
-    ends.map(|(name, address)| (Prefix::host(address), onto(name, address)))
-        .collect()
-}
-
-/// Wants what is new, and no longer what is not.
+/// Wants what is new, and no longer what is not, unless it is wanted beside these (`others`).
 fn change(
     dataplane: &mut Dataplane,
     before: &BTreeMap<Prefix, Forwarding>,
     after: &BTreeMap<Prefix, Forwarding>,
+    others: &BTreeMap<Prefix, Forwarding>,
 ) {
     for (prefix, forwarding) in after {
         if before.get(prefix) != Some(forwarding) {
             dataplane.want(*prefix, forwarding.clone());
         }
     }
-    for prefix in before.keys().filter(|prefix| !after.contains_key(prefix)) {
+    let kept = |prefix: &&Prefix| after.contains_key(prefix) || others.contains_key(prefix);
+    for prefix in before.keys().filter(|prefix| !kept(prefix)) {
         dataplane.unwant(*prefix);
     }
 }

@@ -135,6 +135,24 @@ impl Fabric {
         self.pools.iter().any(|pool| pool.nat_outgoing)
     }
 
+    /// Single addresses inside the blocks of the node `me` that other nodes have, sorted.
+    pub(super) fn lent(&self, me: &str, blocks: &[Prefix]) -> Vec<Prefix> {
+        let inside = |address: &Prefix| {
+            blocks.iter().any(|block| block.covers(*address)) && !blocks.contains(address)
+        };
+        let others = self.nodes.iter().filter(|node| node.name != me);
+        let mut lent: Vec<Prefix> = others
+            .flat_map(|node| {
+                let borrowed = node.blocks.iter().copied().filter(|block| block.is_host());
+                borrowed.chain(node.ends_apart().map(Prefix::host))
+            })
+            .filter(inside)
+            .collect();
+        lent.sort_unstable();
+        lent.dedup();
+        lent
+    }
+
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&FabricNode> {
         let place = self
@@ -220,6 +238,22 @@ impl FabricNode {
             Family::Ipv4 => self.ipv4.map(|network| network.ip().into()),
             Family::Ipv6 => self.ipv6.map(|network| network.ip().into()),
         }
+    }
+
+    /// The addresses on its tunnel devices.
+    pub fn ends(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let vxlan = self.vxlan.iter().flatten().map(|vtep| vtep.address);
+        self.ipip.iter().flatten().copied().chain(vxlan)
+    }
+
+    /// Those that lie in no block of its own, so that the way to its blocks is none to them.
+    pub fn ends_apart(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let wider = |block: &&Prefix| !block.is_host();
+        let inside = move |end| {
+            let mut blocks = self.blocks.iter().filter(wider);
+            blocks.any(|block| block.contains(end))
+        };
+        self.ends().filter(move |end| !inside(*end))
     }
 
     /// Its end of VXLAN tunnels of a family.

@@ -107,6 +107,7 @@ fn at_address(
     PlannedPeer {
         name: record.name.clone(),
         kind: PeerKind::Explicit,
+        is_node: node.is_some(),
         address,
         port: end.port.unwrap_or_else(|| port_of(intent, address)),
         remote_asn,
