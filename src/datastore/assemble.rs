@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::bgp::resolve_advertisements;
 use super::file::is_yaml;
-use super::ipam::{hand_out, hand_out_borrowed};
+use super::ipam::{hand_out, hand_out_borrowed, hand_out_given};
 use super::manifest;
 use super::peer_checks::{check_filters, check_peers};
 use super::problem::{Place, Problems};
@@ -76,6 +76,7 @@ pub fn read_cluster_with(
         felix.check(records.pools.iter().map(|pool| &pool.value), &mut problems);
     }
     hand_out_borrowed(&mut records, &mut problems);
+    hand_out_given(&mut records);
     fetch_secrets(&mut records, secrets, &mut problems);
     let problems = problems.sorted();
     if problems.has_errors() {

@@ -154,6 +154,7 @@ impl Chooser {
             ipip: [None; 2],
             vxlan: [None; 2],
             blocks: Vec::new(),
+            displaced: Vec::new(),
         };
         Self {
             me: fabric.node(me).cloned().unwrap_or_else(unknown),
@@ -269,7 +270,11 @@ impl Chooser {
 
     /// The way of packets to `prefix` by `next_hop`.
     pub fn choose(&self, prefix: Prefix, next_hop: IpAddr) -> Choice {
-        let end = if prefix.is_host() { self.end_of(prefix) } else { None };
+        let end = if prefix.is_host() {
+            self.end_of(prefix)
+        } else {
+            None
+        };
         if let Some(choice) = end.and_then(|node| self.to_end(prefix, node)) {
             return choice;
         }

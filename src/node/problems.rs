@@ -1,8 +1,9 @@
 //! All that the node knows to be wrong: sessions, routes, devices and the host under them.
 
 use super::Node;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem, Subject};
 use crate::time::Instant;
+use crate::topology::Displaced;
 
 impl Node {
     /// What is wrong at `now`; one pass over peers, and over the prefixes that do not do well.
@@ -10,7 +11,28 @@ impl Node {
         let mut problems = self.speaker.problems(now);
         if let Some(dataplane) = &self.dataplane {
             problems.extend(dataplane.problems(now));
+            problems.extend(self.displaced_ends());
         }
         problems
+    }
+
+    /// Tunnel devices that have another address than the one that would be theirs.
+    fn displaced_ends(&self) -> impl Iterator<Item = Problem> + '_ {
+        let me = self.chooser().me();
+        me.displaced.iter().map(|Displaced { given, instead }| {
+            let what = match instead {
+                Some(instead) => format!(
+                    "IPAM has given {given}, the first address of this node's block, to somebody else; the \
+                     tunnel device has {instead} in its place, which may be given away, too"
+                ),
+                None => "IPAM has given all addresses of this node's blocks away, so that its tunnel \
+                         device has none"
+                    .to_owned(),
+            };
+            let remedy = "reserve an address for the tunnel in IPAM and put it on the node's record \
+                          (`ipv4-vxlan-tunnel-addr` and its like)";
+            let subject = Subject::Record(format!("node {}", me.name));
+            Problem::new(Code::TunnelAddressGiven, subject, what, remedy)
+        })
     }
 }

@@ -318,4 +318,81 @@ mod tests {
         assert_eq!(ways.next_timeout(), None);
         assert!(matches!(way(&ways), Way::Ipip(_)));
     }
+
+    /// The second node's tunnel has this address on record, and the third node borrows these of the first.
+    fn lending(vxlan_mode: PoolMode, end: Option<&str>, borrowed: &[&str]) -> Plan {
+        let node = |number: u8| Node {
+            ipv4_address: format!("10.0.0.{number}/24").parse().ok(),
+            blocks: vec![format!("10.244.{number}.0/26").parse().unwrap()],
+            ..Node::named(format!("n{number}"))
+        };
+        let mut intent = Intent {
+            pools: vec![Pool {
+                name: "pods".to_owned(),
+                cidr: "10.244.0.0/16".parse().unwrap(),
+                ipip_mode: PoolMode::Never,
+                vxlan_mode,
+                nat_outgoing: false,
+                disabled: false,
+                disable_bgp_export: false,
+            }],
+            nodes: (1..=3).map(node).collect(),
+            ..Intent::default()
+        };
+        intent.nodes[1].tunnels.vxlan_v4 = end.and_then(|end| end.parse().ok());
+        for address in borrowed {
+            intent.nodes[2].blocks.push(address.parse().unwrap());
+        }
+        plan(&intent, "n1").unwrap()
+    }
+
+    /// The wishes for these prefixes after each of the plans, as far as the dataplane has them.
+    fn wished(backend: Backend, plans: &[Plan], prefixes: &[&str]) -> Vec<Vec<bool>> {
+        let now = Instant::from_secs(1);
+        let mut dataplane = Dataplane::new(crate::dataplane::Settings::default());
+        let mut ways = Ways::new(backend, HOLD, &plans[0]);
+        let mut all = Vec::new();
+        for plan in plans {
+            ways.replan(now, plan);
+            ways.apply(now, &mut dataplane);
+            let known = |text: &&str| dataplane.state(text.parse().unwrap()).is_some();
+            all.push(prefixes.iter().map(known).collect());
+        }
+        all
+    }
+
+    #[test]
+    fn a_lent_address_and_a_far_tunnels_are_wanted_and_given_up_in_any_order() {
+        let none = || lending(PoolMode::Always, None, &[]);
+        let lent = || lending(PoolMode::Always, None, &["10.244.1.5/32"]);
+        let end = || lending(PoolMode::Always, Some("10.244.1.5"), &[]);
+        let both = || lending(PoolMode::Always, Some("10.244.1.5"), &["10.244.1.5/32"]);
+        let address = ["10.244.1.5/32", "10.244.1.0/26", "10.244.2.0/26"];
+        let orders: [Vec<Plan>; 4] = [
+            vec![none(), lent(), both(), end(), none()],
+            vec![none(), end(), both(), lent(), none()],
+            vec![both(), none(), both(), lent(), end()],
+            vec![lent(), end(), lent(), none(), lent()],
+        ];
+        for plans in orders {
+            let seen = wished(Backend::Vxlan, &plans, &address);
+            for (plan, seen) in plans.iter().zip(seen) {
+                let wanted = plan.lent == ["10.244.1.5/32".parse().unwrap()];
+                assert_eq!(seen, [wanted, true, true]);
+            }
+        }
+    }
+
+    #[test]
+    fn with_sessions_the_records_alone_give_the_way_to_a_far_tunnel() {
+        let before = lending(PoolMode::Always, None, &[]);
+        let after = lending(PoolMode::Always, Some("10.244.1.5"), &[]);
+        let seen = wished(Backend::Bgp, &[before, after.clone()], &["10.244.1.5/32"]);
+        assert_eq!(seen, [[false], [true]]);
+        let mut ways = Ways::new(Backend::Bgp, HOLD, &after);
+        let mut dataplane = Dataplane::new(crate::dataplane::Settings::default());
+        ways.apply(Instant::from_secs(1), &mut dataplane);
+        assert!(ways.is_settled_by_records("10.244.1.5/32".parse().unwrap()));
+        assert!(!ways.is_settled_by_records("10.244.1.6/32".parse().unwrap()));
+    }
 }

@@ -196,7 +196,12 @@ mod tests {
 
     fn safe(class: PeerClass, mesh: bool, text: &str) -> Result<(), Rejection> {
         let is_node = class == PeerClass::Mesh;
-        import(PolicyKind::Safe, (class, is_node), &around(mesh), prefix(text))
+        import(
+            PolicyKind::Safe,
+            (class, is_node),
+            &around(mesh),
+            prefix(text),
+        )
     }
 
     #[test]

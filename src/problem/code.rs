@@ -81,6 +81,8 @@ codes! {
     RouteFought = "route_fought", Error;
     /// A tunnel device does not work.
     DeviceDown = "device_down", Error;
+    /// An address that a tunnel device would have is given away by IPAM.
+    TunnelAddressGiven = "tunnel_address_given", Warning;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
     /// The configuration has errors; the last good one is in force.

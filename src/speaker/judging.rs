@@ -14,9 +14,7 @@ use super::ingest::Origins;
 use super::peer::PeerEntry;
 use crate::net::{Family, Prefix};
 use crate::policy::{Direction, ImportTerms, Links, Mark, PeerType, Ruling, Source, Surroundings};
-use crate::rib::{
-    AttributeStore, AttributesId, AttributesRef, PageCursor, Path, PeerIndex, Route,
-};
+use crate::rib::{AttributeStore, AttributesId, AttributesRef, PageCursor, Path, PeerIndex, Route};
 use crate::topology::Plan;
 
 /// How the routes of one peer are judged, copied out so that the tables can be written meanwhile.

@@ -1,8 +1,8 @@
 //! What packets between nodes are carried by: each pool's encapsulation, each node's tunnel ends.
 //!
 //! Every node derives the same fabric from the same intent. A tunnel address that is not on record
-//! is the first address of the node's first block in a pool of that encapsulation; the MAC of a
-//! VXLAN end is a hash of the node's name, as Calico's nodes compute it. So none of it has to be
+//! is the first address of the node's first block in a pool of that encapsulation, or, if IPAM has given
+//! that one away, the last that is free there, which IPAM comes to last; the MAC of a VXLAN end is a hash of the node's name, as Calico's nodes compute it. So none of it has to be
 //! distributed.
 
 use std::net::IpAddr;
@@ -73,6 +73,17 @@ pub struct FabricNode {
     pub vxlan: [Option<Vtep>; 2],
     /// Its pod blocks, sorted.
     pub blocks: Vec<Prefix>,
+    /// What its tunnel devices can't be known by, since IPAM has given it away.
+    pub displaced: Vec<Displaced>,
+}
+
+/// An address that would be that of a tunnel device, if IPAM had not given it to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Displaced {
+    /// It.
+    pub given: IpAddr,
+    /// What the device has in its place; none if all of the node's blocks are full.
+    pub instead: Option<IpAddr>,
 }
 
 /// An end of VXLAN tunnels.
@@ -185,50 +196,62 @@ impl FabricNode {
         let mut blocks = node.blocks.clone();
         blocks.sort_unstable();
         blocks.dedup();
-        let first_of = |family: Family, wanted: fn(Encapsulation) -> bool| {
+        let mut displaced = Vec::new();
+        let mut first_of = |family: Family, wanted: fn(Encapsulation) -> bool| {
             let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
-            blocks
+            let mut suitable = blocks
                 .iter()
                 // A borrowed address is a pod's.
                 .filter(|block| block.family() == family && !block.is_host())
-                .find(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)))
-                .map(|block| block.address())
+                .filter(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)));
+            let first = suitable.next()?;
+            if node.given.binary_search(&first.address()).is_err() {
+                return Some(first.address());
+            }
+            let mut from = core::iter::once(first).chain(suitable);
+            let instead = from.find_map(|block| last_free(*block, &node.given));
+            let given = first.address();
+            displaced.push(Displaced { given, instead });
+            instead
         };
         let ipip = |encapsulation| matches!(encapsulation, Encapsulation::Ipip(_));
         let vxlan = |encapsulation| matches!(encapsulation, Encapsulation::Vxlan(_));
         let on_record = &node.tunnels;
-        let vtep = |family, recorded: Option<IpAddr>, mac: Option<Mac>| {
+        let ends = [
+            on_record
+                .ipip_v4
+                .map(IpAddr::from)
+                .or_else(|| first_of(Family::Ipv4, ipip)),
+            on_record
+                .ipip_v6
+                .map(IpAddr::from)
+                .or_else(|| first_of(Family::Ipv6, ipip)),
+        ];
+        let mut vtep = |family, recorded: Option<IpAddr>, mac: Option<Mac>| {
             let address = recorded.or_else(|| first_of(family, vxlan))?;
             let mac = mac.unwrap_or_else(|| vtep_mac(&node.name, family));
             Some(Vtep { address, mac })
         };
+        let vteps = [
+            vtep(
+                Family::Ipv4,
+                on_record.vxlan_v4.map(Into::into),
+                on_record.vxlan_mac_v4,
+            ),
+            vtep(
+                Family::Ipv6,
+                on_record.vxlan_v6.map(Into::into),
+                on_record.vxlan_mac_v6,
+            ),
+        ];
         Self {
             name: node.name.clone(),
             ipv4: node.ipv4_address,
             ipv6: node.ipv6_address,
-            ipip: [
-                on_record
-                    .ipip_v4
-                    .map(IpAddr::from)
-                    .or_else(|| first_of(Family::Ipv4, ipip)),
-                on_record
-                    .ipip_v6
-                    .map(IpAddr::from)
-                    .or_else(|| first_of(Family::Ipv6, ipip)),
-            ],
-            vxlan: [
-                vtep(
-                    Family::Ipv4,
-                    on_record.vxlan_v4.map(Into::into),
-                    on_record.vxlan_mac_v4,
-                ),
-                vtep(
-                    Family::Ipv6,
-                    on_record.vxlan_v6.map(Into::into),
-                    on_record.vxlan_mac_v6,
-                ),
-            ],
+            ipip: ends,
+            vxlan: vteps,
             blocks,
+            displaced,
         }
     }
 
@@ -277,6 +300,38 @@ impl FabricNode {
                 mine.contains(theirs.ip()) && theirs.contains(mine.ip())
             }),
         }
+    }
+}
+
+/// The last address of a block that is not among those given away, which are sorted.
+fn last_free(block: Prefix, given: &[IpAddr]) -> Option<IpAddr> {
+    let (first, mut last) = match (block.address(), block) {
+        (IpAddr::V4(first), Prefix::V4(_)) => {
+            let first = u128::from(first.to_bits());
+            (first, first | host_bits(32, block.len()))
+        }
+        (IpAddr::V6(first), _) => (
+            first.to_bits(),
+            first.to_bits() | host_bits(128, block.len()),
+        ),
+        (IpAddr::V4(_), Prefix::V6(_)) => return None,
+    };
+    let address = |bits: u128| match block.family() {
+        Family::Ipv4 => IpAddr::V4(u32::try_from(bits).unwrap_or(u32::MAX).into()),
+        Family::Ipv6 => IpAddr::V6(bits.into()),
+    };
+    // So many steps at most as addresses are given away.
+    while given.binary_search(&address(last)).is_ok() {
+        last = last.checked_sub(1).filter(|last| *last >= first)?;
+    }
+    Some(address(last))
+}
+
+/// The bits of an address that a prefix leaves open.
+const fn host_bits(width: u8, len: u8) -> u128 {
+    match width.saturating_sub(len) {
+        open @ 0..128 => (1 << open) - 1,
+        _all => u128::MAX,
     }
 }
 

@@ -49,6 +49,7 @@ mod session_stories;
 mod session_table;
 mod session_timers;
 mod session_words;
+mod sim_borrowed;
 mod sim_filters;
 mod sim_gateway;
 mod sim_kernel;
