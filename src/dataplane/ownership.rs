@@ -3,9 +3,13 @@
 //! Ours is what carries our protocol number in our table, and nothing else. A route of somebody
 //! else is read (next hops are resolved over it) and never changed. Where a foreign route has the
 //! very key that ours would have, the foreign one stays and the prefix is reported as a conflict.
+//!
+//! A single address has a metric of its own, worse than what anybody gives a pod's route: the address may
+//! come to a pod of this host before it is given up elsewhere, or stay a while after, and then the pod's
+//! route has to win, whoever was first, and ours has to be there when that one goes.
 //! (What a program that has ended left can be taken over; `adoption` says which routes that are.)
 
-use crate::net::Family;
+use crate::net::{Family, Prefix};
 
 use super::route::KernelRoute;
 
@@ -16,9 +20,9 @@ pub struct Ownership {
     pub table: u32,
     /// The protocol number on our routes.
     pub protocol: u8,
-    /// The metric of our IPv4 routes; 0 is what `ip route add` gives.
+    /// The metric of our IPv4 routes but those to single addresses; 0 is what `ip route add` gives.
     pub metric4: u32,
-    /// The metric of our IPv6 routes; the kernel makes 1024 of 0, so 0 is of no use here.
+    /// The same for IPv6; the kernel makes 1024 of 0, so 0 is of no use here.
     pub metric6: u32,
 }
 
@@ -43,9 +47,13 @@ impl Ownership {
     /// dunlin's own protocol number: the port of BGP.
     pub const PROTOCOL: u8 = 179;
 
-    /// The metric of our routes of one family.
-    pub const fn metric(&self, family: Family) -> u32 {
-        match family {
+    /// The metric of our routes to single addresses.
+    pub const HOST_METRIC: u32 = u32::MAX - 1;
+
+    /// The metric of our route to a prefix.
+    pub const fn metric(&self, prefix: Prefix) -> u32 {
+        match prefix.family() {
+            _host if prefix.is_host() => Self::HOST_METRIC,
             Family::Ipv4 => self.metric4,
             Family::Ipv6 => self.metric6,
         }
@@ -53,7 +61,7 @@ impl Ownership {
 
     /// Whose `route` is.
     pub fn of(&self, route: &KernelRoute) -> Owner {
-        let at_our_metric = route.metric == self.metric(route.prefix.family());
+        let at_our_metric = route.metric == self.metric(route.prefix);
         match (
             route.table == self.table,
             route.protocol == self.protocol,

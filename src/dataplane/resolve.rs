@@ -245,13 +245,13 @@ impl KernelView {
     pub(super) fn displaced(&mut self, prefix: Prefix) {
         self.state
             .foreign
-            .remove_key(prefix, self.rule.metric(prefix.family()));
+            .remove_key(prefix, self.rule.metric(prefix));
         self.dirty.prefixes.push(prefix);
     }
 
     /// Whether a foreign route stands at the key that ours has for `prefix`.
     pub fn foreign_at_our_key(&self, prefix: Prefix) -> bool {
-        let metric = self.rule.metric(prefix.family());
+        let metric = self.rule.metric(prefix);
         self.state
             .foreign
             .get(prefix)
@@ -261,7 +261,7 @@ impl KernelView {
 
     /// The protocol number of the foreign route at our key.
     pub fn foreign_protocol(&self, prefix: Prefix) -> Option<u8> {
-        let metric = self.rule.metric(prefix.family());
+        let metric = self.rule.metric(prefix);
         let at_key = self
             .state
             .foreign

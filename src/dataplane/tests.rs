@@ -88,6 +88,14 @@ impl World {
                 self.kernel
                     .foreign_write(route(block(*n), 179, Shape::blackhole()), true);
             }
+            Act::Pod(n, stands) => {
+                let pod = pods_route(block(*n));
+                if *stands {
+                    self.kernel.foreign_write(pod, true);
+                } else {
+                    self.kernel.foreign_delete((pod.prefix, pod.metric));
+                }
+            }
             Act::LinkDown(index, gone) => self.kernel.link_down(*index, *gone),
             Act::LinksUp => {
                 self.kernel.link_up(2, "eth0", "10.9.0.0/24");
@@ -138,7 +146,7 @@ impl World {
             }
         }
         for prefix in self.wanted.keys() {
-            let metric = Ownership::default().metric(prefix.family());
+            let metric = Ownership::default().metric(*prefix);
             let stands = self.kernel.routes.get(&(*prefix, metric));
             let state = self.plane.state(*prefix);
             match stands.filter(|stands| stands.protocol != 179) {
@@ -167,6 +175,7 @@ enum Act {
     Foreign(u8, bool),
     Delete(u8),
     Mimic(u8),
+    Pod(u8, bool),
     LinkDown(u32, bool),
     LinksUp,
     Fail(Errno),
@@ -180,6 +189,9 @@ enum Act {
 }
 
 fn block(n: u8) -> Prefix {
+    if n >= 4 {
+        return Prefix::host(block(n - 4).address());
+    }
     if n.is_multiple_of(2) {
         Prefix::new(IpAddr::from([10, 244, n, 0]), 24)
     } else {
@@ -190,13 +202,27 @@ fn block(n: u8) -> Prefix {
     }
 }
 
+/// The route to a pod of this host, as it is when nobody names a metric.
+fn pods_route(prefix: Prefix) -> KernelRoute {
+    let onto = Hop {
+        via: None,
+        interface: Some(3),
+        onlink: false,
+        weight: 1,
+    };
+    KernelRoute {
+        metric: if prefix.address().is_ipv4() { 0 } else { 1024 },
+        ..route(prefix, 3, Shape::unicast([onto]))
+    }
+}
+
 fn via(addresses: &[&str]) -> Forwarding {
     let hop = |text: &&str| NextHop::routed(text.parse::<IpAddr>().unwrap());
     Forwarding::Via(addresses.iter().map(hop).collect())
 }
 
 fn acts() -> impl Strategy<Value = Act> {
-    let n = 0..4_u8;
+    let n = 0..6_u8;
     let path = prop_oneof![
         Just(Forwarding::Blackhole),
         Just(via(&["10.9.0.2"])),
@@ -215,6 +241,7 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => (n.clone(), any::<bool>()).prop_map(|(n, replace)| Act::Foreign(n, replace)),
         1 => n.clone().prop_map(Act::Delete),
         1 => n.prop_map(Act::Mimic),
+        1 => (4..6_u8, any::<bool>()).prop_map(|(n, stands)| Act::Pod(n, stands)),
         1 => (2..4_u32, any::<bool>()).prop_map(|(index, gone)| Act::LinkDown(index, gone)),
         1 => Just(Act::LinksUp),
         1 => errno.prop_map(Act::Fail),
@@ -259,6 +286,50 @@ fn nothing_is_deleted_before_all_wishes_are_known() {
     world.settle();
     world.check();
     assert_eq!(world.plane.state(block(0)), None);
+}
+
+#[test]
+fn a_local_pods_route_stands_and_ours_takes_over_when_it_goes() {
+    for n in [4, 5] {
+        for (pod_first, replaces) in [(true, false), (false, false), (false, true)] {
+            let mut world = World::new();
+            let pod = pods_route(block(n));
+            let key = (pod.prefix, pod.metric);
+            let best = |world: &World| {
+                let mut at = world.kernel.routes.iter();
+                let best = at.find(|(key, _)| key.0 == block(n));
+                best.map(|(_, route)| route.protocol)
+            };
+            if pod_first {
+                world.kernel.foreign_write(pod.clone(), false);
+            }
+            world.act(&Act::Want(n, via(&["10.9.0.2"])));
+            world.settle();
+            if !pod_first {
+                assert_eq!(best(&world), Some(179));
+                assert!(
+                    !world.kernel.routes.contains_key(&key),
+                    "the pod's key is free"
+                );
+                world.kernel.foreign_write(pod.clone(), replaces);
+                world.settle();
+            }
+            assert_eq!(best(&world), Some(3), "the lower metric wins");
+            world.check();
+            let writes = world.kernel.writes;
+            world.kernel.foreign_delete(key);
+            assert_eq!(best(&world), Some(179), "at once, not by a write");
+            world.settle();
+            world.check();
+            assert_eq!(world.kernel.writes, writes);
+            // And what is given up is ours alone.
+            world.kernel.foreign_write(pod, false);
+            world.act(&Act::Unwant(n));
+            world.settle();
+            assert_eq!(best(&world), Some(3));
+            world.check();
+        }
+    }
 }
 
 #[test]

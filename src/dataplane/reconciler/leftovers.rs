@@ -180,7 +180,7 @@ impl Reconciler {
         if !self.leftovers.gone(route) {
             return false;
         }
-        if route.metric == self.rule.metric(route.prefix.family()) {
+        if route.metric == self.rule.metric(route.prefix) {
             self.foreign_went(route.prefix);
         }
         true

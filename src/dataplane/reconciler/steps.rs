@@ -109,7 +109,7 @@ impl Reconciler {
         };
         let foreign = view.foreign_at_our_key(prefix);
         let usurped = entry.is(USURPED);
-        let metric = self.rule.metric(prefix.family());
+        let metric = self.rule.metric(prefix);
         let left = self.leftovers.stand_at_key(prefix, metric);
         match (entry.seen, foreign && !usurped) {
             (seen, _) if seen == shape.into() => Decision::Settled,
@@ -210,7 +210,7 @@ impl Reconciler {
 
     pub(super) fn written(&mut self, place: Place, shape: ShapeId, add: bool) -> Option<Prefix> {
         let (prefix, _) = self.table.at(place)?;
-        let metric = self.rule.metric(prefix.family());
+        let metric = self.rule.metric(prefix);
         if add {
             self.leftovers.emptied(prefix, metric);
         } else {
@@ -417,7 +417,7 @@ impl Reconciler {
         KernelRoute {
             prefix,
             table,
-            metric: self.rule.metric(prefix.family()),
+            metric: self.rule.metric(prefix),
             protocol,
             shape,
         }

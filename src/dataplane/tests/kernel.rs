@@ -451,7 +451,7 @@ fn is_fallback(link: &Link) -> bool {
 }
 
 pub(super) fn route(prefix: Prefix, protocol: u8, shape: Shape) -> KernelRoute {
-    let metric = Ownership::default().metric(prefix.family());
+    let metric = Ownership::default().metric(prefix);
     KernelRoute {
         prefix,
         table: 254,
