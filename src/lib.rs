@@ -2,6 +2,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod net;
+pub mod problem;
 pub mod rng;
 pub mod time;
 

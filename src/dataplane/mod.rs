@@ -31,6 +31,7 @@ pub mod netlink;
 mod next_hop;
 pub mod own_address;
 mod ownership;
+mod problems;
 mod reconciler;
 mod report;
 mod resolve;

@@ -9,6 +9,7 @@
 //! that is up has sent all it has, and at the latest [`CONVERGENCE_LIMIT`] after the start.
 
 mod gateways;
+mod problems;
 mod settling;
 mod ways;
 

@@ -21,6 +21,7 @@ mod limits;
 mod outgoing;
 mod peer;
 mod policies;
+mod problems;
 mod protection;
 mod replan;
 mod restart;

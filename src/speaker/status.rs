@@ -151,7 +151,7 @@ impl Speaker {
             problem: if up.is_some() {
                 None
             } else {
-                Some(problem(entry, error))
+                Some(why_down(entry))
             },
             last_error: error.cloned(),
             shutdown: entry.shutdown,
@@ -263,7 +263,8 @@ impl Speaker {
 }
 
 /// One line on why a peer is not up: the state machine's own words if it has an error.
-fn problem(entry: &PeerEntry, error: Option<&LastError>) -> String {
+pub(super) fn why_down(entry: &PeerEntry) -> String {
+    let error = entry.session.last_error();
     let address = entry.planned.address;
     if entry.shutdown {
         return format!(

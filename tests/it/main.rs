@@ -21,6 +21,7 @@ mod lab_plumbing;
 mod nat_netns;
 mod nat_rooms;
 mod own_address;
+mod readme;
 mod rib_add_path;
 mod rib_changes;
 mod rib_cohorts;

@@ -1,0 +1,29 @@
+//! What is wrong with routes and devices, as problems: every wanted route that is not in the kernel, and
+//! every device that is not ready, is covered.
+
+use super::forwarder::Dataplane;
+use super::report::RouteState;
+use crate::net::Prefix;
+use crate::problem::{Code, Problem, Subject};
+use crate::time::Instant;
+
+impl Dataplane {
+    /// What is wrong at `now`.
+    pub fn problems(&self, _now: Instant) -> Vec<Problem> {
+        self.troubled().filter_map(of_route).collect()
+    }
+}
+
+fn of_route((prefix, state): (Prefix, RouteState)) -> Option<Problem> {
+    let code = match state {
+        RouteState::Installed | RouteState::Pending | RouteState::Stale | RouteState::Waiting => {
+            return None;
+        }
+        RouteState::Unresolved => Code::RouteUnreachable,
+        RouteState::Conflict { .. } => Code::RouteConflict,
+        RouteState::Refused { .. } => Code::RouteRefused,
+        RouteState::Fought { .. } => Code::RouteFought,
+    };
+    let subject = Subject::Route(prefix);
+    Some(Problem::new(code, subject, state.to_string(), ""))
+}

@@ -1,0 +1,110 @@
+//! The kinds of trouble: a word that never changes, and how bad each is.
+
+use core::fmt;
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Packets take the way that they should; something is not as it was meant.
+    Warning,
+    /// Packets are lost, or will be at the next fault.
+    Error,
+}
+
+impl Severity {
+    /// For scripts.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Defines the codes once: variant, word, severity, meaning.
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $code:ident = $word:literal, $severity:ident;)+) => {
+        /// A kind of trouble.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $($(#[doc = $doc])+ $code,)+
+        }
+
+        impl Code {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$code,)+];
+
+            /// The word for scripts; it never changes.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$code => $word,)+
+                }
+            }
+
+            /// How bad it is.
+            pub const fn severity(self) -> Severity {
+                match self {
+                    $(Self::$code => Severity::$severity,)+
+                }
+            }
+
+            /// What it means, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$code => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A session that is configured is not up.
+    PeerDown = "peer_down", Error;
+    /// An operator has taken a session down.
+    PeerShutDown = "peer_shut_down", Warning;
+    /// A session is up, and BFD of its far end is not.
+    BfdDown = "bfd_down", Warning;
+    /// None of a route's next hops can be reached.
+    RouteUnreachable = "route_unreachable", Error;
+    /// A route of another program stands where ours would.
+    RouteConflict = "route_conflict", Error;
+    /// The kernel refused a route.
+    RouteRefused = "route_refused", Error;
+    /// Another program removes a route of ours again and again.
+    RouteFought = "route_fought", Error;
+    /// A tunnel device does not work.
+    DeviceDown = "device_down", Error;
+    /// The rules for natOutgoing are not in force.
+    NatFailing = "nat_failing", Error;
+    /// The configuration has errors; the last good one is in force.
+    ConfigurationBad = "configuration_bad", Error;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_of_one_style_and_differ() {
+        let mut words: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        let plain = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        assert!(words.iter().all(plain), "{words:?}");
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Code::ALL.len());
+        assert!(Code::ALL.iter().all(|code| code.meaning().ends_with('.')));
+    }
+}
