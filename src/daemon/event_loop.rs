@@ -26,7 +26,7 @@ use super::source::{self, BadReading, Places, Reading, Running};
 use crate::control::protocol::{Answer, Failure, Request};
 use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
-use crate::dataplane::{self, Dataplane, KernelInput};
+use crate::dataplane::{self, Dataplane, KernelInput, Ownership};
 use crate::datastore::{SecretFiles, Watcher};
 use crate::node::{Backend, Node, Settings};
 use crate::rib::MedMode;
@@ -260,6 +260,7 @@ impl Daemon {
             dataplane: dataplane::Settings {
                 max_hops: usize::from(config.routing.max_paths),
                 adopt: config.routing.adopt,
+                ownership: Ownership::default().with_metric(config.routing.metric),
                 ..dataplane::Settings::default()
             },
         };

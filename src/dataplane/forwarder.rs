@@ -177,8 +177,8 @@ impl Dataplane {
             KernelInput::Done { id, result } => {
                 let dump = self.reconciler.is_dump(id);
                 let displaced = self.reconciler.done(now, id, result);
-                if let Some(prefix) = displaced {
-                    self.view.displaced(prefix);
+                if let Some((prefix, metric)) = displaced {
+                    self.view.displaced(prefix, metric);
                 }
                 if dump {
                     self.dump_ends(now, result.is_ok());

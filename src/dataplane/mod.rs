@@ -46,7 +46,7 @@ pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
 pub use forwarder::{Dataplane, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
-pub use ownership::{Owner, Ownership};
+pub use ownership::{Owner, Ownership, Rank};
 pub use reconciler::{Aim, PathId, Reconciler};
 pub use report::{Counts, Report, RouteState};
 pub use resolve::{KernelView, Way};
