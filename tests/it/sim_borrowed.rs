@@ -88,7 +88,9 @@ fn next_hop(world: &World, name: &str, prefix: Prefix) -> Option<IpAddr> {
 
 fn in_kernel(world: &World, name: &str, prefix: Prefix) -> Option<IpAddr> {
     let kernel = world.hosts[name].kernel.as_ref().unwrap();
-    kernel.routes.get(&prefix)?.shape.hops.first()?.via
+    let mut routes = kernel.routes.iter();
+    let (_, route) = routes.find(|((at, _), _)| *at == prefix)?;
+    route.shape.hops.first()?.via
 }
 
 #[test]
