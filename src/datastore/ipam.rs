@@ -254,7 +254,10 @@ pub(crate) fn hand_out(records: &mut Records, problems: &mut Problems) {
 /// Gives nodes what they borrow. It comes last: it lies inside others' blocks.
 pub(crate) fn hand_out_borrowed(records: &mut Records, problems: &mut Problems) {
     let index = index(&records.nodes);
-    let pools: Vec<Prefix> = records.pools.iter().map(|pool| pool.value.cidr).collect();
+    let mut pools: Vec<Prefix> = records.pools.iter().map(|pool| pool.value.cidr).collect();
+    // Blocks outlive their pools, and what is lent of them does.
+    let blocks = records.nodes.iter().flat_map(|node| &node.value.blocks);
+    pools.extend(blocks.filter(|block| !block.is_host()));
     for Owned { node, prefix } in std::mem::take(&mut records.borrowed) {
         let Some(at) = find(
             &index,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::tunnels::Devices;
 use crate::dataplane::{NextHop, Tunnel};
 use crate::net::{Family, Prefix};
-use crate::topology::{Encapsulation, Fabric, FabricNode, FabricPool, When};
+use crate::topology::{Encapsulation, Fabric, FabricNode, FabricPool, Leftover, When};
 
 /// Decides by the fabric, from one node's point of view.
 #[derive(Debug, Clone)]
@@ -89,6 +89,11 @@ pub enum Reason {
         pool: Prefix,
         /// The next hop.
         next_hop: IpAddr,
+    },
+    /// Its pool is gone, and how packets travelled is not known: other pools encapsulate.
+    PoolGone {
+        /// The block.
+        block: Prefix,
     },
     /// The node has no address of the family under the tunnel.
     NoNodeAddress {
@@ -283,6 +288,9 @@ impl Chooser {
             return Choice::new(native, Reason::OutsidePools);
         };
         let cidr = pool.cidr;
+        if pool.leftover == Some(Leftover::Unknown) {
+            return Choice::new(Way::Unreachable, Reason::PoolGone { block: cidr });
+        }
         let when = match pool.encapsulation {
             Encapsulation::None => {
                 return Choice::new(native, Reason::NoEncapsulation { pool: cidr });
@@ -401,6 +409,10 @@ impl fmt::Display for Reason {
                 f,
                 "pool {pool} encapsulates between nodes, and no node with the address {next_hop} is on \
                  record"
+            ),
+            Self::PoolGone { block } => write!(
+                f,
+                "the pool of block {block} is gone, and it is not known how its packets travelled"
             ),
             Self::TunnelEnd { node } => {
                 write!(f, "it is the address on a tunnel device of {node}")

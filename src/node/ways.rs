@@ -10,6 +10,7 @@
 //! - a change of mode waits a while: this node's devices are there at once, but it sends by the
 //!   new way only when the other nodes have had time to make theirs. What is new beside the mode (nodes,
 //!   blocks, pools) is not held;
+//! - a block whose pool is gone keeps the way that it had, as long as it is on record;
 //! - without BGP every wish comes from the datastore, and a new reading changes only what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,8 +116,12 @@ impl Ways {
     /// Takes over a new plan; whether next hops may have another way now.
     pub(super) fn replan(&mut self, now: Instant, plan: &Plan) -> bool {
         self.own_blocks.clone_from(&plan.own_blocks);
-        let fabric = &plan.fabric;
         let latest = self.next.as_ref().map_or(&self.chooser, |(next, _)| next);
+        let mut fabric = Arc::clone(&plan.fabric);
+        if fabric.pools.iter().any(|pool| pool.leftover.is_some()) {
+            Arc::make_mut(&mut fabric).remember(latest.fabric());
+        }
+        let fabric = &fabric;
         if *latest.fabric() == **fabric && latest.me().name == plan.name {
             return false;
         }
@@ -400,5 +405,70 @@ mod tests {
         ways.apply(Instant::from_secs(1), &mut dataplane);
         assert!(ways.is_settled_by_records("10.244.1.5/32".parse().unwrap()));
         assert!(!ways.is_settled_by_records("10.244.1.6/32".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_block_whose_pool_is_gone_keeps_its_way_and_hinders_no_other() {
+        let pool = |cidr: &str, ipip_mode| Pool {
+            name: cidr.to_owned(),
+            cidr: cidr.parse().unwrap(),
+            ipip_mode,
+            vxlan_mode: Never,
+            nat_outgoing: false,
+            disabled: false,
+            disable_bgp_export: false,
+        };
+        let intent = |pools: Vec<Pool>, more: &[&str]| {
+            let node = |number: u8| Node {
+                ipv4_address: format!("10.0.0.{number}/24").parse().ok(),
+                blocks: vec![format!("10.244.{number}.0/26").parse().unwrap()],
+                ..Node::named(format!("n{number}"))
+            };
+            let mut nodes = vec![node(1), node(2)];
+            nodes[1]
+                .blocks
+                .extend(more.iter().map(|block| block.parse::<Prefix>().unwrap()));
+            let intent = Intent {
+                pools,
+                nodes,
+                ..Intent::default()
+            };
+            plan(&intent, "n1").unwrap()
+        };
+        use PoolMode::{Always, Never};
+        let now = Instant::from_secs(100);
+        for (mode, other) in [
+            (Always, Never),
+            (Never, Always),
+            (Always, Always),
+            (Never, Never),
+        ] {
+            let before = intent(vec![pool("10.244.0.0/16", mode)], &[]);
+            // The pool goes, and another has a block, in one change.
+            let after = intent(vec![pool("10.99.0.0/16", other)], &["10.99.2.0/26"]);
+            let mut ways = Ways::new(Backend::Bgp, HOLD, &before);
+            let (was, tunnels) = (way(&ways), ways.tunnels().len());
+            ways.replan(now, &after);
+            let later = now + HOLD;
+            ways.switch(later);
+            assert_eq!(way(&ways), was, "{mode:?}, {other:?}");
+            let next = ways.choose("10.99.2.0/26".parse().unwrap(), "10.0.0.2".parse().unwrap());
+            assert_eq!(matches!(next.way, Way::Ipip(_)), other == Always);
+            assert!(ways.tunnels().len() >= tunnels, "its device stays");
+            // The same once more, and another change, forget nothing.
+            ways.replan(later, &after);
+            ways.replan(later, &intent(vec![pool("10.99.0.0/16", other)], &[]));
+            assert_eq!(way(&ways), was);
+            // A node that begins now can't know it, unless there is but one way.
+            let fresh = Ways::new(Backend::Bgp, HOLD, &after);
+            match other {
+                Never => assert!(matches!(way(&fresh), Way::Native(_))),
+                _ => assert_eq!(way(&fresh), Way::Unreachable),
+            }
+            // The pool comes back.
+            ways.replan(later, &before);
+            ways.switch(later + HOLD);
+            assert_eq!(way(&ways), was);
+        }
     }
 }

@@ -35,6 +35,17 @@ pub struct FabricPool {
     pub nat_outgoing: bool,
     /// No new blocks come from it; it counts for routing and as a NAT destination all the same.
     pub disabled: bool,
+    /// It is a block that has outlived its pool.
+    pub leftover: Option<Leftover>,
+}
+
+/// What is known of a block whose pool is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leftover {
+    /// The way that it had, or the only one that the cluster has.
+    Known,
+    /// Nothing: some pools encapsulate, and it is not known whether its own did.
+    Unknown,
 }
 
 /// How a pool's packets travel between nodes.
@@ -99,6 +110,7 @@ impl Fabric {
     /// The fabric of a cluster.
     pub fn new(intent: &Intent) -> Self {
         let mut pools: Vec<FabricPool> = intent.pools.iter().map(FabricPool::new).collect();
+        pools.extend(leftovers(intent, &pools));
         pools.sort_by_key(|pool| pool.cidr);
         let mut nodes: Vec<FabricNode> = intent
             .nodes
@@ -127,7 +139,36 @@ impl Fabric {
                 pool.encapsulation = other.encapsulation;
             }
         }
-        for node in &mut held.nodes {
+        held.keep_ends(former);
+        held
+    }
+
+    /// Takes over from `former` how packets to blocks travel whose pool is gone since: a running node has
+    /// not forgotten it.
+    pub fn remember(&mut self, former: &Self) {
+        let mut any = false;
+        for pool in &mut self.pools {
+            let Some(left) = &mut pool.leftover else {
+                continue;
+            };
+            let known = |other: &&FabricPool| {
+                other.cidr.covers(pool.cidr) && other.leftover != Some(Leftover::Unknown)
+            };
+            if let Some(other) = former.pools.iter().find(known) {
+                *left = Leftover::Known;
+                pool.encapsulation = other.encapsulation;
+                pool.nat_outgoing = other.nat_outgoing;
+                any = true;
+            }
+        }
+        if any {
+            self.keep_ends(former);
+        }
+    }
+
+    /// Tunnel ends that only the former pools gave stay.
+    fn keep_ends(&mut self, former: &Self) {
+        for node in &mut self.nodes {
             let Some(other) = former.node(&node.name) else {
                 continue;
             };
@@ -138,7 +179,6 @@ impl Fabric {
                 *end = end.or(before);
             }
         }
-        held
     }
 
     /// Whether traffic of any pool is masqueraded when it leaves the pools.
@@ -187,8 +227,39 @@ impl FabricPool {
             encapsulation: vxlan.or(ipip).unwrap_or_default(),
             nat_outgoing: pool.nat_outgoing,
             disabled: pool.disabled,
+            leftover: None,
         }
     }
+}
+
+/// Blocks outside every pool, each as a pool of its own.
+fn leftovers(intent: &Intent, pools: &[FabricPool]) -> Vec<FabricPool> {
+    let outside = |block: &Prefix| {
+        let apart = |pool: &FabricPool| !pool.cidr.covers(*block) && !block.covers(pool.cidr);
+        pools.iter().all(apart)
+    };
+    let blocks = intent.nodes.iter().flat_map(|node| &node.blocks);
+    let mut left: Vec<Prefix> = blocks.copied().filter(outside).collect();
+    left.sort_unstable();
+    left.dedup();
+    // What lies in another (a borrowed address) is of that one. In order it comes after it.
+    left.dedup_by(|inner, outer| outer.covers(*inner));
+    let encapsulates = |family| {
+        let mut of_family = pools.iter().filter(|pool| pool.cidr.family() == family);
+        of_family.any(|pool| pool.encapsulation != Encapsulation::None)
+    };
+    let as_pool = |cidr: Prefix| FabricPool {
+        cidr,
+        encapsulation: Encapsulation::None,
+        nat_outgoing: false,
+        disabled: true,
+        leftover: Some(if encapsulates(cidr.family()) {
+            Leftover::Unknown
+        } else {
+            Leftover::Known
+        }),
+    };
+    left.into_iter().map(as_pool).collect()
 }
 
 impl FabricNode {

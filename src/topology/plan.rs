@@ -63,7 +63,7 @@ pub struct Plan {
     pub own_blocks: Vec<Prefix>,
     /// Single addresses inside own blocks that the records give to other nodes, sorted.
     pub lent: Vec<Prefix>,
-    /// The cluster's pools, disabled ones too, sorted.
+    /// The cluster's pools, disabled ones too, and blocks that have outlived theirs; sorted.
     pub pools: Vec<Prefix>,
     /// What packets between nodes are carried by.
     pub fabric: Arc<Fabric>,
@@ -255,7 +255,7 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
         originate: own_blocks.clone(),
         own_blocks,
         lent,
-        pools: sorted(intent.pools.iter().map(|pool| pool.cidr)),
+        pools: sorted(fabric.pools.iter().map(|pool| pool.cidr)),
         fabric: Arc::new(fabric),
         cluster_id: node.route_reflector_cluster_id,
         templates: records::templates(intent, node),

@@ -140,6 +140,47 @@ fn ipams_own_word_for_a_nodes_tunnel_and_a_record_of_it_are_no_obstacle() {
 }
 
 #[test]
+fn a_block_that_has_outlived_its_pool_refuses_nothing_and_its_addresses_are_lent() {
+    let gone = borrowing("").replace("10.60.0.0/16", "10.61.0.0/16");
+    let more = r#"---
+apiVersion: crd.projectcalico.org/v1
+kind: BlockAffinity
+metadata: {name: b}
+spec: {cidr: 10.61.2.0/26, node: node-b, state: confirmed, deleted: "false"}
+---
+apiVersion: crd.projectcalico.org/v1
+kind: BlockAffinity
+metadata: {name: c}
+spec: {cidr: 10.60.0.0/15, node: node-b, state: confirmed, deleted: "false"}
+"#;
+    let loaded = read(&[("a.yaml", &format!("{gone}{more}"))]).unwrap();
+    let warned = lines(&loaded.warnings);
+    let about = |block: &str, fate: &str| {
+        let line = |line: &&String| line.contains(block) && line.contains(fate);
+        warned.iter().filter(line).count()
+    };
+    assert_eq!(
+        about("block 10.60.1.0/29 lies in no pool", "keeps the way"),
+        1
+    );
+    assert_eq!(
+        about("block 10.60.0.0/15 lies in no pool", "left out"),
+        1,
+        "{warned:?}"
+    );
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    let plan = dunlin::topology::plan(&loaded.intent, "node-a").unwrap();
+    let hosts = |texts: &[&str]| -> Vec<Prefix> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    assert_eq!(plan.originate, hosts(&["10.60.1.0/29"]));
+    assert_eq!(plan.lent, hosts(&["10.60.1.4/32", "10.60.1.5/32"]));
+    assert_eq!(plan.pools, hosts(&["10.60.1.0/29", "10.61.0.0/16"]));
+    let of_b = &plan.fabric.node("node-b").unwrap().blocks;
+    assert!(of_b.contains(&"10.61.2.0/26".parse().unwrap()), "{of_b:?}");
+}
+
+#[test]
 fn a_tunnel_address_in_anothers_block_is_lent_as_pods_are() {
     let text = borrowing("").replace(
         "metadata: {name: node-b}\nspec: {bgp: {ipv4Address: 198.18.0.2/24}}",

@@ -276,3 +276,40 @@ fn a_filter_may_refuse_what_the_defaults_take() {
     assert_eq!(next_hop(&world, "n1", borrowed()[0]), None);
     assert!(next_hop(&world, "n1", borrowed()[2]).is_some());
 }
+
+#[test]
+fn a_pool_that_goes_leaves_its_blocks_and_lets_others_come() {
+    let intent = lending(cluster(3));
+    let mut after = intent.clone();
+    after.pools[0].cidr = prefix("10.99.0.0/16");
+    after.nodes[1].blocks.push(prefix("10.99.2.0/26"));
+    for seed in SEEDS {
+        let mut world = start(plans(&intent), seed, false);
+        for plan in plans(&after) {
+            let name = plan.name.clone();
+            world.replan(&name, plan);
+            world.run(Duration::from_millis(300));
+            // What was there is there all the while.
+            for (at, block) in [("n1", "10.244.2.0/26"), ("n3", "10.244.1.5/32")] {
+                let found = next_hop(&world, at, prefix(block));
+                assert_eq!(found, "10.0.0.2".parse().ok(), "{at}: {block} after {name}");
+            }
+        }
+        world.run(secs(2));
+        for name in ["n1", "n3"] {
+            let found = next_hop(&world, name, prefix("10.99.2.0/26"));
+            assert_eq!(found, "10.0.0.2".parse().ok());
+        }
+        // The record of it goes, and so does it.
+        after.nodes[1]
+            .blocks
+            .retain(|block| *block != prefix("10.244.2.0/26"));
+        for plan in plans(&after) {
+            let name = plan.name.clone();
+            world.replan(&name, plan);
+        }
+        world.run(secs(2));
+        assert_eq!(next_hop(&world, "n1", prefix("10.244.2.0/26")), None);
+        after.nodes[1].blocks.push(prefix("10.244.2.0/26"));
+    }
+}
