@@ -3,10 +3,12 @@
 
 use std::net::IpAddr;
 
+use dunlin::forwarding::Way;
 use dunlin::net::{Asn, Prefix};
 use dunlin::policy::{Action, Filter, MatchOperator, PrefixMatch, Rule};
+use dunlin::problem::Subject;
 use dunlin::time::Duration;
-use dunlin::topology::{FarEnd, Intent, Node, Peer, PeerScope, Plan, Selector, plan};
+use dunlin::topology::{FarEnd, Intent, Node, Peer, PeerScope, Plan, PoolMode, Selector, plan};
 
 use crate::sim_mesh::cluster;
 use crate::sim_world::World;
@@ -311,5 +313,49 @@ fn a_pool_that_goes_leaves_its_blocks_and_lets_others_come() {
         world.run(secs(2));
         assert_eq!(next_hop(&world, "n1", prefix("10.244.2.0/26")), None);
         after.nodes[1].blocks.push(prefix("10.244.2.0/26"));
+    }
+}
+
+#[test]
+fn a_block_of_a_node_without_a_record_waits_for_the_record() {
+    let block = prefix("10.244.3.0/26");
+    for (ipip_mode, vxlan_mode) in [
+        (PoolMode::Always, PoolMode::Never),
+        (PoolMode::Never, PoolMode::Always),
+    ] {
+        let mut intent = reflected(cluster(4), 3);
+        for node in &mut intent.nodes {
+            node.ipv6_address = None;
+            node.blocks.retain(|block| block.address().is_ipv4());
+        }
+        intent.pools[0].ipip_mode = ipip_mode;
+        intent.pools[0].vxlan_mode = vxlan_mode;
+        let mut late = intent.clone();
+        late.nodes.remove(2);
+        let mut plans = plans(&intent);
+        plans[0] = plan(&late, "n1").unwrap();
+        let mut world = start(plans, 1, true);
+        let at = "10.0.0.3".parse().unwrap();
+        assert_eq!(
+            next_hop(&world, "n1", block),
+            Some(at),
+            "it is known by BGP"
+        );
+        let touched = |world: &World| {
+            let kernel = world.hosts["n1"].kernel.as_ref().unwrap();
+            kernel.log.iter().any(|(_, _, prefix)| *prefix == block)
+        };
+        assert!(!touched(&world), "nothing bare, not for a moment");
+        assert_eq!(world.node("n1").choose(block, at).way, Way::Unreachable);
+        let told = world.node("n1").problems(world.now);
+        let subject = Subject::Route(block);
+        assert!(
+            told.iter().any(|problem| problem.subject == subject),
+            "{told:?}"
+        );
+        world.replan("n1", plan(&intent, "n1").unwrap());
+        world.run(secs(2));
+        let way = world.node("n1").choose(block, at).way;
+        assert!(matches!(way, Way::Ipip(_) | Way::Vxlan(_)), "{way:?}");
     }
 }
