@@ -2,9 +2,10 @@
 //!
 //! Every node derives the same fabric from the same intent. A tunnel address that is not on record
 //! is the first address of the node's first block in a pool of that encapsulation, or, if IPAM has given
-//! that one away, the last that is free there, which IPAM comes to last; the MAC of a VXLAN end is a hash of the node's name, as Calico's nodes compute it. So none of it has to be
-//! distributed.
+//! that one away, the last that is free there, which IPAM comes to last; the MAC of a VXLAN end is a hash
+//! of the node's name, as Calico's nodes compute it. So none of it has to be distributed.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
@@ -84,16 +85,16 @@ pub struct FabricNode {
     pub vxlan: [Option<Vtep>; 2],
     /// Its pod blocks, sorted.
     pub blocks: Vec<Prefix>,
-    /// What its tunnel devices can't be known by, since IPAM has given it away.
+    /// First addresses of its blocks that its tunnel devices can't have, since IPAM has given them away.
     pub displaced: Vec<Displaced>,
 }
 
-/// An address that would be that of a tunnel device, if IPAM had not given it to somebody else.
+/// An address that could be that of a tunnel device, if IPAM had not given it to somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Displaced {
     /// It.
     pub given: IpAddr,
-    /// What the device has in its place; none if all of the node's blocks are full.
+    /// What a device would have in its place; none if the block is full.
     pub instead: Option<IpAddr>,
 }
 
@@ -125,18 +126,15 @@ impl Fabric {
         }
     }
 
-    /// This fabric, but with the encapsulation that `former` has where the two differ: what holds
-    /// while a change of mode waits for the other nodes. A tunnel end that only the former mode gave
-    /// is kept as well.
+    /// This fabric, but with these encapsulations of pools: what holds while a change of mode waits for
+    /// the other nodes. A tunnel end that only the former mode gave is kept as well: the one that
+    /// `former` has, or else the one that every node derives.
     #[must_use]
-    pub fn with_modes_of(&self, former: &Self) -> Self {
+    pub fn with_modes(&self, modes: &BTreeMap<Prefix, Encapsulation>, former: &Self) -> Self {
         let mut held = self.clone();
         for pool in &mut held.pools {
-            let place = former
-                .pools
-                .binary_search_by_key(&pool.cidr, |other| other.cidr);
-            if let Some(other) = place.ok().and_then(|place| former.pools.get(place)) {
-                pool.encapsulation = other.encapsulation;
+            if let Some(mode) = modes.get(&pool.cidr) {
+                pool.encapsulation = *mode;
             }
         }
         held.keep_ends(former);
@@ -166,17 +164,25 @@ impl Fabric {
         }
     }
 
-    /// Tunnel ends that only the former pools gave stay.
+    /// Tunnel ends that only former modes or pools gave stay: the one that `former` has, or else the one
+    /// that every node derives.
     fn keep_ends(&mut self, former: &Self) {
+        let pools = &self.pools;
         for node in &mut self.nodes {
-            let Some(other) = former.node(&node.name) else {
-                continue;
-            };
-            for (end, before) in node.vxlan.iter_mut().zip(other.vxlan) {
-                *end = end.or(before);
-            }
-            for (end, before) in node.ipip.iter_mut().zip(other.ipip) {
-                *end = end.or(before);
+            let other = former.node(&node.name);
+            for family in Family::ALL {
+                let before = other.and_then(|other| other.vtep(family));
+                let derived = || {
+                    let address = node.first_address(pools, family, is_vxlan)?;
+                    let mac = vtep_mac(&node.name, family);
+                    Some(Vtep { address, mac })
+                };
+                let end = family.of(&node.vxlan).or(before).or_else(derived);
+                *family.of_mut(&mut node.vxlan) = end;
+                let before = other.and_then(|other| other.ipip_address(family));
+                let derived = || node.first_address(pools, family, is_ipip);
+                let end = family.of(&node.ipip).or(before).or_else(derived);
+                *family.of_mut(&mut node.ipip) = end;
             }
         }
     }
@@ -267,63 +273,67 @@ impl FabricNode {
         let mut blocks = node.blocks.clone();
         blocks.sort_unstable();
         blocks.dedup();
-        let mut displaced = Vec::new();
-        let mut first_of = |family: Family, wanted: fn(Encapsulation) -> bool| {
-            let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
-            let mut suitable = blocks
-                .iter()
-                // A borrowed address is a pod's.
-                .filter(|block| block.family() == family && !block.is_host())
-                .filter(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)));
-            let first = suitable.next()?;
-            if node.given.binary_search(&first.address()).is_err() {
-                return Some(first.address());
-            }
-            let mut from = core::iter::once(first).chain(suitable);
-            let instead = from.find_map(|block| last_free(*block, &node.given));
-            let given = first.address();
-            displaced.push(Displaced { given, instead });
-            instead
+        let given = |block: &&Prefix| {
+            !block.is_host() && node.given.binary_search(&block.address()).is_ok()
         };
-        let ipip = |encapsulation| matches!(encapsulation, Encapsulation::Ipip(_));
-        let vxlan = |encapsulation| matches!(encapsulation, Encapsulation::Vxlan(_));
-        let on_record = &node.tunnels;
-        let ends = [
-            on_record
-                .ipip_v4
-                .map(IpAddr::from)
-                .or_else(|| first_of(Family::Ipv4, ipip)),
-            on_record
-                .ipip_v6
-                .map(IpAddr::from)
-                .or_else(|| first_of(Family::Ipv6, ipip)),
-        ];
-        let mut vtep = |family, recorded: Option<IpAddr>, mac: Option<Mac>| {
-            let address = recorded.or_else(|| first_of(family, vxlan))?;
-            let mac = mac.unwrap_or_else(|| vtep_mac(&node.name, family));
-            Some(Vtep { address, mac })
-        };
-        let vteps = [
-            vtep(
-                Family::Ipv4,
-                on_record.vxlan_v4.map(Into::into),
-                on_record.vxlan_mac_v4,
-            ),
-            vtep(
-                Family::Ipv6,
-                on_record.vxlan_v6.map(Into::into),
-                on_record.vxlan_mac_v6,
-            ),
-        ];
-        Self {
+        let displaced = blocks.iter().filter(given).map(|block| Displaced {
+            given: block.address(),
+            instead: last_free(*block, &node.given),
+        });
+        let mut made = Self {
             name: node.name.clone(),
             ipv4: node.ipv4_address,
             ipv6: node.ipv6_address,
-            ipip: ends,
-            vxlan: vteps,
+            ipip: [None; 2],
+            vxlan: [None; 2],
+            displaced: displaced.collect(),
             blocks,
-            displaced,
+        };
+        let on_record = &node.tunnels;
+        let ipip = [
+            on_record.ipip_v4.map(IpAddr::from),
+            on_record.ipip_v6.map(IpAddr::from),
+        ];
+        let vxlan = [
+            on_record.vxlan_v4.map(IpAddr::from),
+            on_record.vxlan_v6.map(IpAddr::from),
+        ];
+        let macs = [on_record.vxlan_mac_v4, on_record.vxlan_mac_v6];
+        for family in Family::ALL {
+            let derived = |wanted| made.first_address(pools, family, wanted);
+            let end = family.of(&ipip).or_else(|| derived(is_ipip));
+            let vtep = family.of(&vxlan).or_else(|| derived(is_vxlan));
+            let mac = || vtep_mac(&node.name, family);
+            let vtep = vtep.map(|address| Vtep {
+                address,
+                mac: family.of(&macs).unwrap_or_else(mac),
+            });
+            *family.of_mut(&mut made.ipip) = end;
+            *family.of_mut(&mut made.vxlan) = vtep;
         }
+        made
+    }
+
+    /// The first address of the first block that is in a pool with such an encapsulation, or what a tunnel
+    /// device has in its place; none of a block that is full.
+    fn first_address(
+        &self,
+        pools: &[FabricPool],
+        family: Family,
+        wanted: fn(Encapsulation) -> bool,
+    ) -> Option<IpAddr> {
+        let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
+        let mut suitable = self
+            .blocks
+            .iter()
+            // A borrowed address is a pod's.
+            .filter(|block| block.family() == family && !block.is_host())
+            .filter(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)));
+        suitable.find_map(|block| {
+            let first = block.address();
+            let given = self.displaced.iter().find(|one| one.given == first);
+            given.map_or(Some(first), |one| one.instead)
+        })
     }
 
     /// Its address of a family.
@@ -406,6 +416,14 @@ const fn host_bits(width: u8, len: u8) -> u128 {
     }
 }
 
+const fn is_ipip(encapsulation: Encapsulation) -> bool {
+    matches!(encapsulation, Encapsulation::Ipip(_))
+}
+
+const fn is_vxlan(encapsulation: Encapsulation) -> bool {
+    matches!(encapsulation, Encapsulation::Vxlan(_))
+}
+
 /// The MAC of a node's VXLAN device as Calico derives it: 66 and the first five octets of the
 /// SHA-1 of the name, which for IPv6 ends in `-v6`.
 pub fn vtep_mac(name: &str, family: Family) -> Mac {
@@ -483,7 +501,8 @@ mod tests {
         };
         let before = fabric(PoolMode::Always, &["a"]);
         let after = fabric(PoolMode::Never, &["a", "b"]);
-        let held = after.with_modes_of(&before);
+        let modes = BTreeMap::from([(before.pools[0].cidr, before.pools[0].encapsulation)]);
+        let held = after.with_modes(&modes, &before);
         assert_eq!(
             held.pools[0].encapsulation,
             Encapsulation::Vxlan(When::Always)
@@ -493,7 +512,9 @@ mod tests {
             before.node("a").unwrap().vxlan
         );
         assert!(held.node("b").is_some());
-        assert_eq!(after.with_modes_of(&after), after);
+        assert_eq!(after.with_modes(&BTreeMap::new(), &after), after);
+        // Who did not know it before derives what the others derived.
+        assert_eq!(after.with_modes(&modes, &after).node("a"), held.node("a"));
     }
 
     #[test]
