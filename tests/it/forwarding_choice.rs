@@ -246,12 +246,8 @@ fn what_ipam_gives_away_is_no_tunnels_address() {
         end(&intent),
         ([some("10.244.3.0"), some("fd00:10:244:3::")], 0)
     );
-    let given = |texts: &[&str]| {
-        let mut all: Vec<IpAddr> = texts.iter().map(|text| text.parse().unwrap()).collect();
-        all.sort_unstable();
-        all
-    };
-    intent.nodes[2].given = given(&["10.244.3.0", "10.244.3.63", "fd00:10:244:3::"]);
+    let given = ["10.244.3.0", "10.244.3.63", "fd00:10:244:3::"];
+    intent.nodes[2].given = given.map(|text| text.parse().unwrap()).to_vec();
     assert_eq!(
         end(&intent),
         ([some("10.244.3.62"), some("fd00:10:244:3::3f")], 2)
