@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
+use dunlin::dataplane::RouteState;
 use dunlin::forwarding::Way;
 use dunlin::net::{Asn, Prefix};
 use dunlin::policy::{Action, Filter, MatchOperator, PrefixMatch, Rule};
-use dunlin::problem::Subject;
 use dunlin::time::Duration;
 use dunlin::topology::{FarEnd, Intent, Node, Peer, PeerScope, Plan, PoolMode, Selector, plan};
 
@@ -347,12 +347,8 @@ fn a_block_of_a_node_without_a_record_waits_for_the_record() {
         };
         assert!(!touched(&world), "nothing bare, not for a moment");
         assert_eq!(world.node("n1").choose(block, at).way, Way::Unreachable);
-        let told = world.node("n1").problems(world.now);
-        let subject = Subject::Route(block);
-        assert!(
-            told.iter().any(|problem| problem.subject == subject),
-            "{told:?}"
-        );
+        let state = world.node("n1").dataplane().unwrap().state(block);
+        assert_eq!(state, Some(RouteState::Unresolved), "and it is no secret");
         world.replan("n1", plan(&intent, "n1").unwrap());
         world.run(secs(2));
         let way = world.node("n1").choose(block, at).way;
