@@ -58,6 +58,7 @@ _bird_protocol() {
     printf '  ttl security on;\n'
   elif value=$(flag "$flags" multihop); then printf '  multihop %s;\n' "$value"; fi
   ! value=$(flag "$flags" password) || printf '  password "%s";\n' "$value"
+  ! value=$(flag "$flags" role) || printf '  local role %s;\n' "${value//-/_}"
   for family in $(of "$n" families); do
     # Everything goes out, our neighbours' routes too: the reference for dunlin is a transit.
     printf '  ipv%s { import all; export filter outward;' "$family"

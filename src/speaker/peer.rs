@@ -9,7 +9,7 @@ use super::limits::Asking;
 use super::restart::{OwnStart, Retention};
 use super::saying::Said;
 use super::{Output, Speaker};
-use crate::net::{Asn, Family, RouterId};
+use crate::net::{Asn, Family, Role, RouterId};
 use crate::policy::PeerClass;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
 use crate::session::{
@@ -133,6 +133,11 @@ impl PeerEntry {
             || first == Some(self.planned.remote_asn)
     }
 
+    /// What we are to the peer, on eBGP (RFC 9234).
+    pub(super) fn role(&self) -> Option<Role> {
+        self.planned.open.role.role.filter(|_| self.is_ebgp())
+    }
+
     /// Whether the other end keeps our routes if the connection is just gone (RFC 4724): it knows how to,
     /// and we have offered it.
     pub(super) fn far_end_keeps_routes(&self) -> bool {
@@ -207,8 +212,13 @@ pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan, own: OwnStart) 
             receive: open.add_path,
         }; 2],
         graceful_restart: Some(own.offer(&planned.open)),
+        role: open
+            .role
+            .role
+            .filter(|_| planned.remote_asn != planned.local_asn),
         ..config.offer
     };
+    config.required.role = config.offer.role.is_some() && open.role.strict;
     config
 }
 
