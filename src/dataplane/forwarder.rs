@@ -27,7 +27,6 @@ use super::route::{Errno, Hop, Shape};
 use super::tunnels::{Tunnel, TunnelStatus, Tunnels};
 use crate::net::{Family, Prefix};
 use crate::time::Instant;
-use paths::Paths;
 
 /// What the operator may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -330,7 +330,7 @@ impl KernelView {
 
     /// The protocol number of the foreign route at that key.
     pub fn foreign_protocol(&self, prefix: Prefix, rank: Rank) -> Option<u8> {
-        let metric = self.rule.metric(prefix.family(), rank);
+        let metric = self.rule.metric(prefix, rank);
         let at_key = self
             .state
             .foreign

@@ -129,6 +129,8 @@ codes! {
     ForwardingOff = "forwarding_off", Error;
     /// A reverse path filter may drop what comes through a tunnel, and could not be changed.
     ReversePathFilter = "reverse_path_filter", Warning;
+    /// An address that a tunnel device would have is given away by IPAM.
+    TunnelAddressGiven = "tunnel_address_given", Warning;
     /// The links under a tunnel device carry no packet as large as it takes in: they travel in pieces.
     DeviceMtu = "device_mtu", Warning;
     /// The rules for natOutgoing are not in force.

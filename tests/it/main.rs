@@ -56,6 +56,7 @@ mod session_timers;
 mod session_withheld;
 mod session_words;
 mod sim_beside;
+mod sim_borrowed;
 mod sim_filters;
 mod sim_gateway;
 mod sim_kernel;
