@@ -23,18 +23,18 @@ pub use args::{Args, Command};
 pub fn main() -> ExitCode {
     let args = Args::parse();
     match args.command {
-        Command::Run(ref run) => run_daemon(&run.config),
-        Command::Check(ref check) => ask::check(&check.config, args.output),
+        Command::Run(ref run) => run_daemon(&run.config, args.given_socket()),
+        Command::Check(ref check) => ask::check(check, args.output),
         Command::Address(ref options) => address::print(options, args.output),
         Command::Lab(ref options) => crate::lab::run(options),
         Command::LabInside(ref options) => crate::lab::run_inside(options),
-        Command::Version if !args.socket_is_given() => ask::print_version(args.output),
+        Command::Version if args.given_socket().is_none() => ask::print_version(args.output),
         ref asked => ask::ask(asked, &args),
     }
 }
 
-fn run_daemon(config: &Path) -> ExitCode {
-    match daemon::run(config) {
+fn run_daemon(config: &Path, socket: Option<&Path>) -> ExitCode {
+    match daemon::run(config, socket) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ask::complain(&error);

@@ -5,6 +5,7 @@
 //! a unit ends in it: `_s` are seconds, `_ago_s` seconds ago, `_unix_s` seconds since the epoch, `_ms`
 //! milliseconds.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,13 @@ pub enum Request {
     },
     /// Reads the configuration again.
     Reload,
+    /// How loud the log is, or is to be.
+    Log {
+        /// `error` to `trace`, or `configured` for what the file says; none changes nothing.
+        level: Option<String>,
+        /// Only for what is about this peer.
+        peer: Option<String>,
+    },
     /// The daemon's version.
     Version,
 }
@@ -118,9 +126,13 @@ pub enum Answer {
     Reloaded {
         /// One line a change.
         changes: Vec<String>,
-        /// One line a warning.
-        warnings: Vec<String>,
+        /// What is odd about the files.
+        warnings: Vec<Remark>,
     },
+    /// To [`Request::Log`]: what is in force.
+    Log(LogLevels),
+    /// What `dunlin check` found; no daemon is asked.
+    Check(Check),
     /// To [`Request::Version`].
     Version {
         /// Of the daemon.
@@ -137,7 +149,80 @@ pub enum Answer {
         reason: Failure,
         /// A line for people.
         message: String,
+        /// What is wrong with the configuration, if that is the reason.
+        #[serde(default)]
+        remarks: Vec<Remark>,
     },
+}
+
+/// How loud the log is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct LogLevels {
+    /// In general: a level, or parts of the program with levels, as `DUNLIN_LOG` has them.
+    pub level: String,
+    /// For what is about a peer instead.
+    pub peers: Vec<PeerLevel>,
+    /// Lines that could not be written since the daemon started.
+    pub lost_lines: u64,
+}
+
+/// How loud the log is about a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct PeerLevel {
+    /// Its name.
+    pub peer: String,
+    /// The level.
+    pub level: String,
+}
+
+/// What is wrong or odd, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Remark {
+    /// `error` or `warning`.
+    pub severity: String,
+    /// The file; none if it is not about a file.
+    pub file: Option<String>,
+    /// The line, counted from 1; none if it is about the whole file.
+    pub line: Option<usize>,
+    /// The column, counted from 1.
+    pub column: Option<usize>,
+    /// What, in one line.
+    pub text: String,
+}
+
+/// What `dunlin check` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Check {
+    /// Whether a daemon would run with it.
+    pub good: bool,
+    /// This node's file.
+    pub file: String,
+    /// Whether this host was left alone.
+    pub offline: bool,
+    /// All that was found, as it came.
+    pub remarks: Vec<Remark>,
+    /// What would run; none if the files don't say.
+    pub node: Option<CheckedNode>,
+}
+
+/// What would run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct CheckedNode {
+    /// Node name.
+    pub name: String,
+    /// AS number.
+    pub asn: u32,
+    /// BGP Identifier.
+    pub router_id: String,
+    /// Configured peers.
+    pub peers: usize,
+    /// Own blocks that are announced.
+    pub own_blocks: usize,
 }
 
 /// Why a request failed; each has an exit code of its own.
@@ -201,7 +286,10 @@ pub struct Status {
     /// Seconds since it was last read well.
     pub datastore_read_ago_s: u64,
     /// What the last failed read said; the configuration before it is in force.
-    pub datastore_problems: Vec<String>,
+    pub datastore_problems: Vec<Remark>,
+    /// Lines of the log that could not be written since the daemon started.
+    #[serde(default)]
+    pub lost_log_lines: u64,
     /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
     #[serde(default)]
     pub capabilities: Vec<String>,
@@ -508,4 +596,45 @@ pub struct Explanation {
     pub problems: Vec<String>,
     /// All of it in a few lines.
     pub lines: Vec<String>,
+}
+
+impl Remark {
+    /// What forbids to go on, and has no place in a file.
+    pub fn error(text: impl Into<String>) -> Self {
+        Self::without_place("error", text.into())
+    }
+
+    /// What is odd, and has no place in a file.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self::without_place("warning", text.into())
+    }
+
+    fn without_place(severity: &str, text: String) -> Self {
+        Self {
+            severity: severity.to_owned(),
+            file: None,
+            line: None,
+            column: None,
+            text,
+        }
+    }
+
+    /// Whether it forbids to go on.
+    pub fn is_error(&self) -> bool {
+        self.severity == "error"
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            f.write_str(file)?;
+            if let (Some(line), Some(column)) = (self.line, self.column) {
+                write!(f, ":{line}:{column}")?;
+            }
+            f.write_str(": ")?;
+        }
+        let kind = if self.is_error() { "" } else { "warning: " };
+        write!(f, "{kind}{}", self.text)
+    }
 }

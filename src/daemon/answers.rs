@@ -33,6 +33,7 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
         Err(error @ AdminError::NotEstablished { .. }) => Answer::Failed {
             reason: Failure::BadRequest,
             message: error.to_string(),
+            remarks: Vec::new(),
         },
     };
     match request {
@@ -85,6 +86,9 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
                 message: drained(*undo),
             }
         }
+        Request::Log { level, peer } => {
+            super::telemetry::orders::answer(daemon, level.as_deref(), peer.as_deref())
+        }
         // The daemon itself answers this one: it reads files.
         Request::Reload => Answer::Reloaded {
             changes: Vec::new(),
@@ -110,6 +114,7 @@ fn not_found(message: String) -> Answer {
     Answer::Failed {
         reason: Failure::NotFound,
         message,
+        remarks: Vec::new(),
     }
 }
 
@@ -117,6 +122,7 @@ fn bad_request(message: String) -> Answer {
     Answer::Failed {
         reason: Failure::BadRequest,
         message,
+        remarks: Vec::new(),
     }
 }
 
@@ -129,7 +135,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         .filter(|peer| peer.negotiated.is_some())
         .count();
     let kernel = kernel(daemon);
-    let mut problems: Vec<String> = daemon.bad_reading.clone();
+    let mut problems: Vec<String> = super::source::lines(&daemon.bad_reading);
     let dropped = Dropped::so_far();
     for peer in peers.iter().filter(|peer| !peer.shutdown) {
         if let Some(problem) = dropped.problem(peer) {
@@ -144,6 +150,12 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
     let tunnels = super::tunnels::all(daemon, now);
     problems.extend(tunnels.iter().filter_map(super::tunnels::problem));
     problems.extend(daemon.nat.problem(&daemon.node));
+    problems.extend(
+        daemon
+            .telemetry
+            .problem()
+            .map(|problem| problem.to_string()),
+    );
     if let Some(kernel) = &kernel {
         problems.extend(kernel.errors.iter().cloned());
         let foreign = |prefix| format!("{prefix}: a route of another program stands there");
@@ -175,6 +187,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read_ago_s: now.since(daemon.read_at).as_secs(),
         datastore_problems: daemon.bad_reading.clone(),
+        lost_log_lines: daemon.telemetry.lost().total,
         capabilities: daemon.capabilities.clone(),
     }
 }
@@ -226,14 +239,16 @@ fn one_peer(daemon: &Daemon, now: Instant, name: &str) -> Answer {
         Some(status) => Answer::Peers {
             peers: vec![peer(daemon, now, Dropped::so_far(), &status)],
         },
-        None => {
-            let peers = daemon.node.speaker().peers();
-            let names = peers.iter().map(|peer| peer.planned.name.as_str());
-            let nearest = crate::topology::nearest(name, names).map(str::to_owned);
-            let name = name.to_owned();
-            not_found(AdminError::NoSuchPeer { name, nearest }.to_string())
-        }
+        None => no_such_peer(daemon, name),
     }
+}
+
+pub(super) fn no_such_peer(daemon: &Daemon, name: &str) -> Answer {
+    let peers = daemon.node.speaker().peers();
+    let names = peers.iter().map(|peer| peer.planned.name.as_str());
+    let nearest = crate::topology::nearest(name, names).map(str::to_owned);
+    let name = name.to_owned();
+    not_found(AdminError::NoSuchPeer { name, nearest }.to_string())
 }
 
 fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) -> Peer {

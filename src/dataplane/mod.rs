@@ -42,7 +42,7 @@ mod tunnels;
 
 pub use adoption::Adopt;
 pub use adoption::Former;
-pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
+pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl, lacks_driver};
 pub use forwarder::{Dataplane, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};

@@ -83,6 +83,8 @@ codes! {
     DeviceDown = "device_down", Error;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
+    /// Lines of the log were lost, and the log could not be told so far.
+    LogLost = "log_lost", Warning;
     /// The configuration has errors; the last good one is in force.
     ConfigurationBad = "configuration_bad", Error;
 }

@@ -14,17 +14,17 @@ use std::time::{Duration, Instant};
 
 use crate::folder::Folder;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running daemon; killed when it goes out of scope.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
-    lines: Receiver<String>,
-    socket: PathBuf,
+    pub(crate) lines: Receiver<String>,
+    pub(crate) socket: PathBuf,
 }
 
 impl Daemon {
-    fn start(folder: &Path, name: &str, address: &str, port: u16) -> Self {
+    pub(crate) fn start(folder: &Path, name: &str, address: &str, port: u16) -> Self {
         let socket = folder.join(format!("{name}.sock"));
         let config = folder.join(format!("{name}.toml"));
         let text = format!(
@@ -60,7 +60,7 @@ impl Daemon {
     }
 
     /// Reads the log up to a line with these words.
-    fn wait_for(&self, words: &str) -> String {
+    pub(crate) fn wait_for(&self, words: &str) -> String {
         let end = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         loop {
@@ -73,7 +73,7 @@ impl Daemon {
         }
     }
 
-    fn ask(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
         dunlin()
             .arg("--socket")
             .arg(&self.socket)
@@ -83,13 +83,13 @@ impl Daemon {
     }
 
     /// The text of a command that succeeds.
-    fn says(&self, arguments: &[&str]) -> String {
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
         let output = self.ask(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let mut all = arguments.to_vec();
         all.extend(["--output", "json"]);
         serde_json::from_str(&self.says(&all)).unwrap()
@@ -103,19 +103,19 @@ impl Drop for Daemon {
     }
 }
 
-fn dunlin() -> Command {
+pub(crate) fn dunlin() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
     command.env_remove("DUNLIN_LOG").stdin(Stdio::null());
     command
 }
 
 /// A port that nobody listens on; taken for a moment, so that the kernel knows a free one.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-fn cluster(port: u16, more: &str) -> String {
+pub(crate) fn cluster(port: u16, more: &str) -> String {
     format!(
         "[bgp]\nas-number = 64512\nlisten-port = {port}\n[[ip-pool]]\ncidr = \"10.244.0.0/16\"\n\
          [[node]]\nname = \"a\"\nipv4-address = \"127.0.0.1/8\"\nblocks = [\"10.244.0.0/26\"]\n\
@@ -123,7 +123,7 @@ fn cluster(port: u16, more: &str) -> String {
     )
 }
 
-fn pair(name: &str) -> (Folder, u16, Daemon, Daemon) {
+pub(crate) fn pair(name: &str) -> (Folder, u16, Daemon, Daemon) {
     let folder = Folder::new(name);
     let port = free_port();
     fs::write(folder.0.join("cluster.toml"), cluster(port, "")).unwrap();
@@ -303,7 +303,9 @@ fn a_configuration_is_checked_without_running_it() {
     let bad = check("json");
     assert_eq!(bad.status.code(), Some(5));
     let said: serde_json::Value = serde_json::from_slice(&bad.stdout).unwrap();
-    let lines = said["lines"].to_string();
+    assert_eq!(said["good"], false);
+    let bad = check("table");
+    let lines = String::from_utf8_lossy(&bad.stdout).into_owned();
     assert!(
         lines.contains("cluster.toml:2:1") && lines.contains("as-number"),
         "{lines}"

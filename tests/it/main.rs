@@ -80,3 +80,5 @@ mod wire_laws;
 mod wire_plain;
 mod wire_text;
 mod wire_tshark;
+mod words_check;
+mod words_log;
