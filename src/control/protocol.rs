@@ -5,10 +5,15 @@
 //! a unit ends in it: `_s` are seconds, `_ago_s` seconds ago, `_unix_s` seconds since the epoch, `_ms`
 //! milliseconds.
 
-use std::fmt;
+mod check;
+mod routes;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+
+pub use check::{Check, CheckedNode, Remark};
+pub use routes::{Explanation, Export, Fib, FibRoute, Path, Route, Routes, Way};
 
 /// The version of these shapes; a client that meets another one says so.
 pub const VERSION: u32 = 1;
@@ -177,54 +182,6 @@ pub struct PeerLevel {
     pub level: String,
 }
 
-/// What is wrong or odd, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Remark {
-    /// `error` or `warning`.
-    pub severity: String,
-    /// The file; none if it is not about a file.
-    pub file: Option<String>,
-    /// The line, counted from 1; none if it is about the whole file.
-    pub line: Option<usize>,
-    /// The column, counted from 1.
-    pub column: Option<usize>,
-    /// What, in one line.
-    pub text: String,
-}
-
-/// What `dunlin check` found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Check {
-    /// Whether a daemon would run with it.
-    pub good: bool,
-    /// This node's file.
-    pub file: String,
-    /// Whether this host was left alone.
-    pub offline: bool,
-    /// All that was found, as it came.
-    pub remarks: Vec<Remark>,
-    /// What would run; none if the files don't say.
-    pub node: Option<CheckedNode>,
-}
-
-/// What would run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct CheckedNode {
-    /// Node name.
-    pub name: String,
-    /// AS number.
-    pub asn: u32,
-    /// BGP Identifier.
-    pub router_id: String,
-    /// Configured peers.
-    pub peers: usize,
-    /// Own blocks that are announced.
-    pub own_blocks: usize,
-}
-
 /// Why a request failed; each has an exit code of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -385,6 +342,9 @@ pub struct Peer {
     pub discarded: u64,
     /// UPDATEs that were treated as withdraws.
     pub treated_as_withdraw: u64,
+    /// Routes that it has and that were not taken, because of a limit, as far as is known.
+    #[serde(default)]
+    pub untaken: usize,
     /// Times that it was Established.
     pub established_count: u64,
     /// How BFD of the far end stands, if it is watched.
@@ -438,116 +398,6 @@ pub struct LastError {
     pub ago_s: u64,
 }
 
-/// A page of the tables.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Routes {
-    /// The destinations; their order is the client's to make.
-    pub routes: Vec<Route>,
-    /// Ask again with this as `after`, if it is there.
-    pub next: Option<String>,
-}
-
-/// One destination.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Route {
-    /// The prefix.
-    pub prefix: String,
-    /// Its paths, the best first.
-    pub paths: Vec<Path>,
-}
-
-/// One path.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Path {
-    /// From which peer; `local` for own blocks.
-    pub peer: String,
-    /// Whether it won.
-    pub best: bool,
-    /// Whether it is used beside the best (ECMP).
-    pub multipath: bool,
-    /// By which rule it lost or why it is not a candidate.
-    pub reason: Option<String>,
-    /// What let it in or kept it out: a rule of a filter or a default; nothing decides about own blocks.
-    pub policy: Option<String>,
-    /// Next hop.
-    pub next_hop: Option<IpAddr>,
-    /// AS_PATH in words.
-    pub as_path: String,
-    /// ORIGIN.
-    pub origin: String,
-    /// MULTI_EXIT_DISC.
-    pub med: Option<u32>,
-    /// LOCAL_PREF.
-    pub local_pref: Option<u32>,
-    /// Communities, `65000:1`.
-    pub communities: Vec<String>,
-    /// Extended communities, hexadecimal.
-    pub extended_communities: Vec<String>,
-    /// Large communities, `65000:1:2`.
-    pub large_communities: Vec<String>,
-    /// ORIGINATOR_ID: who sent it to the first reflector.
-    pub originator_id: Option<String>,
-    /// CLUSTER_LIST: the reflectors' clusters that it passed, the last one first.
-    pub cluster_list: Vec<String>,
-}
-
-/// Whether a peer is sent a route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Export {
-    /// Its name.
-    pub peer: String,
-    /// Whether it is.
-    pub sent: bool,
-    /// The rule of a filter, the default or the protocol that decided.
-    pub why: String,
-}
-
-/// A page of what is in the kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Fib {
-    /// The routes, by prefix.
-    pub routes: Vec<FibRoute>,
-    /// Ask again with this as `after`, if it is there.
-    pub next: Option<String>,
-}
-
-/// One kernel route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct FibRoute {
-    /// The prefix.
-    pub prefix: String,
-    /// What ought to be there, in the words of `ip route`; none if nothing.
-    pub wanted: Option<String>,
-    /// What is there.
-    pub installed: Option<String>,
-    /// `installed`, `pending`, `conflict`, `unreachable` or an error.
-    pub state: String,
-}
-
-/// The way to one next hop.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Way {
-    /// The next hop as the route has it.
-    pub next_hop: IpAddr,
-    /// `native`, `IP-in-IP`, `VXLAN` or `no way`.
-    pub encapsulation: String,
-    /// The tunnel device, if it is one.
-    pub device: Option<String>,
-    /// Where the kernel is to send it: the next hop itself, or the far end's tunnel address.
-    pub via: Option<IpAddr>,
-    /// Why.
-    pub reason: String,
-    /// How the tunnel device does, if it is one.
-    pub device_state: Option<String>,
-}
-
 /// A tunnel device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -568,73 +418,4 @@ pub struct Tunnel {
     pub far_ends: usize,
     /// Far ends with all their entries in the kernel.
     pub ready: usize,
-}
-
-/// Why packets to an address go where they go.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Explanation {
-    /// The address.
-    pub address: IpAddr,
-    /// The best match in the tables.
-    pub prefix: Option<String>,
-    /// The node whose block it is.
-    pub node: Option<String>,
-    /// The pool that it lies in.
-    pub pool: Option<String>,
-    /// All paths and by which rule each lost.
-    pub paths: Vec<Path>,
-    /// To which peers the best path goes, and why or why not.
-    pub exports: Vec<Export>,
-    /// The way to each next hop in use, and why that one.
-    pub ways: Vec<Way>,
-    /// What ought to be in the kernel.
-    pub wanted: Option<String>,
-    /// What really is.
-    pub installed: Option<String>,
-    /// What is wrong; empty if nothing.
-    pub problems: Vec<String>,
-    /// All of it in a few lines.
-    pub lines: Vec<String>,
-}
-
-impl Remark {
-    /// What forbids to go on, and has no place in a file.
-    pub fn error(text: impl Into<String>) -> Self {
-        Self::without_place("error", text.into())
-    }
-
-    /// What is odd, and has no place in a file.
-    pub fn warning(text: impl Into<String>) -> Self {
-        Self::without_place("warning", text.into())
-    }
-
-    fn without_place(severity: &str, text: String) -> Self {
-        Self {
-            severity: severity.to_owned(),
-            file: None,
-            line: None,
-            column: None,
-            text,
-        }
-    }
-
-    /// Whether it forbids to go on.
-    pub fn is_error(&self) -> bool {
-        self.severity == "error"
-    }
-}
-
-impl fmt::Display for Remark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            f.write_str(file)?;
-            if let (Some(line), Some(column)) = (self.line, self.column) {
-                write!(f, ":{line}:{column}")?;
-            }
-            f.write_str(": ")?;
-        }
-        let kind = if self.is_error() { "" } else { "warning: " };
-        write!(f, "{kind}{}", self.text)
-    }
 }

@@ -258,28 +258,11 @@ impl Daemon {
         } else {
             None
         };
-        let settings = Settings {
-            speaker: speaker::Settings {
-                seed: Clock::seed(),
-                track_next_hops: config.routing.kernel_routes,
-                forwarding: config.routing.kernel_routes,
-                max_paths: u16::from(config.routing.max_paths),
-                med: match config.routing.med {
-                    MedRule::PerAs => MedMode::PerNeighbour,
-                    MedRule::Always => MedMode::Always,
-                },
-            },
-            backend: config.routing.backend,
-            switch_delay: Duration::from_secs(u64::from(config.routing.switch_delay)),
-            kernel_routes: config.routing.kernel_routes,
-            kept: kept_routes(&config),
-            dataplane: dataplane::Settings {
-                max_hops: usize::from(config.routing.max_paths),
-                adopt: config.routing.adopt,
-                ..dataplane::Settings::default()
-            },
-        };
-        let node = Node::new(clock.now(), settings, secrets::fitted(reading.plan));
+        let node = Node::new(
+            clock.now(),
+            settings(&config),
+            secrets::fitted(reading.plan),
+        );
         let mut daemon = Self {
             clock,
             nat: NatOutgoing::start(config.routing.kernel_routes, &node),
@@ -390,6 +373,30 @@ impl Daemon {
                 remarks: bad.remarks,
             },
         }
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        speaker: speaker::Settings {
+            seed: Clock::seed(),
+            track_next_hops: config.routing.kernel_routes,
+            forwarding: config.routing.kernel_routes,
+            max_paths: u16::from(config.routing.max_paths),
+            med: match config.routing.med {
+                MedRule::PerAs => MedMode::PerNeighbour,
+                MedRule::Always => MedMode::Always,
+            },
+        },
+        backend: config.routing.backend,
+        switch_delay: Duration::from_secs(u64::from(config.routing.switch_delay)),
+        kernel_routes: config.routing.kernel_routes,
+        kept: kept_routes(config),
+        dataplane: dataplane::Settings {
+            max_hops: usize::from(config.routing.max_paths),
+            adopt: config.routing.adopt,
+            ..dataplane::Settings::default()
+        },
     }
 }
 

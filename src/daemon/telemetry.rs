@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::time::FormatTime as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -209,7 +209,7 @@ fn lost_in_words(lost: u64) -> String {
 fn time() -> String {
     let mut time = String::new();
     // Writing to memory does not fail.
-    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    let _ = tracing_subscriber::fmt::time().format_time(&mut Writer::new(&mut time));
     time
 }
 

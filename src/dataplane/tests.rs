@@ -2,9 +2,11 @@
 
 mod adoption;
 mod kernel;
+mod renamed;
 mod shrunk;
 mod tunnel_stories;
 mod tunnels;
+mod uplinks;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -104,6 +104,13 @@ fn what_run_fails_on_check_finds_and_offline_leaves_to_the_host() {
             "{section}: run fails, too: {failed:?}"
         );
     }
+}
+
+#[test]
+fn what_this_host_only_may_lack_is_a_warning() {
+    let folder = Folder::new("words-check-warning");
+    folder.write("cluster.toml", &cluster(free_port(), ""));
+    let quiet = "[routing]\nkernel-routes = false\n";
     for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
         let section = format!("{quiet}[bgp]\nlisten = [\"{address}\"]");
         let (code, said) = check(&file(&folder, &section), &[]);

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -108,16 +108,9 @@ impl Outlet {
 
     /// Waits until all is carried, at most so long.
     pub(super) fn drain(&self, patience: Duration) {
-        let end = Instant::now() + patience;
-        let mut state = self.0.state();
-        while state.carrying || !state.waiting.is_empty() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let woken = self.0.emptied.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let busy = |state: &mut State| state.carrying || !state.waiting.is_empty();
+        let waited = (self.0.emptied).wait_timeout_while(self.0.state(), patience, busy);
+        drop(waited);
     }
 
     fn push(&self, text: &[u8]) {
