@@ -96,7 +96,7 @@ impl KernelView {
     }
 
     fn way(&self, address: IpAddr, depth: u8) -> Option<Way> {
-        let group = self.state.foreign.longest(address)?;
+        let (_, group) = self.state.foreign.longest(address)?;
         let best = group.first()?.metric;
         let routes = group.iter().take_while(|route| route.metric == best);
         let hops = routes.flat_map(|route| {
