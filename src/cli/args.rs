@@ -1,6 +1,5 @@
 //! The command line as data; its help is what a newcomer reads first.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -33,7 +32,7 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 it could not be done, 2 wrong command line, \
-3 no daemon answers, 4 no such peer or prefix, 5 the configuration has errors.";
+3 no daemon answers, 4 no such peer, prefix or route, 5 the configuration has errors.";
 
 impl Args {
     /// The control socket to ask.
@@ -93,8 +92,8 @@ pub enum Command {
     Fib,
     /// Why packets to an address go where they go
     Explain {
-        /// An address, such as a pod's
-        address: IpAddr,
+        /// An address, such as a pod's, a prefix, or a peer's name
+        what: String,
     },
     /// Move traffic away from this node before maintenance, or back (RFC 8326)
     ///

@@ -120,7 +120,7 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
         Command::Status => Request::Status,
         Command::Peers { name } => Request::Peers { name: name.clone() },
         Command::Peer { name, order } => peer_request(name.clone(), order),
-        Command::Explain { address } => Request::Explain { address: *address },
+        Command::Explain { what } => Request::Explain { what: what.clone() },
         Command::Drain { undo } => Request::Drain { undo: *undo },
         Command::Reload => Request::Reload,
         Command::Log { level, peer } => Request::Log {
@@ -161,9 +161,14 @@ fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem
         complain(message);
         return Ok(exit_of(*reason));
     }
+    let done = match answer {
+        // Said, and there is no such route.
+        Answer::Explain(found) if found.is_of_nothing() => Exit::NotFound.into(),
+        _ => ExitCode::SUCCESS,
+    };
     if output == Output::Json {
         print_json(answer)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(done);
     }
     let mut out = io::stdout().lock();
     match answer {
@@ -206,7 +211,7 @@ fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem
         // Made here, not asked for.
         Answer::Check(_) | Answer::Failed { .. } => {}
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(done)
 }
 
 fn routes(client: &mut Client, prefix: Option<&str>, output: Output) -> Result<ExitCode, Problem> {
@@ -275,6 +280,7 @@ fn exit_of(reason: Failure) -> ExitCode {
         Failure::NotFound => Exit::NotFound.into(),
         Failure::BadConfiguration => Exit::BadConfiguration.into(),
         Failure::BadRequest => Exit::Failed.into(),
+        Failure::Malformed => Exit::WrongCommandLine.into(),
     }
 }
 

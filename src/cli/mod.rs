@@ -1,7 +1,7 @@
 //! What people type. It parses, asks the daemon over the control socket, and prints.
 //!
 //! Exit codes that scripts can use: 0 done, 1 it could not be done, 2 the command line is wrong,
-//! 3 no daemon answers, 4 no such peer or prefix, 5 the configuration has errors.
+//! 3 no daemon answers, 4 no such peer, prefix or route, 5 the configuration has errors.
 
 mod address;
 mod args;
@@ -51,6 +51,8 @@ fn run_daemon(config: &Path, socket: Option<&Path>) -> ExitCode {
 enum Exit {
     /// It could not be done.
     Failed = 1,
+    /// It makes no sense.
+    WrongCommandLine = 2,
     /// No daemon answers.
     NoDaemon = 3,
     /// No such peer or prefix.
@@ -63,6 +65,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         match exit {
             Exit::Failed => Self::from(1),
+            Exit::WrongCommandLine => Self::from(2),
             Exit::NoDaemon => Self::from(3),
             Exit::NotFound => Self::from(4),
             Exit::BadConfiguration => Self::from(5),

@@ -85,5 +85,6 @@ pub(super) fn fib(out: &mut impl Write, page: &Fib) -> io::Result<()> {
             wanted.unwrap_or_default(),
         ]);
     }
-    table.print(out)
+    table.print(out)?;
+    writeln!(out, "{}", legend(page))
 }

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Check, CheckedNode, Remark};
-pub use routes::{Explanation, Export, Fib, FibRoute, Path, Route, Routes, Way};
+pub use routes::{Explanation, Export, Fib, FibRoute, KernelAnswer, Path, Route, Routes, Way};
 
 /// The version of these shapes; a client that meets another one says so.
 pub const VERSION: u32 = 1;
@@ -69,8 +69,8 @@ pub enum Request {
     },
     /// Why packets to an address go where they go.
     Explain {
-        /// The address.
-        address: IpAddr,
+        /// An address, a prefix or a peer's name.
+        what: String,
     },
     /// Moves traffic away from this node before maintenance, or back (RFC 8326).
     Drain {
@@ -190,8 +190,10 @@ pub enum Failure {
     NotFound,
     /// The configuration has errors; the last good one stays in force.
     BadConfiguration,
-    /// The request makes no sense.
+    /// It can't be done as things are.
     BadRequest,
+    /// The request makes no sense: the command line is wrong.
+    Malformed,
 }
 
 /// The node at a glance.

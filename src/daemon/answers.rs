@@ -49,7 +49,7 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
         Request::Fib { after, limit } => {
             routes::fib(daemon, after.as_deref(), (*limit).min(PAGE_MAX))
         }
-        Request::Explain { address } => super::explain::explain(daemon, *address),
+        Request::Explain { what } => super::explain::explain(daemon, what),
         Request::Drain { undo } => {
             daemon.node.speaker_mut().set_draining(!undo);
             Answer::Done {
@@ -125,6 +125,15 @@ fn drained(undo: bool) -> String {
 fn not_found(message: String) -> Answer {
     Answer::Failed {
         reason: Failure::NotFound,
+        message,
+        remarks: Vec::new(),
+    }
+}
+
+/// The command line is wrong.
+pub(super) fn malformed(message: String) -> Answer {
+    Answer::Failed {
+        reason: Failure::Malformed,
         message,
         remarks: Vec::new(),
     }

@@ -30,8 +30,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::input::{Action, Op, OpId};
-use super::ownership::{Owner, Ownership, Rank};
 use super::lengths::Lengths;
+use super::ownership::{Owner, Ownership, Rank};
 use super::report::Report;
 use super::resolve::KernelView;
 use super::route::{Errno, KernelRoute, RouteKind, Shape};

@@ -24,7 +24,7 @@ use super::gate::Gates;
 use super::input::{Address, Change, Link};
 use super::next_hop::{NextHop, Reach, Resolution};
 use super::ownership::{Owner, Ownership, Rank};
-use super::route::{Hop, KernelRoute};
+use super::route::{Hop, KernelRoute, Shape};
 use crate::net::{Family, Prefix};
 use crate::time::Instant;
 
@@ -290,6 +290,17 @@ impl KernelView {
         overlapping
             .flat_map(|route| route.shape.hops.iter().filter_map(|hop| hop.via))
             .collect()
+    }
+
+    /// The routes of others to all of `range` or to a part of it, by destination: protocol and shape. One pass
+    /// over the table.
+    pub fn foreign_inside(&self, range: Prefix) -> Vec<(Prefix, u8, Arc<Shape>)> {
+        let routes = self.state.foreign.inside(range);
+        let mut found: Vec<_> = routes
+            .map(|(prefix, route)| (prefix, route.protocol, Arc::clone(&route.shape)))
+            .collect();
+        found.sort_unstable_by_key(|(prefix, ..)| *prefix);
+        found
     }
 
     /// How many foreign routes are known.

@@ -37,6 +37,8 @@ pub struct Path {
     pub best: bool,
     /// Whether it is used beside the best (ECMP).
     pub multipath: bool,
+    /// Whether it is kept over a restart of its peer and was not confirmed since (RFC 4724).
+    pub stale: bool,
     /// By which rule it lost or why it is not a candidate.
     pub reason: Option<String>,
     /// What let it in or kept it out: a rule of a filter or a default; nothing decides about own blocks.
@@ -117,11 +119,42 @@ pub struct Way {
     pub device_state: Option<String>,
 }
 
+/// What the kernel does with a packet, by its own word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct KernelAnswer {
+    /// Whose packet, if it is passed on; none is this host's own.
+    pub from: Option<IpAddr>,
+    /// The link that it comes in by, if it is passed on.
+    pub arriving_link: Option<String>,
+    /// `sent_on`, `local`, `blackhole`, `unreachable`, `prohibited`, `no_route`, `reverse_path` or `refused`.
+    pub fate: String,
+    /// The destination of the route that takes it; none if none does.
+    pub prefix: Option<String>,
+    /// Where that route sends it, in the words of `ip route`.
+    pub way: Option<String>,
+    /// The routing table of that route.
+    pub table: Option<u32>,
+    /// Its metric.
+    pub metric: Option<u32>,
+    /// Who made it, as a number (`RTPROT_*`).
+    pub protocol: Option<u8>,
+    /// The same with its name.
+    pub owner: Option<String>,
+    /// `as_wanted`, `pod`, `own_address`, `not_ours` and `not_known` are well; `nobody`, `more_specific`,
+    /// `same_prefix`, `less_specific`, `other_prefix`, `other_table` and the fates are not.
+    pub verdict: String,
+    /// What is wrong with it, if anything.
+    pub wrong: Option<String>,
+}
+
 /// Why packets to an address go where they go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Explanation {
-    /// The address.
+    /// What was asked about: an address, a prefix or a peer.
+    pub asked: String,
+    /// The address that was looked at: a prefix's first, a peer's own.
     pub address: IpAddr,
     /// The best match in the tables.
     pub prefix: Option<String>,
@@ -139,8 +172,19 @@ pub struct Explanation {
     pub wanted: Option<String>,
     /// What really is.
     pub installed: Option<String>,
+    /// What the kernel says of a packet to there: of this host's own, and of one that is passed on.
+    pub kernel: Vec<KernelAnswer>,
     /// What is wrong; empty if nothing.
     pub problems: Vec<String>,
     /// All of it in a few lines.
     pub lines: Vec<String>,
+}
+
+impl Explanation {
+    /// Whether there is no route to what was asked about: neither ours, nor for a peer the kernel's.
+    pub fn is_of_nothing(&self) -> bool {
+        let led_to = |answer: &KernelAnswer| matches!(answer.fate.as_str(), "sent_on" | "local");
+        let is_address = self.asked.parse::<IpAddr>().is_ok() || self.asked.contains('/');
+        self.prefix.is_none() && (is_address || !self.kernel.iter().any(led_to))
+    }
 }

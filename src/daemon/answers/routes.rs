@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{bad_request, not_found};
+use super::{bad_request, malformed, not_found};
 use crate::control::protocol::{Answer, Fib, FibRoute, Path, Route, Routes};
 use crate::daemon::event_loop::Daemon;
 use crate::dataplane::{Dataplane, Hop, KernelView, Shape};
@@ -20,7 +20,7 @@ pub(super) fn one_route(daemon: &mut Daemon, text: &str) -> Answer {
             .rib()
             .longest_match(address)
             .map(|route| route.prefix),
-        (Err(error), Err(_)) => return bad_request(format!("{text}: {error}")),
+        (Err(error), Err(_)) => return malformed(format!("{text}: {error}")),
     };
     match prefix.and_then(|prefix| speaker.route(prefix)) {
         Some(status) => Answer::Routes(Routes {
@@ -91,6 +91,7 @@ pub(in crate::daemon) fn path(status: &PathStatus) -> Path {
         peer: status.peer.clone(),
         best: status.best,
         multipath: status.multipath,
+        stale: status.stale,
         reason: status.reason.clone(),
         policy: status.policy.clone(),
         next_hop: next_hop.map(|hop| hop.address),
@@ -167,7 +168,7 @@ pub(in crate::daemon) fn fib_route(dataplane: &Dataplane, prefix: Prefix) -> Fib
 }
 
 /// A shape as `ip route` would show it, links by their names.
-fn in_words(view: &KernelView, shape: &Shape) -> String {
+pub(in crate::daemon) fn in_words(view: &KernelView, shape: &Shape) -> String {
     if shape.hops.is_empty() {
         return shape.to_string();
     }

@@ -23,6 +23,7 @@ mod codec;
 mod ethtool;
 mod links;
 mod neighbours;
+mod query;
 mod route_writer;
 mod routes;
 mod socket;
@@ -44,6 +45,7 @@ use super::ownership::Ownership;
 use super::route::Errno;
 use codec::{Reader, Stage};
 use ethtool::Ethtool;
+pub use query::Questions;
 use socket::{Channel, Received};
 
 /// So many messages go into one send; more bring nothing.
