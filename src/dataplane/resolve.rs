@@ -22,7 +22,7 @@ use super::adoption::{Adopt, Adoption, Former};
 use super::foreign::{Foreign, ForeignTable};
 use super::gate::Gates;
 use super::input::{Address, Change, Link};
-use super::next_hop::{NextHop, Reach, Resolution};
+use super::next_hop::{NextHop, Resolution};
 use super::ownership::{Owner, Ownership, Rank};
 use super::route::{Hop, KernelRoute, Shape};
 use crate::net::{Family, Prefix};

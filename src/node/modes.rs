@@ -204,7 +204,7 @@ mod tests {
     use super::super::ways::{Backend, Ways};
     use super::*;
     use crate::dataplane::{
-        Change, Device, Hop, KernelInput, KernelRoute, Link, Ownership, Settings, Shape,
+        Change, Device, Hop, KernelInput, KernelRoute, Link, Ownership, Rank, Settings, Shape,
     };
     use crate::forwarding::Way;
     use crate::topology::{Intent, Node, Plan, Pool, PoolMode, plan};
@@ -284,7 +284,7 @@ mod tests {
                 let route = KernelRoute {
                     prefix,
                     table: 254,
-                    metric: Ownership::default().metric(prefix.family()),
+                    metric: Ownership::default().metric(prefix.family(), Rank::Way),
                     protocol: 179,
                     shape: Arc::new(Shape::unicast([hop])),
                 };

@@ -68,7 +68,7 @@ impl KernelView {
         depth: u8,
         links: &mut Vec<(u32, Option<u32>)>,
     ) {
-        let Some(group) = self.state.foreign.longest(address) else {
+        let Some((_, group)) = self.state.foreign.longest(address) else {
             return;
         };
         let Some(best) = group.first().map(|route| route.metric) else {

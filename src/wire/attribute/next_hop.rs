@@ -166,7 +166,10 @@ mod tests {
                 set.encode_canonical(&mut kept);
                 assert_eq!(PathAttributes::decode_canonical(&kept), Ok(set));
                 hop.on(scope).encode_field(&mut sent);
-                assert_eq!(parse_field(Family::Ipv6, &sent, false), Ok(Some(hop)));
+                assert_eq!(
+                    parse_field(Family::Ipv6, &sent, (false, false)),
+                    Ok(Some(hop))
+                );
             }
         }
         assert_eq!(
