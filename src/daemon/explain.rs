@@ -136,16 +136,17 @@ fn wish(
         (Some(prefix), _) if sent_on(prefix) => kernel::Wish::Ours(prefix),
         (_, Some(block)) if own => kernel::Wish::Pod(block),
         // Wanted, and without a way: whatever takes the packet is not what should.
-        (Some(prefix), _)
-            if found
-                .paths
-                .iter()
-                .any(|path| path.best && path.peer != "local") =>
-        {
+        (Some(prefix), _) if found.node.is_some() || is_best_elsewhere(found) => {
             kernel::Wish::Ours(prefix)
         }
         _ => kernel::Wish::Nothing,
     }
+}
+
+/// Whether the best path leads to somebody else.
+fn is_best_elsewhere(found: &Explanation) -> bool {
+    let mut paths = found.paths.iter();
+    paths.any(|path| path.best && path.peer != "local")
 }
 
 /// What is wrong about a peer: its session, and packets to it.

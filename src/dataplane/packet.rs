@@ -95,10 +95,14 @@ impl Fate {
         match self {
             Self::SentOn => "is sent on",
             Self::Local => "is for this host itself",
-            Self::Blackhole => "is dropped by a blackhole",
+            Self::Blackhole => {
+                "is dropped by a blackhole, of a route or of a policy rule (`ip rule`)"
+            }
             Self::Unreachable => "is dropped as unreachable",
-            Self::Prohibited => "is dropped as prohibited",
-            Self::NoRoute => "is dropped: no route at all",
+            Self::Prohibited => "is dropped as prohibited, by a route or a policy rule (`ip rule`)",
+            Self::NoRoute => {
+                "is dropped: there is no route, or a policy rule (`ip rule`) says \"unreachable\""
+            }
             Self::ReversePath => "is dropped by the reverse path filter (rp_filter)",
             Self::Refused => "is refused",
         }

@@ -265,7 +265,15 @@ fn failures_have_exit_codes_and_say_what_to_do() {
     assert_eq!(unknown.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean \"b\"?"));
     assert_eq!(a.ask(&["routes", "10.9.0.0/16"]).status.code(), Some(4));
-    assert_eq!(a.ask(&["routes", "nonsense"]).status.code(), Some(1));
+    assert_eq!(a.ask(&["routes", "nonsense"]).status.code(), Some(2));
+    assert_eq!(a.ask(&["explain", "nonsense"]).status.code(), Some(2));
+    assert_eq!(a.ask(&["explain", "192.0.2.1"]).status.code(), Some(4));
+    // A peer is an address that packets go to, too.
+    let peer = a.says(&["explain", "b"]);
+    assert!(
+        peer.contains("b is a peer at 127.0.0.2: Established"),
+        "{peer}"
+    );
     assert_eq!(a.ask(&["frobnicate"]).status.code(), Some(2));
     let nobody = dunlin()
         .args(["--socket", "/nonexistent/d.sock", "status"])

@@ -93,4 +93,5 @@ mod wire_plain;
 mod wire_text;
 mod wire_tshark;
 mod words_check;
+mod words_explain;
 mod words_log;
