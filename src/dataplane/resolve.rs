@@ -348,6 +348,17 @@ impl KernelView {
             .collect()
     }
 
+    /// The routes of others to all of `range` or to a part of it, by destination: protocol and shape. One pass
+    /// over the table.
+    pub fn foreign_inside(&self, range: Prefix) -> Vec<(Prefix, u8, Arc<Shape>)> {
+        let routes = self.state.foreign.inside(range);
+        let mut found: Vec<_> = routes
+            .map(|(prefix, route)| (prefix, route.protocol, Arc::clone(&route.shape)))
+            .collect();
+        found.sort_unstable_by_key(|(prefix, ..)| *prefix);
+        found
+    }
+
     /// How many foreign routes are known.
     pub fn foreign_count(&self) -> usize {
         self.state.foreign.len()

@@ -137,6 +137,8 @@ codes! {
     NatFailing = "nat_failing", Error;
     /// No link of this host has the source address for natOutgoing.
     NatAddressMissing = "nat_address_missing", Error;
+    /// Lines of the log were lost, and the log could not be told so far.
+    LogLost = "log_lost", Warning;
     /// The configuration has errors; the last good one is in force.
     ConfigurationBad = "configuration_bad", Error;
     /// A socket for sessions could not be opened.

@@ -96,3 +96,6 @@ mod wire_laws;
 mod wire_plain;
 mod wire_text;
 mod wire_tshark;
+mod words_check;
+mod words_explain;
+mod words_log;
