@@ -385,7 +385,7 @@ impl Dataplane {
     }
 
     /// Whether the kernel is about to be read again.
-    pub(super) fn is_reading(&self) -> bool {
+    pub fn is_reading(&self) -> bool {
         self.reconciler.is_reading()
     }
 

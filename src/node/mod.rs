@@ -167,9 +167,7 @@ impl Node {
             Input::Closed(connection, error) => speaker.closed(now, connection, error),
             Input::Kernel(input) => {
                 self.news += 1;
-                if self.settling.loses(&input) {
-                    speaker.forward_again();
-                }
+                self.settling.note(&input);
                 if let Some(dataplane) = &mut self.dataplane {
                     dataplane.handle(now, input);
                 }
@@ -420,9 +418,13 @@ impl Node {
     }
 
     fn forward(&mut self) {
-        let dataplane = self.dataplane.as_ref();
-        if dataplane.is_some_and(|dataplane| self.settling.is_blind(dataplane)) {
-            return;
+        if let Some(dataplane) = &self.dataplane {
+            if self.settling.is_blind(dataplane) {
+                return;
+            }
+            if self.settling.takes_loss(dataplane) {
+                self.speaker.forward_again();
+            }
         }
         while let Some((prefix, change)) = self.speaker.poll_forwarding() {
             self.news += 1;
