@@ -192,14 +192,14 @@ impl Dataplane {
                     && (errno == Errno::EACCES || !self.reconciler.setback(now, errno))
                 {
                     // A link on which IPv6 is off answers EACCES, too.
-                    self.tunnels.refused(doing, errno);
+                    self.tunnels.refused(&self.view, doing, errno);
                 }
             }
             KernelInput::Done { id, result } => {
                 let dump = self.reconciler.is_dump(id);
                 let displaced = self.reconciler.done(now, id, result);
-                if let Some(prefix) = displaced {
-                    self.view.displaced(prefix);
+                if let Some((prefix, metric)) = displaced {
+                    self.view.displaced(prefix, metric);
                 }
                 if dump {
                     self.dump_ends(now, result.is_ok());

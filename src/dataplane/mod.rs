@@ -40,6 +40,7 @@ mod resolve;
 mod route;
 #[cfg(test)]
 mod tests;
+mod travel;
 mod tunnels;
 
 pub use adoption::Adopt;
@@ -49,9 +50,10 @@ pub use forwarder::{Dataplane, FormerWay, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
 pub use object::Object;
-pub use ownership::{Owner, Ownership};
+pub use ownership::{Owner, Ownership, Rank};
 pub use reconciler::{Aim, PathId, Reconciler};
 pub use report::{Counts, Report, RouteState};
 pub use resolve::{KernelView, Way};
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
+pub use travel::Travel;
 pub use tunnels::{FarEnd, TooNarrow, Tunnel, TunnelKind, TunnelNews, TunnelState, TunnelStatus};

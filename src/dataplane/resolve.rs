@@ -25,7 +25,7 @@ use super::gate::Gates;
 use super::input::{Address, Change, Link};
 use super::next_hop::{NextHop, Resolution};
 use super::object::{Object, Objects};
-use super::ownership::{Owner, Ownership};
+use super::ownership::{Owner, Ownership, Rank};
 use super::route::{Hop, KernelRoute, RouteKind, Shape};
 use crate::net::{Family, Prefix};
 use crate::time::Instant;
@@ -180,8 +180,8 @@ impl KernelView {
                 if is_foreign(self.rule, route) {
                     self.state.foreign.insert(route, *replaced);
                     self.route_changed(route);
-                } else if *replaced && self.rule.of(route) == Owner::Ours {
-                    self.displaced(route.prefix);
+                } else if *replaced && self.rule.of(route) != Owner::Elsewhere {
+                    self.displaced(route.prefix, route.metric);
                 }
             }
             Change::RouteGone(route) => {
@@ -317,27 +317,20 @@ impl KernelView {
             .collect()
     }
 
-    /// A route of ours took the place of a foreign one at our key.
-    pub(super) fn displaced(&mut self, prefix: Prefix) {
-        self.state
-            .foreign
-            .remove_key(prefix, self.rule.metric(prefix.family()));
+    /// A route of ours took the place of a foreign one at this key.
+    pub(super) fn displaced(&mut self, prefix: Prefix, metric: u32) {
+        self.state.foreign.remove_key(prefix, metric);
         self.dirty.prefixes.push(prefix);
     }
 
-    /// Whether a foreign route stands at the key that ours has for `prefix`.
-    pub fn foreign_at_our_key(&self, prefix: Prefix) -> bool {
-        let metric = self.rule.metric(prefix.family());
-        self.state
-            .foreign
-            .get(prefix)
-            .iter()
-            .any(|other| other.metric == metric)
+    /// Whether a foreign route stands at the key that ours of this rank has for `prefix`.
+    pub fn foreign_at_our_key(&self, prefix: Prefix, rank: Rank) -> bool {
+        self.foreign_protocol(prefix, rank).is_some()
     }
 
-    /// The protocol number of the foreign route at our key.
-    pub fn foreign_protocol(&self, prefix: Prefix) -> Option<u8> {
-        let metric = self.rule.metric(prefix.family());
+    /// The protocol number of the foreign route at that key.
+    pub fn foreign_protocol(&self, prefix: Prefix, rank: Rank) -> Option<u8> {
+        let metric = self.rule.metric(prefix.family(), rank);
         let at_key = self
             .state
             .foreign
@@ -558,8 +551,8 @@ impl Dump {
 
 fn is_foreign(rule: Ownership, route: &KernelRoute) -> bool {
     match rule.of(route) {
-        Owner::Foreign | Owner::ForeignAtOurKey => true,
-        Owner::Ours | Owner::Stray | Owner::Elsewhere => false,
+        Owner::Foreign | Owner::ForeignAtOurKey(_) => true,
+        Owner::Ours(_) | Owner::Stray | Owner::Elsewhere => false,
     }
 }
 

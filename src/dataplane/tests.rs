@@ -2,6 +2,7 @@
 
 mod adoption;
 mod kernel;
+mod ranks;
 mod renamed;
 mod shrunk;
 mod tunnel_stories;
@@ -78,18 +79,17 @@ impl World {
                 self.wanted.remove(&block(*n));
                 self.plane.unwant(block(*n));
             }
-            Act::Foreign(n, replace) => {
-                self.kernel
-                    .foreign_write(route(block(*n), 4, Shape::blackhole()), *replace);
+            Act::Foreign(n, key, replace) => {
+                self.kernel.foreign_write(at(*n, *key, 4), *replace);
             }
-            Act::Delete(n) => {
-                let route = route(block(*n), 4, Shape::blackhole());
+            Act::Delete(n, key) => {
+                let route = at(*n, *key, 4);
                 self.kernel.foreign_delete((route.prefix, route.metric));
             }
-            Act::Mimic(n) => {
-                self.kernel.once_ours.insert(block(*n));
-                self.kernel
-                    .foreign_write(route(block(*n), 179, Shape::blackhole()), true);
+            Act::Mimic(n, key) => {
+                let route = at(*n, *key, 179);
+                self.kernel.once_ours.insert((route.prefix, route.metric));
+                self.kernel.foreign_write(route, true);
             }
             Act::LinkDown(index, gone) => self.kernel.link_down(*index, *gone),
             Act::LinksUp => {
@@ -163,10 +163,17 @@ impl World {
         for (key, stands) in &self.kernel.routes {
             if stands.protocol == 179 {
                 assert!(self.wanted.contains_key(&key.0), "left over: {stands}");
+                let right = self.plane.target(key.0).is_none_or(|shape| {
+                    let rank = Rank::of(shape.kind);
+                    key.1 == Ownership::default().metric(key.0.family(), rank)
+                });
+                assert!(right, "beside what is wanted: {stands}");
             }
         }
         for prefix in self.wanted.keys() {
-            let metric = Ownership::default().metric(prefix.family());
+            let target = self.plane.target(*prefix);
+            let rank = target.map_or(Rank::Way, |shape| Rank::of(shape.kind));
+            let metric = Ownership::default().metric(prefix.family(), rank);
             let stands = self.kernel.routes.get(&(*prefix, metric));
             let state = self.plane.state(*prefix);
             match stands.filter(|stands| stands.protocol != 179) {
@@ -192,9 +199,9 @@ impl World {
 enum Act {
     Want(u8, Forwarding),
     Unwant(u8),
-    Foreign(u8, bool),
-    Delete(u8),
-    Mimic(u8),
+    Foreign(u8, Key, bool),
+    Delete(u8, Key),
+    Mimic(u8, Key),
     LinkDown(u32, bool),
     LinksUp,
     Fail(Errno),
@@ -205,6 +212,29 @@ enum Act {
     News,
     Results,
     Pass(u64),
+}
+
+/// Which of the keys at a prefix.
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    Way,
+    LastResort,
+    /// Where no route of ours belongs.
+    Odd,
+}
+
+/// A blackhole of somebody's at a key.
+fn at(n: u8, key: Key, protocol: u8) -> KernelRoute {
+    let rule = Ownership::default();
+    let prefix = block(n);
+    KernelRoute {
+        metric: match key {
+            Key::Way => rule.metric(prefix.family(), Rank::Way),
+            Key::LastResort => rule.metric(prefix.family(), Rank::LastResort),
+            Key::Odd => 77,
+        },
+        ..route(prefix, protocol, Shape::blackhole())
+    }
 }
 
 fn block(n: u8) -> Prefix {
@@ -230,6 +260,11 @@ fn via(addresses: &[&str]) -> Forwarding {
 
 fn acts() -> impl Strategy<Value = Act> {
     let n = 0..4_u8;
+    let key = prop_oneof![
+        3 => Just(Key::Way),
+        2 => Just(Key::LastResort),
+        1 => Just(Key::Odd),
+    ];
     let path = prop_oneof![
         Just(Forwarding::Blackhole),
         Just(via(&["10.9.0.2"])),
@@ -258,9 +293,10 @@ fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (n.clone(), path).prop_map(|(n, path)| Act::Want(n, path)),
         1 => n.clone().prop_map(Act::Unwant),
-        1 => (n.clone(), any::<bool>()).prop_map(|(n, replace)| Act::Foreign(n, replace)),
-        1 => n.clone().prop_map(Act::Delete),
-        1 => n.prop_map(Act::Mimic),
+        1 => (n.clone(), key.clone(), any::<bool>())
+            .prop_map(|(n, key, replace)| Act::Foreign(n, key, replace)),
+        1 => (n.clone(), key.clone()).prop_map(|(n, key)| Act::Delete(n, key)),
+        1 => (n, key).prop_map(|(n, key)| Act::Mimic(n, key)),
         1 => (2..4_u32, any::<bool>()).prop_map(|(index, gone)| Act::LinkDown(index, gone)),
         1 => Just(Act::LinksUp),
         1 => errno.prop_map(Act::Fail),
@@ -315,7 +351,7 @@ fn a_fight_is_fought_at_a_decent_pace() {
     let end = world.now + Duration::from_secs(120);
     let before = world.kernel.writes;
     while world.now < end {
-        world.act(&Act::Delete(0));
+        world.act(&Act::Delete(0, Key::LastResort));
         while world.deliver(true) {}
         world.ask();
         world.kernel.run_one();

@@ -8,6 +8,7 @@ use super::{KernelView, is_link_local};
 use crate::dataplane::foreign::Foreign;
 use crate::dataplane::input::Link;
 use crate::dataplane::next_hop::{NextHop, Reach, Resolution, Unreachable};
+use crate::dataplane::ownership::Rank;
 use crate::dataplane::route::Hop;
 use crate::net::{Family, Prefix};
 
@@ -165,7 +166,7 @@ impl<'a> Lookup<'a> {
             None => 0,
             Some((len, group)) => {
                 let others = group.first().map_or(u32::MAX, |best| best.metric);
-                len + u8::from(self.view.rule.metric(family) >= others)
+                len + u8::from(self.view.rule.metric(family, Rank::Way) >= others)
             }
         };
         let mut failure = None;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::tunnels::MARK;
 use super::super::*;
-use crate::net::{Mac, Prefix};
+use crate::net::{Family, Mac, Prefix};
 
 /// What the kernel has one neighbour or FDB entry for.
 pub(super) type Entry = (u32, Option<IpAddr>, Option<Mac>);
@@ -20,8 +20,8 @@ pub(super) struct FakeKernel {
     pub(super) results: VecDeque<KernelInput>,
     pub(super) news: VecDeque<KernelInput>,
     pub(super) fail: VecDeque<Errno>,
-    /// Prefixes at which a route of ours stood once: a foreign one there came after us.
-    pub(super) once_ours: BTreeSet<Prefix>,
+    /// Keys at which a route of ours stood once: a foreign one there came after us.
+    pub(super) once_ours: BTreeSet<(Prefix, u32)>,
     pub(super) writes: usize,
     pub(super) addresses: BTreeSet<Address>,
     /// By link and what it is about; whether it is permanent.
@@ -152,26 +152,31 @@ impl FakeKernel {
                 let stands = self.routes.get(&(route.prefix, route.metric));
                 let foreign = stands.is_some_and(|stands| stands.protocol != 179);
                 assert!(
-                    !foreign || self.once_ours.contains(&route.prefix),
+                    !foreign || self.once_ours.contains(&(route.prefix, route.metric)),
                     "foreign: {route}"
                 );
                 self.write(route)?;
             }
             Action::Delete(route) => {
-                let key = (route.prefix, route.metric);
-                if self
-                    .routes
-                    .get(&key)
-                    .is_none_or(|stands| stands.protocol != route.protocol)
-                {
-                    return Err(Errno::ESRCH);
-                }
+                let key = self.deletes(&route).ok_or(Errno::ESRCH)?;
                 self.routes.remove(&key);
             }
             other => self.run_device(other)?,
         }
         self.writes += 1;
         Ok(())
+    }
+
+    /// What a deletion hits: the best route that matches, and to IPv4 the metric 0 matches any.
+    fn deletes(&self, asked: &KernelRoute) -> Option<(Prefix, u32)> {
+        let any_metric = asked.metric == 0 && asked.prefix.family() == Family::Ipv4;
+        let matches = |(key, stands): &(&(Prefix, u32), &KernelRoute)| {
+            let kind = asked.shape.kind;
+            let metric = any_metric || key.1 == asked.metric;
+            let kind = kind == RouteKind::Other(0) || kind == stands.shape.kind;
+            key.0 == asked.prefix && metric && kind && stands.protocol == asked.protocol
+        };
+        self.routes.iter().find(matches).map(|(key, _)| *key)
     }
 
     /// Links and what is on them.
@@ -241,7 +246,7 @@ impl FakeKernel {
         for hop in route.shape.hops.iter().filter(|hop| hop.onlink) {
             self.check_tunnel(&route, hop);
         }
-        self.once_ours.insert(route.prefix);
+        self.once_ours.insert((route.prefix, route.metric));
         self.routes.insert((route.prefix, route.metric), route);
         Ok(())
     }
@@ -394,7 +399,7 @@ impl FakeKernel {
         if gone.address.is_ipv4() && !self.addresses.iter().any(left) {
             let over = |hop: &Hop| hop.interface == Some(gone.interface);
             self.routes.retain(|(prefix, _), route| {
-                prefix.family() == crate::net::Family::Ipv6
+                prefix.family() == Family::Ipv6
                     || route.shape.hops.is_empty()
                     || !route.shape.hops.iter().all(over)
             });
@@ -475,7 +480,7 @@ fn is_fallback(link: &Link) -> bool {
 }
 
 pub(super) fn route(prefix: Prefix, protocol: u8, shape: Shape) -> KernelRoute {
-    let metric = Ownership::default().metric(prefix.family());
+    let metric = Ownership::default().metric(prefix.family(), Rank::of(shape.kind));
     KernelRoute {
         prefix,
         table: 254,
