@@ -21,6 +21,8 @@ mod lab_daemons;
 mod lab_plumbing;
 mod nat_netns;
 mod nat_rooms;
+mod next_hop_exports;
+mod next_hop_recursion;
 mod next_hop_rig;
 mod next_hops;
 mod own_address;

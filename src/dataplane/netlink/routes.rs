@@ -198,13 +198,7 @@ pub(super) fn read(payload: &[u8]) -> Option<KernelRoute> {
     if hops.is_empty() && (found.via.is_some() || found.interface.is_some()) {
         hops.push(found);
     }
-    let kind = match header.kind {
-        RouteType::Unicast => RouteKind::Unicast,
-        RouteType::BlackHole => RouteKind::Blackhole,
-        RouteType::Unreachable => RouteKind::Unreachable,
-        RouteType::Prohibit => RouteKind::Prohibit,
-        other => RouteKind::Other(other.into()),
-    };
+    let kind = kind_of(header.kind);
     if kind != RouteKind::Unicast {
         // IPv6 hangs its blackholes on the loopback device.
         hops.clear();
@@ -223,6 +217,16 @@ pub(super) fn read(payload: &[u8]) -> Option<KernelRoute> {
         protocol: header.protocol.into(),
         shape: Arc::new(shape),
     })
+}
+
+fn kind_of(told: RouteType) -> RouteKind {
+    match told {
+        RouteType::Unicast => RouteKind::Unicast,
+        RouteType::BlackHole => RouteKind::Blackhole,
+        RouteType::Unreachable => RouteKind::Unreachable,
+        RouteType::Prohibit => RouteKind::Prohibit,
+        other => RouteKind::Other(other.into()),
+    }
 }
 
 fn read_hop(message: &RouteNextHop) -> Hop {
