@@ -67,10 +67,10 @@ _dunlin_peer() { _dunlin "$1" peers "${2:-peer}" --output json | jq -r ".peers[0
 dunlin_ready() { _dunlin "$1" status; }
 dunlin_state() { _dunlin_peer "$1" "${2:-peer}" .state; }
 dunlin_count() { _dunlin_peer "$1" "${3:-peer}" .accepted; }
-dunlin_hold() { _dunlin_peer "$1" "${2:-peer}" '.["hold-time"] // "none"'; }
-dunlin_updates() { _dunlin_peer "$1" "${2:-peer}" '.["messages-in"].update'; }
-dunlin_refreshes() { _dunlin_peer "$1" "${2:-peer}" '.["messages-in"]["route-refresh"]'; }
-dunlin_last_error() { _dunlin_peer "$1" "${2:-peer}" '"\(.problem // "")\n\(.["last-error"].message // "")"'; }
+dunlin_hold() { _dunlin_peer "$1" "${2:-peer}" '.hold_time_s // "none"'; }
+dunlin_updates() { _dunlin_peer "$1" "${2:-peer}" '.messages_in.update'; }
+dunlin_refreshes() { _dunlin_peer "$1" "${2:-peer}" '.messages_in.route_refresh'; }
+dunlin_last_error() { _dunlin_peer "$1" "${2:-peer}" '"\(.problem // "")\n\(.last_error.message // "")"'; }
 
 # The best path of exactly this prefix, in the harness's words. Extended communities are 16 hexadecimal digits;
 # 00 02 is a route target.
@@ -80,11 +80,11 @@ dunlin_route() {
     def ext: (sub("^0x"; "") | gsub("[^0-9a-fA-F]"; "")) as $h
       | if ($h | startswith("0002")) then "rt:\(number($h[4:8])):\(number($h[8:16]))" else $h end;
     .routes[] | select(.prefix == $prefix) | .paths[] | select(.best) | {
-      as_path: .["as-path"], next_hop: .["next-hop"],
-      communities: .communities, large: .["large-communities"],
-      ext: (.["extended-communities"] | map(ext)),
-      local_pref: ((.["local-pref"] // "") | tostring), peer: .peer,
-      originator: (.["originator-id"] // ""), clusters: (.["cluster-list"] // []) }'
+      as_path: .as_path, next_hop: .next_hop,
+      communities: .communities, large: .large_communities,
+      ext: (.extended_communities | map(ext)),
+      local_pref: ((.local_pref // "") | tostring), peer: .peer,
+      originator: (.originator_id // ""), clusters: (.cluster_list // []) }'
 }
 
 # The file is all it takes: the daemon sees it change.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::{Args, Command, Output, PeerOrder};
 use super::{Exit, peer_table, route_table};
 use crate::control::client::{Client, ClientError};
-use crate::control::protocol::{Answer, Failure, Fib, Request, Routes, VERSION};
+use crate::control::protocol::{Answer, Envelope, Failure, Fib, Request, Routes};
 use crate::daemon;
 use crate::net::Prefix;
 
@@ -55,10 +55,7 @@ pub(super) fn print_version(output: Output) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let result = match output {
         Output::Table => writeln!(io::stdout(), "dunlin {version}"),
-        Output::Json => print_json(&Answer::Version {
-            version,
-            protocol: VERSION,
-        }),
+        Output::Json => print_json(&Answer::Version { version }),
     };
     if result.is_ok() {
         ExitCode::SUCCESS
@@ -220,9 +217,9 @@ fn fib(client: &mut Client, output: Output) -> Result<ExitCode, Problem> {
     print(&Answer::Fib(whole), output, false)
 }
 
-pub(super) fn print_json(value: &impl Serialize) -> io::Result<()> {
+pub(super) fn print_json(answer: &impl Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
+    serde_json::to_writer_pretty(&mut out, &Envelope::new(answer))?;
     writeln!(out)
 }
 

@@ -14,13 +14,13 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         asn,
         router_id,
         version,
-        uptime,
+        uptime_s,
         ..
     } = status;
     writeln!(
         out,
         "{node}  AS {asn}  router id {router_id}  dunlin {version}  up {}",
-        ago(*uptime)
+        ago(*uptime_s)
     )?;
     match status.backend.as_str() {
         "vxlan" => writeln!(
@@ -38,7 +38,7 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         out,
         "cluster      {} (read {} ago)",
         status.datastore,
-        ago(status.datastore_read)
+        ago(status.datastore_read_ago_s)
     )?;
     if status.backend == "bgp" {
         writeln!(
@@ -152,7 +152,7 @@ pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {
             peer.asn
                 .map_or_else(|| "any".to_owned(), |asn| asn.to_string()),
             state.to_owned(),
-            ago(peer.since),
+            ago(peer.since_s),
             peer.received.to_string(),
             peer.accepted.to_string(),
             peer.sent.to_string(),
@@ -196,7 +196,7 @@ fn prefixes(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
 
 /// What stays over a restart of the peer.
 fn kept(peer: &Peer) -> Option<String> {
-    let left = ago(peer.stale_for.filter(|_| peer.stale > 0)?);
+    let left = ago(peer.stale_for_s.filter(|_| peer.stale > 0)?);
     let how = if peer.long_lived_stale {
         ", as the last choice"
     } else {
@@ -252,8 +252,8 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
         out,
         "  state        {} for {} (since {})",
         peer.state,
-        ago(peer.since),
-        utc(peer.since_time)
+        ago(peer.since_s),
+        utc(peer.since_unix_s)
     )?;
     standing(out, peer)?;
     if let Some(error) = &peer.last_error {
@@ -261,13 +261,13 @@ pub(super) fn peer(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
             out,
             "  last error   {} ({} ago)",
             error.message,
-            ago(error.ago)
+            ago(error.ago_s)
         )?;
     }
     if let (Some(local), Some(id)) = (&peer.local_address, &peer.router_id) {
         writeln!(out, "  addresses    local {local}, peer's router id {id}")?;
     }
-    if let Some(hold) = peer.hold_time {
+    if let Some(hold) = peer.hold_time_s {
         let hold = if hold == 0 {
             "off".to_owned()
         } else {
@@ -304,21 +304,24 @@ fn counters(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
 /// BFD of the far end, in one line.
 fn bfd_line(bfd: &Bfd) -> String {
     let Bfd {
-        state, since, hops, ..
+        state,
+        since_s,
+        hops,
+        ..
     } = bfd;
-    let since = ago(*since);
+    let since = ago(*since_s);
     let failures = match bfd.failures {
         0 => String::new(),
         1 => ", 1 failure so far".to_owned(),
         many => format!(", {many} failures so far"),
     };
-    let every = bfd.transmit_interval;
-    match bfd.detection_time.filter(|_| state == "Up") {
+    let every = bfd.transmit_interval_ms;
+    match bfd.detection_time_ms.filter(|_| state == "Up") {
         Some(detection) => format!(
             "{state} for {since}, {hops}, a packet every {every} ms, {detection} ms of silence are \
              a failure{failures}"
         ),
-        None if bfd.detection_time.is_none() => format!(
+        None if bfd.detection_time_ms.is_none() => format!(
             "{state} for {since}, {hops}: nothing is heard; is BFD enabled there, and does a \
              firewall drop UDP 3784 or 4784?{failures}"
         ),

@@ -5,7 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{Answer, Request};
+use serde::Deserialize;
+
+use super::protocol::{Answer, Envelope, Request, VERSION};
 
 /// How long an answer may take; the daemon answers between two pieces of work.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,10 +26,20 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the daemon went away in the middle of its answer: {0}")]
     Broken(#[from] io::Error),
+    /// The answer is of another version.
+    #[error(
+        "the daemon speaks version {0} of the control protocol and this command version {VERSION}; \
+         use the command that came with the daemon"
+    )]
+    OtherVersion(u32),
     /// The answer makes no sense to this version.
     #[error("the daemon's answer can't be read; is it of another version? ({0})")]
     Strange(#[from] serde_json::Error),
 }
+
+/// An answer whose shape is not known.
+#[derive(Debug, Deserialize)]
+struct Anything {}
 
 fn advice(source: &io::Error) -> &'static str {
     match source.kind() {
@@ -76,6 +88,18 @@ impl Client {
         if self.lines.read_line(&mut answer)? == 0 {
             return Err(ClientError::Broken(io::ErrorKind::UnexpectedEof.into()));
         }
-        Ok(serde_json::from_str(&answer)?)
+        match serde_json::from_str::<Envelope>(&answer) {
+            Ok(Envelope {
+                protocol: VERSION,
+                answer,
+            }) => Ok(answer),
+            Ok(Envelope { protocol, .. }) => Err(ClientError::OtherVersion(protocol)),
+            Err(error) => match serde_json::from_str::<Envelope<Anything>>(&answer) {
+                Ok(Envelope { protocol, .. }) if protocol != VERSION => {
+                    Err(ClientError::OtherVersion(protocol))
+                }
+                Ok(_) | Err(_) => Err(error.into()),
+            },
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Requests and answers of the control socket: the shapes that `--output json` prints.
 //!
 //! Mirrors of the core's types: the core knows no serde, so that a change inside does not change
-//! what scripts read. Times are seconds since the Unix epoch and seconds ago.
+//! what scripts read. Keys are in snake_case, and a key whose value has
+//! a unit ends in it: `_s` are seconds, `_ago_s` seconds ago, `_unix_s` seconds since the epoch, `_ms`
+//! milliseconds.
 
 use std::net::IpAddr;
 
@@ -12,7 +14,7 @@ pub const VERSION: u32 = 1;
 
 /// One question or order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "command")]
+#[serde(rename_all = "snake_case", tag = "command")]
 pub enum Request {
     /// The node at a glance.
     Status,
@@ -75,9 +77,29 @@ pub enum Request {
     Version,
 }
 
+/// What comes back as it travels and as it is printed: the answer, and the version of its shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope<A = Answer> {
+    /// Of these shapes ([`VERSION`]).
+    pub protocol: u32,
+    /// What is said.
+    #[serde(flatten)]
+    pub answer: A,
+}
+
+impl<A> Envelope<A> {
+    /// In the shape of this version.
+    pub const fn new(answer: A) -> Self {
+        Self {
+            protocol: VERSION,
+            answer,
+        }
+    }
+}
+
 /// What comes back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "answer")]
+#[serde(rename_all = "snake_case", tag = "answer")]
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Box<Status>),
@@ -103,8 +125,6 @@ pub enum Answer {
     Version {
         /// Of the daemon.
         version: String,
-        /// Of these shapes.
-        protocol: u32,
     },
     /// An order was carried out.
     Done {
@@ -122,7 +142,7 @@ pub enum Answer {
 
 /// Why a request failed; each has an exit code of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// No such peer or prefix.
     NotFound,
@@ -134,7 +154,7 @@ pub enum Failure {
 
 /// The node at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Status {
     /// Node name.
     pub node: String,
@@ -145,7 +165,7 @@ pub struct Status {
     /// Version of the daemon.
     pub version: String,
     /// Seconds since it started.
-    pub uptime: u64,
+    pub uptime_s: u64,
     /// Where it listens.
     pub listening: Vec<String>,
     /// Whether traffic is moved away from this node (`dunlin drain`).
@@ -179,7 +199,7 @@ pub struct Status {
     /// The configuration file of the cluster.
     pub datastore: String,
     /// Seconds since it was last read well.
-    pub datastore_read: u64,
+    pub datastore_read_ago_s: u64,
     /// What the last failed read said; the configuration before it is in force.
     pub datastore_problems: Vec<String>,
     /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
@@ -189,7 +209,7 @@ pub struct Status {
 
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Table {
     /// `ipv4-unicast` or `ipv6-unicast`.
     pub family: String,
@@ -199,7 +219,7 @@ pub struct Table {
 
 /// The kernel side at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Kernel {
     /// Routes that ought to be there.
     pub wanted: usize,
@@ -217,7 +237,7 @@ pub struct Kernel {
 
 /// One peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Peer {
     /// Its name.
     pub name: String,
@@ -232,9 +252,9 @@ pub struct Peer {
     /// The RFC 4271 state.
     pub state: String,
     /// Seconds in that state.
-    pub since: u64,
+    pub since_s: u64,
     /// Unix time at which the state was entered.
-    pub since_time: u64,
+    pub since_unix_s: u64,
     /// What is wrong and what to do, if it is not Established.
     pub problem: Option<String>,
     /// The last real error, kept after it has healed.
@@ -255,12 +275,12 @@ pub struct Peer {
     pub stale: usize,
     /// Seconds until these go.
     #[serde(default)]
-    pub stale_for: Option<u64>,
+    pub stale_for_s: Option<u64>,
     /// Whether they are the last choice meanwhile (RFC 9494).
     #[serde(default)]
     pub long_lived_stale: bool,
     /// Negotiated hold time in seconds; 0 is off.
-    pub hold_time: Option<u16>,
+    pub hold_time_s: Option<u16>,
     /// The peer's BGP Identifier.
     pub router_id: Option<String>,
     /// Our address on the session.
@@ -289,12 +309,12 @@ pub struct Peer {
 
 /// BFD of a peer's far end (RFC 5880).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Bfd {
     /// `AdminDown`, `Down`, `Init` or `Up`.
     pub state: String,
     /// Seconds in that state.
-    pub since: u64,
+    pub since_s: u64,
     /// Why it changed last.
     pub diagnostic: String,
     /// How often the path has failed since it is watched.
@@ -302,14 +322,14 @@ pub struct Bfd {
     /// `single-hop` or `multihop`.
     pub hops: String,
     /// Milliseconds between two packets of ours, before jitter.
-    pub transmit_interval: u64,
+    pub transmit_interval_ms: u64,
     /// Milliseconds of silence that are a failure; none while nothing is heard.
-    pub detection_time: Option<u64>,
+    pub detection_time_ms: Option<u64>,
 }
 
 /// Message counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Messages {
     /// OPEN.
     pub open: u64,
@@ -325,17 +345,17 @@ pub struct Messages {
 
 /// The last real error of a peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct LastError {
     /// What it was.
     pub message: String,
     /// Seconds ago.
-    pub ago: u64,
+    pub ago_s: u64,
 }
 
 /// A page of the tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Routes {
     /// The destinations; their order is the client's to make.
     pub routes: Vec<Route>,
@@ -345,7 +365,7 @@ pub struct Routes {
 
 /// One destination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Route {
     /// The prefix.
     pub prefix: String,
@@ -358,7 +378,7 @@ pub struct Route {
 
 /// One path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Path {
     /// From which peer; `local` for own blocks.
     pub peer: String,
@@ -394,7 +414,7 @@ pub struct Path {
 
 /// Whether a peer is sent a route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Export {
     /// Its name.
     pub peer: String,
@@ -406,7 +426,7 @@ pub struct Export {
 
 /// A page of what is in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Fib {
     /// The routes, by prefix.
     pub routes: Vec<FibRoute>,
@@ -416,7 +436,7 @@ pub struct Fib {
 
 /// One kernel route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct FibRoute {
     /// The prefix.
     pub prefix: String,
@@ -430,7 +450,7 @@ pub struct FibRoute {
 
 /// The way to one next hop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Way {
     /// The next hop as the route has it.
     pub next_hop: IpAddr,
@@ -448,7 +468,7 @@ pub struct Way {
 
 /// A tunnel device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Tunnel {
     /// Its name.
     pub name: String,
@@ -470,7 +490,7 @@ pub struct Tunnel {
 
 /// Why packets to an address go where they go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Explanation {
     /// The address.
     pub address: IpAddr,

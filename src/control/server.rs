@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
-use super::protocol::{Answer, Failure, Request};
+use super::protocol::{Answer, Envelope, Failure, Request};
 
 /// Clients served at once; more wait.
 const CLIENTS: usize = 16;
@@ -166,7 +166,7 @@ async fn serve<E: From<Pending>>(stream: UnixStream, requests: mpsc::Sender<E>) 
                 message,
             },
         };
-        let mut text = serde_json::to_vec(&answer)?;
+        let mut text = serde_json::to_vec(&Envelope::new(answer))?;
         text.push(b'\n');
         write_half.write_all(&text).await?;
     }

@@ -7,7 +7,7 @@ use super::event_loop::Daemon;
 use super::secrets::Dropped;
 use crate::control::protocol::{
     Answer, Failure, Fib, FibRoute, Kernel, LastError, Messages, Path, Peer, Request, Route,
-    Routes, Status, Table, VERSION,
+    Routes, Status, Table,
 };
 use crate::dataplane::{Dataplane, Hop, KernelView, RouteState, Shape};
 use crate::net::{Family, Prefix};
@@ -51,7 +51,10 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
             let result = daemon.node.speaker_mut().shutdown_peer(now, name, text);
             done(
                 result,
-                format!("{name} is shut down until `dunlin peer {name} enable`"),
+                format!(
+                    "{name} is shut down until `dunlin peer {name} enable` or a restart of dunlin; \
+                     `shutdown = true` in its record lasts"
+                ),
             )
         }
         Request::PeerEnable { name } => {
@@ -92,7 +95,6 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
         },
         Request::Version => Answer::Version {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            protocol: VERSION,
         },
     }
 }
@@ -133,7 +135,8 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
     let mut problems: Vec<String> = daemon.bad_reading.clone();
     let dropped = Dropped::so_far();
     for peer in peers.iter().filter(|peer| !peer.shutdown) {
-        if let Some(problem) = dropped.problem(peer) {
+        let since = daemon.attempts.since(peer.planned.address, dropped);
+        if let Some(problem) = since.problem(peer) {
             problems.push(format!("{}: {problem}", peer.planned.name));
         }
     }
@@ -155,7 +158,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         asn: plan.asn.0,
         router_id: plan.router_id.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime: now.since(Instant::ZERO).as_secs(),
+        uptime_s: now.since(Instant::ZERO).as_secs(),
         listening: daemon
             .listeners
             .values()
@@ -174,7 +177,7 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         nat_outgoing: nat_outgoing(daemon),
         originated: plan.own_blocks.iter().map(ToString::to_string).collect(),
         datastore: daemon.config.datastore_path.display().to_string(),
-        datastore_read: now.since(daemon.read_at).as_secs(),
+        datastore_read_ago_s: now.since(daemon.read_at).as_secs(),
         datastore_problems: daemon.bad_reading.clone(),
         capabilities: daemon.capabilities.clone(),
     }
@@ -264,12 +267,15 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
         }
         .to_owned(),
         state: format!("{:?}", status.state),
-        since: now.since(status.since).as_secs(),
-        since_time: daemon.clock.unix_time(status.since),
-        problem: dropped.problem(status),
+        since_s: now.since(status.since).as_secs(),
+        since_unix_s: daemon.clock.unix_time(status.since),
+        problem: daemon
+            .attempts
+            .since(status.planned.address, dropped)
+            .problem(status),
         last_error: status.last_error.as_ref().map(|error| LastError {
             message: error.to_string(),
-            ago: now.since(error.at).as_secs(),
+            ago_s: now.since(error.at).as_secs(),
         }),
         shutdown: status.shutdown,
         leaving: status.leaving,
@@ -277,9 +283,9 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
         accepted: status.accepted,
         sent: status.sent,
         stale: status.kept.map_or(0, |kept| kept.routes),
-        stale_for: status.kept.map(|kept| kept.until.since(now).as_secs()),
+        stale_for_s: status.kept.map(|kept| kept.until.since(now).as_secs()),
         long_lived_stale: status.kept.is_some_and(|kept| kept.long_lived),
-        hold_time: negotiated.map(|up| up.hold_time.as_secs()),
+        hold_time_s: negotiated.map(|up| up.hold_time.as_secs()),
         router_id: negotiated.map(|up| up.remote_router_id.to_string()),
         local_address: status.local,
         families: families.map(Iterator::collect).unwrap_or_default(),

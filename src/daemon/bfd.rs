@@ -55,7 +55,7 @@ pub(super) fn shown(now: Instant, report: &Report) -> Shown {
     let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     Shown {
         state: report.state.to_string(),
-        since: now.since(report.since).as_secs(),
+        since_s: now.since(report.since).as_secs(),
         diagnostic: report.diagnostic.to_string(),
         failures: report.failures,
         hops: match report.hops {
@@ -63,8 +63,8 @@ pub(super) fn shown(now: Instant, report: &Report) -> Shown {
             Hops::Multi => "multihop",
         }
         .to_owned(),
-        transmit_interval: millis(report.transmit),
-        detection_time: report.detection.map(millis),
+        transmit_interval_ms: millis(report.transmit),
+        detection_time_ms: report.detection.map(millis),
     }
 }
 

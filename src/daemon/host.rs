@@ -56,7 +56,9 @@ pub(super) fn kept_routes() -> Result<[bool; 2], HostError> {
     let mut kept = [false; 2];
     ask(|news| match news {
         News::Begin => kept = [false; 2],
-        News::Row(Change::Route { route, .. }) if rule.of(&route) == Owner::Ours => {
+        News::Row(Change::Route { route, .. })
+            if matches!(rule.of(&route), Owner::Ours(_) | Owner::Stray) =>
+        {
             *route.prefix.family().of_mut(&mut kept) = true;
         }
         News::Row(_) | News::Changed(_) | News::End(_) => {}

@@ -26,6 +26,7 @@ mod foreign;
 mod forwarder;
 mod gate;
 mod input;
+mod lengths;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 mod next_hop;
@@ -38,17 +39,19 @@ mod resolve;
 mod route;
 #[cfg(test)]
 mod tests;
+mod travel;
 mod tunnels;
 
 pub use adoption::Adopt;
 pub use adoption::Former;
 pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
-pub use forwarder::{Dataplane, Settings};
+pub use forwarder::{Dataplane, FormerWay, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
-pub use ownership::{Owner, Ownership};
+pub use ownership::{Owner, Ownership, Rank};
 pub use reconciler::{Aim, PathId, Reconciler};
 pub use report::{Counts, Report, RouteState};
 pub use resolve::{KernelView, Way};
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
-pub use tunnels::{FarEnd, Tunnel, TunnelKind, TunnelNews, TunnelState, TunnelStatus};
+pub use travel::Travel;
+pub use tunnels::{FarEnd, TooNarrow, Tunnel, TunnelKind, TunnelNews, TunnelState, TunnelStatus};

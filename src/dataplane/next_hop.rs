@@ -22,6 +22,9 @@ pub enum Reach {
     Routed,
     /// As a neighbour on the link with this index: what an IPv6 link-local address needs.
     Link(u32),
+    /// As a neighbour on the link by which this other address is reached: what a link-local address needs
+    /// that came from there.
+    Beside(IpAddr),
     /// Through the device of this name, `onlink`: a tunnel. The device may come and go.
     Device(Arc<str>),
     /// It is the destination itself, behind the tunnel device of this name.
@@ -45,6 +48,14 @@ impl NextHop {
         }
     }
 
+    /// A neighbour on the link by which `other` is reached.
+    pub const fn beside(address: IpAddr, other: IpAddr) -> Self {
+        Self {
+            address,
+            reach: Reach::Beside(other),
+        }
+    }
+
     /// The far end of a tunnel device.
     pub const fn through(address: IpAddr, device: Arc<str>) -> Self {
         Self {
@@ -64,6 +75,17 @@ impl NextHop {
     }
 }
 
+impl NextHop {
+    /// The address that the routes are asked about, if they are.
+    pub(super) const fn looked_up(&self) -> Option<IpAddr> {
+        match self.reach {
+            Reach::Routed => Some(self.address),
+            Reach::Beside(other) => Some(other),
+            Reach::Link(_) | Reach::Device(_) | Reach::Onto(_) => None,
+        }
+    }
+}
+
 impl From<IpAddr> for NextHop {
     fn from(address: IpAddr) -> Self {
         Self::routed(address)
@@ -75,6 +97,7 @@ impl fmt::Display for NextHop {
         match &self.reach {
             Reach::Routed => self.address.fmt(f),
             Reach::Link(index) => write!(f, "{} dev #{index}", self.address),
+            Reach::Beside(other) => write!(f, "{} on the link to {other}", self.address),
             Reach::Device(name) => write!(f, "{} dev {name} onlink", self.address),
             Reach::Onto(name) => write!(f, "dev {name}"),
         }

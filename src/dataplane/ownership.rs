@@ -3,11 +3,15 @@
 //! Ours is what carries our protocol number in our table, and nothing else. A route of somebody
 //! else is read (next hops are resolved over it) and never changed. Where a foreign route has the
 //! very key that ours would have, the foreign one stays and the prefix is reported as a conflict.
+//!
+//! The key depends on what a route does ([`Rank`]). One that leads somewhere has the configured metric; one
+//! that drops packets has the worst that there is, so that whatever else stands at the same prefix wins over
+//! it, whoever comes first: a bridge with just this node's block as its subnet is the usual case.
 //! (What a program that has ended left can be taken over; `adoption` says which routes that are.)
 
 use crate::net::Family;
 
-use super::route::KernelRoute;
+use super::route::{KernelRoute, RouteKind};
 
 /// The mark on our routes, and where they go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,21 +20,43 @@ pub struct Ownership {
     pub table: u32,
     /// The protocol number on our routes.
     pub protocol: u8,
-    /// The metric of our IPv4 routes; 0 is what `ip route add` gives.
+    /// The metric of our IPv4 routes that lead somewhere; 0 is what `ip route add` gives.
     pub metric4: u32,
-    /// The metric of our IPv6 routes; the kernel makes 1024 of 0, so 0 is of no use here.
+    /// The same for IPv6; the kernel makes 1024 of 0, so 0 is of no use here.
     pub metric6: u32,
+}
+
+/// Which of the two keys at a prefix a route of ours has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// It leads somewhere.
+    Way,
+    /// It drops what no other route takes.
+    LastResort,
+}
+
+impl Rank {
+    /// Where a route of this kind belongs.
+    pub const fn of(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::Unicast => Self::Way,
+            RouteKind::Blackhole
+            | RouteKind::Unreachable
+            | RouteKind::Prohibit
+            | RouteKind::Other(_) => Self::LastResort,
+        }
+    }
 }
 
 /// Whose a route is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// Ours, at the key that we use.
-    Ours,
-    /// Ours by its mark, but at another metric: a leftover of other settings.
+    /// Ours, at a key that we use.
+    Ours(Rank),
+    /// Ours by its mark, but at another metric: a leftover of other settings or of a former version.
     Stray,
-    /// Somebody else's, at the key that we would use.
-    ForeignAtOurKey,
+    /// Somebody else's, at a key that we would use.
+    ForeignAtOurKey(Rank),
     /// Somebody else's.
     Foreign,
     /// In a table that is none of our business.
@@ -43,27 +69,49 @@ impl Ownership {
     /// dunlin's own protocol number: the port of BGP.
     pub const PROTOCOL: u8 = 179;
 
-    /// The metric of our routes of one family.
-    pub const fn metric(&self, family: Family) -> u32 {
-        match family {
-            Family::Ipv4 => self.metric4,
-            Family::Ipv6 => self.metric6,
+    /// The worst metric, which loses against every other.
+    pub const WORST_METRIC: u32 = u32::MAX;
+    /// Below the 1024 (and 512) of default routes by router advertisement, so that such a one stands
+    /// beside ours and takes over when ours goes; above the 256 of the kernel's own routes to its links.
+    pub const METRIC6: u32 = 300;
+
+    /// The same with this metric for what leads somewhere, in both families.
+    #[must_use]
+    pub fn with_metric(self, metric: Option<u32>) -> Self {
+        Self {
+            metric4: metric.unwrap_or(self.metric4),
+            metric6: metric.unwrap_or(self.metric6),
+            ..self
         }
+    }
+
+    /// The metric of our routes of one family and rank.
+    pub const fn metric(&self, family: Family, rank: Rank) -> u32 {
+        match (rank, family) {
+            (Rank::LastResort, Family::Ipv4 | Family::Ipv6) => Self::WORST_METRIC,
+            (Rank::Way, Family::Ipv4) => self.metric4,
+            (Rank::Way, Family::Ipv6) => self.metric6,
+        }
+    }
+
+    /// The rank that a metric belongs to.
+    pub(super) fn rank(&self, family: Family, metric: u32) -> Option<Rank> {
+        [Rank::Way, Rank::LastResort]
+            .into_iter()
+            .find(|rank| self.metric(family, *rank) == metric)
     }
 
     /// Whose `route` is.
     pub fn of(&self, route: &KernelRoute) -> Owner {
-        let at_our_metric = route.metric == self.metric(route.prefix.family());
-        match (
-            route.table == self.table,
-            route.protocol == self.protocol,
-            at_our_metric,
-        ) {
-            (false, _, _) => Owner::Elsewhere,
-            (true, true, true) => Owner::Ours,
-            (true, true, false) => Owner::Stray,
-            (true, false, true) => Owner::ForeignAtOurKey,
-            (true, false, false) => Owner::Foreign,
+        if route.table != self.table {
+            return Owner::Elsewhere;
+        }
+        let rank = self.rank(route.prefix.family(), route.metric);
+        match (route.protocol == self.protocol, rank) {
+            (true, Some(rank)) => Owner::Ours(rank),
+            (true, None) => Owner::Stray,
+            (false, Some(rank)) => Owner::ForeignAtOurKey(rank),
+            (false, None) => Owner::Foreign,
         }
     }
 }
@@ -74,7 +122,7 @@ impl Default for Ownership {
             table: Self::MAIN_TABLE,
             protocol: Self::PROTOCOL,
             metric4: 0,
-            metric6: 1024,
+            metric6: Self::METRIC6,
         }
     }
 }
@@ -96,7 +144,12 @@ mod tests {
             protocol: 179,
             shape: Arc::new(Shape::blackhole()),
         };
-        assert_eq!(rule.of(&route), Owner::Ours);
+        assert_eq!(rule.of(&route), Owner::Ours(Rank::Way));
+        let worst = KernelRoute {
+            metric: u32::MAX,
+            ..route.clone()
+        };
+        assert_eq!(rule.of(&worst), Owner::Ours(Rank::LastResort));
         assert_eq!(
             rule.of(&KernelRoute {
                 metric: 5,
@@ -109,7 +162,7 @@ mod tests {
                 protocol: 4,
                 ..route.clone()
             }),
-            Owner::ForeignAtOurKey
+            Owner::ForeignAtOurKey(Rank::Way)
         );
         assert_eq!(
             rule.of(&KernelRoute {

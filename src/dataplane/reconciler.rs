@@ -12,9 +12,13 @@
 //! exclusive: it can't hurt a foreign route that nobody told us about. `Delete` names our protocol
 //! number, so it can't either.
 //!
+//! Of the two keys that routes of ours may have at a prefix ([`Rank`]) an entry tells of one: that of what is
+//! wanted. What is ours at any other key is kept in `others`.
+//!
 //! During a dump nothing is outstanding, so the dump shows no half of an operation of ours.
 
 mod leftovers;
+mod others;
 mod outstanding;
 mod questions;
 mod steps;
@@ -26,7 +30,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::input::{Action, Op, OpId};
-use super::ownership::{Owner, Ownership};
+use super::lengths::Lengths;
+use super::ownership::{Owner, Ownership, Rank};
 use super::report::Report;
 use super::resolve::KernelView;
 use super::route::{Errno, KernelRoute, RouteKind, Shape};
@@ -34,6 +39,7 @@ use crate::net::Prefix;
 use crate::time::Instant;
 
 use leftovers::Leftovers;
+use others::Others;
 use outstanding::Outstanding;
 use sync::Sync;
 pub use table::PathId;
@@ -49,6 +55,8 @@ pub struct Reconciler {
     window: usize,
     now: Instant,
     table: Table,
+    /// How many prefixes of each length are wanted.
+    lengths: Lengths,
     shapes: Shapes,
     /// What each path means for the kernel now; none while nothing of it is reachable.
     targets: Vec<Target>,
@@ -56,7 +64,7 @@ pub struct Reconciler {
     /// What a deletion is of: the key and our protocol number say enough.
     any_shape: Arc<Shape>,
     queue: VecDeque<Place>,
-    strays: VecDeque<KernelRoute>,
+    others: Others,
     leftovers: Leftovers,
     outstanding: Outstanding<Pending>,
     troubles: Troubles,
@@ -79,10 +87,24 @@ pub enum Aim<'a> {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Target {
-    shape: Option<ShapeId>,
+    wish: Option<Wish>,
     /// The way leads through a tunnel that is not ready: what the kernel has stays until it is.
     hold: bool,
     moved: bool,
+}
+
+/// What is to stand at a prefix, and at which key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wish {
+    shape: ShapeId,
+    rank: Rank,
+}
+
+impl Wish {
+    /// Whether the kernel has it, by what an entry says.
+    fn stands(self, entry: Entry) -> bool {
+        entry.seen == self.shape.into() && entry.rank() == self.rank
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +117,7 @@ enum Pending {
     Delete {
         place: Place,
     },
-    Stray,
+    Other,
     Leftover,
     Dump,
 }
@@ -108,6 +130,7 @@ impl Reconciler {
             window: window.max(1),
             now: Instant::ZERO,
             table: Table::default(),
+            lengths: Lengths::default(),
             shapes: Shapes::default(),
             targets: Vec::new(),
             any_target_moved: false,
@@ -116,7 +139,7 @@ impl Reconciler {
                 ..Shape::blackhole()
             }),
             queue: VecDeque::new(),
-            strays: VecDeque::new(),
+            others: Others::default(),
             leftovers: Leftovers::default(),
             outstanding: Outstanding::default(),
             troubles: Troubles::default(),
@@ -130,6 +153,9 @@ impl Reconciler {
     pub fn want(&mut self, prefix: Prefix, path: PathId) -> Option<PathId> {
         let (place, entry) = self.table.entry(prefix);
         let before = entry.want();
+        if before.is_none() {
+            self.lengths.more(prefix);
+        }
         entry.set(CONFIRMED);
         if before != Some(path) {
             entry.set_want(Some(path));
@@ -145,6 +171,9 @@ impl Reconciler {
     pub fn unwant(&mut self, prefix: Prefix) -> Option<PathId> {
         let (place, entry) = self.table.get_mut(prefix)?;
         let before = entry.want();
+        if before.is_some() {
+            self.lengths.fewer(prefix);
+        }
         entry.set_want(None);
         entry.clear(USURPED);
         if self.sync.synced {
@@ -176,14 +205,17 @@ impl Reconciler {
             Aim::Hold => (None, true),
             Aim::Nothing => (None, false),
         };
-        let shape = shape.map(|shape| self.shapes.intern(shape));
+        let wish = shape.map(|shape| Wish {
+            shape: self.shapes.intern(shape),
+            rank: Rank::of(shape.kind),
+        });
         let place = path.0 as usize;
         if self.targets.len() <= place {
             self.targets.resize(place + 1, Target::default());
         }
         match self.targets.get_mut(place) {
-            Some(target) if (target.shape, target.hold) != (shape, hold) => {
-                *target = Target { shape, hold, moved };
+            Some(target) if (target.wish, target.hold) != (wish, hold) => {
+                *target = Target { wish, hold, moved };
                 moved
             }
             Some(_) | None => false,
@@ -195,6 +227,7 @@ impl Reconciler {
         if !core::mem::replace(&mut self.sync.converged, true) {
             self.enqueue_differing();
             self.enqueue_leftovers();
+            self.enqueue_others();
         }
     }
 
@@ -205,10 +238,21 @@ impl Reconciler {
             self.leftovers.replaced(route.prefix, route.metric);
         }
         match self.rule.of(route) {
-            Owner::Ours => self.own_changed(route, replaced),
-            Owner::Stray => self.strays.push_back(route.clone()),
-            Owner::ForeignAtOurKey => self.foreign_came(route.prefix, replaced),
-            Owner::Foreign => self.troubles.hasten(now),
+            Owner::Ours(rank) if self.tells_of(route.prefix, rank) => {
+                self.own_changed(route, rank, replaced);
+            }
+            Owner::Ours(_) | Owner::Stray => self.other_seen(route),
+            Owner::ForeignAtOurKey(rank) if self.tells_of(route.prefix, rank) => {
+                self.foreign_came(route.prefix, rank, replaced);
+            }
+            Owner::ForeignAtOurKey(_) if replaced => self.other_gone(route.prefix, route.metric),
+            Owner::ForeignAtOurKey(_) => self.enqueue(route.prefix),
+            Owner::Foreign => {
+                if replaced {
+                    self.other_displaced(route.prefix, route.metric);
+                }
+                self.troubles.hasten(now);
+            }
             Owner::Elsewhere => {}
         }
     }
@@ -220,9 +264,14 @@ impl Reconciler {
             return;
         }
         match self.rule.of(route) {
-            Owner::Ours => self.own_gone(route.prefix),
-            Owner::Stray => self.strays.retain(|stray| stray != route),
-            Owner::ForeignAtOurKey => self.foreign_went(route.prefix),
+            Owner::Ours(rank) if self.tells_of(route.prefix, rank) => {
+                self.own_gone(route.prefix, rank);
+            }
+            Owner::Ours(_) | Owner::Stray => self.other_gone(route.prefix, route.metric),
+            Owner::ForeignAtOurKey(rank) if self.tells_of(route.prefix, rank) => {
+                self.foreign_went(route.prefix);
+            }
+            Owner::ForeignAtOurKey(_) => self.enqueue(route.prefix),
             Owner::Foreign | Owner::Elsewhere => {}
         }
     }
@@ -245,7 +294,8 @@ impl Reconciler {
     /// link itself went: nothing is believed about its routes until then.
     pub fn link_lost(&mut self, now: Instant, interface: u32, with_routes: bool) {
         self.now = now;
-        if !self.shapes.any_uses(interface) {
+        let beside = self.others.link_lost(interface);
+        if !beside && !self.shapes.any_uses(interface) {
             return;
         }
         let Self {
@@ -254,7 +304,7 @@ impl Reconciler {
             queue,
             ..
         } = self;
-        let mut any = !self.outstanding.is_empty();
+        let mut any = beside || !self.outstanding.is_empty();
         table.sweep(|place, _, entry| {
             if !entry
                 .seen
@@ -309,14 +359,14 @@ impl Reconciler {
         self.collect_shapes();
         let taken = self.outstanding.len() + others;
         let room = self.window.saturating_sub(taken).min(max);
-        let mut ops = Vec::with_capacity(room.min(self.queue.len() + self.strays.len()));
+        let mut ops = Vec::with_capacity(room.min(self.queue.len()));
         while ops.len() < room {
             // A leftover goes first: what is written afterwards may rely on it. A step may release
             // another, so they are asked for after each: nobody asks again when nothing happens.
             if let Some(op) = self.delete_leftover() {
                 ops.push(op);
-            } else if let Some(stray) = self.next_stray() {
-                ops.push(self.op(Pending::Stray, Action::Delete(stray)));
+            } else if let Some(op) = self.delete_other() {
+                ops.push(op);
             } else if let Some(place) = self.queue.pop_front() {
                 ops.extend(self.step(view, place));
             } else {
@@ -326,21 +376,21 @@ impl Reconciler {
         ops
     }
 
-    /// What is ours and nobody wants, once all wishes are known.
-    fn next_stray(&mut self) -> Option<KernelRoute> {
-        if self.sync.converged {
-            self.strays.pop_front()
-        } else {
-            None
-        }
-    }
-
-    /// The kernel's word on an operation. Answers the prefix at which our route has taken the place
-    /// of a foreign one (which had taken ours before).
-    pub fn done(&mut self, now: Instant, id: OpId, result: Result<(), Errno>) -> Option<Prefix> {
+    /// The kernel's word on an operation. Answers the key (prefix and metric) at which our route has
+    /// taken the place of a foreign one (which had taken ours before).
+    pub fn done(
+        &mut self,
+        now: Instant,
+        id: OpId,
+        result: Result<(), Errno>,
+    ) -> Option<(Prefix, u32)> {
         self.now = now;
         match self.outstanding.remove(id)? {
-            Pending::Stray | Pending::Dump => None,
+            Pending::Dump => None,
+            Pending::Other => {
+                self.other_deleted(now, id, result);
+                None
+            }
             Pending::Leftover => {
                 self.leftover_deleted(id, result);
                 None
@@ -371,25 +421,27 @@ impl Reconciler {
 
     /// A row of the dump.
     pub fn dumped(&mut self, route: &KernelRoute) {
-        match self.rule.of(route) {
-            Owner::Ours => {}
+        let rank = match self.rule.of(route) {
+            Owner::Ours(rank) => rank,
             Owner::Stray => {
-                if !self.strays.contains(route) {
-                    self.strays.push_back(route.clone());
-                }
+                self.others.dumped(route);
                 return;
             }
-            Owner::ForeignAtOurKey | Owner::Foreign | Owner::Elsewhere => return,
-        }
+            Owner::ForeignAtOurKey(_) | Owner::Foreign | Owner::Elsewhere => return,
+        };
         let shape = self.shapes.intern(&route.shape);
-        let (_, entry) = self.table.entry(route.prefix);
+        let entry = self.entry_of(route.prefix, rank);
+        if entry.rank() != rank {
+            self.others.dumped(route);
+            return;
+        }
         if entry.is(OVERTAKEN) {
             return;
         }
         if entry.is(DUMPED) {
             // Two of ours at one key, which IPv4 allows: one is too many.
             if entry.seen != shape.into() {
-                self.strays.push_back(route.clone());
+                self.others.dumped(route);
             }
             return;
         }
@@ -405,20 +457,22 @@ impl Reconciler {
         self.sync.synced |= complete;
         self.changes += 1;
         self.leftovers.dump_ends(complete);
+        self.others.dump_ends(complete);
         self.enqueue_leftovers();
+        self.enqueue_others();
         let Self {
             table,
             queue,
             targets,
             ..
         } = self;
-        let mut own = 0_usize;
+        let mut own = self.others.prefixes().count();
         table.sweep(|place, prefix, entry| {
             if complete && !entry.is(DUMPED) && !entry.is(OVERTAKEN) && entry.seen != Seen::NOTHING
             {
                 // It was ours and somebody has taken the key while we could not look.
                 let stood = entry.seen.shape().is_some() && entry.want().is_some();
-                if stood && view.foreign_at_our_key(prefix) {
+                if stood && view.foreign_at_our_key(prefix, entry.rank()) {
                     entry.set(USURPED);
                 }
                 entry.seen = Seen::NOTHING;
@@ -473,7 +527,7 @@ impl Reconciler {
         self.outstanding.is_empty()
             && self.queue.is_empty()
             && !self.any_target_moved
-            && (self.strays.is_empty() || !self.sync.converged)
+            && self.others.is_idle()
             && self.leftovers.is_idle()
             && self.sync.is_idle()
     }
@@ -492,8 +546,8 @@ fn queue_up(queue: &mut VecDeque<Place>, place: Place, entry: &mut Entry) {
     }
 }
 
-fn desired(targets: &[Target], entry: &Entry) -> Option<ShapeId> {
-    targets.get(entry.want()?.0 as usize)?.shape
+fn desired(targets: &[Target], entry: &Entry) -> Option<Wish> {
+    targets.get(entry.want()?.0 as usize)?.wish
 }
 
 /// Whether what the kernel has stays, though nothing is to be written.
@@ -503,5 +557,8 @@ fn holds(targets: &[Target], entry: &Entry) -> bool {
 }
 
 fn differs(targets: &[Target], entry: &Entry) -> bool {
-    entry.seen != desired(targets, entry).map_or(Seen::NOTHING, Seen::from)
+    match desired(targets, entry) {
+        Some(wish) => !wish.stands(*entry),
+        None => entry.seen != Seen::NOTHING,
+    }
 }

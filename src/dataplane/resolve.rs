@@ -1,8 +1,8 @@
-//! How the kernel would reach an address without our own routes.
+//! How packets get to a next hop.
 //!
 //! [`KernelView`] mirrors links, addresses and foreign routes, and keeps the resolution of each
-//! tracked next hop. Our own routes are never in it, so a next hop can't be resolved over a route
-//! that depends on it.
+//! tracked next hop. Our own routes are not in it; where one of them is what leads to a next hop, those
+//! that are wanted are asked, under the rules of [`own`].
 //!
 //! IPv4 routes vanish without a word when their link goes down or loses its last address; the view
 //! does here what the kernel does there. A kernel dump replaces the whole view at its end, except
@@ -11,6 +11,7 @@
 //! A tunnel device is a way only while its gate is open ([`Gates`]).
 
 mod lookup;
+mod own;
 mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +23,15 @@ use super::foreign::{Foreign, ForeignTable};
 use super::gate::Gates;
 use super::input::{Address, Change, Link};
 use super::next_hop::{NextHop, Resolution};
-use super::ownership::{Owner, Ownership};
+use super::ownership::{Owner, Ownership, Rank};
 use super::route::{Hop, KernelRoute};
 use crate::net::{Family, Prefix};
+use crate::time::Instant;
 
+#[cfg(test)]
+use own::NoRoutes;
+pub(super) use own::OwnRoutes;
+use own::Steadiness;
 pub use way::Way;
 
 /// Above so many changed prefixes all tracked next hops are looked up again.
@@ -41,6 +47,12 @@ pub struct KernelView {
     /// Whether a dump was ever complete.
     known: bool,
     tracked: BTreeMap<NextHop, Tracked>,
+    /// The addresses that the ways of those are looked for by, and how often.
+    looked_up: BTreeMap<IpAddr, u32>,
+    now: Instant,
+    turn: u64,
+    /// Next hops that our own routes are not asked about, until then.
+    resting: BTreeSet<(Instant, NextHop)>,
     pub(super) gates: Gates,
     pub(super) dirty: Dirty,
     changed: BTreeSet<NextHop>,
@@ -68,6 +80,7 @@ struct Dump {
 struct Tracked {
     references: u32,
     resolution: Resolution,
+    steadiness: Steadiness,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -87,19 +100,22 @@ impl KernelView {
     }
 
     /// Starts to keep the resolution of `next_hop`. Counted: each call needs one [`Self::untrack`].
-    pub fn track(&mut self, next_hop: &NextHop) {
+    pub(super) fn track(&mut self, next_hop: &NextHop, own: &dyn OwnRoutes) {
         if let Some(tracked) = self.tracked.get_mut(next_hop) {
             tracked.references += 1;
             return;
         }
-        let resolution = self.resolve(next_hop);
+        let (resolution, asked) = self.resolve_by(next_hop, own);
+        let steadiness = Steadiness::new(asked);
         self.tracked.insert(
             next_hop.clone(),
             Tracked {
                 references: 1,
                 resolution,
+                steadiness,
             },
         );
+        self.note_looked_up(next_hop, true);
         if self.known {
             self.changed.insert(next_hop.clone());
         }
@@ -112,8 +128,12 @@ impl KernelView {
         };
         tracked.references -= 1;
         if tracked.references == 0 {
-            self.tracked.remove(next_hop);
+            let gone = self.tracked.remove(next_hop);
             self.changed.remove(next_hop);
+            self.note_looked_up(next_hop, false);
+            if let Some(until) = gone.and_then(|gone| gone.steadiness.rests) {
+                self.resting.remove(&(until, next_hop.clone()));
+            }
         }
     }
 
@@ -125,8 +145,8 @@ impl KernelView {
     }
 
     /// The next tracked next hop whose resolution is new.
-    pub fn poll_changed(&mut self) -> Option<NextHop> {
-        self.refresh();
+    pub(super) fn poll_changed(&mut self, own: &dyn OwnRoutes) -> Option<NextHop> {
+        self.refresh(own);
         self.changed.pop_first()
     }
 
@@ -155,8 +175,8 @@ impl KernelView {
                 if is_foreign(self.rule, route) {
                     self.state.foreign.insert(route, *replaced);
                     self.route_changed(route);
-                } else if *replaced && self.rule.of(route) == Owner::Ours {
-                    self.displaced(route.prefix);
+                } else if *replaced && self.rule.of(route) != Owner::Elsewhere {
+                    self.displaced(route.prefix, route.metric);
                 }
             }
             Change::RouteGone(route) => {
@@ -241,27 +261,20 @@ impl KernelView {
             .collect()
     }
 
-    /// A route of ours took the place of a foreign one at our key.
-    pub(super) fn displaced(&mut self, prefix: Prefix) {
-        self.state
-            .foreign
-            .remove_key(prefix, self.rule.metric(prefix.family()));
+    /// A route of ours took the place of a foreign one at this key.
+    pub(super) fn displaced(&mut self, prefix: Prefix, metric: u32) {
+        self.state.foreign.remove_key(prefix, metric);
         self.dirty.prefixes.push(prefix);
     }
 
-    /// Whether a foreign route stands at the key that ours has for `prefix`.
-    pub fn foreign_at_our_key(&self, prefix: Prefix) -> bool {
-        let metric = self.rule.metric(prefix.family());
-        self.state
-            .foreign
-            .get(prefix)
-            .iter()
-            .any(|other| other.metric == metric)
+    /// Whether a foreign route stands at the key that ours of this rank has for `prefix`.
+    pub fn foreign_at_our_key(&self, prefix: Prefix, rank: Rank) -> bool {
+        self.foreign_protocol(prefix, rank).is_some()
     }
 
-    /// The protocol number of the foreign route at our key.
-    pub fn foreign_protocol(&self, prefix: Prefix) -> Option<u8> {
-        let metric = self.rule.metric(prefix.family());
+    /// The protocol number of the foreign route at that key.
+    pub fn foreign_protocol(&self, prefix: Prefix, rank: Rank) -> Option<u8> {
+        let metric = self.rule.metric(prefix.family(), rank);
         let at_key = self
             .state
             .foreign
@@ -269,6 +282,14 @@ impl KernelView {
             .iter()
             .find(|other| other.metric == metric);
         at_key.map(|other| other.protocol)
+    }
+
+    /// The gateways by which foreign routes lead to anything of `range`: one pass over the table.
+    pub(super) fn gateways_into(&self, range: Prefix) -> BTreeSet<IpAddr> {
+        let overlapping = self.state.foreign.overlapping(range);
+        overlapping
+            .flat_map(|route| route.shape.hops.iter().filter_map(|hop| hop.via))
+            .collect()
     }
 
     /// How many foreign routes are known.
@@ -359,47 +380,54 @@ impl KernelView {
     fn route_changed(&mut self, route: &KernelRoute) {
         // A gateway without a link is looked up again, so any next hop may hang on this prefix.
         let indirect = |hop: &Hop| hop.interface.is_none();
-        self.dirty.all |=
-            self.dirty.prefixes.len() >= MANY || route.shape.hops.iter().any(indirect);
-        if !self.dirty.all {
-            self.dirty.prefixes.push(route.prefix);
-        }
+        self.dirty.all |= route.shape.hops.iter().any(indirect);
+        self.dirty.push(route.prefix);
     }
 
-    fn refresh(&mut self) {
+    fn refresh(&mut self, own: &dyn OwnRoutes) {
         if !self.known {
             return;
         }
         let dirty = core::mem::take(&mut self.dirty);
         if !dirty.all && dirty.prefixes.is_empty() {
             for next_hop in dirty.next_hops {
-                self.look_up(next_hop);
+                self.look_up(next_hop, own);
             }
             return;
         }
         let mut tracked = core::mem::take(&mut self.tracked);
         for (next_hop, entry) in &mut tracked {
-            let hit = |prefix: &Prefix| prefix.contains(next_hop.address);
+            let looked_up = next_hop.looked_up().unwrap_or(next_hop.address);
+            let hit = |prefix: &Prefix| prefix.contains(looked_up);
             let exact = || dirty.next_hops.contains(next_hop);
-            if !dirty.all && !dirty.prefixes.iter().any(hit) && !exact() {
+            // A way over our own routes may hang on any of them.
+            let indirect = entry.steadiness.asked;
+            if !dirty.all && !indirect && !dirty.prefixes.iter().any(hit) && !exact() {
                 continue;
             }
-            let fresh = self.resolve(next_hop);
-            if fresh != entry.resolution {
-                entry.resolution = fresh;
+            if self.resolve_anew(next_hop, entry, own) {
                 self.changed.insert(next_hop.clone());
             }
         }
         self.tracked = tracked;
     }
 
-    fn look_up(&mut self, next_hop: NextHop) {
-        let fresh = self.resolve(&next_hop);
-        if let Some(entry) = self.tracked.get_mut(&next_hop)
-            && entry.resolution != fresh
-        {
-            entry.resolution = fresh;
-            self.changed.insert(next_hop);
+    fn look_up(&mut self, next_hop: NextHop, own: &dyn OwnRoutes) {
+        let Some(mut entry) = self.tracked.remove(&next_hop) else {
+            return;
+        };
+        if self.resolve_anew(&next_hop, &mut entry, own) {
+            self.changed.insert(next_hop.clone());
+        }
+        self.tracked.insert(next_hop, entry);
+    }
+}
+
+impl Dirty {
+    fn push(&mut self, prefix: Prefix) {
+        self.all |= self.prefixes.len() >= MANY;
+        if !self.all {
+            self.prefixes.push(prefix);
         }
     }
 }
@@ -457,8 +485,8 @@ impl Dump {
 
 fn is_foreign(rule: Ownership, route: &KernelRoute) -> bool {
     match rule.of(route) {
-        Owner::Foreign | Owner::ForeignAtOurKey => true,
-        Owner::Ours | Owner::Stray | Owner::Elsewhere => false,
+        Owner::Foreign | Owner::ForeignAtOurKey(_) => true,
+        Owner::Ours(_) | Owner::Stray | Owner::Elsewhere => false,
     }
 }
 

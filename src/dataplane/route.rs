@@ -63,6 +63,8 @@ pub struct Shape {
     pub kind: RouteKind,
     /// The source address for packets of this host itself.
     pub preferred_source: Option<IpAddr>,
+    /// The largest packet that it lets through, if it says.
+    pub mtu: Option<u32>,
     /// Where a unicast route leads; empty for the other kinds.
     pub hops: Box<[Hop]>,
 }
@@ -73,6 +75,7 @@ impl Shape {
         Self {
             kind: RouteKind::Blackhole,
             preferred_source: None,
+            mtu: None,
             hops: Box::new([]),
         }
     }
@@ -82,6 +85,7 @@ impl Shape {
         Self {
             kind: RouteKind::Unicast,
             preferred_source: None,
+            mtu: None,
             hops: canonical(hops),
         }
     }
@@ -90,6 +94,13 @@ impl Shape {
     #[must_use]
     pub fn with_preferred_source(mut self, source: Option<IpAddr>) -> Self {
         self.preferred_source = source;
+        self
+    }
+
+    /// The same with an MTU of its own.
+    #[must_use]
+    pub const fn with_mtu(mut self, mtu: Option<u32>) -> Self {
+        self.mtu = mtu;
         self
     }
 
@@ -214,6 +225,8 @@ impl Errno {
     pub const ENOENT: Self = Self(2);
     /// No such route.
     pub const ESRCH: Self = Self(3);
+    /// In use.
+    pub const EBUSY: Self = Self(16);
     /// Not allowed.
     pub const EACCES: Self = Self(13);
     /// A route stands there already.
@@ -226,6 +239,8 @@ impl Errno {
     pub const EROFS: Self = Self(30);
     /// The kernel has no driver for that kind of link, or the link can't do it.
     pub const EOPNOTSUPP: Self = Self(95);
+    /// An address or a port is in use.
+    pub const EADDRINUSE: Self = Self(98);
     /// No such address on the link.
     pub const EADDRNOTAVAIL: Self = Self(99);
     /// The link is down.
@@ -244,6 +259,8 @@ impl fmt::Display for Errno {
             Self::EPERM | Self::EACCES => "not permitted (CAP_NET_ADMIN is missing)",
             Self::ENOENT => "no such entry",
             Self::ESRCH => "no such route",
+            Self::EBUSY => "it is in use",
+            Self::EADDRINUSE => "the address or port is in use",
             Self::EEXIST => "another route stands there",
             Self::ENODEV => "no such link",
             Self::EINVAL => "invalid argument",

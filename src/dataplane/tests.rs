@@ -2,9 +2,12 @@
 
 mod adoption;
 mod kernel;
+mod ranks;
+mod renamed;
 mod shrunk;
 mod tunnel_stories;
 mod tunnels;
+mod uplinks;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -66,6 +69,7 @@ impl World {
     }
 
     fn act(&mut self, action: &Act) {
+        self.plane.turn_begins(self.now);
         match action {
             Act::Want(n, path) => {
                 self.wanted.insert(block(*n), path.clone());
@@ -75,18 +79,17 @@ impl World {
                 self.wanted.remove(&block(*n));
                 self.plane.unwant(block(*n));
             }
-            Act::Foreign(n, replace) => {
-                self.kernel
-                    .foreign_write(route(block(*n), 4, Shape::blackhole()), *replace);
+            Act::Foreign(n, key, replace) => {
+                self.kernel.foreign_write(at(*n, *key, 4), *replace);
             }
-            Act::Delete(n) => {
-                let route = route(block(*n), 4, Shape::blackhole());
+            Act::Delete(n, key) => {
+                let route = at(*n, *key, 4);
                 self.kernel.foreign_delete((route.prefix, route.metric));
             }
-            Act::Mimic(n) => {
-                self.kernel.once_ours.insert(block(*n));
-                self.kernel
-                    .foreign_write(route(block(*n), 179, Shape::blackhole()), true);
+            Act::Mimic(n, key) => {
+                let route = at(*n, *key, 179);
+                self.kernel.once_ours.insert((route.prefix, route.metric));
+                self.kernel.foreign_write(route, true);
             }
             Act::LinkDown(index, gone) => self.kernel.link_down(*index, *gone),
             Act::LinksUp => {
@@ -131,14 +134,46 @@ impl World {
         panic!("it never comes to rest: {:?}", self.plane.counts());
     }
 
+    /// What was found out step by step is what is found from nothing, and our own routes take no way
+    /// away that others' offer.
+    fn check_next_hops(&self) {
+        for forwarding in self.wanted.values() {
+            let Forwarding::Via(next_hops) = forwarding else {
+                continue;
+            };
+            for next_hop in next_hops {
+                let found = self.plane.view().resolution(next_hop);
+                let anew = self.plane.resolve(next_hop);
+                assert_eq!(found, Some(&anew), "{next_hop}");
+                let without = self.plane.view().resolve(next_hop);
+                assert!(
+                    anew.is_reachable() || !without.is_reachable(),
+                    "{next_hop}: {without:?}"
+                );
+                if let Resolution::Reachable { hops, .. } = anew {
+                    let via = |hop: &Hop| hop.via.map(block_around);
+                    assert!(hops.iter().all(|hop| via(hop) == Some(None)), "{hops:?}");
+                }
+            }
+        }
+    }
+
     fn check(&self) {
+        self.check_next_hops();
         for (key, stands) in &self.kernel.routes {
             if stands.protocol == 179 {
                 assert!(self.wanted.contains_key(&key.0), "left over: {stands}");
+                let right = self.plane.target(key.0).is_none_or(|shape| {
+                    let rank = Rank::of(shape.kind);
+                    key.1 == Ownership::default().metric(key.0.family(), rank)
+                });
+                assert!(right, "beside what is wanted: {stands}");
             }
         }
         for prefix in self.wanted.keys() {
-            let metric = Ownership::default().metric(prefix.family());
+            let target = self.plane.target(*prefix);
+            let rank = target.map_or(Rank::Way, |shape| Rank::of(shape.kind));
+            let metric = Ownership::default().metric(prefix.family(), rank);
             let stands = self.kernel.routes.get(&(*prefix, metric));
             let state = self.plane.state(*prefix);
             match stands.filter(|stands| stands.protocol != 179) {
@@ -164,9 +199,9 @@ impl World {
 enum Act {
     Want(u8, Forwarding),
     Unwant(u8),
-    Foreign(u8, bool),
-    Delete(u8),
-    Mimic(u8),
+    Foreign(u8, Key, bool),
+    Delete(u8, Key),
+    Mimic(u8, Key),
     LinkDown(u32, bool),
     LinksUp,
     Fail(Errno),
@@ -177,6 +212,29 @@ enum Act {
     News,
     Results,
     Pass(u64),
+}
+
+/// Which of the keys at a prefix.
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    Way,
+    LastResort,
+    /// Where no route of ours belongs.
+    Odd,
+}
+
+/// A blackhole of somebody's at a key.
+fn at(n: u8, key: Key, protocol: u8) -> KernelRoute {
+    let rule = Ownership::default();
+    let prefix = block(n);
+    KernelRoute {
+        metric: match key {
+            Key::Way => rule.metric(prefix.family(), Rank::Way),
+            Key::LastResort => rule.metric(prefix.family(), Rank::LastResort),
+            Key::Odd => 77,
+        },
+        ..route(prefix, protocol, Shape::blackhole())
+    }
 }
 
 fn block(n: u8) -> Prefix {
@@ -190,6 +248,11 @@ fn block(n: u8) -> Prefix {
     }
 }
 
+/// The block that has an address: no neighbour on a link is in one.
+fn block_around(address: IpAddr) -> Option<Prefix> {
+    (0..4).map(block).find(|block| block.contains(address))
+}
+
 fn via(addresses: &[&str]) -> Forwarding {
     let hop = |text: &&str| NextHop::routed(text.parse::<IpAddr>().unwrap());
     Forwarding::Via(addresses.iter().map(hop).collect())
@@ -197,11 +260,29 @@ fn via(addresses: &[&str]) -> Forwarding {
 
 fn acts() -> impl Strategy<Value = Act> {
     let n = 0..4_u8;
+    let key = prop_oneof![
+        3 => Just(Key::Way),
+        2 => Just(Key::LastResort),
+        1 => Just(Key::Odd),
+    ];
     let path = prop_oneof![
         Just(Forwarding::Blackhole),
         Just(via(&["10.9.0.2"])),
         Just(via(&["10.9.0.3", "10.8.0.3"])),
         Just(via(&["10.7.0.1"])),
+        // Over what else is wanted, in circles, too; at a link that is no more.
+        Just(via(&["10.244.0.1"])),
+        Just(via(&["10.244.2.1"])),
+        Just(via(&["10.244.2.1", "10.9.0.4"])),
+        Just(via(&["fd00:244:1::1", "fd00:244:3::1"])),
+        Just(Forwarding::Via(vec![NextHop::on_link(
+            "fe80::1".parse().unwrap(),
+            2
+        )])),
+        Just(Forwarding::Via(vec![NextHop::beside(
+            "fe80::1".parse().unwrap(),
+            "10.244.2.1".parse().unwrap()
+        )])),
     ];
     let errno = prop_oneof![
         Just(Errno::ENOBUFS),
@@ -212,9 +293,10 @@ fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (n.clone(), path).prop_map(|(n, path)| Act::Want(n, path)),
         1 => n.clone().prop_map(Act::Unwant),
-        1 => (n.clone(), any::<bool>()).prop_map(|(n, replace)| Act::Foreign(n, replace)),
-        1 => n.clone().prop_map(Act::Delete),
-        1 => n.prop_map(Act::Mimic),
+        1 => (n.clone(), key.clone(), any::<bool>())
+            .prop_map(|(n, key, replace)| Act::Foreign(n, key, replace)),
+        1 => (n.clone(), key.clone()).prop_map(|(n, key)| Act::Delete(n, key)),
+        1 => (n, key).prop_map(|(n, key)| Act::Mimic(n, key)),
         1 => (2..4_u32, any::<bool>()).prop_map(|(index, gone)| Act::LinkDown(index, gone)),
         1 => Just(Act::LinksUp),
         1 => errno.prop_map(Act::Fail),
@@ -269,7 +351,7 @@ fn a_fight_is_fought_at_a_decent_pace() {
     let end = world.now + Duration::from_secs(120);
     let before = world.kernel.writes;
     while world.now < end {
-        world.act(&Act::Delete(0));
+        world.act(&Act::Delete(0, Key::LastResort));
         while world.deliver(true) {}
         world.ask();
         world.kernel.run_one();

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assemble::Unique;
 use super::peers::FAR_ENDS;
 use super::problem::{Place, Problems};
+use super::range_keys::check_range_keys;
 use super::record::Record;
 use super::records::Records;
 use super::sessions::keepalive_too_long;
@@ -40,6 +41,7 @@ pub(crate) fn check_peers(records: &Records, problems: &mut Problems) {
         }
     }
     check_ends(records, &nodes, problems);
+    check_range_keys(records, &nodes, problems);
 }
 
 /// A keepalive time of a peer's own may be too long for the hold time that it inherits.

@@ -11,6 +11,7 @@ mod neighbours;
 mod prefix;
 mod role;
 mod router_id;
+mod scoped;
 mod secret;
 
 pub use asn::{Asn, ParseAsnError};
@@ -21,4 +22,5 @@ pub use neighbours::Neighbourly;
 pub use prefix::{ParsePrefixError, Prefix, Prefix4, Prefix6};
 pub use role::Role;
 pub use router_id::{ParseRouterIdError, RouterId};
+pub use scoped::ScopedAddress;
 pub use secret::Secret;

@@ -43,7 +43,7 @@ pub use path::{MAX_RECEIVED, MAX_SENT_UNEQUAL, Path};
 pub use peer::{PeerCounts, PeerFacts, PeerIndex, PeerKind};
 pub use view::{ExplainedPath, Memory, PageCursor, Route};
 
-use crate::net::{Asn, Family, Prefix, RouterId};
+use crate::net::{Asn, Family, Prefix, RouterId, ScopedAddress};
 use crate::time::Instant;
 use crate::wire::attribute::{NextHop, PathAttributes};
 use adj_rib_out::{Exports, Tables};
@@ -79,7 +79,7 @@ pub enum ForwardingChange {
 pub struct ForwardingPath {
     /// Where to; `None` for what we originate.
     pub next_hop: Option<NextHop>,
-    /// Who said so: a link-local next hop is on the link to this peer.
+    /// Who said so.
     pub peer: PeerIndex,
 }
 
@@ -355,9 +355,9 @@ impl Rib {
         }
     }
 
-    /// Tells what is known of a next hop's address. If that changes anything, one walk over the
+    /// Tells what is known of where next hops lead ([`NextHop::target`]). If that changes anything, one walk over the
     /// tables decides again wherever a path uses it; so several are better told at once.
-    pub fn set_resolution(&mut self, resolutions: &[(IpAddr, Resolution)]) {
+    pub fn set_resolution(&mut self, resolutions: &[(ScopedAddress, Resolution)]) {
         let table = self.store.next_hops_mut();
         let changed = resolutions
             .iter()

@@ -59,6 +59,8 @@ pub enum AdminReason {
     PrefixLimit(Exceeded),
     /// This process restarts; nothing was said to the peer.
     Restarting,
+    /// This process ends, for a peer that keeps nothing (6/2).
+    ProcessEnds,
 }
 
 /// What the peer did wrong.
@@ -107,16 +109,31 @@ pub enum FsmPhase {
     Established,
 }
 
-/// The last error of a peer, as people see it.
+/// The last error of a peer, as people see it: the last one that says what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
     /// When.
     pub at: Instant,
     /// What.
     pub reason: CloseReason,
-    /// Since then dialling fails, too: the latest failure.
-    pub dialling: Option<(Instant, DialError)>,
+    /// The latest end since then that says less: a dial that failed, a connection that was just closed.
+    pub since: Option<(Instant, CloseReason)>,
+    /// A session has been up since.
+    over: bool,
     config: Arc<PeerConfig>,
+}
+
+/// How much an end of a connection says about what is wrong, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Content {
+    /// No connection came about.
+    NoConnection,
+    /// It was closed without a word.
+    Bare,
+    /// The peer takes no connection (6/5): often because it rests after what it has said before.
+    Refusal,
+    /// A NOTIFICATION, a timer, BFD or a limit.
+    Told,
 }
 
 /// What an end of a connection means for the next attempt.
@@ -181,6 +198,7 @@ impl AdminReason {
                 Notification::cease(notification::OTHER_CONFIGURATION_CHANGE)
             }
             Self::PrefixLimit(_) => Notification::cease(notification::MAX_PREFIXES),
+            Self::ProcessEnds => Notification::administrative_shutdown("dunlin ends or restarts"),
             Self::Restarting => return None,
         };
         Some(if hard && self.is_hard() {
@@ -194,7 +212,7 @@ impl AdminReason {
     const fn is_hard(&self) -> bool {
         match self {
             Self::Shutdown(_) | Self::Deconfigured | Self::PrefixLimit(_) => true,
-            Self::Reset | Self::ConfigurationChange | Self::Restarting => false,
+            Self::Reset | Self::ConfigurationChange | Self::Restarting | Self::ProcessEnds => false,
         }
     }
 }
@@ -205,6 +223,7 @@ impl From<StopReason> for AdminReason {
             StopReason::AdminShutdown(text) => Self::Shutdown(text),
             StopReason::PrefixLimit(exceeded) => Self::PrefixLimit(exceeded),
             StopReason::Deconfigured => Self::Deconfigured,
+            StopReason::ProcessEnds => Self::ProcessEnds,
             StopReason::Quiet => Self::Restarting,
         }
     }
@@ -276,6 +295,27 @@ impl CloseReason {
         }
     }
 
+    fn content(&self) -> Content {
+        match self {
+            Self::DialFailed(_) => Content::NoConnection,
+            Self::TransportLost(_) => Content::Bare,
+            Self::ReceivedNotification(n)
+                if (n.code, n.subcode)
+                    == (notification::CEASE, notification::CONNECTION_REJECTED) =>
+            {
+                Content::Refusal
+            }
+            Self::ReceivedNotification(_)
+            | Self::SentNotification { .. }
+            | Self::HoldTimerExpired
+            | Self::NoOpen
+            | Self::SendHoldTimerExpired
+            | Self::Collision
+            | Self::FarEndDown
+            | Self::Admin(_) => Content::Told,
+        }
+    }
+
     /// What it means for the next attempt; `was_up` if a session was established.
     pub(super) fn damping(&self, was_up: bool) -> Damping {
         match self {
@@ -323,9 +363,31 @@ impl LastError {
         Self {
             at,
             reason,
-            dialling: None,
+            since: None,
+            over: false,
             config,
         }
+    }
+
+    /// A session is up: what ends it is another matter.
+    pub(super) fn put_behind(&mut self) {
+        self.over = true;
+        self.since = None;
+    }
+
+    /// Whether an end says less than this one did, and no session has been up in between.
+    pub(super) fn outweighs(&self, reason: &CloseReason) -> bool {
+        !self.over && reason.content() < self.reason.content()
+    }
+
+    /// Whether a session has been up since, so that it no longer says why there is none.
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether it is more than a connection that did not come about or was just closed.
+    pub fn is_telling(&self) -> bool {
+        self.reason.content() > Content::Bare
     }
 
     /// The configuration under which it happened.

@@ -4,11 +4,11 @@
 //! What always holds: a peer whose secret is missing is neither dialled nor let in; a session that is up
 //! keeps the key that it has until there is another one.
 
-use core::time::Duration;
 use std::net::IpAddr;
 
 use super::peer::PeerEntry;
 use super::{Output, SocketTerms, Speaker};
+use crate::net::ScopedAddress;
 use crate::rib::PeerIndex;
 use crate::time::Instant;
 use crate::topology::{Authentication, PeerField, TtlRule};
@@ -28,12 +28,14 @@ impl PeerEntry {
             // One hop is the neighbour itself, whose packets nobody has forwarded.
             TtlRule::Security(hops) => (Some(GTSM_TTL), Some(GTSM_TTL - hops.saturating_sub(1))),
         };
-        let hold = self.planned.open.hold_time;
+        let timers = self.session.config().timers;
         SocketTerms {
             ttl,
             min_ttl,
             authentication: self.planned.authentication.clone(),
-            user_timeout: (hold > 0).then(|| Duration::from_secs(u64::from(hold))),
+            // The kernel gives up a peer whose window is closed, too, however often it answers: so not
+            // before we would (RFC 9687). One that is silent is the hold timer's.
+            user_timeout: timers.send_hold(timers.hold_time),
             max_message: if self.planned.open.extended_messages {
                 MAX_EXTENDED_LEN
             } else {
@@ -73,9 +75,9 @@ impl PeerEntry {
 
 impl Speaker {
     /// Why [`accepted`](Self::accepted) has refused somebody.
-    pub fn refusal(&self, remote: IpAddr, local: IpAddr) -> &'static str {
+    pub fn refusal(&self, remote: impl Into<ScopedAddress>, local: IpAddr) -> &'static str {
         let peer = self
-            .peer_at(remote, local)
+            .peer_at(remote.into(), local)
             .and_then(|index| self.peer(index));
         match peer.and_then(PeerEntry::secret_missing) {
             Some(_) => "the password of that peer is missing",

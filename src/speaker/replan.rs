@@ -185,7 +185,7 @@ impl Speaker {
         }
         self.set_limit(now, index);
         self.far_ends.changed();
-        self.input(now, index, Input::Start);
+        self.follow_record(now, index);
     }
 
     pub(super) fn remove_peer(&mut self, now: Instant, name: &str) {
@@ -233,10 +233,11 @@ impl Speaker {
     ) -> String {
         let names: Vec<String> = fields.iter().map(ToString::to_string).collect();
         let bounces = fields.iter().any(|field| field.impact() == Impact::Bounce);
-        let how = if bounces {
-            "session starts anew"
-        } else {
-            "session stays"
+        let how = match (fields.contains(&PeerField::Shutdown), planned.shutdown) {
+            (true, true) => "it is shut down",
+            (true, false) => "it is no longer shut down",
+            (false, _) if bounces => "session starts anew",
+            (false, _) => "session stays",
         };
         let said = format!("peer {was} changed ({}): {how}", names.join(", "));
         let Some(index) = self.names.get(was).copied() else {
@@ -267,6 +268,9 @@ impl Speaker {
         if (old.address, old.remote_asn) != peer_at {
             // Somebody else: what the one before has left is not this one's.
             self.drop_kept(index);
+        }
+        if fields.contains(&PeerField::Shutdown) {
+            self.follow_record(now, index);
         }
         self.sign_anew(now, index, fields);
         self.set_limit(now, index);

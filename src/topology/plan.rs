@@ -122,8 +122,12 @@ pub struct PlannedPeer {
     pub ttl: TtlRule,
     /// Who dials.
     pub dial: Dial,
+    /// Whether it is taken down.
+    pub shutdown: bool,
     /// The time between two tries to connect.
     pub connect_retry: Duration,
+    /// How long the other end may take none of our messages; zero is for ever, `None` the RFC's own time.
+    pub send_hold: Option<Duration>,
     /// What the OPEN says, and the timer that hangs on it.
     pub open: OpenTerms,
     /// Which routes come and go.
@@ -170,6 +174,8 @@ pub struct OpenTerms {
     pub keepalive_time: Option<u16>,
     /// The families offered; at least one.
     pub families: Families,
+    /// Whether there are capabilities in it at all (RFC 5492).
+    pub capabilities: bool,
     /// Whether AS numbers of four octets are offered (RFC 6793).
     pub four_octet_as: bool,
     /// Whether extended messages are offered (RFC 8654).
@@ -267,13 +273,15 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
 }
 
 impl Plan {
-    /// Whether an address is this node's: whoever speaks BGP there is beside us on it.
+    /// Whether an address is this node's: whoever speaks BGP there is beside us on it. Nodes that are at
+    /// loopback addresses themselves, several on one host, are no more to each other than others are.
     pub fn is_here(&self, address: IpAddr) -> bool {
         let own = [
-            self.ipv4.map(|net| net.ip().into()),
-            self.ipv6.map(|net| net.ip().into()),
+            self.ipv4.map(|net| IpAddr::from(net.ip())),
+            self.ipv6.map(|net| IpAddr::from(net.ip())),
         ];
-        address.is_loopback() || own.contains(&Some(address))
+        let mut all = own.iter().flatten();
+        own.contains(&Some(address)) || (address.is_loopback() && !all.any(IpAddr::is_loopback))
     }
 }
 

@@ -144,7 +144,7 @@ fn two_nodes_come_up_and_a_loopback_next_hop_is_refused_with_words() {
     assert_eq!(peers["peers"][0]["name"], "b");
     assert_eq!(peers["peers"][0]["state"], "Established");
     assert_eq!(peers["peers"][0]["sent"], 1);
-    assert_eq!(peers["peers"][0]["treated-as-withdraw"], 1);
+    assert_eq!(peers["peers"][0]["treated_as_withdraw"], 1);
     assert_eq!(peers["peers"][0]["accepted"], 0);
     let status = a.says(&["status"]);
     assert!(status.contains("1 of 1 Established"), "{status}");
@@ -186,7 +186,7 @@ fn a_peer_is_shut_down_with_words_and_enabled_again() {
     a.wait_for("session is down");
     a.wait_for("session is up");
     let kept = a.json(&["peers", "b"]);
-    assert_eq!(kept["peers"][0]["established-count"], 3);
+    assert_eq!(kept["peers"][0]["established_count"], 3);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_changed_file_is_taken_over_and_a_bad_one_changes_nothing() {
     let (folder, port, a, b) = pair("reload");
     let file = folder.0.join("cluster.toml");
     let since =
-        |daemon: &Daemon| daemon.json(&["peers", "b"])["peers"][0]["established-count"].clone();
+        |daemon: &Daemon| daemon.json(&["peers", "b"])["peers"][0]["established_count"].clone();
     let more =
         "[[node]]\nname = \"c\"\nipv4-address = \"127.0.0.3/8\"\nblocks = [\"10.244.2.0/26\"]\n";
     fs::write(&file, cluster(port, more)).unwrap();

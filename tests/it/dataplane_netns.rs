@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 mod adoption;
+mod ranks;
 mod tunnels;
 
 use std::io::Write;
@@ -243,14 +244,14 @@ fn every_shape_of_route_is_installed_and_removed() {
                 "10.244.2.0/26",
                 "nexthop via 10.9.0.2 dev v0 weight 1",
                 "nexthop via 10.9.0.3 dev v0 weight 1",
-                "blackhole 10.244.3.0/26",
+                "blackhole 10.244.3.0/26 metric 4294967295",
                 "10.244.4.0/26 via 10.9.0.254 dev v0",
                 "10.244.5.0/26 via inet6 fd00:9::2 dev v0",
             ]
         );
         let v6 = ip("-6 route show proto 179");
         assert!(
-            v6.contains("fd00:244:1::/64 via fd00:9::2 dev v0 metric 1024"),
+            v6.contains("fd00:244:1::/64 via fd00:9::2 dev v0 metric 300"),
             "{v6}"
         );
         assert_eq!(v6.matches("nexthop via fd00:9::").count(), 2, "{v6}");

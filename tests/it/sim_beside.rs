@@ -74,7 +74,7 @@ fn world(beside: &str, next_hop: &str, max_paths: u16) -> World {
 
 fn installed(world: &World, of: &str) -> bool {
     let kernel = world.hosts["n1"].kernel.as_ref().unwrap();
-    kernel.routes.contains_key(&prefix(of))
+    kernel.routes.keys().any(|(at, _)| *at == prefix(of))
 }
 
 /// AS numbers of the path and next hop that the ToR heard last for a prefix.

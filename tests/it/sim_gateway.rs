@@ -34,8 +34,8 @@ fn intent(gateway: Option<&str>) -> Intent {
 
 /// The hops of the kernel's route.
 fn via(world: &World, of: &str) -> Option<Vec<String>> {
-    let routes = &world.hosts["hub"].kernel.as_ref().unwrap().routes;
-    let hops = &routes.get(&prefix(of))?.shape.hops;
+    let kernel = world.hosts["hub"].kernel.as_ref().unwrap();
+    let hops = &kernel.best(prefix(of))?.shape.hops;
     let gateways = hops.iter().filter_map(|hop| hop.via);
     Some(gateways.map(|gateway| gateway.to_string()).collect())
 }

@@ -1,4 +1,7 @@
 //! A kernel that does what it is told: one link, one connected subnet, and a log of what was written.
+//!
+//! A prefix has a route for each metric, as in Linux. The log tells of prefixes, not of metrics: "add" is the
+//! first route to a prefix, "delete" the end of the last one, all between is "replace".
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,7 +14,7 @@ use dunlin::time::Instant;
 /// Routes by prefix, and what was done to them.
 #[derive(Default)]
 pub(crate) struct FakeKernel {
-    pub(crate) routes: BTreeMap<Prefix, KernelRoute>,
+    pub(crate) routes: BTreeMap<(Prefix, u32), KernelRoute>,
     pub(crate) log: Vec<(Instant, &'static str, Prefix)>,
     pub(crate) device: Option<(IpAddr, Prefix)>,
 }
@@ -22,13 +25,20 @@ impl FakeKernel {
         // Echoes of one's own operations are told apart by the netlink part and go no further.
         match &op.action {
             Action::Add(route) | Action::Replace(route) => {
-                let before = self.routes.insert(route.prefix, route.clone());
-                let word = if before.is_some() { "replace" } else { "add" };
+                let word = if self.stands(route.prefix) {
+                    "replace"
+                } else {
+                    "add"
+                };
+                let key = (route.prefix, route.metric);
+                self.routes.insert(key, route.clone());
                 self.log.push((now, word, route.prefix));
             }
             Action::Delete(route) => {
-                self.log.push((now, "delete", route.prefix));
-                self.routes.remove(&route.prefix);
+                self.routes.remove(&(route.prefix, route.metric));
+                if !self.stands(route.prefix) {
+                    self.log.push((now, "delete", route.prefix));
+                }
             }
             Action::Dump => inputs = self.dump(),
             // Devices are granted and not kept: these scenarios have none.
@@ -39,6 +49,17 @@ impl FakeKernel {
             result: Ok(()),
         });
         inputs
+    }
+
+    fn stands(&self, prefix: Prefix) -> bool {
+        let keys = (prefix, 0)..=(prefix, u32::MAX);
+        self.routes.range(keys).next().is_some()
+    }
+
+    /// The route that packets to a prefix take, by its metric.
+    pub(crate) fn best(&self, prefix: Prefix) -> Option<&KernelRoute> {
+        let keys = (prefix, 0)..=(prefix, u32::MAX);
+        self.routes.range(keys).next().map(|(_, route)| route)
     }
 
     fn dump(&self) -> Vec<KernelInput> {

@@ -207,7 +207,7 @@ impl World {
             .map(|net| (net.ip().into(), Prefix::new(net.ip().into(), net.prefix())));
         let left = self.hosts.get(&name).and_then(|host| host.kernel.as_ref());
         let kept = Family::ALL.map(|family| {
-            left.is_some_and(|left| left.routes.keys().any(|prefix| prefix.family() == family))
+            left.is_some_and(|left| left.routes.keys().any(|key| key.0.family() == family))
         });
         let mut settings = Settings {
             kept,

@@ -68,6 +68,8 @@ pub struct Routing {
     pub kernel_routes: bool,
     /// The most next hops that one route gets.
     pub max_paths: u8,
+    /// The metric of the routes that lead somewhere, of both families; without it each family has its own.
+    pub metric: Option<u32>,
     /// Seconds for which packets go on by a pool's former mode after it was changed: the time in which
     /// all nodes are told.
     pub switch_delay: u16,
@@ -165,6 +167,7 @@ impl Config {
                 backend: Backend::Bgp,
                 kernel_routes: true,
                 max_paths: DEFAULT_MAX_PATHS,
+                metric: None,
                 switch_delay: DEFAULT_SWITCH_DELAY,
                 med: MedRule::PerAs,
                 adopt: Adopt::default(),

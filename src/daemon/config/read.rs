@@ -7,8 +7,8 @@ use toml::de::DeValue;
 use super::environment::Environment;
 use super::node::{self, AddressChoice, NodeIdentity, RouterIdChoice};
 use super::{Backend, Config, Control, Log, LogFormat, LogLevel, MedRule, Routing, Surroundings};
-use crate::dataplane::Adopt;
 use crate::dataplane::own_address::Order;
+use crate::dataplane::{Adopt, Ownership};
 use crate::datastore::{Fault, Located, Problems, Schema, Source, TableReader, one_of, scalar};
 
 const FILE: Schema = Schema {
@@ -43,6 +43,7 @@ const ROUTING: Schema = Schema {
         "backend",
         "kernel-routes",
         "max-paths",
+        "metric",
         "med",
         "adopt",
         "mode-switch-delay",
@@ -248,6 +249,10 @@ impl<'s> Reading<'s> {
             &mut routing.max_paths,
             table.read("max-paths", max_paths, problems),
         );
+        // The worst is that of routes that drop packets, and IPv6 has no 0.
+        let metric = scalar::integer::<u32>("a metric", 1..=i64::from(Ownership::WORST_METRIC) - 1);
+        let metric = table.read("metric", metric, problems);
+        routing.metric = metric.map(|metric| metric.value).or(routing.metric);
         set(&mut routing.med, table.read("med", one_of(MED), problems));
         for other in table
             .read_list("adopt", one_of(ADOPT), problems)

@@ -180,7 +180,9 @@ impl Reconciler {
         if !self.leftovers.gone(route) {
             return false;
         }
-        if route.metric == self.rule.metric(route.prefix.family()) {
+        if let Some(rank) = self.rule.rank(route.prefix.family(), route.metric)
+            && self.tells_of(route.prefix, rank)
+        {
             self.foreign_went(route.prefix);
         }
         true

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::super::input::{Action, Op};
-use super::super::ownership::Ownership;
+use super::super::ownership::{Ownership, Rank};
 use super::super::report::Report;
 use super::super::resolve::KernelView;
 use super::super::route::{Errno, KernelRoute, Shape};
 use super::table::{
     BUSY, CONFIRMED, CROSSED, Entry, OVERTAKEN, Place, QUEUED, Seen, ShapeId, USURPED,
 };
-use super::{Pending, Reconciler, desired, differs, holds, queue_up};
+use super::{Pending, Reconciler, Wish, desired, differs, holds, queue_up};
 use crate::net::{Family, Prefix};
 use crate::time::{Duration, Instant};
 
@@ -35,6 +35,11 @@ impl Reconciler {
     pub(super) fn step(&mut self, view: &KernelView, place: Place) -> Option<Op> {
         let (prefix, entry) = self.table.at(place)?;
         entry.clear(QUEUED);
+        let rank = desired(&self.targets, entry).map_or(entry.rank(), |wish| wish.rank);
+        if rank != entry.rank() && !entry.is(BUSY) && !self.change_key(place, rank) {
+            return None;
+        }
+        let (_, entry) = self.table.at(place)?;
         let entry = *entry;
         match self.decide(view, prefix, entry) {
             Decision::Nothing => {
@@ -46,7 +51,9 @@ impl Reconciler {
                 None
             }
             Decision::Conflict => {
-                let protocol = view.foreign_protocol(prefix).unwrap_or(0);
+                let protocol = view.foreign_protocol(prefix, rank).unwrap_or(0);
+                // What says something else than what is wanted has no place beside it.
+                self.others.release(prefix);
                 if self.troubles.conflict(self.now, prefix, protocol) {
                     self.report(Report::Conflict { prefix, protocol });
                 }
@@ -62,7 +69,7 @@ impl Reconciler {
                 None
             }
             Decision::Write { shape, add } => {
-                let route = self.route(prefix, Arc::clone(self.shapes.get(shape)?));
+                let route = self.route(prefix, rank, Arc::clone(self.shapes.get(shape)?));
                 let action = if add {
                     Action::Add(route)
                 } else {
@@ -77,7 +84,7 @@ impl Reconciler {
                     // write: only the kernel knows whether that one still stands.
                     self.sync.request(self.now);
                 }
-                let route = self.route(prefix, Arc::clone(&self.any_shape));
+                let route = self.route(prefix, rank, Arc::clone(&self.any_shape));
                 self.set_busy(place);
                 Some(self.op(Pending::Delete { place }, Action::Delete(route)))
             }
@@ -94,12 +101,10 @@ impl Reconciler {
         if entry.is(BUSY) || self.troubles.holds(prefix) {
             return Decision::Nothing;
         }
-        let Some(shape) = desired(&self.targets, &entry) else {
+        let Some(Wish { shape, rank }) = desired(&self.targets, &entry) else {
             return match entry.seen {
-                Seen::NOTHING if !self.sync.converged && self.leftovers.stand_at(prefix) => {
-                    Decision::Nothing
-                }
-                Seen::NOTHING => Decision::Settled,
+                Seen::NOTHING if self.clears(prefix, entry) => Decision::Settled,
+                Seen::NOTHING => Decision::Nothing,
                 _ if holds(&self.targets, &entry) => Decision::Nothing,
                 // What this process itself has wanted and wants no more is no leftover.
                 _ if entry.is(CONFIRMED) && entry.want().is_none() => Decision::Delete,
@@ -107,9 +112,9 @@ impl Reconciler {
                 _ => Decision::Nothing,
             };
         };
-        let foreign = view.foreign_at_our_key(prefix);
+        let foreign = view.foreign_at_our_key(prefix, rank);
         let usurped = entry.is(USURPED);
-        let metric = self.rule.metric(prefix.family());
+        let metric = self.rule.metric(prefix.family(), rank);
         let left = self.leftovers.stand_at_key(prefix, metric);
         match (entry.seen, foreign && !usurped) {
             (seen, _) if seen == shape.into() => Decision::Settled,
@@ -130,9 +135,9 @@ impl Reconciler {
 
     /// Somebody else wrote or removed a route of ours. The news may be older than our own last
     /// write, so it is no proof of what stands there now: whatever is wanted is written again.
-    pub(super) fn meddled(&mut self, prefix: Prefix, usurped: bool) {
+    pub(super) fn meddled(&mut self, prefix: Prefix, rank: Rank, usurped: bool) {
         let dumping = self.sync.is_running();
-        let (_, entry) = self.table.entry(prefix);
+        let entry = self.entry_of(prefix, rank);
         if entry.is(BUSY) {
             entry.set(CROSSED);
         } else {
@@ -154,7 +159,7 @@ impl Reconciler {
         self.enqueue(prefix);
     }
 
-    pub(super) fn own_changed(&mut self, route: &KernelRoute, replaced: bool) {
+    pub(super) fn own_changed(&mut self, route: &KernelRoute, rank: Rank, replaced: bool) {
         let seen = self
             .table
             .get(route.prefix)
@@ -163,30 +168,30 @@ impl Reconciler {
             // Perhaps a second one at the same key: only the kernel can tell.
             self.sync.request(self.now);
         }
-        self.meddled(route.prefix, false);
+        self.meddled(route.prefix, rank, false);
     }
 
-    pub(super) fn own_gone(&mut self, prefix: Prefix) {
+    pub(super) fn own_gone(&mut self, prefix: Prefix, rank: Rank) {
         let known = |entry: Entry| entry.seen != Seen::NOTHING || entry.is(BUSY);
         // A running dump may still show what is gone by now.
         if self.sync.is_running() || self.table.get(prefix).is_some_and(known) {
-            self.meddled(prefix, false);
+            self.meddled(prefix, rank, false);
         }
     }
 
-    pub(super) fn foreign_came(&mut self, prefix: Prefix, replaced: bool) {
+    pub(super) fn foreign_came(&mut self, prefix: Prefix, rank: Rank, replaced: bool) {
         // Only a route that we were sure of entitles us to put it back over the foreign one.
         let ours = |entry: Entry| entry.seen.shape().is_some() || entry.is(USURPED);
         let entry = self.table.get(prefix);
         let ours_stood = entry.is_some_and(ours);
         let unsure = entry.is_some_and(|entry| entry.seen != Seen::NOTHING);
         if replaced && (ours_stood || unsure) {
-            self.meddled(prefix, ours_stood);
+            self.meddled(prefix, rank, ours_stood);
             return;
         }
         // A running dump may still show ours where the foreign one is by now.
         if replaced && self.sync.is_running() {
-            self.table.entry(prefix).1.set(OVERTAKEN);
+            self.entry_of(prefix, rank).set(OVERTAKEN);
         }
         let Some((_, entry)) = self.table.get_mut(prefix) else {
             return;
@@ -208,9 +213,14 @@ impl Reconciler {
         self.enqueue(prefix);
     }
 
-    pub(super) fn written(&mut self, place: Place, shape: ShapeId, add: bool) -> Option<Prefix> {
-        let (prefix, _) = self.table.at(place)?;
-        let metric = self.rule.metric(prefix.family());
+    pub(super) fn written(
+        &mut self,
+        place: Place,
+        shape: ShapeId,
+        add: bool,
+    ) -> Option<(Prefix, u32)> {
+        let (prefix, entry) = self.table.at(place)?;
+        let metric = self.rule.metric(prefix.family(), entry.rank());
         if add {
             self.leftovers.emptied(prefix, metric);
         } else {
@@ -218,7 +228,7 @@ impl Reconciler {
         }
         let usurped = self.settle(place, shape.into());
         self.sync.granted();
-        usurped.then_some(prefix)
+        usurped.then_some((prefix, metric))
     }
 
     pub(super) fn deleted(&mut self, place: Place, result: Result<(), Errno>) {
@@ -251,8 +261,7 @@ impl Reconciler {
         let entry = *entry;
         let over = !self.troubles.holds(prefix) && !differs(&self.targets, &entry);
         // Gone is gone only if no former process's route may still be wanted here.
-        let gone = || self.sync.converged || !self.leftovers.stand_at(prefix);
-        if over && (entry.seen != Seen::NOTHING || gone()) {
+        if over && (entry.seen != Seen::NOTHING || self.clears(prefix, entry)) {
             // What a step would find, too.
             self.settled(place, prefix, entry);
         } else {
@@ -267,6 +276,7 @@ impl Reconciler {
             self.report(Report::Recovered { prefix });
         }
         self.leftovers.release(prefix);
+        self.others.release(prefix);
         if entry.want().is_none() {
             self.table.tidy(place);
         }
@@ -399,25 +409,28 @@ impl Reconciler {
             .table
             .iter()
             .filter_map(|(_, entry)| entry.seen.shape());
-        let wanted = self.targets.iter().filter_map(|target| target.shape);
+        let wanted = self
+            .targets
+            .iter()
+            .filter_map(|target| Some(target.wish?.shape));
         let written = self
             .outstanding
             .values()
             .filter_map(|pending| match pending {
                 Pending::Write { shape, .. } => Some(*shape),
-                Pending::Delete { .. } | Pending::Stray | Pending::Leftover | Pending::Dump => None,
+                Pending::Delete { .. } | Pending::Other | Pending::Leftover | Pending::Dump => None,
             });
         self.shapes.keep(seen.chain(wanted).chain(written));
     }
 
-    pub(super) fn route(&self, prefix: Prefix, shape: Arc<Shape>) -> KernelRoute {
+    fn route(&self, prefix: Prefix, rank: Rank, shape: Arc<Shape>) -> KernelRoute {
         let Ownership {
             table, protocol, ..
         } = self.rule;
         KernelRoute {
             prefix,
             table,
-            metric: self.rule.metric(prefix.family()),
+            metric: self.rule.metric(prefix.family(), rank),
             protocol,
             shape,
         }

@@ -3,6 +3,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 
+use super::super::ownership::Rank;
 use super::super::route::Shape;
 use crate::net::{Neighbourly, Prefix, Prefix4, Prefix6};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ impl From<ShapeId> for Seen {
 
 /// A bit of an entry.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Flag(u8);
+pub(super) struct Flag(u16);
 
 /// It stands in the queue.
 pub(super) const QUEUED: Flag = Flag(1);
@@ -58,13 +59,15 @@ pub(super) const OVERTAKEN: Flag = Flag(32);
 const FORGOTTEN: Flag = Flag(128);
 /// This process has wanted a route there: it needs no confirmation any more.
 pub(super) const CONFIRMED: Flag = Flag(64);
+/// The entry tells of the key of last resort.
+const LAST_RESORT: Flag = Flag(256);
 
-/// What there is to know about a prefix. 9 bytes, 12 with padding.
+/// What there is to know about a prefix. 10 bytes, 12 with padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     want: u32,
     pub(super) seen: Seen,
-    flags: u8,
+    flags: u16,
 }
 
 impl Entry {
@@ -92,6 +95,28 @@ impl Entry {
 
     pub(super) const fn clear(&mut self, flag: Flag) {
         self.flags &= !flag.0;
+    }
+
+    /// Which of our keys at the prefix [`Self::seen`] and the flags are about.
+    pub(super) const fn rank(self) -> Rank {
+        if self.is(LAST_RESORT) {
+            Rank::LastResort
+        } else {
+            Rank::Way
+        }
+    }
+
+    pub(super) const fn set_rank(&mut self, rank: Rank) {
+        match rank {
+            Rank::Way => self.clear(LAST_RESORT),
+            Rank::LastResort => self.set(LAST_RESORT),
+        }
+    }
+
+    /// Whether it says nothing about any key.
+    pub(super) fn is_free(self) -> bool {
+        let busy = self.is(BUSY) || self.is(OVERTAKEN) || self.is(DUMPED) || self.is(USURPED);
+        self.seen == Seen::NOTHING && !busy
     }
 
     /// It has been found to say nothing, and is as good as not there.

@@ -33,7 +33,7 @@ impl World {
             let key = (route.prefix, route.metric);
             world.kernel.routes.insert(key, route.clone());
             // Leftovers may be replaced where they stand.
-            world.kernel.once_ours.insert(route.prefix);
+            world.kernel.once_ours.insert(key);
         }
         world
     }
@@ -78,7 +78,7 @@ fn leftovers_become_ours_in_place_and_no_packet_is_without_a_route() {
         left(0, BIRD, None, by_eth0()),
         left(1, BIRD, None, by_eth0()),
         left(2, BIRD, Some(512), by_eth0()),
-        left(4, FELIX, None, Shape::blackhole()),
+        left(4, FELIX, Some(0), Shape::blackhole()),
         left(5, FELIX, Some(512), by_eth0()),
         left(6, BIRD, None, by_eth0()),
         left(6, BIRD, Some(1024), by_eth0()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::tunnels::MARK;
 use super::super::*;
-use crate::net::{Mac, Prefix};
+use crate::net::{Family, Mac, Prefix};
 
 /// What the kernel has one neighbour or FDB entry for.
 pub(super) type Entry = (u32, Option<IpAddr>, Option<Mac>);
@@ -20,8 +20,8 @@ pub(super) struct FakeKernel {
     pub(super) results: VecDeque<KernelInput>,
     pub(super) news: VecDeque<KernelInput>,
     pub(super) fail: VecDeque<Errno>,
-    /// Prefixes at which a route of ours stood once: a foreign one there came after us.
-    pub(super) once_ours: BTreeSet<Prefix>,
+    /// Keys at which a route of ours stood once: a foreign one there came after us.
+    pub(super) once_ours: BTreeSet<(Prefix, u32)>,
     pub(super) writes: usize,
     pub(super) addresses: BTreeSet<Address>,
     /// By link and what it is about; whether it is permanent.
@@ -32,6 +32,8 @@ pub(super) struct FakeKernel {
     pub(super) lazy_ipip: bool,
     /// Whether notes are taken while a link is made.
     pub(super) notes_late: bool,
+    /// Only links that are down get another name, as before Linux 6.2.
+    pub(super) names_down: bool,
     /// Whether operations on links, addresses and FDB entries are told of.
     pub(super) echoes: bool,
     pub(super) last_index: u32,
@@ -150,26 +152,31 @@ impl FakeKernel {
                 let stands = self.routes.get(&(route.prefix, route.metric));
                 let foreign = stands.is_some_and(|stands| stands.protocol != 179);
                 assert!(
-                    !foreign || self.once_ours.contains(&route.prefix),
+                    !foreign || self.once_ours.contains(&(route.prefix, route.metric)),
                     "foreign: {route}"
                 );
                 self.write(route)?;
             }
             Action::Delete(route) => {
-                let key = (route.prefix, route.metric);
-                if self
-                    .routes
-                    .get(&key)
-                    .is_none_or(|stands| stands.protocol != route.protocol)
-                {
-                    return Err(Errno::ESRCH);
-                }
+                let key = self.deletes(&route).ok_or(Errno::ESRCH)?;
                 self.routes.remove(&key);
             }
             other => self.run_device(other)?,
         }
         self.writes += 1;
         Ok(())
+    }
+
+    /// What a deletion hits: the best route that matches, and to IPv4 the metric 0 matches any.
+    fn deletes(&self, asked: &KernelRoute) -> Option<(Prefix, u32)> {
+        let any_metric = asked.metric == 0 && asked.prefix.family() == Family::Ipv4;
+        let matches = |(key, stands): &(&(Prefix, u32), &KernelRoute)| {
+            let kind = asked.shape.kind;
+            let metric = any_metric || key.1 == asked.metric;
+            let kind = kind == RouteKind::Other(0) || kind == stands.shape.kind;
+            key.0 == asked.prefix && metric && kind && stands.protocol == asked.protocol
+        };
+        self.routes.iter().find(matches).map(|(key, _)| *key)
     }
 
     /// Links and what is on them.
@@ -239,7 +246,7 @@ impl FakeKernel {
         for hop in route.shape.hops.iter().filter(|hop| hop.onlink) {
             self.check_tunnel(&route, hop);
         }
-        self.once_ours.insert(route.prefix);
+        self.once_ours.insert((route.prefix, route.metric));
         self.routes.insert((route.prefix, route.metric), route);
         Ok(())
     }
@@ -343,6 +350,15 @@ impl FakeKernel {
 
     fn set_link(&mut self, index: u32, setting: LinkSetting) -> Result<(), Errno> {
         let link = self.link_of(index)?;
+        if let LinkSetting::Name(name) = &setting {
+            if link.up && self.names_down {
+                return Err(Errno::EBUSY);
+            }
+            if self.link_named(name).is_some() {
+                return Err(Errno::EEXIST);
+            }
+        }
+        let link = self.link_of(index)?;
         if setting == LinkSetting::Down {
             self.quietly(|kernel| kernel.link_down(index, false));
             return Ok(());
@@ -354,6 +370,7 @@ impl FakeKernel {
                 assert!(ours, "changes a device of others: {link:?}, {other:?}");
                 match other {
                     LinkSetting::Up => link.up = true,
+                    LinkSetting::Name(name) => link.name = name,
                     LinkSetting::Mtu(mtu) => link.mtu = mtu,
                     LinkSetting::Mac(mac) => link.mac = Some(mac),
                     LinkSetting::Down | LinkSetting::Alias(_) => {}
@@ -365,13 +382,24 @@ impl FakeKernel {
         Ok(())
     }
 
+    /// What was set for a link stays with it.
+    fn renamed(&mut self, from: &str, to: &str) {
+        let (from, to): (Box<str>, Box<str>) = (from.into(), to.into());
+        if self.offloaded.contains(&from) {
+            self.offloaded.push(to.clone());
+        }
+        if self.tuned.contains(&Sysctl::LooseReversePath(from)) {
+            self.tuned.push(Sysctl::LooseReversePath(to));
+        }
+    }
+
     /// The kernel drops the IPv4 routes over a link without an address.
     fn address_lost(&mut self, gone: Address) {
         let left = |own: &Address| own.interface == gone.interface && own.address.is_ipv4();
         if gone.address.is_ipv4() && !self.addresses.iter().any(left) {
             let over = |hop: &Hop| hop.interface == Some(gone.interface);
             self.routes.retain(|(prefix, _), route| {
-                prefix.family() == crate::net::Family::Ipv6
+                prefix.family() == Family::Ipv6
                     || route.shape.hops.is_empty()
                     || !route.shape.hops.iter().all(over)
             });
@@ -385,6 +413,7 @@ impl FakeKernel {
         };
         change(link);
         let link = link.clone();
+        self.renamed(name, &link.name);
         self.tell(Change::Link(Box::new(link)));
     }
 
@@ -451,7 +480,7 @@ fn is_fallback(link: &Link) -> bool {
 }
 
 pub(super) fn route(prefix: Prefix, protocol: u8, shape: Shape) -> KernelRoute {
-    let metric = Ownership::default().metric(prefix.family());
+    let metric = Ownership::default().metric(prefix.family(), Rank::of(shape.kind));
     KernelRoute {
         prefix,
         table: 254,

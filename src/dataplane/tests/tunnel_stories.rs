@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::tunnels::{LINGER, MARK};
 use super::super::*;
-use super::tunnels::{Fabric, V4, VXLAN, far_end, ip, ip6tnl, ipip, mac, through, vxlan};
+use super::tunnels::{Fabric, V4, VXLAN, far_end, ip, ip6tnl, ipip, mac, run, through, vxlan};
 use super::{Act, block};
 use crate::net::{Mac, Prefix};
 
@@ -14,19 +14,6 @@ fn stands(fabric: &Fabric, prefix: Prefix) -> Option<Arc<Shape>> {
     let routes = fabric.world.kernel.routes.values();
     let mut ours = routes.filter(|r| r.prefix == prefix && r.protocol == 179);
     ours.next().map(|route| Arc::clone(&route.shape))
-}
-
-/// Everything that can happen at once does, and no time passes.
-fn run(fabric: &mut Fabric) {
-    for _ in 0..2000 {
-        fabric.ask();
-        fabric.world.kernel.run_one();
-        let busy = fabric.world.deliver(true) | fabric.world.deliver(false);
-        if !busy && fabric.world.kernel.asked.is_empty() {
-            return;
-        }
-    }
-    panic!("it never comes to rest");
 }
 
 fn reports(fabric: &mut Fabric) -> Vec<String> {
@@ -247,7 +234,7 @@ fn random_removals_are_repaired_without_a_pause() {
         let victim = (seed >> 33) % 52;
         if victim < 4 {
             let prefix = block(u8::try_from(victim).unwrap());
-            let metric = Ownership::default().metric(prefix.family());
+            let metric = Ownership::default().metric(prefix.family(), Rank::Way);
             fabric.world.kernel.foreign_delete((prefix, metric));
         } else if let Some(key) = fabric.nth(victim - 4) {
             fabric.world.kernel.foreign_forgets(key);

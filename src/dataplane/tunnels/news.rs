@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::super::device::Sysctl;
 use super::super::route::Errno;
+use super::TooNarrow;
 use crate::net::Family;
 
 /// Something about a tunnel device that is worth a line in the log.
@@ -37,7 +38,7 @@ pub enum TunnelNews {
         /// What.
         what: String,
         /// Why.
-        errno: Errno,
+        why: String,
     },
     /// The kernel made the device otherwise than it was asked to.
     Misfit,
@@ -68,6 +69,8 @@ pub enum TunnelNews {
         /// Why.
         errno: Errno,
     },
+    /// The links under it carry less than it takes in.
+    TooNarrow(TooNarrow),
     /// What was refused works.
     Recovered,
 }
@@ -109,7 +112,7 @@ impl fmt::Display for TunnelNews {
                 f,
                 "no link has {underlay}, the address that tunnel packets leave with; waiting for it"
             ),
-            Self::Refused { what, errno } => write!(f, "cannot {what}: {}", why(*errno)),
+            Self::Refused { what, why } => write!(f, "cannot {what}: {why}"),
             Self::Misfit => f.write_str(
                 "the kernel made the tunnel device otherwise than it was asked to; it is not used",
             ),
@@ -153,8 +156,20 @@ impl fmt::Display for TunnelNews {
                  checksums then",
                 why(*errno)
             ),
+            Self::TooNarrow(narrow) => narrow.fmt(f),
             Self::Recovered => f.write_str("well again"),
         }
+    }
+}
+
+impl fmt::Display for TooNarrow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { link, mtu, needed } = self;
+        write!(
+            f,
+            "packets as large as it takes in need {needed} octets when they are wrapped, and {link} \
+             under it carries {mtu}"
+        )
     }
 }
 
@@ -168,7 +183,7 @@ const fn word(family: Family) -> &'static str {
 /// [`Errno`]'s words are about routes.
 pub(super) fn why(errno: Errno) -> String {
     match errno {
-        Errno::EEXIST => "another device has its name, or its VNI and port".to_owned(),
+        Errno::EEXIST => "another device has its name".to_owned(),
         Errno::ENODEV => "the device is gone".to_owned(),
         Errno(95) => "the kernel does not support it".to_owned(),
         Errno(30) => "it is read-only here".to_owned(),

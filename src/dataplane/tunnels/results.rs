@@ -6,6 +6,7 @@ use super::super::device::{LinkSetting, Sysctl, lacks_driver};
 use super::super::input::{Action, Change, OpId};
 use super::super::resolve::KernelView;
 use super::super::route::Errno;
+use super::blame::blame;
 use super::entries::Upshot;
 use super::machine::{Doing, Tuned, Tunnels};
 use super::needs::Part;
@@ -125,6 +126,8 @@ impl Tunnels {
                 }
                 port.reset_link();
                 port.gone.insert(index);
+                // Nobody need wait for news of it.
+                port.made.take_if(|made| made.index == Some(index));
                 outcome = self.link_is_gone(index);
             }
             Action::SetLink { index, setting } => {
@@ -141,7 +144,7 @@ impl Tunnels {
     }
 
     /// What was refused, and the refusal is about nothing but it.
-    pub(in crate::dataplane) fn refused(&mut self, doing: Doing, errno: Errno) {
+    pub(in crate::dataplane) fn refused(&mut self, view: &KernelView, doing: Doing, errno: Errno) {
         let (name, part, action) = match doing {
             Doing::Entry(key) => return self.entries.refused(self.now, key, errno),
             Doing::Port { name, part, action } => (name, part, action),
@@ -161,6 +164,7 @@ impl Tunnels {
             self.dump_wanted = true;
             is_news = refusal.failures == 3;
         }
+        port.named_down |= part == Part::Name && errno == Errno::EBUSY;
         port.refusals.insert(part.clone(), refusal);
         if !is_news {
             return;
@@ -172,7 +176,7 @@ impl Tunnels {
             },
             _ => TunnelNews::Refused {
                 what: part.what().to_owned(),
-                errno,
+                why: blame(view, port, errno),
             },
         };
         self.report(&name, news);
@@ -219,6 +223,7 @@ fn changed(view: &KernelView, index: u32, setting: LinkSetting) -> Option<Change
     match setting {
         LinkSetting::Up => link.up = true,
         LinkSetting::Down => link.up = false,
+        LinkSetting::Name(name) => link.name = name,
         LinkSetting::Mtu(mtu) => link.mtu = mtu,
         LinkSetting::Mac(mac) => link.mac = Some(mac),
         LinkSetting::Alias(alias) => link.alias = (!alias.is_empty()).then_some(alias),

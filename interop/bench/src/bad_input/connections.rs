@@ -340,7 +340,7 @@ fn state_of(arena: &Arena, programs: &Programs, index: usize) -> String {
     let mut peers = answer["peers"].as_array().into_iter().flatten();
     let peer = peers.find(|peer| peer["name"] == name.as_str());
     peer.map_or_else(String::new, |peer| {
-        let (state, error) = (&peer["state"], &peer["last-error"]["message"]);
+        let (state, error) = (&peer["state"], &peer["last_error"]["message"]);
         let word = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
         format!("{} ({})", word(state), word(error))
     })
