@@ -286,13 +286,15 @@ impl Plan {
         me.map_or_else(Vec::new, |me| me.ends().collect())
     }
 
-    /// Whether an address is this node's: whoever speaks BGP there is beside us on it.
+    /// Whether an address is this node's: whoever speaks BGP there is beside us on it. Nodes that are at
+    /// loopback addresses themselves, several on one host, are no more to each other than others are.
     pub fn is_here(&self, address: IpAddr) -> bool {
         let own = [
-            self.ipv4.map(|net| net.ip().into()),
-            self.ipv6.map(|net| net.ip().into()),
+            self.ipv4.map(|net| IpAddr::from(net.ip())),
+            self.ipv6.map(|net| IpAddr::from(net.ip())),
         ];
-        address.is_loopback() || own.contains(&Some(address))
+        let mut all = own.iter().flatten();
+        own.contains(&Some(address)) || (address.is_loopback() && !all.any(IpAddr::is_loopback))
     }
 }
 
