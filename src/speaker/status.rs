@@ -293,7 +293,7 @@ pub(super) fn why_down(entry: &PeerEntry) -> String {
             entry.planned.name
         );
     }
-    if let Some(exceeded) = entry.exceeded {
+    if let Some(exceeded) = entry.exceeded() {
         return format!(
             "stopped, since {address} sent more prefixes than it may ({exceeded}): find out why, and raise \
              max-prefixes or run `dunlin peer {} enable`",
