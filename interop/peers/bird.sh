@@ -21,6 +21,7 @@ bird_config() {
       printf 'protocol static networks%s { ipv%s;\ninclude "%s/networks%s.conf";\n}\n' $family $family "$dir" $family
     done
     [ -z "$(of "$n" table)" ] || printf 'protocol static bulk { ipv4;\ninclude "%s";\n}\n' "$(of "$n" table)"
+    [ -z "$(of "$n" radv)" ] || printf 'protocol radv { interface "%s" { min ra interval 3; max ra interval 4; }; }\n' "$(of "$n" radv)"
     _bird_export_filter "$n"
     while read -r name local remote as flags; do
       _bird_protocol "$n" "$name" "$local" "$remote" "$as" "$flags"
@@ -57,6 +58,7 @@ _bird_protocol() {
     printf '  ttl security on;\n'
   elif value=$(flag "$flags" multihop); then printf '  multihop %s;\n' "$value"; fi
   ! value=$(flag "$flags" password) || printf '  password "%s";\n' "$value"
+  ! value=$(flag "$flags" role) || printf '  local role %s;\n' "${value//-/_}"
   for family in $(of "$n" families); do
     # Everything goes out, our neighbours' routes too: the reference for dunlin is a transit.
     printf '  ipv%s { import all; export filter outward;' "$family"

@@ -18,6 +18,7 @@ mod ingest;
 mod judging;
 mod leaving;
 mod limits;
+mod orders;
 mod outgoing;
 mod peer;
 mod policies;
@@ -45,7 +46,7 @@ use crate::wire::frame::{self, MessageKind};
 
 pub use dynamic::{MOST, MOST_ON_LINK, SessionLink, TurnedUp};
 use far_end::FarEnds;
-pub use peer::AdminError;
+pub use orders::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
 use restart::OwnStart;
