@@ -14,14 +14,15 @@ pub(super) fn all(daemon: &Daemon, now: Instant) -> Vec<Tunnel> {
 
 /// What is wrong with one, if anything is.
 pub(super) fn problem(tunnel: &Tunnel) -> Option<String> {
-    (!tunnel.works).then(|| format!("{}: {}", tunnel.name, tunnel.state))
+    (!tunnel.works).then(|| format!("{}: {}", tunnel.name, tunnel.state_text))
 }
 
 fn shape(status: &TunnelStatus, now: Instant) -> Tunnel {
     Tunnel {
         name: status.name.to_string(),
         kind: status.kind.to_owned(),
-        state: words(&status.state, now),
+        state: status.state.as_str().to_owned(),
+        state_text: words(&status.state, now),
         works: match status.state {
             TunnelState::Up | TunnelState::Pending | TunnelState::Leaving { .. } => true,
             TunnelState::NoDriver { .. }
