@@ -125,6 +125,22 @@ pub enum RouteState {
     },
 }
 
+impl RouteState {
+    /// For scripts: it never changes.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Installed => "installed",
+            Self::Pending => "pending",
+            Self::Unresolved => "unreachable",
+            Self::Waiting => "waiting",
+            Self::Stale => "stale",
+            Self::Conflict { .. } => "conflict",
+            Self::Refused { .. } => "refused",
+            Self::Fought { .. } => "fought",
+        }
+    }
+}
+
 impl fmt::Display for RouteState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

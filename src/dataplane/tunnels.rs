@@ -149,6 +149,21 @@ pub enum TunnelState {
     NoUnderlay,
 }
 
+impl TunnelState {
+    /// For scripts: it never changes.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Pending => "pending",
+            Self::Leaving { .. } => "leaving",
+            Self::NoDriver { .. } => "no_driver",
+            Self::Foreign => "foreign",
+            Self::Refused { .. } => "refused",
+            Self::NoUnderlay => "no_underlay",
+        }
+    }
+}
+
 impl Tunnel {
     /// The family of what carries it, and of what it carries.
     pub fn family(&self) -> Family {
