@@ -21,7 +21,7 @@ use crate::sim_script::{Script, attributes, update};
 use crate::sim_world::{Actor, Rng, World};
 
 /// Stories told without a word from outside.
-const STORIES: u64 = 300;
+const STORIES: u64 = 120;
 /// Things that happen in one.
 const STEPS: u64 = 14;
 const ROUTER: &str = "10.0.0.250";
