@@ -396,7 +396,11 @@ impl Dataplane {
 
     /// Settings that could not be read or made.
     pub(super) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> + '_ {
-        self.tunnels.untuned()
+        let gone = |link: &str| self.view.link_by_name(link).is_none();
+        let untuned = self.tunnels.untuned();
+        untuned.filter(
+            move |(sysctl, _)| !matches!(sysctl, Sysctl::LooseReversePath(link) if gone(link)),
+        )
     }
 
     /// Whether the kernel was read completely at least once.

@@ -47,7 +47,8 @@ impl Dataplane {
     fn of_kernel(&self, now: Instant) -> Option<Problem> {
         let host =
             |code, what: &str, remedy: &str| Some(Problem::new(code, Subject::Host, what, remedy));
-        if self.is_denied() {
+        // What was denied once, and is wanted no more, is nobody's problem.
+        if self.is_denied() && (self.rests(now) || !self.is_idle()) {
             return host(
                 Code::KernelDenies,
                 "the kernel does not let dunlin change routes and devices",

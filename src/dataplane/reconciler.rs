@@ -175,7 +175,10 @@ impl Reconciler {
             self.lengths.fewer(prefix);
         }
         entry.set_want(None);
-        entry.clear(USURPED);
+        if !entry.is(BUSY) {
+            // Else a write over the foreign route is under way, and it is to be known that this one went.
+            entry.clear(USURPED);
+        }
         if self.sync.synced {
             queue_up(&mut self.queue, place, entry);
         }

@@ -254,7 +254,7 @@ impl Reconciler {
         } else {
             seen
         };
-        if !entry.is(CROSSED) {
+        if !entry.is(CROSSED) || entry.want().is_none() {
             entry.clear(USURPED);
         }
         entry.clear(CROSSED);
@@ -289,6 +289,9 @@ impl Reconciler {
         let crossed = entry.is(CROSSED);
         entry.clear(BUSY);
         entry.clear(CROSSED);
+        if entry.want().is_none() {
+            entry.clear(USURPED);
+        }
         // A refused addition leaves nothing, and one whose result was lost is found by the dump
         // below: to be unsure here would be to replace whatever stands there by then. Of a replaced
         // IPv6 multipath route the first hops may be in when a later one is refused.

@@ -406,7 +406,10 @@ impl Tunnels {
         let any_tunnel = self.ports.values().any(|port| port.tunnel.is_some());
         let needed = move |sysctl: &Sysctl| match sysctl {
             Sysctl::Forwarding(_) => true,
-            Sysctl::LooseReversePath(_) => any_tunnel,
+            Sysctl::LooseReversePath(link) => match self.ports.get(&**link) {
+                Some(port) => port.tunnel.is_some(),
+                None => any_tunnel,
+            },
         };
         let untuned = self
             .untuned
