@@ -9,7 +9,7 @@ use crate::control::protocol::{
     Answer, Failure, Fib, FibRoute, Kernel, LastError, Messages, Path, Peer, Request, Route,
     Routes, Status, Table,
 };
-use crate::dataplane::{Dataplane, Hop, KernelView, RouteState, Shape};
+use crate::dataplane::{Covered, Dataplane, Hop, KernelView, RouteState, Shape};
 use crate::net::{Family, Prefix};
 use crate::rib::PageCursor;
 use crate::session::Negotiated;
@@ -209,9 +209,13 @@ fn kernel(daemon: &Daemon) -> Option<Kernel> {
     for (prefix, state) in dataplane.troubled().take(TROUBLES) {
         match state {
             RouteState::Conflict { .. } => kernel.conflicts.push(prefix.to_string()),
-            RouteState::Installed | RouteState::Pending | RouteState::Stale => {}
+            RouteState::Installed
+            | RouteState::Pending
+            | RouteState::Stale
+            | RouteState::Covers(Covered::Subnet) => {}
             RouteState::Unresolved
             | RouteState::Waiting
+            | RouteState::Covers(_)
             | RouteState::Refused { .. }
             | RouteState::Fought { .. } => {
                 kernel.errors.push(format!("{prefix}: {state}"));

@@ -6,6 +6,7 @@
 //! asked for.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::adoption::{Adopt, Adoption};
@@ -116,6 +117,11 @@ impl Dataplane {
     /// kernel was read for the first time.
     pub fn set_pools(&mut self, pools: Vec<Prefix>) {
         self.adoption.pools = pools;
+    }
+
+    /// Says where the cluster's nodes are: no route of ours takes their addresses away from a link.
+    pub fn set_nodes(&mut self, nodes: impl Iterator<Item = IpAddr>) {
+        self.view.set_nodes(nodes.collect());
     }
 
     /// Says that all wishes are known by now: routes of ours that are not wanted may go.
@@ -398,6 +404,9 @@ impl Dataplane {
     /// Brings the paths up to date with the next hops that changed.
     fn settle_paths(&mut self) {
         self.tunnels.settle(&mut self.view);
+        if self.view.takes_guard_change() {
+            self.reconciler.guard_changed(&self.view);
+        }
         let mut moved = BTreeSet::new();
         while let Some(next_hop) = self.view.poll_changed() {
             if let Some(users) = self.paths.users.get(&next_hop) {

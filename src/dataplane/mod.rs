@@ -48,7 +48,7 @@ pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
 pub use ownership::{Owner, Ownership, Rank};
 pub use reconciler::{Aim, PathId, Reconciler};
-pub use report::{Counts, Report, RouteState};
+pub use report::{Counts, Covered, Report, RouteState};
 pub use resolve::{KernelView, Way};
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
 pub use tunnels::{FarEnd, Tunnel, TunnelKind, TunnelNews, TunnelState, TunnelStatus};

@@ -2,7 +2,7 @@
 //! every device that is not ready, is covered.
 
 use super::forwarder::Dataplane;
-use super::report::RouteState;
+use super::report::{Covered, RouteState};
 use crate::net::Prefix;
 use crate::problem::{Code, Problem, Subject};
 use crate::time::Instant;
@@ -19,11 +19,20 @@ fn of_route((prefix, state): (Prefix, RouteState)) -> Option<Problem> {
         RouteState::Installed | RouteState::Pending | RouteState::Stale | RouteState::Waiting => {
             return None;
         }
+        // The link's own route is as good.
+        RouteState::Covers(Covered::Subnet) => return None,
+        RouteState::Covers(_) => Code::RouteCovers,
         RouteState::Unresolved => Code::RouteUnreachable,
         RouteState::Conflict { .. } => Code::RouteConflict,
         RouteState::Refused { .. } => Code::RouteRefused,
         RouteState::Fought { .. } => Code::RouteFought,
     };
+    let remedy = match state {
+        RouteState::Covers(_) => {
+            "let pools and announcements lie outside the nodes' subnets, or change the nodes' addresses"
+        }
+        _ => "",
+    };
     let subject = Subject::Route(prefix);
-    Some(Problem::new(code, subject, state.to_string(), ""))
+    Some(Problem::new(code, subject, state.to_string(), remedy))
 }

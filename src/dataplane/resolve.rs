@@ -10,6 +10,7 @@
 //!
 //! A tunnel device is a way only while its gate is open ([`Gates`]).
 
+mod guard;
 mod lookup;
 mod way;
 
@@ -26,6 +27,7 @@ use super::ownership::{Owner, Ownership, Rank};
 use super::route::{Hop, KernelRoute};
 use crate::net::{Family, Prefix};
 
+use guard::Guard;
 pub use way::Way;
 
 /// Above so many changed prefixes all tracked next hops are looked up again.
@@ -42,6 +44,7 @@ pub struct KernelView {
     known: bool,
     tracked: BTreeMap<NextHop, Tracked>,
     pub(super) gates: Gates,
+    guard: Guard,
     pub(super) dirty: Dirty,
     changed: BTreeSet<NextHop>,
     revision: u64,
@@ -166,6 +169,7 @@ impl KernelView {
                 }
             }
         }
+        self.guard_sees(change);
     }
 
     /// A dump begins: its rows follow.
@@ -205,6 +209,8 @@ impl KernelView {
         self.state = dump.merged(&self.state);
         self.revision += 1;
         self.dirty.all = true;
+        self.guard.changed = true;
+        self.look_for_subnets();
         if !self.known {
             self.known = true;
             self.changed.extend(self.tracked.keys().cloned());

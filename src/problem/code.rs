@@ -75,6 +75,8 @@ codes! {
     RouteUnreachable = "route_unreachable", Error;
     /// A route of another program stands where ours would.
     RouteConflict = "route_conflict", Error;
+    /// A route is not made, because it would take addresses away from this host's own links.
+    RouteCovers = "route_covers", Error;
     /// The kernel refused a route.
     RouteRefused = "route_refused", Error;
     /// Another program removes a route of ours again and again.

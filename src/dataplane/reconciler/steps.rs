@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::super::input::{Action, Op};
 use super::super::ownership::{Ownership, Rank};
-use super::super::report::Report;
+use super::super::report::{Covered, Report};
 use super::super::resolve::KernelView;
 use super::super::route::{Errno, KernelRoute, Shape};
 use super::table::{
     BUSY, CONFIRMED, CROSSED, Entry, OVERTAKEN, Place, QUEUED, Seen, ShapeId, USURPED,
 };
+use super::trouble::Mood;
 use super::{Pending, Reconciler, Wish, desired, differs, holds, queue_up};
 use crate::net::{Family, Prefix};
 use crate::time::{Duration, Instant};
@@ -25,6 +26,7 @@ enum Decision {
     Nothing,
     Settled,
     Conflict,
+    Covers(Covered),
     NeedsDump,
     Release,
     Write { shape: ShapeId, add: bool },
@@ -54,8 +56,18 @@ impl Reconciler {
                 let protocol = view.foreign_protocol(prefix, rank).unwrap_or(0);
                 // What says something else than what is wanted has no place beside it.
                 self.others.release(prefix);
-                if self.troubles.conflict(self.now, prefix, protocol) {
+                let mood = Mood::Conflict(protocol);
+                if self.troubles.not_made(self.now, prefix, mood) {
                     self.report(Report::Conflict { prefix, protocol });
+                }
+                None
+            }
+            Decision::Covers(what) => {
+                self.leftovers.release(prefix);
+                self.others.release(prefix);
+                let news = self.troubles.not_made(self.now, prefix, Mood::Covers(what));
+                if news && what != Covered::Subnet {
+                    self.report(Report::Covers { prefix, what });
                 }
                 None
             }
@@ -112,6 +124,12 @@ impl Reconciler {
                 _ => Decision::Nothing,
             };
         };
+        if let Some(what) = view.covered(prefix, rank) {
+            return match entry.seen {
+                Seen::NOTHING => Decision::Covers(what),
+                _ => Decision::Delete,
+            };
+        }
         let foreign = view.foreign_at_our_key(prefix, rank);
         let usurped = entry.is(USURPED);
         let metric = self.rule.metric(prefix.family(), rank);
@@ -373,6 +391,32 @@ impl Reconciler {
         } = self;
         table.sweep(|place, _, entry| {
             if differs(targets, entry) {
+                queue_up(queue, place, entry);
+            }
+        });
+    }
+
+    /// What routes may take away is known anew: those about which the answer changes are decided again.
+    pub(in crate::dataplane) fn guard_changed(&mut self, view: &KernelView) {
+        if !self.sync.synced {
+            return;
+        }
+        let Self {
+            table,
+            queue,
+            targets,
+            troubles,
+            ..
+        } = self;
+        table.sweep(|place, prefix, entry| {
+            let Some(wish) = desired(targets, entry) else {
+                return;
+            };
+            let was = troubles.get(prefix).and_then(|trouble| match trouble.mood {
+                Mood::Covers(what) => Some(what),
+                _ => None,
+            });
+            if view.covered(prefix, wish.rank) != was {
                 queue_up(queue, place, entry);
             }
         });
