@@ -181,6 +181,13 @@ fn prefixes(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
         out,
         "  prefixes     {received} received, {accepted} accepted, {sent} sent"
     )?;
+    if peer.untaken > 0 {
+        let untaken = peer.untaken;
+        writeln!(
+            out,
+            "  not taken    {untaken} routes that it has, because of a limit"
+        )?;
+    }
     if let Some(kept) = kept(peer) {
         writeln!(out, "  stale        {kept}")?;
     }

@@ -34,7 +34,12 @@ pub(super) fn routes(out: &mut impl Write, page: &Routes) -> io::Result<()> {
             ]);
         }
     }
-    table.print(out)
+    table.print(out)?;
+    for route in page.routes.iter().filter(|r| !r.more_at.is_empty()) {
+        let peers = route.more_at.join(", ");
+        writeln!(out, "{}: not all paths of {peers} were taken", route.prefix)?;
+    }
+    Ok(())
 }
 
 /// `*` is the best path, `=` is used beside it, nothing is not used.

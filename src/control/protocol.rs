@@ -297,6 +297,9 @@ pub struct Peer {
     pub discarded: u64,
     /// UPDATEs that were treated as withdraws.
     pub treated_as_withdraw: u64,
+    /// Routes that it has and that were not taken, because of a limit, as far as is known.
+    #[serde(default)]
+    pub untaken: usize,
     /// Times that it was Established.
     pub established_count: u64,
     /// How BFD of the far end stands, if it is watched.
@@ -368,6 +371,9 @@ pub struct Route {
     pub prefix: String,
     /// Its paths, the best first.
     pub paths: Vec<Path>,
+    /// Peers that have as many paths of it as are taken, and more routes than were taken.
+    #[serde(default)]
+    pub more_at: Vec<String>,
 }
 
 /// One path.

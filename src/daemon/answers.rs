@@ -51,7 +51,10 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
             let result = daemon.node.speaker_mut().shutdown_peer(now, name, text);
             done(
                 result,
-                format!("{name} is shut down until `dunlin peer {name} enable`"),
+                format!(
+                    "{name} is shut down until `dunlin peer {name} enable` or a restart of dunlin; \
+                     `shutdown = true` in its record lasts"
+                ),
             )
         }
         Request::PeerEnable { name } => {
@@ -291,6 +294,7 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
         messages_out: count(crate::session::Counters::sent),
         discarded: status.discarded,
         treated_as_withdraw: status.treated_as_withdraw,
+        untaken: status.untaken,
         established_count: status.counters.established,
         bfd: status
             .bfd
@@ -380,6 +384,7 @@ fn route(status: &RouteStatus) -> Route {
     Route {
         prefix: status.prefix.to_string(),
         paths: status.paths.iter().map(path).collect(),
+        more_at: status.more_at.clone(),
     }
 }
 

@@ -99,7 +99,7 @@ fn ways(daemon: &Daemon, prefix: Prefix, found: &Explanation) -> Vec<Way> {
         let hop = choice.way.next_hop();
         let device = hop.and_then(|hop| match &hop.reach {
             Reach::Device(name) | Reach::Onto(name) => Some(name.to_string()),
-            Reach::Routed | Reach::Link(_) => None,
+            Reach::Routed | Reach::Link(_) | Reach::Beside(_) => None,
         });
         let tunnel = tunnels
             .iter()
@@ -211,7 +211,7 @@ fn lines(
         lines.extend(found.paths.iter().map(path_line));
         lines.extend(export_lines(&found.exports));
     }
-    if let Some(RouteStatus { prefix, paths }) = held_back {
+    if let Some(RouteStatus { prefix, paths, .. }) = held_back {
         lines.push(format!("closer   {prefix}, not used:"));
         lines.extend(paths.iter().map(|status| path_line(&path(status))));
     }

@@ -115,9 +115,12 @@ impl Dropped {
     pub(super) fn problem(self, peer: &PeerStatus) -> Option<String> {
         let problem = peer.problem.as_ref()?;
         let error = peer.last_error.as_ref();
-        let silent = error.is_some_and(|error| match &error.dialling {
-            Some((_, dialling)) => *dialling == DialError::TimedOut,
-            None => error.reason == CloseReason::DialFailed(DialError::TimedOut),
+        let silent = error.is_some_and(|error| {
+            let latest = error
+                .since
+                .as_ref()
+                .map_or(&error.reason, |(_, since)| since);
+            *latest == CloseReason::DialFailed(DialError::TimedOut)
         });
         let Self {
             unsigned,

@@ -11,6 +11,7 @@ use super::event_loop::{Daemon, Event};
 use super::secrets;
 use crate::control::server::Pending;
 use crate::dataplane::Op;
+use crate::net::ScopedAddress;
 use crate::node::{Input, Node, Output};
 use crate::speaker;
 use crate::transport::{self, Accepted, Endpoint, SocketOptions};
@@ -45,9 +46,10 @@ impl Daemon {
             local,
         } = accepted;
         let now = self.clock.now();
+        let from = scoped(remote);
         let (remote, local) = (canonical(remote), canonical(local));
-        let Some((connection, terms)) = self.node.accepted(now, remote.ip(), local.ip()) else {
-            let why = self.node.speaker().refusal(remote.ip(), local.ip());
+        let Some((connection, terms)) = self.node.accepted(now, from, local.ip()) else {
+            let why = self.node.speaker().refusal(from, local.ip());
             self.strangers.complain(now, remote, local, why);
             transport::refuse(stream);
             return;
@@ -162,6 +164,15 @@ fn endpoint(remote: SocketAddr, source: Option<IpAddr>, terms: speaker::SocketTe
 }
 
 /// An IPv4 peer is an IPv4 peer, whatever socket it came through.
+/// Who calls, and by which link if the address is a link-local one.
+fn scoped(address: SocketAddr) -> ScopedAddress {
+    let scope = match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(v6) => v6.scope_id(),
+    };
+    ScopedAddress::new(address.ip().to_canonical(), scope)
+}
+
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -61,8 +61,11 @@ pub struct LinkSpec {
 pub enum LinkSetting {
     /// Set it up.
     Up,
-    /// Set it down: only the kernel's own `tunl0`, which can't be deleted, when it is given back.
+    /// Set it down: only the kernel's own `tunl0`, which can't be deleted, when it is given back; and
+    /// what somebody has renamed, where the kernel gives names only to links that are down.
     Down,
+    /// Its name.
+    Name(Box<str>),
     /// Its MTU.
     Mtu(u32),
     /// Its Ethernet address.

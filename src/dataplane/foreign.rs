@@ -154,6 +154,15 @@ impl ForeignTable {
             .map(Vec::as_slice)
     }
 
+    /// The routes to anything of `range`, and those to something wider.
+    pub(super) fn overlapping(&self, range: Prefix) -> impl Iterator<Item = &Foreign> {
+        let overlap = move |prefix: Prefix| prefix.covers(range) || range.covers(prefix);
+        let routes = self.routes.iter();
+        routes
+            .filter(move |(prefix, _)| overlap(**prefix))
+            .flat_map(|(_, group)| group)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.routes.values().map(Vec::len).sum()
     }

@@ -5,9 +5,13 @@
 //! resolution changes, its paths get new shapes; prefixes are not visited until operations are
 //! asked for.
 
+mod former;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+pub use former::FormerWay;
 
 use super::adoption::{Adopt, Adoption};
 use super::input::{Change, KernelInput, Op, OpId};
@@ -253,6 +257,11 @@ impl Dataplane {
             .min(max)
     }
 
+    /// How a next hop is reached, by what is known now.
+    pub fn resolve(&self, next_hop: &NextHop) -> Resolution {
+        self.view.resolve(next_hop)
+    }
+
     /// The next tracked next hop with a new resolution. Nothing before the kernel was read once.
     pub fn poll_resolution(&mut self) -> Option<(NextHop, Resolution)> {
         self.settle_paths();
@@ -475,10 +484,7 @@ impl Dataplane {
                 None => {}
             }
         }
-        let mut shape = Shape::unicast(hops);
-        if shape.hops.len() > self.settings.max_hops {
-            shape = Shape::unicast(shape.hops.iter().take(self.settings.max_hops).copied());
-        }
+        let shape = self.limited(Shape::unicast(hops));
         if !shape.hops.is_empty() {
             Target::Shape(Arc::new(shape))
         } else if awaited {
@@ -486,6 +492,14 @@ impl Dataplane {
         } else {
             Target::Nothing
         }
+    }
+
+    /// With as many hops as a route may have.
+    fn limited(&self, shape: Shape) -> Shape {
+        if shape.hops.len() <= self.settings.max_hops {
+            return shape;
+        }
+        Shape::unicast(shape.hops.iter().take(self.settings.max_hops).copied())
     }
 }
 

@@ -22,6 +22,9 @@ pub enum Reach {
     Routed,
     /// As a neighbour on the link with this index: what an IPv6 link-local address needs.
     Link(u32),
+    /// As a neighbour on the link by which this other address is reached: what a link-local address needs
+    /// that came from there.
+    Beside(IpAddr),
     /// Through the device of this name, `onlink`: a tunnel. The device may come and go.
     Device(Arc<str>),
     /// It is the destination itself, behind the tunnel device of this name.
@@ -42,6 +45,14 @@ impl NextHop {
         Self {
             address,
             reach: Reach::Link(interface),
+        }
+    }
+
+    /// A neighbour on the link by which `other` is reached.
+    pub const fn beside(address: IpAddr, other: IpAddr) -> Self {
+        Self {
+            address,
+            reach: Reach::Beside(other),
         }
     }
 
@@ -75,6 +86,7 @@ impl fmt::Display for NextHop {
         match &self.reach {
             Reach::Routed => self.address.fmt(f),
             Reach::Link(index) => write!(f, "{} dev #{index}", self.address),
+            Reach::Beside(other) => write!(f, "{} on the link to {other}", self.address),
             Reach::Device(name) => write!(f, "{} dev {name} onlink", self.address),
             Reach::Onto(name) => write!(f, "dev {name}"),
         }

@@ -3,6 +3,7 @@
 
 use super::forwarder::Dataplane;
 use super::report::{Covered, RouteState};
+use super::tunnels::{TooNarrow, TunnelStatus};
 use crate::net::Prefix;
 use crate::problem::{Code, Problem, Subject};
 use crate::time::Instant;
@@ -10,8 +11,21 @@ use crate::time::Instant;
 impl Dataplane {
     /// What is wrong at `now`.
     pub fn problems(&self, _now: Instant) -> Vec<Problem> {
-        self.troubled().filter_map(of_route).collect()
+        let routes = self.troubled().filter_map(of_route);
+        let narrow = self.tunnels().into_iter().filter_map(of_mtu);
+        routes.chain(narrow).collect()
     }
+}
+
+fn of_mtu(status: TunnelStatus) -> Option<Problem> {
+    let narrow = status.too_narrow?;
+    let subject = Subject::Device(status.name.to_string());
+    let TooNarrow { link, needed, .. } = &narrow;
+    let remedy = format!(
+        "raise the MTU of {link} to {needed}, or set a lower one for the tunnel if it may have one"
+    );
+    let what = narrow.to_string();
+    Some(Problem::new(Code::DeviceMtu, subject, what, remedy))
 }
 
 fn of_route((prefix, state): (Prefix, RouteState)) -> Option<Problem> {

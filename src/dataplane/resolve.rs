@@ -22,7 +22,7 @@ use super::adoption::{Adopt, Adoption, Former};
 use super::foreign::{Foreign, ForeignTable};
 use super::gate::Gates;
 use super::input::{Address, Change, Link};
-use super::next_hop::{NextHop, Resolution};
+use super::next_hop::{NextHop, Reach, Resolution};
 use super::ownership::{Owner, Ownership, Rank};
 use super::route::{Hop, KernelRoute};
 use crate::net::{Family, Prefix};
@@ -270,6 +270,14 @@ impl KernelView {
         at_key.map(|other| other.protocol)
     }
 
+    /// The gateways by which foreign routes lead to anything of `range`: one pass over the table.
+    pub(super) fn gateways_into(&self, range: Prefix) -> BTreeSet<IpAddr> {
+        let overlapping = self.state.foreign.overlapping(range);
+        overlapping
+            .flat_map(|route| route.shape.hops.iter().filter_map(|hop| hop.via))
+            .collect()
+    }
+
     /// How many foreign routes are known.
     pub fn foreign_count(&self) -> usize {
         self.state.foreign.len()
@@ -378,7 +386,13 @@ impl KernelView {
         }
         let mut tracked = core::mem::take(&mut self.tracked);
         for (next_hop, entry) in &mut tracked {
-            let hit = |prefix: &Prefix| prefix.contains(next_hop.address);
+            let looked_up = match next_hop.reach {
+                Reach::Beside(other) => other,
+                Reach::Routed | Reach::Link(_) | Reach::Device(_) | Reach::Onto(_) => {
+                    next_hop.address
+                }
+            };
+            let hit = |prefix: &Prefix| prefix.contains(looked_up);
             let exact = || dirty.next_hops.contains(next_hop);
             if !dirty.all && !dirty.prefixes.iter().any(hit) && !exact() {
                 continue;

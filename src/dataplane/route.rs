@@ -63,6 +63,8 @@ pub struct Shape {
     pub kind: RouteKind,
     /// The source address for packets of this host itself.
     pub preferred_source: Option<IpAddr>,
+    /// The largest packet that it lets through, if it says.
+    pub mtu: Option<u32>,
     /// Where a unicast route leads; empty for the other kinds.
     pub hops: Box<[Hop]>,
 }
@@ -73,6 +75,7 @@ impl Shape {
         Self {
             kind: RouteKind::Blackhole,
             preferred_source: None,
+            mtu: None,
             hops: Box::new([]),
         }
     }
@@ -82,6 +85,7 @@ impl Shape {
         Self {
             kind: RouteKind::Unicast,
             preferred_source: None,
+            mtu: None,
             hops: canonical(hops),
         }
     }
@@ -90,6 +94,13 @@ impl Shape {
     #[must_use]
     pub fn with_preferred_source(mut self, source: Option<IpAddr>) -> Self {
         self.preferred_source = source;
+        self
+    }
+
+    /// The same with an MTU of its own.
+    #[must_use]
+    pub const fn with_mtu(mut self, mtu: Option<u32>) -> Self {
+        self.mtu = mtu;
         self
     }
 
@@ -214,6 +225,8 @@ impl Errno {
     pub const ENOENT: Self = Self(2);
     /// No such route.
     pub const ESRCH: Self = Self(3);
+    /// In use.
+    pub const EBUSY: Self = Self(16);
     /// Not allowed.
     pub const EACCES: Self = Self(13);
     /// A route stands there already.

@@ -4,9 +4,11 @@ mod adoption;
 mod guard;
 mod kernel;
 mod ranks;
+mod renamed;
 mod shrunk;
 mod tunnel_stories;
 mod tunnels;
+mod uplinks;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -21,11 +21,12 @@ mod pace;
 mod port;
 mod pursuit;
 mod results;
+mod uplink;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::net::{Mac, Prefix};
+use crate::net::{Family, Mac, Prefix};
 use crate::time::{Duration, Instant};
 
 pub(super) use machine::Tunnels;
@@ -47,10 +48,13 @@ pub struct Tunnel {
     pub underlay: IpAddr,
     /// The address on it: the source of this node's own packets into the tunnel.
     pub address: Option<IpAddr>,
-    /// Its MTU; `None` is that of the link under it, less what the encapsulation takes.
+    /// Its MTU; `None` is what the links under it carry, less what the encapsulation takes. It is set to
+    /// no less than the family needs to be carried at all.
     pub mtu: Option<u32>,
     /// Where it leads to; an IP-in-IP device needs none.
     pub far_ends: Vec<FarEnd>,
+    /// Addresses of other nodes, one of each subnet: the ways to them are the ways under the tunnel.
+    pub toward: Vec<IpAddr>,
 }
 
 /// The kinds of tunnel device.
@@ -101,6 +105,19 @@ pub struct TunnelStatus {
     pub far_ends: usize,
     /// Far ends whose entries are all in the kernel.
     pub ready: usize,
+    /// The links under it carry less than it takes in.
+    pub too_narrow: Option<TooNarrow>,
+}
+
+/// A link that carries no packet as large as a tunnel above it takes in, wrapped: it travels in pieces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooNarrow {
+    /// The link.
+    pub link: Box<str>,
+    /// What it, or the route over it, carries.
+    pub mtu: u32,
+    /// What it would have to.
+    pub needed: u32,
 }
 
 /// How a tunnel device does.
@@ -129,6 +146,13 @@ pub enum TunnelState {
     },
     /// No link has the underlay address.
     NoUnderlay,
+}
+
+impl Tunnel {
+    /// The family of what carries it, and of what it carries.
+    pub fn family(&self) -> Family {
+        Prefix::host(self.underlay).family()
+    }
 }
 
 impl TunnelKind {

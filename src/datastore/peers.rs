@@ -277,7 +277,7 @@ fn read_routes(table: &TableReader<'_>, problems: &mut Problems) -> PeerRoutes {
         next_hop: read_next_hop(table, problems),
         limit: PrefixLimit {
             max: plain(table.read("max-prefixes", limit, problems)),
-            action: plain(action).unwrap_or_default(),
+            action: plain(action),
         },
         allowed_local_as: plain(own_as).unwrap_or(defaults.allowed_local_as),
         client,

@@ -365,6 +365,7 @@ pub(crate) const NEXT_HOPS: &[(&str, NextHopMode)] = &[
 pub(crate) const LIMIT_ACTIONS: &[(&str, LimitAction)] = &[
     ("restart", LimitAction::Restart),
     ("stop", LimitAction::Stop),
+    ("discard", LimitAction::Discard),
     ("warn", LimitAction::Warn),
 ];
 /// Whether the other end gets the mirrored peering by itself.

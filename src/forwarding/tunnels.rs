@@ -1,10 +1,11 @@
 //! The tunnel devices that a node needs, by name.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dataplane::{FarEnd, Tunnel, TunnelKind};
-use crate::net::Family;
+use crate::net::{Family, Prefix};
 use crate::topology::{Encapsulation, Fabric, FabricNode};
 
 /// The device for IPv4 in IPv4; the kernel itself makes it with the driver.
@@ -78,6 +79,7 @@ impl Devices {
             address: me.ipip_address(family),
             mtu: fabric.felix.ipip_mtu,
             far_ends: Vec::new(),
+            toward: toward(fabric, me, family),
         }
     }
 
@@ -114,6 +116,21 @@ impl Devices {
                 Family::Ipv6 => felix.vxlan_mtu_v6,
             },
             far_ends: others.filter_map(far_end).collect(),
+            toward: toward(fabric, me, family),
         }
     }
+}
+
+/// Addresses of the other nodes, one of each /24 or /64: what is so near together has one way.
+fn toward(fabric: &Fabric, me: &FabricNode, family: Family) -> Vec<IpAddr> {
+    let len = match family {
+        Family::Ipv4 => 24,
+        Family::Ipv6 => 64,
+    };
+    let others = fabric.nodes.iter().filter(|node| node.name != me.name);
+    let addresses = others.filter_map(|node| node.address(family));
+    let subnets: BTreeMap<Prefix, IpAddr> = addresses
+        .map(|address| (Prefix::new(address, len), address))
+        .collect();
+    subnets.into_values().collect()
 }

@@ -10,6 +10,7 @@ mod mac;
 mod neighbours;
 mod prefix;
 mod router_id;
+mod scoped;
 mod secret;
 
 pub use asn::{Asn, ParseAsnError};
@@ -19,4 +20,5 @@ pub use mac::{Mac, ParseMacError};
 pub use neighbours::Neighbourly;
 pub use prefix::{ParsePrefixError, Prefix, Prefix4, Prefix6};
 pub use router_id::{ParseRouterIdError, RouterId};
+pub use scoped::ScopedAddress;
 pub use secret::Secret;

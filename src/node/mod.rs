@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::dataplane::{self, Action, Dataplane, KernelInput, Op, Report};
 use crate::forwarding::{Choice, Chooser};
-use crate::net::Prefix;
+use crate::net::{Prefix, ScopedAddress};
 use crate::rib::{ForwardingChange, Tracked};
 use crate::session::{ConnectionId, DialError, StopReason};
 use crate::speaker::{self, Replanned, SocketTerms, Speaker};
@@ -119,7 +119,7 @@ impl Node {
         let mut gateways = Gateways::default();
         if let Some(dataplane) = &mut dataplane {
             // No next hop is asked for yet.
-            let _nothing = gateways.set(dataplane, &plan.gateways, core::iter::empty());
+            let _nothing = gateways.set(dataplane, &plan.gateways, &|_| None);
         }
         // Without routes of its own a speaker has no forwarding that a restart could break, and nothing
         // that tells a restart from a first start.
@@ -164,7 +164,7 @@ impl Node {
     pub fn accepted(
         &mut self,
         now: Instant,
-        remote: IpAddr,
+        remote: impl Into<ScopedAddress>,
         local: IpAddr,
     ) -> Option<(ConnectionId, SocketTerms)> {
         self.speaker.accepted(now, remote, local)
@@ -196,8 +196,8 @@ impl Node {
             return;
         };
         let gateways = &self.speaker.plan().gateways;
-        let links = self.speaker.links();
-        let (moved, differ) = self.gateways.set(dataplane, gateways, links.into_iter());
+        let link = |scope| self.speaker.session_link(scope);
+        let (moved, differ) = self.gateways.set(dataplane, gateways, &link);
         self.moved.extend(moved);
         if differ {
             self.speaker.forward_again();
@@ -211,21 +211,22 @@ impl Node {
             let mut found = core::mem::take(&mut self.moved);
             while let Some(tracked) = self.speaker.poll_tracked() {
                 match tracked {
-                    Tracked::Track(address) => {
-                        found.extend(self.gateways.track(dataplane, address));
+                    Tracked::Track(target) => {
+                        let link = |scope| self.speaker.session_link(scope);
+                        found.extend(self.gateways.track(dataplane, target, &link));
                     }
-                    Tracked::Untrack(address) => self.gateways.untrack(dataplane, address),
+                    Tracked::Untrack(target) => self.gateways.untrack(dataplane, target),
                 }
             }
             while let Some((hop, resolution)) = dataplane.poll_resolution() {
                 for next_hop in self.gateways.next_hops(&hop) {
-                    found.push((next_hop, resolution.clone()));
+                    found.push((*next_hop, resolution.clone()));
                 }
             }
             let resolutions: Vec<_> = found
                 .iter()
                 .map(|(next_hop, resolution)| {
-                    let is_node = self.ways.chooser().is_node(*next_hop);
+                    let is_node = self.ways.chooser().is_node(next_hop.address);
                     (*next_hop, resolved(resolution, is_node))
                 })
                 .collect();
@@ -336,15 +337,25 @@ impl Node {
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };
-            if self.gateways.holds(prefix) || self.settling.holds(dataplane, prefix, &change) {
+            if self.gateways.holds(prefix) {
                 continue;
             }
-            match change {
-                ForwardingChange::Withdrawn => dataplane.unwant(prefix),
-                ForwardingChange::Paths(paths) => match self.ways.forwarding(prefix, &paths) {
-                    Some(forwarding) => dataplane.want(prefix, self.gateways.through(forwarding)),
-                    None => dataplane.unwant(prefix),
-                },
+            let wanted = match &change {
+                ForwardingChange::Withdrawn => None,
+                ForwardingChange::Paths(paths) => {
+                    let way = |target| self.gateways.way(target);
+                    self.ways.forwarding(prefix, paths, way)
+                }
+            };
+            if self
+                .settling
+                .holds(dataplane, prefix, &change, wanted.as_ref())
+            {
+                continue;
+            }
+            match wanted {
+                Some(forwarding) => dataplane.want(prefix, forwarding),
+                None => dataplane.unwant(prefix),
             }
         }
     }

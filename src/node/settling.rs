@@ -6,13 +6,16 @@
 //! blocks and whatever is learnt go to each peer as soon as its session is up, and a prefix that the
 //! kernel has no route for gets one at once.
 //!
-//! What always holds: it ends when every peer is up and has been heard, and at the latest
+//! What always holds: it ends when every peer is up and has been heard, those among them that a template
+//! makes and that routes in the kernel speak of ([`awaited`]), and at the latest
 //! [`CONVERGENCE_LIMIT`] after the start. A peer that has restarted itself may be waiting for us as we
 //! wait for it, so End-of-RIB does not wait for such a peer; the kernel's routes do, since that peer
 //! waits for nobody else any more.
 
+mod awaited;
+
 use super::{CONVERGENCE_LIMIT, Node};
-use crate::dataplane::{Dataplane, RouteState};
+use crate::dataplane::{Dataplane, Forwarding, RouteState};
 use crate::net::Prefix;
 use crate::rib::{ForwardingChange, PeerIndex};
 use crate::speaker::Awaited;
@@ -33,10 +36,12 @@ pub(super) struct Settling {
     held: bool,
     /// A peer that was waited for.
     awaited: Option<PeerIndex>,
+    /// Ways to peers that have not turned up.
+    ways: awaited::Ways,
 }
 
 impl Settling {
-    pub(super) const fn new(now: Instant, kept: [bool; 2]) -> Self {
+    pub(super) fn new(now: Instant, kept: [bool; 2]) -> Self {
         Self {
             started: now,
             looked: now,
@@ -44,6 +49,7 @@ impl Settling {
             kept,
             held: false,
             awaited: None,
+            ways: awaited::Ways::default(),
         }
     }
 
@@ -69,18 +75,23 @@ impl Settling {
         self.is_restart() && !dataplane.is_synced()
     }
 
-    /// Whether a change of forwarding waits: a former process's route stands there.
+    /// Whether a change of forwarding waits: a former process's route stands there, and is not just what
+    /// is wanted.
     pub(super) fn holds(
         &mut self,
         dataplane: &Dataplane,
         prefix: Prefix,
         change: &ForwardingChange,
+        wanted: Option<&Forwarding>,
     ) -> bool {
         let own = match change {
             ForwardingChange::Withdrawn => false,
             ForwardingChange::Paths(paths) => paths.iter().any(|path| path.peer.is_local()),
         };
-        let holds = self.is_restart() && !own && dataplane.state(prefix) == Some(RouteState::Stale);
+        let holds = self.is_restart()
+            && !own
+            && dataplane.state(prefix) == Some(RouteState::Stale)
+            && !wanted.is_some_and(|wanted| dataplane.was_left(prefix, wanted));
         self.held |= holds;
         holds
     }
@@ -90,14 +101,15 @@ impl Node {
     /// Notices the end of the settling time, and what OPEN can say of our forwarding from then on.
     pub(super) fn notice_convergence(&mut self, now: Instant) {
         if let Some(limit) = self.settling.deadline() {
-            if now.since(self.settling.looked) >= LOOK {
+            let look = now.since(self.settling.looked) >= LOOK;
+            if look {
                 self.settling.looked = now;
             }
-            let enough = self.is_over_for(now, Awaited::ButRestarted);
+            let enough = self.is_over_for(now, Awaited::ButRestarted, look);
             if enough {
                 self.speaker.hold_end_of_rib(false);
             }
-            if (enough && self.is_over_for(now, Awaited::All)) || now >= limit {
+            if (enough && self.is_over_for(now, Awaited::All, false)) || now >= limit {
                 self.settled();
             }
         }
@@ -108,10 +120,10 @@ impl Node {
     }
 
     /// Whether nobody is waited for; asked after each change, so one that is waited for is remembered.
-    fn is_over_for(&mut self, now: Instant, whom: Awaited) -> bool {
+    fn is_over_for(&mut self, now: Instant, whom: Awaited, look: bool) -> bool {
         let awaited = self.speaker.awaited(now, whom, self.settling.awaited);
         self.settling.awaited = awaited;
-        awaited.is_none()
+        awaited.is_none() && !self.awaits_template(now, whom, look)
     }
 
     fn settled(&mut self) {

@@ -16,8 +16,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dataplane::{Dataplane, Forwarding, NextHop, Tunnel};
-use crate::forwarding::{Choice, Chooser};
-use crate::net::{Family, Prefix};
+use crate::forwarding::{Choice, Chooser, Way};
+use crate::net::{Family, Prefix, ScopedAddress};
 use crate::rib::ForwardingPath;
 use crate::time::{Duration, Instant};
 use crate::topology::Plan;
@@ -177,17 +177,24 @@ impl Ways {
         tunnels
     }
 
-    /// What best paths mean: none is an own address that has a pod's route.
+    /// What best paths mean: none is an own address that has a pod's route. `way` says where a next hop
+    /// is that packets go to as they are.
     pub(super) fn forwarding(
         &self,
         prefix: Prefix,
         paths: &[ForwardingPath],
+        way: impl Fn(ScopedAddress) -> NextHop,
     ) -> Option<Forwarding> {
         if paths.iter().any(|path| path.peer.is_local()) {
             return (!prefix.is_host()).then_some(Forwarding::Blackhole);
         }
         let hops = paths.iter().filter_map(|path| path.next_hop);
-        Some(via(hops.map(|hop| self.choose(prefix, hop.address))))
+        let ways = hops.filter_map(|hop| match self.choose(prefix, hop.address).way {
+            Way::Native(_) => Some(way(hop.target())),
+            Way::Ipip(through) | Way::Vxlan(through) => Some(through),
+            Way::Unreachable => None,
+        });
+        Some(Forwarding::Via(ways.collect()))
     }
 
     pub(super) fn choose(&self, prefix: Prefix, next_hop: IpAddr) -> Choice {
@@ -239,7 +246,6 @@ fn via(choices: impl IntoIterator<Item = Choice>) -> Forwarding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forwarding::Way;
     use crate::topology::{Intent, Node, Pool, PoolMode, plan};
 
     fn cluster(ipip_mode: PoolMode, others: u8) -> Plan {

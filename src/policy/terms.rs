@@ -5,13 +5,12 @@
 //! together. A mark means something only with the terms that gave it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::defaults::{self, PeerClass, PolicyKind, Rejection, Surroundings};
 use super::evaluate::{Candidate, Decided, decide, operations_of};
 use super::filter::{Direction, Filter, Operation};
-use crate::net::{Community, Family, Prefix};
+use crate::net::{Community, Family, Prefix, ScopedAddress};
 
 /// What decided about a route, and how.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +26,7 @@ pub enum Ruling<'a> {
 pub struct Mark(pub u32);
 
 /// The link that each next hop is reached by, by its name.
-pub type Links = BTreeMap<IpAddr, Arc<str>>;
+pub type Links = BTreeMap<ScopedAddress, Arc<str>>;
 
 /// How routes from a peer are judged.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -71,6 +71,10 @@ codes! {
     PeerShutDown = "peer_shut_down", Warning;
     /// A session is up, and BFD of its far end is not.
     BfdDown = "bfd_down", Warning;
+    /// A peer has routes that were not taken, because of a limit.
+    RoutesNotTaken = "routes_not_taken", Error;
+    /// A peer has sent more prefixes than max-prefixes says, and all were taken.
+    PeerOverLimit = "peer_over_limit", Warning;
     /// None of a route's next hops can be reached.
     RouteUnreachable = "route_unreachable", Error;
     /// A route of another program stands where ours would.
@@ -83,6 +87,8 @@ codes! {
     RouteFought = "route_fought", Error;
     /// A tunnel device does not work.
     DeviceDown = "device_down", Error;
+    /// The links under a tunnel device carry no packet as large as it takes in: they travel in pieces.
+    DeviceMtu = "device_mtu", Warning;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
     /// The configuration has errors; the last good one is in force.

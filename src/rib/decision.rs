@@ -224,6 +224,18 @@ impl Decider {
     }
 }
 
+/// The place of the least path of a peer, of several: none that is selected as long as there is another.
+/// It is an order of pairs, which a decision can't be (MED), so it is asked only of what nobody uses.
+pub(crate) fn least(paths: &[Path], peer: PeerIndex, facts: Facts<'_>) -> Option<usize> {
+    let mine = paths.iter().enumerate().filter(|(_, p)| p.peer == peer);
+    let rank = |(place, path): &(usize, &Path)| {
+        let found = candidate(*place, path, facts).ok();
+        let key = found.map(|c| (c.before_med, c.med, c.after_med, c.tie));
+        (!path.selected, key.is_none(), key, path.path_id)
+    };
+    mine.max_by_key(rank).map(|(place, _)| place)
+}
+
 /// Whether a single path counts: the decision among one.
 pub(crate) fn eligible(path: &Path, facts: Facts<'_>) -> bool {
     path.accepted

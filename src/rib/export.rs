@@ -232,7 +232,9 @@ fn sent_on(key: &GroupKey, source: &PeerFacts) -> SentOn {
 
 /// RFC 4271 §5.1.3: whose address the peer is to use.
 fn next_hop(key: &GroupKey, learnt: Option<NextHop>, source: &PeerFacts) -> Option<NextHop> {
-    let kept = learnt.filter(|hop| !hop.address.is_unspecified());
+    // A link-local address means something on its own link only (RFC 2545 §2): here nobody may keep it.
+    let everywhere = |hop: &NextHop| !hop.target().is_link_local() || hop.link_local.is_some();
+    let kept = learnt.filter(|hop| !hop.address.is_unspecified() && everywhere(hop));
     let keep = match (key.kind, source.kind) {
         (_, PeerKind::Local) => true,
         (ExportKind::Ebgp { .. }, _) if key.next_hop_keep => true,
@@ -250,9 +252,8 @@ fn next_hop(key: &GroupKey, learnt: Option<NextHop>, source: &PeerFacts) -> Opti
         (ExportKind::Ibgp, _) | (ExportKind::Reflect { .. }, PeerKind::Ebgp) => !key.next_hop_self,
     };
     let mut hop = kept.filter(|_| keep).unwrap_or(key.own_next_hop);
-    // A link-local address means something on its own link only (RFC 2545 §2).
     if hop != key.own_next_hop {
-        hop.link_local = None;
+        hop = NextHop::new(hop.address);
     }
     let carried = match (key.family, hop.address) {
         (Family::Ipv4, IpAddr::V4(_)) | (Family::Ipv6, IpAddr::V6(_)) => true,

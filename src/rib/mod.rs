@@ -43,7 +43,7 @@ pub use path::{MAX_RECEIVED, Path};
 pub use peer::{PeerCounts, PeerFacts, PeerIndex, PeerKind};
 pub use view::{ExplainedPath, Memory, PageCursor, Route};
 
-use crate::net::{Asn, Family, Prefix, RouterId};
+use crate::net::{Asn, Family, Prefix, RouterId, ScopedAddress};
 use crate::time::Instant;
 use crate::wire::attribute::{NextHop, PathAttributes};
 use adj_rib_out::{Exports, Tables};
@@ -78,7 +78,7 @@ pub enum ForwardingChange {
 pub struct ForwardingPath {
     /// Where to; `None` for what we originate.
     pub next_hop: Option<NextHop>,
-    /// Who said so: a link-local next hop is on the link to this peer.
+    /// Who said so.
     pub peer: PeerIndex,
 }
 
@@ -125,6 +125,33 @@ impl Rib {
     /// How many paths a peer has, at once.
     pub fn counts(&self, peer: PeerIndex, family: Family) -> PeerCounts {
         self.peers.counts(peer, family)
+    }
+
+    /// Says how many paths of a family a peer may have at once; `None` is any number. What is there stays,
+    /// and what comes when there are so many counts as [`PeerCounts::beyond`].
+    pub fn set_most(&mut self, peer: PeerIndex, most: Option<u32>) {
+        for family in Family::ALL {
+            if let Some(count) = self.peers.count_mut(peer, family) {
+                let was_full = count.is_full();
+                count.most = most.unwrap_or(u32::MAX);
+                count.room |= was_full && !count.is_full() && count.counts.beyond > 0;
+            }
+        }
+    }
+
+    /// Whether some of what was not taken of a peer could be by now, so that it is worth asking for.
+    #[inline]
+    pub fn has_room(&self, peer: PeerIndex, family: Family) -> bool {
+        self.peers.count(peer, family).is_some_and(|c| c.room)
+    }
+
+    /// The peer is about to say all it has in a family, or nothing any more: what was not taken is counted
+    /// from here.
+    pub fn forget_beyond(&mut self, peer: PeerIndex, family: Family) {
+        if let Some(count) = self.peers.count_mut(peer, family) {
+            count.counts.beyond = 0;
+            count.room = false;
+        }
     }
 
     /// The store of attributes.
@@ -324,9 +351,9 @@ impl Rib {
         }
     }
 
-    /// Tells what is known of a next hop's address. If that changes anything, one walk over the
+    /// Tells what is known of where next hops lead ([`NextHop::target`]). If that changes anything, one walk over the
     /// tables decides again wherever a path uses it; so several are better told at once.
-    pub fn set_resolution(&mut self, resolutions: &[(IpAddr, Resolution)]) {
+    pub fn set_resolution(&mut self, resolutions: &[(ScopedAddress, Resolution)]) {
         let table = self.store.next_hops_mut();
         let changed = resolutions
             .iter()

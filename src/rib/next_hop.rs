@@ -5,11 +5,11 @@
 //! attributes names it.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use crate::net::ScopedAddress;
 use crate::wire::attribute::NextHop;
 
 /// A next hop in the table. 0 is "none": what we originate ourselves without one.
@@ -40,9 +40,9 @@ pub enum Resolution {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tracked {
     /// Resolve this address and keep telling.
-    Track(IpAddr),
+    Track(ScopedAddress),
     /// No route needs this address any more.
-    Untrack(IpAddr),
+    Untrack(ScopedAddress),
 }
 
 #[derive(Debug)]
@@ -60,8 +60,8 @@ pub struct NextHopTable {
     /// The first entry stands for [`NextHopId::NONE`].
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
-    /// Address → the entries on it; they differ by link-local address only.
-    addresses: HashMap<IpAddr, Vec<u32>, FixedState>,
+    /// Where packets go → the entries that say so; they differ in what else they say.
+    targets: HashMap<ScopedAddress, Vec<u32>, FixedState>,
     events: VecDeque<Tracked>,
 }
 
@@ -74,7 +74,7 @@ impl NextHopTable {
             ids: HashMap::default(),
             entries: vec![None],
             free: Vec::new(),
-            addresses: HashMap::default(),
+            targets: HashMap::default(),
             events: VecDeque::new(),
         }
     }
@@ -90,7 +90,8 @@ impl NextHopTable {
             }
             return NextHopId(id);
         }
-        let resolution = self.first_resolution(next_hop.address);
+        let target = next_hop.target();
+        let resolution = self.first_resolution(target);
         let entry = Some(Entry {
             next_hop,
             refs: 1,
@@ -107,10 +108,10 @@ impl NextHopTable {
             *place = entry;
         }
         self.ids.insert(next_hop, id);
-        let on_address = self.addresses.entry(next_hop.address).or_default();
-        on_address.push(id);
-        if on_address.len() == 1 && self.is_tracked(next_hop.address) {
-            self.events.push_back(Tracked::Track(next_hop.address));
+        let to_target = self.targets.entry(target).or_default();
+        to_target.push(id);
+        if to_target.len() == 1 && self.tracking {
+            self.events.push_back(Tracked::Track(target));
         }
         NextHopId(id)
     }
@@ -126,18 +127,19 @@ impl NextHopTable {
             return;
         }
         let next_hop = entry.next_hop;
+        let target = next_hop.target();
         *place = None;
         self.free.push(id.0);
         self.ids.remove(&next_hop);
         let mut unneeded = false;
-        if let Some(on_address) = self.addresses.get_mut(&next_hop.address) {
-            on_address.retain(|&other| other != id.0);
-            unneeded = on_address.is_empty();
+        if let Some(to_target) = self.targets.get_mut(&target) {
+            to_target.retain(|&other| other != id.0);
+            unneeded = to_target.is_empty();
         }
         if unneeded {
-            self.addresses.remove(&next_hop.address);
-            if self.is_tracked(next_hop.address) {
-                self.events.push_back(Tracked::Untrack(next_hop.address));
+            self.targets.remove(&target);
+            if self.tracking {
+                self.events.push_back(Tracked::Untrack(target));
             }
         }
     }
@@ -158,20 +160,20 @@ impl NextHopTable {
         }
     }
 
-    /// Enters what is known of an address; the ids whose state changed by it.
-    pub(crate) fn set_resolution(&mut self, address: IpAddr, now: Resolution) -> Vec<NextHopId> {
-        if !self.is_tracked(address) {
+    /// Enters what is known of where packets go; the ids whose state changed by it.
+    pub(crate) fn set_resolution(
+        &mut self,
+        target: ScopedAddress,
+        now: Resolution,
+    ) -> Vec<NextHopId> {
+        if !self.tracking {
             return Vec::new();
         }
         let Self {
-            addresses, entries, ..
+            targets, entries, ..
         } = self;
         let mut changed = Vec::new();
-        for &id in addresses
-            .get(&address)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-        {
+        for &id in targets.get(&target).map(Vec::as_slice).unwrap_or_default() {
             if let Some(Some(entry)) = entries.get_mut(id as usize)
                 && entry.resolution != now
             {
@@ -203,16 +205,11 @@ impl NextHopTable {
         self.entries.get_mut(id as usize)?.as_mut()
     }
 
-    /// A link-local next hop is on the link of the session that brought it: up as long as that is.
-    fn is_tracked(&self, address: IpAddr) -> bool {
-        self.tracking && !matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
-    }
-
-    fn first_resolution(&self, address: IpAddr) -> Resolution {
-        if !self.is_tracked(address) {
+    fn first_resolution(&self, target: ScopedAddress) -> Resolution {
+        if !self.tracking {
             return Resolution::Reachable { metric: 0 };
         }
-        let sibling = self.addresses.get(&address).and_then(|ids| ids.first());
+        let sibling = self.targets.get(&target).and_then(|ids| ids.first());
         sibling
             .and_then(|&id| self.entry(id))
             .map(|e| e.resolution)
@@ -225,10 +222,7 @@ mod tests {
     use super::*;
 
     fn hop(text: &str) -> Option<NextHop> {
-        Some(NextHop {
-            address: text.parse().unwrap(),
-            link_local: None,
-        })
+        Some(NextHop::new(text.parse().unwrap()))
     }
 
     #[test]
@@ -236,7 +230,7 @@ mod tests {
         let mut table = NextHopTable::new(true);
         let id = table.acquire(hop("10.0.0.1"));
         assert_eq!(table.acquire(hop("10.0.0.1")), id);
-        let address = "10.0.0.1".parse().unwrap();
+        let address = hop("10.0.0.1").unwrap().target();
         assert_eq!(table.poll_tracked(), Some(Tracked::Track(address)));
         assert_eq!(table.metric(id), None);
         assert_eq!(
@@ -257,12 +251,12 @@ mod tests {
     #[test]
     fn two_next_hops_on_one_address_share_its_resolution() {
         let mut table = NextHopTable::new(true);
-        let address: IpAddr = "2001:db8::1".parse().unwrap();
+        let address = hop("2001:db8::1").unwrap().target();
         let a = table.acquire(hop("2001:db8::1"));
         table.set_resolution(address, Resolution::Reachable { metric: 3 });
         let b = table.acquire(Some(NextHop {
-            address,
             link_local: "fe80::1".parse().ok(),
+            ..hop("2001:db8::1").unwrap()
         }));
         assert_ne!(a, b);
         assert_eq!(table.metric(b), Some(3));
@@ -273,14 +267,33 @@ mod tests {
     }
 
     #[test]
-    fn without_tracking_and_on_the_link_everything_is_reachable() {
-        let mut table = NextHopTable::new(false);
-        let id = table.acquire(hop("10.0.0.1"));
-        assert_eq!(table.metric(id), Some(0));
-        assert_eq!(table.poll_tracked(), None);
+    fn one_link_local_address_on_two_links_is_two_next_hops() {
         let mut table = NextHopTable::new(true);
-        let id = table.acquire(hop("fe80::1"));
-        assert_eq!(table.metric(id), Some(0));
-        assert_eq!(table.poll_tracked(), None);
+        let on = |scope| hop("fe80::1").map(|hop| hop.on(scope));
+        let (a, b) = (table.acquire(on(1)), table.acquire(on(2)));
+        assert_ne!(a, b);
+        let first = on(1).unwrap().target();
+        assert_eq!(table.poll_tracked(), Some(Tracked::Track(first)));
+        let both = Some(NextHop {
+            link_local: "fe80::1".parse().ok(),
+            ..hop("2001:db8::1").unwrap().on(1)
+        });
+        let c = table.acquire(both);
+        assert_eq!(
+            table.set_resolution(first, Resolution::Reachable { metric: 0 }),
+            [a, c],
+            "a global address beside it does not matter"
+        );
+        assert_eq!(table.metric(b), None);
+    }
+
+    #[test]
+    fn without_tracking_everything_is_reachable() {
+        let mut table = NextHopTable::new(false);
+        for text in ["10.0.0.1", "fe80::1"] {
+            let id = table.acquire(hop(text));
+            assert_eq!(table.metric(id), Some(0));
+            assert_eq!(table.poll_tracked(), None);
+        }
     }
 }

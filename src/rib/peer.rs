@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use super::path::Path;
 use crate::net::{Asn, Family, RouterId};
 
 /// The speaker's dense index of a peer. [`LOCAL`](Self::LOCAL) is 0, so peers count from 1.
@@ -68,7 +69,9 @@ pub struct PeerCounts {
     pub accepted: u32,
     /// Those of them that are stale (kept over a restart of the peer).
     pub stale: u32,
-    /// Paths that were not taken so far, since the prefix had [`MAX_RECEIVED`](super::MAX_RECEIVED).
+    /// Paths that the peer has and that were not taken, as far as it has said since it was last asked for
+    /// all: there were [`MAX_RECEIVED`](super::MAX_RECEIVED) of the prefix, or as many as the peer may have.
+    /// A path that changed while it was left out counts twice.
     pub beyond: u32,
 }
 
@@ -81,7 +84,64 @@ pub(crate) struct Peers {
 #[derive(Debug)]
 struct Row {
     facts: PeerFacts,
-    counts: [PeerCounts; 2],
+    families: [Count; 2],
+}
+
+/// What is counted of a peer in one family, and how far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Count {
+    pub(crate) counts: PeerCounts,
+    /// No more paths than these are taken.
+    pub(crate) most: u32,
+    /// Something has gone that stood in the way of a path beyond.
+    pub(crate) room: bool,
+}
+
+impl Default for Count {
+    fn default() -> Self {
+        Self {
+            counts: PeerCounts::default(),
+            most: u32::MAX,
+            room: false,
+        }
+    }
+}
+
+impl Count {
+    /// Whether one more path would be too many.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.counts.received >= self.most
+    }
+
+    /// Counts a path up or down.
+    pub(crate) fn count(&mut self, path: &Path, up: bool) {
+        let PeerCounts {
+            received,
+            accepted,
+            stale,
+            beyond: _,
+        } = &mut self.counts;
+        for (count, counted) in [
+            (received, true),
+            (accepted, path.accepted),
+            (stale, path.stale),
+        ] {
+            match (counted, up) {
+                (false, _) => {}
+                (true, true) => *count += 1,
+                (true, false) => *count = count.saturating_sub(1),
+            }
+        }
+    }
+
+    /// The peer withdrew what is not here: one path beyond fewer. The count is no more than a guess, so
+    /// what it says of the last one is not believed.
+    pub(crate) const fn withdrawn_beyond(&mut self) {
+        if self.counts.beyond > 0 {
+            self.counts.beyond -= 1;
+            self.room |= self.counts.beyond == 0;
+        }
+    }
 }
 
 impl Peers {
@@ -95,7 +155,7 @@ impl Peers {
                 None => {
                     *row = Some(Row {
                         facts,
-                        counts: Default::default(),
+                        families: Default::default(),
                     })
                 }
             }
@@ -113,20 +173,18 @@ impl Peers {
     }
 
     pub(crate) fn counts(&self, peer: PeerIndex, family: Family) -> PeerCounts {
-        let row = self.rows.get(peer.index()).and_then(Option::as_ref);
-        row.and_then(|row| row.counts.get(family.index()).copied())
-            .unwrap_or_default()
+        let count = self.count(peer, family);
+        count.map(|count| count.counts).unwrap_or_default()
     }
 
-    pub(crate) fn counts_mut(
-        &mut self,
-        peer: PeerIndex,
-        family: Family,
-    ) -> Option<&mut PeerCounts> {
-        self.rows
-            .get_mut(peer.index())?
-            .as_mut()?
-            .counts
-            .get_mut(family.index())
+    pub(crate) fn count(&self, peer: PeerIndex, family: Family) -> Option<&Count> {
+        let row = self.rows.get(peer.index())?.as_ref()?;
+        row.families.get(family.index())
+    }
+
+    #[inline]
+    pub(crate) fn count_mut(&mut self, peer: PeerIndex, family: Family) -> Option<&mut Count> {
+        let row = self.rows.get_mut(peer.index())?.as_mut()?;
+        row.families.get_mut(family.index())
     }
 }

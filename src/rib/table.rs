@@ -6,11 +6,11 @@
 use core::ops::Range;
 
 use super::attributes::{AttributeFlags, AttributeStore, AttributesId, AttributesRef};
-use super::decision::{Decider, DecisionConfig, Facts, eligible};
+use super::decision::{self, Decider, DecisionConfig, Facts, eligible};
 use super::id_queue::IdQueue;
 use super::next_hop::NextHopId;
 use super::path::{MAX_RECEIVED, Path, Paths};
-use super::peer::{PeerCounts, PeerIndex, Peers};
+use super::peer::{PeerIndex, Peers};
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
 use crate::net::Family;
 
@@ -32,39 +32,42 @@ impl Context<'_> {
         }
     }
 
-    /// Counts a path that is not taken; the first one of a peer is logged.
-    fn count_beyond(&mut self, peer: PeerIndex) {
-        let address = self.peers.facts(peer).map(|facts| facts.address);
-        let Some(counts) = self.peers.counts_mut(peer, self.family) else {
-            return;
-        };
-        counts.beyond = counts.beyond.saturating_add(1);
-        if let (1, Some(address)) = (counts.beyond, address) {
-            tracing::warn!(%address, family = %self.family, most = MAX_RECEIVED,
-                "a peer sends more paths of one prefix than are taken; the rest is ignored");
+    /// Counts a path up or down.
+    #[inline]
+    fn count(&mut self, path: &Path, up: bool) {
+        if let Some(count) = self.peers.count_mut(path.peer, self.family) {
+            count.count(path, up);
         }
     }
 
-    fn count(&mut self, path: &Path, up: bool) {
-        let Some(counts) = self.peers.counts_mut(path.peer, self.family) else {
-            return;
+    /// Counts a path that comes, unless its peer has as many as it may: then it is beyond.
+    #[inline]
+    fn enter(&mut self, path: &Path) -> bool {
+        let Some(count) = self.peers.count_mut(path.peer, self.family) else {
+            return true;
         };
-        let PeerCounts {
-            received,
-            accepted,
-            stale,
-            beyond: _,
-        } = counts;
-        for (count, counted) in [
-            (received, true),
-            (accepted, path.accepted),
-            (stale, path.stale),
-        ] {
-            match (counted, up) {
-                (false, _) => {}
-                (true, true) => *count += 1,
-                (true, false) => *count = count.saturating_sub(1),
-            }
+        if count.is_full() {
+            count.counts.beyond = count.counts.beyond.saturating_add(1);
+            return false;
+        }
+        count.count(path, true);
+        true
+    }
+
+    /// A peer withdrew what is not here: it may be a path beyond.
+    fn not_there(&mut self, peer: PeerIndex) {
+        if let Some(count) = self.peers.count_mut(peer, self.family) {
+            count.withdrawn_beyond();
+        }
+    }
+
+    /// Counts a path that goes. Where it was one of too many, there is room for one that was not taken.
+    #[inline]
+    fn leave(&mut self, path: &Path, of_full: bool) {
+        if let Some(count) = self.peers.count_mut(path.peer, self.family) {
+            let room = of_full || count.is_full();
+            count.room |= room && count.counts.beyond > 0;
+            count.count(path, false);
         }
     }
 }
@@ -155,12 +158,15 @@ impl<P: TableKey> Table<P> {
         let Paths::Empty { .. } = destination.paths else {
             return self.announce_among(ctx, id, path);
         };
+        if !ctx.enter(&path) {
+            self.map.free_if_unused(id);
+            return Change::none(id);
+        }
         path.selected = eligible(&path, ctx.facts());
         path.send_id = u8::from(path.selected);
         destination.paths = Paths::One(path);
         self.populated += 1;
         ctx.store.retain(path.attributes);
-        ctx.count(&path, true);
         Change {
             best: path.selected,
             selected: path.selected,
@@ -195,16 +201,45 @@ impl<P: TableKey> Table<P> {
                 ctx.store.release(was.attributes);
             }
             None => {
-                if is_full(paths, path.peer) {
-                    ctx.count_beyond(path.peer);
+                let full = is_full(paths, path.peer);
+                if !full && !ctx.enter(&path) {
                     return unchanged;
                 }
                 ctx.store.retain(path.attributes);
-                ctx.count(&path, true);
                 paths.push(path);
+                if full {
+                    return self.crowd_out(ctx, id, path);
+                }
             }
         }
         self.decide(id, ctx.facts())
+    }
+
+    /// A peer has one path of a destination more than it may, the one that has just come: the least of
+    /// them goes.
+    fn crowd_out(&mut self, ctx: &mut Context<'_>, id: DestinationId, path: Path) -> Change {
+        ctx.count(&path, true);
+        // Which of them are in use now is the first thing to know.
+        self.decide(id, ctx.facts());
+        let Some(destination) = self.map.get_mut(id) else {
+            return Change::none(id);
+        };
+        let paths = &mut destination.paths;
+        let least = decision::least(paths.as_slice(), path.peer, ctx.facts());
+        let least = least.and_then(|place| Some((place, *paths.as_slice().get(place)?)));
+        if let Some((place, least)) = least {
+            paths.remove(place);
+            ctx.count(&least, false);
+            if let Some(count) = ctx.peers.count_mut(path.peer, ctx.family) {
+                count.counts.beyond = count.counts.beyond.saturating_add(1);
+            }
+        }
+        let change = self.decide(id, ctx.facts());
+        // Not before: a number that is free again could be taken for what was there.
+        if let Some((_, least)) = least {
+            ctx.store.release(least.attributes);
+        }
+        change
     }
 
     /// Removes the path of a peer under an identifier; `None` if there is none.
@@ -215,19 +250,27 @@ impl<P: TableKey> Table<P> {
         prefix: P,
         (peer, path_id): (PeerIndex, u32),
     ) -> Option<Change> {
-        let id = self.map.find_next(prefix)?;
-        let destination = self.map.get_mut(id)?;
         let same = |path: &Path| path.peer == peer && path.path_id == path_id;
+        let found = self.map.find_next(prefix);
+        let Some((id, destination)) = found.and_then(|id| Some((id, self.map.get_mut(id)?))) else {
+            ctx.not_there(peer);
+            return None;
+        };
         let Paths::One(path) = destination.paths else {
-            return self.remove_paths(ctx, id, |path, _| same(path));
+            let change = self.remove_paths(ctx, id, |path, _| same(path));
+            if change.is_none() {
+                ctx.not_there(peer);
+            }
+            return change;
         };
         if !same(&path) {
+            ctx.not_there(peer);
             return None;
         }
         destination.paths = Paths::Empty { pins: 0 };
         self.populated = self.populated.saturating_sub(1);
         ctx.store.release(path.attributes);
-        ctx.count(&path, false);
+        ctx.leave(&path, false);
         Some(Change {
             best: path.selected,
             selected: path.selected,
@@ -252,8 +295,9 @@ impl<P: TableKey> Table<P> {
         let mut next = Some(first);
         while let Some(place) = next {
             if let Some(path) = paths.as_slice().get(place).copied() {
+                let of_full = is_full(paths, path.peer);
                 paths.remove(place);
-                ctx.count(&path, false);
+                ctx.leave(&path, of_full);
                 ctx.store.release(path.attributes);
             }
             next = find(paths, ctx.store);
@@ -419,7 +463,7 @@ impl<P: TableKey> Table<P> {
         &mut self,
         id: DestinationId,
         facts: Facts<'_>,
-    ) -> Vec<(Path, Option<super::decision::Step>)> {
+    ) -> Vec<(Path, Option<decision::Step>)> {
         let Some(destination) = self.map.get(id) else {
             return Vec::new();
         };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::negotiate::Negotiated;
 use super::reason::CloseReason;
+use crate::net::Family;
 use crate::wire::error::HeaderError;
 use crate::wire::frame::MessageKind;
 use crate::wire::notification::Notification;
@@ -43,9 +44,29 @@ pub enum StopReason {
     AdminShutdown(String),
     /// It is no longer configured: Cease 6/3.
     Deconfigured,
+    /// It sent more prefixes than allowed, and is to be left alone: Cease 6/1.
+    PrefixLimit(Exceeded),
     /// This process restarts and keeps its routes in the kernel: the connection is closed without a
     /// word, so that the peer applies graceful restart.
     Quiet,
+}
+
+/// More prefixes than a peer may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Exceeded {
+    /// Of which family.
+    pub family: Family,
+    /// So many may come.
+    pub max: u32,
+    /// So many had come when it was noticed; there may be more.
+    pub count: u32,
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, max, count } = self;
+        write!(f, "{count} of {family}, and max-prefixes is {max}")
+    }
 }
 
 /// Why a dial came to nothing.
@@ -77,7 +98,7 @@ pub enum Input<'a> {
     /// The session must be renegotiated for a change outside [`PeerConfig`](super::PeerConfig): Cease 6/6.
     ConfigurationChange,
     /// The peer sent more prefixes than allowed: Cease 6/1.
-    PrefixLimit,
+    PrefixLimit(Exceeded),
     /// BFD found the far end down: Cease 6/10, and whatever was agreed on restarts its routes go.
     FarEndDown,
     /// A dial succeeded.

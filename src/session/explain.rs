@@ -61,7 +61,7 @@ impl fmt::Display for AdminReason {
             Self::Deconfigured => f.write_str("no longer configured"),
             Self::Reset => f.write_str("reset by an operator"),
             Self::ConfigurationChange => f.write_str("renegotiated for a new configuration"),
-            Self::PrefixLimit => f.write_str("more prefixes than the limit"),
+            Self::PrefixLimit(exceeded) => write!(f, "more prefixes than the limit: {exceeded}"),
             Self::Restarting => f.write_str("this process restarts"),
         }
     }
@@ -120,9 +120,10 @@ impl fmt::Display for Explanation<'_> {
                 "BFD hears nothing of {peer} any more: the node or the path to it is down; see \
                  `dunlin peers`"
             ),
-            CloseReason::Admin(AdminReason::PrefixLimit) => write!(
+            CloseReason::Admin(AdminReason::PrefixLimit(exceeded)) => write!(
                 f,
-                "{peer} sent more prefixes than the limit: find out why, or raise the limit here"
+                "{peer} sent more prefixes than the limit ({exceeded}): find out why, or raise the limit \
+                 here"
             ),
             CloseReason::Admin(reason) => write!(f, "{reason}"),
         }
@@ -237,11 +238,8 @@ const fn refused_advice(error: &NegotiateError) -> &'static str {
 impl fmt::Display for LastError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.reason.explain(self.config()))?;
-        match &self.dialling {
-            Some((_, error)) => {
-                let since = CloseReason::DialFailed(error.clone());
-                write!(f, "; since then, {}", since.explain(self.config()))
-            }
+        match &self.since {
+            Some((_, since)) => write!(f, "; since then, {}", since.explain(self.config())),
             None => Ok(()),
         }
     }

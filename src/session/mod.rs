@@ -48,7 +48,7 @@ pub use config::{
     Required, Role, TimerConfig,
 };
 pub use counters::Counters;
-pub use event::{ConnectionId, ConnectionIds, DialError, Input, Output, StopReason};
+pub use event::{ConnectionId, ConnectionIds, DialError, Exceeded, Input, Output, StopReason};
 pub use explain::Explanation;
 pub use negotiate::{LongLived, Negotiated, PeerRestart};
 pub use peer::{AdminState, Peer, Reconfigured, State};

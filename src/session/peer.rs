@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::config::{Dial, GracefulRestart, PeerConfig};
 use super::connection::{Connection, Context, Progress, faulty};
 use super::counters::Counters;
-use super::event::{ConnectionId, ConnectionIds, DialError, Input, Output, StopReason};
+use super::event::{ConnectionId, ConnectionIds, DialError, Exceeded, Input, Output, StopReason};
 use super::negotiate::{Negotiated, unmet};
 use super::reason::{AdminReason, CloseReason, Fault, LastError};
 use super::timer::{Timer, Timers};
@@ -122,7 +122,7 @@ impl Peer {
             Input::ConfigurationChange => {
                 self.restart(now, &AdminReason::ConfigurationChange, out);
             }
-            Input::PrefixLimit => self.prefix_limit(now, out),
+            Input::PrefixLimit(exceeded) => self.prefix_limit(now, exceeded, out),
             Input::FarEndDown => self.end_session(now, CloseReason::FarEndDown, out),
             Input::Connected { connection } => self.connected(now, connection, out),
             Input::DialFailed { connection, error } => {
@@ -308,8 +308,8 @@ impl Peer {
         self.dial_soon(now, DIAL_SPREAD);
     }
 
-    fn prefix_limit(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let reason = CloseReason::Admin(AdminReason::PrefixLimit);
+    fn prefix_limit(&mut self, now: Instant, exceeded: Exceeded, out: &mut Vec<Output>) {
+        let reason = CloseReason::Admin(AdminReason::PrefixLimit(exceeded));
         self.end_session(now, reason, out);
     }
 

@@ -7,7 +7,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use super::config::PeerConfig;
-use super::event::{DialError, StopReason};
+use super::event::{DialError, Exceeded, StopReason};
 use super::negotiate::{NegotiateError, Negotiated};
 use crate::time::Instant;
 use crate::wire::error::{HeaderError, OpenError, RouteRefreshError};
@@ -56,7 +56,7 @@ pub enum AdminReason {
     /// A setting that OPEN carries has changed (6/6).
     ConfigurationChange,
     /// More prefixes than allowed (6/1).
-    PrefixLimit,
+    PrefixLimit(Exceeded),
     /// This process restarts; nothing was said to the peer.
     Restarting,
 }
@@ -107,16 +107,31 @@ pub enum FsmPhase {
     Established,
 }
 
-/// The last error of a peer, as people see it.
+/// The last error of a peer, as people see it: the last one that says what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
     /// When.
     pub at: Instant,
     /// What.
     pub reason: CloseReason,
-    /// Since then dialling fails, too: the latest failure.
-    pub dialling: Option<(Instant, DialError)>,
+    /// The latest end since then that says less: a dial that failed, a connection that was just closed.
+    pub since: Option<(Instant, CloseReason)>,
+    /// A session has been up since.
+    over: bool,
     config: Arc<PeerConfig>,
+}
+
+/// How much an end of a connection says about what is wrong, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Content {
+    /// No connection came about.
+    NoConnection,
+    /// It was closed without a word.
+    Bare,
+    /// The peer takes no connection (6/5): often because it rests after what it has said before.
+    Refusal,
+    /// A NOTIFICATION, a timer, BFD or a limit.
+    Told,
 }
 
 /// What an end of a connection means for the next attempt.
@@ -180,7 +195,7 @@ impl AdminReason {
             Self::ConfigurationChange => {
                 Notification::cease(notification::OTHER_CONFIGURATION_CHANGE)
             }
-            Self::PrefixLimit => Notification::cease(notification::MAX_PREFIXES),
+            Self::PrefixLimit(_) => Notification::cease(notification::MAX_PREFIXES),
             Self::Restarting => return None,
         };
         Some(if hard && self.is_hard() {
@@ -193,7 +208,7 @@ impl AdminReason {
     /// Whether the routes go, whatever was agreed on graceful restart.
     const fn is_hard(&self) -> bool {
         match self {
-            Self::Shutdown(_) | Self::Deconfigured | Self::PrefixLimit => true,
+            Self::Shutdown(_) | Self::Deconfigured | Self::PrefixLimit(_) => true,
             Self::Reset | Self::ConfigurationChange | Self::Restarting => false,
         }
     }
@@ -203,6 +218,7 @@ impl From<StopReason> for AdminReason {
     fn from(reason: StopReason) -> Self {
         match reason {
             StopReason::AdminShutdown(text) => Self::Shutdown(text),
+            StopReason::PrefixLimit(exceeded) => Self::PrefixLimit(exceeded),
             StopReason::Deconfigured => Self::Deconfigured,
             StopReason::Quiet => Self::Restarting,
         }
@@ -275,6 +291,27 @@ impl CloseReason {
         }
     }
 
+    fn content(&self) -> Content {
+        match self {
+            Self::DialFailed(_) => Content::NoConnection,
+            Self::TransportLost(_) => Content::Bare,
+            Self::ReceivedNotification(n)
+                if (n.code, n.subcode)
+                    == (notification::CEASE, notification::CONNECTION_REJECTED) =>
+            {
+                Content::Refusal
+            }
+            Self::ReceivedNotification(_)
+            | Self::SentNotification { .. }
+            | Self::HoldTimerExpired
+            | Self::NoOpen
+            | Self::SendHoldTimerExpired
+            | Self::Collision
+            | Self::FarEndDown
+            | Self::Admin(_) => Content::Told,
+        }
+    }
+
     /// What it means for the next attempt; `was_up` if a session was established.
     pub(super) fn damping(&self, was_up: bool) -> Damping {
         match self {
@@ -294,7 +331,7 @@ impl CloseReason {
             | Self::HoldTimerExpired
             | Self::NoOpen
             | Self::SendHoldTimerExpired
-            | Self::Admin(AdminReason::PrefixLimit) => Damping::Grow,
+            | Self::Admin(AdminReason::PrefixLimit(_)) => Damping::Grow,
             Self::TransportLost(_) if was_up => Damping::Grow,
             // Most often the peer does not know us yet. And BFD itself sees to it that a broken path is
             // not tried too often.
@@ -322,9 +359,31 @@ impl LastError {
         Self {
             at,
             reason,
-            dialling: None,
+            since: None,
+            over: false,
             config,
         }
+    }
+
+    /// A session is up: what ends it is another matter.
+    pub(super) fn put_behind(&mut self) {
+        self.over = true;
+        self.since = None;
+    }
+
+    /// Whether an end says less than this one did, and no session has been up in between.
+    pub(super) fn outweighs(&self, reason: &CloseReason) -> bool {
+        !self.over && reason.content() < self.reason.content()
+    }
+
+    /// Whether a session has been up since, so that it no longer says why there is none.
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether it is more than a connection that did not come about or was just closed.
+    pub fn is_telling(&self) -> bool {
+        self.reason.content() > Content::Bare
     }
 
     /// The configuration under which it happened.

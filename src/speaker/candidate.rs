@@ -75,7 +75,7 @@ impl Candidate for Seen<'_> {
         // Attributes are not decoded for a question that nobody can answer.
         let links = self.links?;
         let next_hop = self.attributes.get().next_hop?;
-        links.get(&next_hop.address).map(AsRef::as_ref)
+        links.get(&next_hop.target()).map(AsRef::as_ref)
     }
 
     fn has_community(&self, community: Community) -> bool {

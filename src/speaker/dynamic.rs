@@ -9,12 +9,12 @@
 //! - a peer that is down goes when it has been looked at twice, a hold time apart, and has no routes: so
 //!   one to two hold times after its session.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Speaker;
 use super::peer::PeerEntry;
-use crate::net::{Family, Prefix};
+use super::restart::Awaited;
+use crate::net::{Family, Prefix, ScopedAddress};
 use crate::rib::PeerIndex;
 use crate::time::{Duration, Instant};
 use crate::topology::{
@@ -37,17 +37,63 @@ pub(super) struct Dynamic {
     was_down: bool,
 }
 
+/// Whether whoever is behind a next hop has turned up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedUp {
+    /// There is no such peer.
+    No,
+    /// There is, and it has not said what it has.
+    Unheard,
+    /// There is, and it has.
+    Heard,
+}
+
+/// The link of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionLink {
+    /// The one with this index.
+    Index(u32),
+    /// The one by which this address, the peer's, is reached.
+    Towards(IpAddr),
+}
+
 impl Speaker {
+    /// Whether the peer has turned up that has one of these addresses, on this link if they are
+    /// link-local ones. Behind an address that is nobody's on a link with neighbours, any of those may be.
+    pub fn turned_up(&self, now: Instant, whom: Awaited, ends: &[IpAddr], link: &str) -> TurnedUp {
+        let is_on_link = |peer: &PeerEntry| peer.planned.interface.as_deref() == Some(link);
+        let is_at_end = |peer: &&PeerEntry| {
+            ends.contains(&peer.planned.address)
+                && (peer.planned.interface.is_none() || is_on_link(peer))
+        };
+        let at_end = ends
+            .iter()
+            .flat_map(|end| self.addresses.get(end))
+            .flatten();
+        let at_end = at_end.filter_map(|index| self.peer(*index));
+        let mut found: Vec<&PeerEntry> = at_end.filter(is_at_end).collect();
+        if found.is_empty() && !ends.iter().copied().any(is_link_local) {
+            let made = self.dynamic.keys().filter_map(|index| self.peer(*index));
+            found = made.filter(|peer| is_on_link(peer)).collect();
+        }
+        match found.iter().any(|peer| peer.is_awaited(now, whom)) {
+            _ if found.is_empty() => TurnedUp::No,
+            true => TurnedUp::Unheard,
+            false => TurnedUp::Heard,
+        }
+    }
+
     /// The peer that a connection from `remote` to `local` belongs to, made if a range has it.
     pub(super) fn peer_for(
         &mut self,
         now: Instant,
-        remote: IpAddr,
+        remote: ScopedAddress,
         local: IpAddr,
     ) -> Option<PeerIndex> {
         if let Some(index) = self.peer_at(remote, local) {
             return Some(index);
         }
+        let remote = remote.address;
         if self.around.own_addresses.contains(&remote) {
             return None;
         }
@@ -61,7 +107,7 @@ impl Speaker {
         let Some(template) = self.plan.templates.iter().find(link).cloned() else {
             return;
         };
-        if !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        if !is_link_local(address) {
             return;
         }
         let place = (interface.to_owned(), address);
@@ -200,18 +246,14 @@ impl Speaker {
         });
     }
 
-    /// The links of the neighbours, by address. One that is heard on two links is on neither: a next
-    /// hop does not say which is meant.
-    pub fn links(&self) -> BTreeMap<IpAddr, u32> {
-        let mut links = BTreeMap::new();
-        let mut ambiguous = BTreeSet::new();
-        for ((_, address), index) in &self.scopes {
-            if links.insert(*address, *index).is_some() {
-                ambiguous.insert(*address);
-            }
-        }
-        links.retain(|address, _| !ambiguous.contains(address));
-        links
+    /// Where the link-local next hops of a session are: [`NextHop::scope`](crate::wire::attribute::NextHop)
+    /// is its number. `None` if there is no such session any more.
+    pub fn session_link(&self, scope: u32) -> Option<SessionLink> {
+        let peer = self.peer(PeerIndex(scope))?;
+        Some(match self.scope_of(peer) {
+            0 => SessionLink::Towards(peer.planned.address),
+            index => SessionLink::Index(index),
+        })
     }
 
     /// The index of the link that a peer's link-local address is on.
@@ -222,6 +264,10 @@ impl Speaker {
             .and_then(|place| self.scopes.get(&place).copied())
             .unwrap_or(0)
     }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 /// The template of the narrowest range around an address.

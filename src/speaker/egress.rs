@@ -73,6 +73,12 @@ impl Speaker {
     /// is the last choice (RFC 8326).
     pub fn set_draining(&mut self, draining: bool) {
         if core::mem::replace(&mut self.draining, draining) != draining {
+            let what = if draining {
+                "moves traffic away"
+            } else {
+                "lets traffic come back"
+            };
+            tracing::info!("an operator {what}");
             let all = self.indices().into_iter().collect();
             self.judge_again(&all);
             self.change_exports();
@@ -149,10 +155,7 @@ impl Speaker {
             four_octet_as: negotiated.four_octet_as,
             max_len: u16::try_from(max_len).unwrap_or(u16::MAX),
             add_path: family.of(&negotiated.add_path).send,
-            own_next_hop: NextHop {
-                address: self.own_next_hop(established.local, family, negotiated)?,
-                link_local: None,
-            },
+            own_next_hop: NextHop::new(self.own_next_hop(established.local, family, negotiated)?),
             next_hop_self: peer.planned.policy.next_hop == NextHopMode::Own,
             next_hop_keep: peer.planned.policy.next_hop == NextHopMode::Keep,
             // Who asked for our own address is not told of a neighbour's, however near.

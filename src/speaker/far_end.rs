@@ -119,7 +119,7 @@ fn watch(peer: &PeerEntry, plan: &Plan) -> Option<Watch> {
         min_transmit,
         min_receive,
         multiplier,
-    } = planned.bfd.filter(|_| !peer.shutdown)?;
+    } = planned.bfd.filter(|_| !peer.is_stopped())?;
     Some(Watch {
         far_end: far_end(planned),
         hops: hops(planned, plan),

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::Speaker;
 use super::judging::{Judge, Made};
 use super::peer::is_own_as;
-use crate::net::{Asn, Family, RouterId};
+use crate::net::{Asn, Family, RouterId, ScopedAddress};
 use crate::rib::{AttributesId, PeerIndex};
 use crate::time::{Duration, Instant};
 use crate::wire::attribute::plain::{self, Plain};
@@ -122,6 +122,7 @@ impl Speaker {
             self.ingest_new(now, index, raw, body, &reading)?;
         }
         self.check_limit(now, index);
+        self.note_room(now, index);
         Ok(())
     }
 
@@ -214,7 +215,7 @@ impl Speaker {
             update.attributes.local_pref = Some(0);
         }
         if let Some(mp) = update.mp_announced.filter(|mp| !mp.nlri.is_ignored()) {
-            let next_hop = Some(mp.next_hop);
+            let next_hop = Some(self.on_link(index, mp.next_hop));
             let attributes = PathAttributes {
                 next_hop,
                 ..update.attributes.clone()
@@ -248,6 +249,19 @@ impl Speaker {
             && self
                 .peer(index)
                 .is_some_and(|peer| !peer.takes_first_as(update.attributes.as_path.first_as()))
+    }
+
+    /// A next hop with the scope of its link-local address: the session's link. Of two addresses the
+    /// link-local one is used where the session itself has none but such, since nobody said that a route
+    /// leads to the other one; else that is used, which may be reached by more than one link.
+    fn on_link(&self, index: PeerIndex, next_hop: NextHop) -> NextHop {
+        let peer = self.peer(index).map(|peer| peer.planned.address);
+        let beside = next_hop.link_local.is_some()
+            && peer.is_some_and(|address| ScopedAddress::from(address).is_link_local());
+        if beside || ScopedAddress::from(next_hop.address).is_link_local() {
+            return next_hop.on(index.0);
+        }
+        next_hop
     }
 
     /// Whether routes with these attributes may be used at all.

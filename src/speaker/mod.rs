@@ -25,6 +25,7 @@ mod problems;
 mod protection;
 mod replan;
 mod restart;
+mod saying;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,7 +34,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::net::Prefix;
+use crate::net::{Prefix, ScopedAddress};
 use crate::policy::{Links, Surroundings};
 use crate::rib::{self, AttributesId, ForwardingChange, PeerIndex, Rib, RibConfig};
 use crate::session::{self, ConnectionId, ConnectionIds, DialError};
@@ -42,7 +43,7 @@ use crate::topology::{Authentication, Plan};
 use crate::wire::error::HeaderError;
 use crate::wire::frame::{self, MessageKind};
 
-pub use dynamic::{MOST, MOST_ON_LINK};
+pub use dynamic::{MOST, MOST_ON_LINK, SessionLink, TurnedUp};
 use far_end::FarEnds;
 pub use peer::AdminError;
 use peer::PeerEntry;
@@ -230,19 +231,21 @@ impl Speaker {
                 session.handle_timeout(now, ids, out);
             });
             self.expire_kept(now, index);
+            self.ask_again(now, index);
         }
         self.look_at_leaving(now);
         self.expire_dynamic(now);
     }
 
-    /// Somebody connected: the id to serve the connection under, or `None` to refuse it.
+    /// Somebody connected, from a link-local address by the link with its scope's index: the id to serve
+    /// the connection under, or `None` to refuse it.
     pub fn accepted(
         &mut self,
         now: Instant,
-        remote: IpAddr,
+        remote: impl Into<ScopedAddress>,
         local: IpAddr,
     ) -> Option<(ConnectionId, SocketTerms)> {
-        let index = self.peer_for(now, remote, local)?;
+        let index = self.peer_for(now, remote.into(), local)?;
         if self.peer(index)?.secret_missing().is_some() {
             return None;
         }
@@ -336,7 +339,7 @@ impl Speaker {
     }
 
     /// The kernel's word on next hops; several at once cost one walk over the tables.
-    pub fn next_hops_resolved(&mut self, resolutions: &[(IpAddr, rib::Resolution)]) {
+    pub fn next_hops_resolved(&mut self, resolutions: &[(ScopedAddress, rib::Resolution)]) {
         self.rib.set_resolution(resolutions);
     }
 
@@ -369,14 +372,20 @@ impl Speaker {
 
     /// The configured peer that a connection from `remote` to `local` belongs to. Found by address:
     /// a thousand nodes may call in one second.
-    fn peer_at(&self, remote: IpAddr, local: IpAddr) -> Option<PeerIndex> {
-        let candidates = self.addresses.get(&remote)?;
+    fn peer_at(&self, remote: ScopedAddress, local: IpAddr) -> Option<PeerIndex> {
+        let at = self.addresses.get(&remote.address)?;
+        // A neighbour's link-local address may be another neighbour's, too, on another link.
+        let elsewhere = |index: &PeerIndex| {
+            let link = self.peer(*index).map(|peer| self.scope_of(peer));
+            remote.scope != 0 && link.is_some_and(|link| link != 0 && link != remote.scope)
+        };
+        let mut candidates = at.iter().copied().filter(|index| !elsewhere(index));
         // Two sessions with one router differ by our own address.
-        let exact = candidates.iter().copied().find(|index| {
+        let exact = candidates.clone().find(|index| {
             let planned = self.peer(*index).map(|peer| &peer.planned);
             planned.is_some_and(|planned| planned.source_address == Some(local))
         });
-        exact.or_else(|| candidates.first().copied())
+        exact.or_else(|| candidates.next())
     }
 
     fn peer(&self, index: PeerIndex) -> Option<&PeerEntry> {

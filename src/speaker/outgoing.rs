@@ -5,19 +5,19 @@
 //! any other. Nobody else is touched, and nothing here resolves anything.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Speaker;
 use super::peer::PeerEntry;
+use crate::net::ScopedAddress;
 use crate::policy::{Direction, Links};
 use crate::rib::PeerIndex;
 
 impl Speaker {
     /// The links that next hops are reached by now, by name; `None` for one that is not reached. To be
     /// said before what it means for the routes ([`next_hops_resolved`](Self::next_hops_resolved)).
-    pub fn next_hops_leave_by(&mut self, found: &[(IpAddr, Option<Arc<str>>)]) {
-        let differs = |(next_hop, link): &&(IpAddr, Option<Arc<str>>)| {
+    pub fn next_hops_leave_by(&mut self, found: &[(ScopedAddress, Option<Arc<str>>)]) {
+        let differs = |(next_hop, link): &&(ScopedAddress, Option<Arc<str>>)| {
             self.links.get(next_hop).map(AsRef::as_ref) != link.as_deref()
         };
         let changed: Vec<_> = found.iter().filter(differs).cloned().collect();
@@ -35,7 +35,7 @@ impl Speaker {
     }
 
     /// Nobody asks for a next hop any more.
-    pub(super) fn forget_link(&mut self, next_hop: IpAddr) {
+    pub(super) fn forget_link(&mut self, next_hop: ScopedAddress) {
         if self.links.contains_key(&next_hop) {
             Arc::make_mut(&mut self.links).remove(&next_hop);
         }

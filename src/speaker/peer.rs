@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
+use super::limits::Asking;
 use super::restart::{OwnStart, Retention};
+use super::saying::Said;
 use super::{Output, Speaker};
 use crate::net::{Asn, Family, RouterId};
 use crate::policy::PeerClass;
@@ -37,6 +39,10 @@ pub(super) struct PeerEntry {
     pub(super) treated_as_withdraw: u64,
     /// Which families have more prefixes than the peer may send.
     pub(super) over_limit: [bool; 2],
+    /// What it was stopped for, until the limit is another one or an operator enables it.
+    pub(super) exceeded: Option<session::Exceeded>,
+    /// When it is asked for what was not taken.
+    pub(super) asking: Asking,
     /// When bad input was last logged in full.
     pub(super) last_complaint: Option<Instant>,
     /// Whether an operator took it down.
@@ -45,6 +51,8 @@ pub(super) struct PeerEntry {
     pub(super) retention: Retention,
     /// When the key of the session was changed in place, until the next session.
     pub(super) signed_anew: Option<Instant>,
+    /// The reason for being down that the log has already.
+    pub(super) said: Option<Said>,
 }
 
 /// What is known only while the session is up.
@@ -113,10 +121,13 @@ impl PeerEntry {
             discarded: 0,
             treated_as_withdraw: 0,
             over_limit: [false; 2],
+            exceeded: None,
+            asking: Asking::default(),
             last_complaint: None,
             shutdown: false,
             retention: Retention::default(),
             signed_anew: None,
+            said: None,
         }
     }
 
@@ -221,6 +232,7 @@ impl Speaker {
         text: String,
     ) -> Result<(), AdminError> {
         let index = self.find(name)?;
+        tracing::info!(peer = name, text, "an operator shuts the session down");
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = true;
         }
@@ -240,8 +252,10 @@ impl Speaker {
     /// If there is no such peer.
     pub fn enable_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
         let index = self.find(name)?;
+        tracing::info!(peer = name, "an operator enables the session");
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = false;
+            peer.exceeded = None;
         }
         self.far_ends.changed();
         self.input(now, index, session::Input::Start);
@@ -254,6 +268,7 @@ impl Speaker {
     /// If there is no such peer.
     pub fn reset_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
         let index = self.find(name)?;
+        tracing::info!(peer = name, "an operator resets the session");
         self.input(now, index, session::Input::Reset);
         Ok(())
     }
@@ -269,6 +284,7 @@ impl Speaker {
         };
         let established = self.peer(index).and_then(|peer| peer.established.as_ref());
         let negotiated = Arc::clone(&established.ok_or_else(not_established)?.negotiated);
+        tracing::info!(peer = name, "an operator has the routes exchanged again");
         self.ask_for_routes(index);
         for family in Family::ALL {
             if *family.of(&negotiated.families) {
@@ -280,23 +296,27 @@ impl Speaker {
 
     /// Asks the peer for all its routes again (RFC 2918), if it is up and can.
     pub(super) fn ask_for_routes(&mut self, index: PeerIndex) {
+        for family in Family::ALL {
+            self.ask_for_family(index, family);
+        }
+    }
+
+    /// The same for one family, if the session has it.
+    pub(super) fn ask_for_family(&mut self, index: PeerIndex, family: Family) {
         let established = self.peer(index).and_then(|peer| peer.established.as_ref());
-        let Some(up) = established.filter(|up| up.negotiated.route_refresh) else {
+        let can =
+            |up: &&Established| up.negotiated.route_refresh && *family.of(&up.negotiated.families);
+        let Some(connection) = established.filter(can).map(|up| up.connection) else {
             return;
         };
-        let (connection, families) = (up.connection, up.negotiated.families);
-        for family in Family::ALL {
-            if !*family.of(&families) {
-                continue;
-            }
-            let request = RouteRefresh {
-                family: family.afi_safi(),
-                subtype: RouteRefresh::REQUEST,
-            };
-            self.send_session(index, connection, request.encode().into());
-            if let Some(peer) = self.peer_mut(index) {
-                peer.session.count_sent(MessageKind::RouteRefresh, 1);
-            }
+        let request = RouteRefresh {
+            family: family.afi_safi(),
+            subtype: RouteRefresh::REQUEST,
+        };
+        self.rib.forget_beyond(index, family);
+        self.send_session(index, connection, request.encode().into());
+        if let Some(peer) = self.peer_mut(index) {
+            peer.session.count_sent(MessageKind::RouteRefresh, 1);
         }
     }
 
@@ -335,6 +355,7 @@ impl Speaker {
         }
         self.carry_out(now, index, &mut out);
         self.scratch = out;
+        self.say_why_down(index);
         self.keep_deadline(index);
     }
 
@@ -405,6 +426,7 @@ impl Speaker {
                     message,
                 } => {
                     self.refresh_asked(index, message);
+                    self.note_room(now, index);
                 }
                 session::Output::Down {
                     connection: _,
@@ -479,6 +501,7 @@ impl Speaker {
         };
         let local = peer.locals.get(&connection).copied();
         peer.signed_anew = None;
+        peer.said = None;
         peer.queued = 0;
         peer.session_octets = 0;
         peer.established = Some(Established {
@@ -502,12 +525,15 @@ impl Speaker {
         };
         tracing::warn!(peer = %peer.planned.name, address = %peer.planned.address, %reason,
             "session is down");
+        peer.said = Some(Said::of(reason.clone()));
         let ended = peer.established.take();
         peer.over_limit = [false; 2];
+        peer.asking = Asking::default();
         peer.queued = 0;
         peer.session_octets = 0;
         for family in Family::ALL {
             self.rib.remove_export(index, family);
+            self.rib.forget_beyond(index, family);
         }
         self.keep_or_flush(now, index, ended.as_ref(), reason);
     }
@@ -525,7 +551,10 @@ impl Speaker {
             // Its first table is still on the way, and what is stale waits for its end.
             RouteRefresh::BEGIN | RouteRefresh::END if self.is_confirming(index, family) => {}
             // What the peer does not repeat before the end is gone (RFC 7313 §4).
-            RouteRefresh::BEGIN => self.rib.mark_stale(index, family),
+            RouteRefresh::BEGIN => {
+                self.rib.forget_beyond(index, family);
+                self.rib.mark_stale(index, family);
+            }
             RouteRefresh::END => self.rib.sweep_stale(index, family),
             _other => {}
         }
@@ -538,7 +567,7 @@ impl Speaker {
             .and_then(|at| self.peers.get_mut(at));
         let Some(Some(peer)) = slot else { return };
         let session = peer.session.next_timeout().map(|(at, _)| at);
-        let wanted = [session, peer.retention.deadline()]
+        let wanted = [session, peer.retention.deadline(), peer.asking.due()]
             .into_iter()
             .flatten()
             .min();

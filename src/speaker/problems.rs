@@ -7,7 +7,7 @@ use crate::time::Instant;
 
 impl Speaker {
     /// What is wrong at `now`. Sessions that the plan no longer has are nobody's problem.
-    pub fn problems(&self, _now: Instant) -> Vec<Problem> {
+    pub fn problems(&self, now: Instant) -> Vec<Problem> {
         let down = self.wanted().filter(|peer| peer.established.is_none());
         down.map(|peer| {
             let code = if peer.shutdown {
@@ -18,6 +18,7 @@ impl Speaker {
             let subject = Subject::Peer(peer.planned.name.clone());
             Problem::new(code, subject, why_down(peer), "")
         })
+        .chain(self.limit_problems(now))
         .collect()
     }
 }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use super::peer::PeerEntry;
 use super::{Output, SocketTerms, Speaker};
+use crate::net::ScopedAddress;
 use crate::rib::PeerIndex;
 use crate::time::Instant;
 use crate::topology::{Authentication, PeerField, TtlRule};
@@ -73,9 +74,9 @@ impl PeerEntry {
 
 impl Speaker {
     /// Why [`accepted`](Self::accepted) has refused somebody.
-    pub fn refusal(&self, remote: IpAddr, local: IpAddr) -> &'static str {
+    pub fn refusal(&self, remote: impl Into<ScopedAddress>, local: IpAddr) -> &'static str {
         let peer = self
-            .peer_at(remote, local)
+            .peer_at(remote.into(), local)
             .and_then(|index| self.peer(index));
         match peer.and_then(PeerEntry::secret_missing) {
             Some(_) => "the password of that peer is missing",

@@ -183,6 +183,7 @@ impl Speaker {
         if let Some(facts) = self.peer(index).map(PeerEntry::facts) {
             self.rib.set_peer(index, facts);
         }
+        self.set_limit(now, index);
         self.far_ends.changed();
         self.input(now, index, Input::Start);
     }
@@ -268,6 +269,7 @@ impl Speaker {
             self.drop_kept(index);
         }
         self.sign_anew(now, index, fields);
+        self.set_limit(now, index);
         self.check_limit(now, index);
         if fields.contains(&PeerField::EnforceFirstAs) {
             // What was treated as withdrawn is nowhere: only the peer still has it.

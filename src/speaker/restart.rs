@@ -115,7 +115,7 @@ pub enum Awaited {
 }
 
 impl PeerEntry {
-    fn is_awaited(&self, now: Instant, whom: Awaited) -> bool {
+    pub(super) fn is_awaited(&self, now: Instant, whom: Awaited) -> bool {
         let Some(up) = &self.established else {
             return true;
         };
@@ -331,7 +331,7 @@ impl Speaker {
         }
     }
 
-    fn name_of(&self, index: PeerIndex) -> &str {
+    pub(super) fn name_of(&self, index: PeerIndex) -> &str {
         self.peer(index)
             .map_or("a former peer", |peer| peer.planned.name.as_str())
     }

@@ -52,6 +52,8 @@ pub struct PeerStatus {
     pub discarded: u64,
     /// UPDATEs treated as withdraw.
     pub treated_as_withdraw: u64,
+    /// Paths that it has and that were not taken, by a limit, as far as is known.
+    pub untaken: usize,
 }
 
 /// A destination at one moment.
@@ -61,6 +63,8 @@ pub struct RouteStatus {
     pub prefix: Prefix,
     /// Its paths, the best first.
     pub paths: Vec<PathStatus>,
+    /// Peers that have as many paths of it as are taken, and more routes than were taken.
+    pub more_at: Vec<String>,
 }
 
 /// A path at one moment.
@@ -169,6 +173,7 @@ impl Speaker {
             counters: *session.counters(),
             discarded: entry.discarded,
             treated_as_withdraw: entry.treated_as_withdraw,
+            untaken: count(|counts| counts.beyond),
         }
     }
 
@@ -179,7 +184,12 @@ impl Speaker {
             .iter()
             .map(|found| self.path_status(prefix, found))
             .collect();
-        (!explained.is_empty()).then_some(RouteStatus { prefix, paths })
+        let more_at = self.more_at(prefix.family(), &explained);
+        (!explained.is_empty()).then_some(RouteStatus {
+            prefix,
+            paths,
+            more_at,
+        })
     }
 
     fn path_status(&self, prefix: Prefix, found: &ExplainedPath) -> PathStatus {
@@ -269,6 +279,13 @@ pub(super) fn why_down(entry: &PeerEntry) -> String {
     if entry.shutdown {
         return format!(
             "shut down here; `dunlin peer {} enable` undoes it",
+            entry.planned.name
+        );
+    }
+    if let Some(exceeded) = entry.exceeded {
+        return format!(
+            "stopped, since {address} sent more prefixes than it may ({exceeded}): find out why, and raise \
+             max-prefixes or run `dunlin peer {} enable`",
             entry.planned.name
         );
     }

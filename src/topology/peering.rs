@@ -92,18 +92,20 @@ pub enum NextHopMode {
 pub struct PrefixLimit {
     /// No more than these; `None` is the default of the peer's kind.
     pub max: Option<u32>,
-    /// What happens at one more.
-    pub action: LimitAction,
+    /// What happens at one more; `None` is the default of the peer's kind.
+    pub action: Option<LimitAction>,
 }
 
 /// What happens when a peer sends more than it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitAction {
     /// The session ends with Cease 6/1 and is tried again after a pause that grows.
-    #[default]
     Restart,
     /// The session ends with Cease 6/1 until an operator enables the peer.
     Stop,
+    /// What is above the limit is not taken; what is there stays. It is said, and asked for again when
+    /// there is room.
+    Discard,
     /// It is said, and nothing else happens.
     Warn,
 }

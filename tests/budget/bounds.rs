@@ -1,6 +1,8 @@
 //! What a peer can make us keep, by count: the bounds that `src/architecture.md` tells ("What memory is
 //! bounded by"). Octets are those that this thread has allocated and not freed.
 
+use std::net::IpAddr;
+
 use dunlin::net::Family;
 use dunlin::rib::HIGH_WATER;
 use dunlin::speaker::{Output, PeerStatus};
@@ -244,7 +246,7 @@ fn a_thousand_peers_that_start_at_once_are_bounded_by_their_connections() {
         // Each calls ten times before it says a word.
         for _ in 0..10 {
             for far in &fars {
-                let (remote, local) = (far.address.into(), [10, 0, 0, 1].into());
+                let (remote, local) = (IpAddr::V4(far.address), [10, 0, 0, 1].into());
                 issued += u32::from(hub.speaker.accepted(hub.now, remote, local).is_some());
             }
             while let Some(output) = hub.speaker.poll() {

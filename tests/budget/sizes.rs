@@ -29,9 +29,9 @@ fn types_of_which_there_are_many_stay_small() {
         NextHopId, 4;
         PeerIndex, 4;
         // One a distinct next hop.
-        NextHop, 34;
+        NextHop, 40;
         // On the stack, for each UPDATE that is parsed.
-        PathAttributes, 240;
+        PathAttributes, 248;
         // One a piece in an outbox.
         Delivery, 48;
         speaker::Output, 120;

@@ -211,7 +211,7 @@ fn words_that_calico_lacks_arrive_too() {
     assert_eq!(all.session.connect_retry_time, Some(Duration::from_secs(2)));
     assert_eq!(all.session.long_lived_stale_time, Some(3600));
     assert_eq!(all.routes.limit.max, Some(10));
-    assert_eq!(all.routes.limit.action, LimitAction::Stop);
+    assert_eq!(all.routes.limit.action, Some(LimitAction::Stop));
     assert_eq!(all.capabilities.add_path, Some(true));
     assert!(!all.capabilities.extended_messages);
     assert_eq!(all.routes.client, Some(false));

@@ -70,6 +70,7 @@ fn shown(choice: &Choice) -> String {
             Reach::Device(device) => format!("via {} dev {device}", hop.address),
             Reach::Onto(device) => format!("dev {device}"),
             Reach::Link(link) => format!("via {} link {link}", hop.address),
+            Reach::Beside(other) => format!("via {} beside {other}", hop.address),
         },
     )
 }

@@ -436,7 +436,7 @@ fn a_peer_has_so_many_paths_of_a_prefix_and_no_more() {
     assert_eq!(counts(&net).received, most);
     net.rib.withdraw(PeerIndex(1), prefix(1), 3);
     announce(&mut net, 1000);
-    assert_eq!((counts(&net).received, counts(&net).beyond), (most, 6));
+    assert_eq!((counts(&net).received, counts(&net).beyond), (most, 5));
     // After a restart of the peer, what it does not repeat by its identifier goes.
     net.rib.mark_stale(PeerIndex(1), Family::Ipv4);
     announce(&mut net, 0);

@@ -74,9 +74,9 @@ fn load(med: MedMode, max_paths: u16, arrivals: &[(u32, Candidate)]) -> Rib {
         let id = rib.intern(&candidate.attributes);
         // Next hops are known as soon as they are asked for; the third one can't be reached.
         rib.set_resolution(&[
-            (address(1000), Resolution::Reachable { metric: 5 }),
-            (address(1001), Resolution::Reachable { metric: 6 }),
-            (address(1002), Resolution::Unreachable),
+            (address(1000).into(), Resolution::Reachable { metric: 5 }),
+            (address(1001).into(), Resolution::Reachable { metric: 6 }),
+            (address(1002).into(), Resolution::Unreachable),
         ]);
         rib.announce(
             PeerIndex(*peer),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use dunlin::net::{Family, Prefix};
+use dunlin::net::{Family, Prefix, ScopedAddress};
 use dunlin::rib::{
     DecisionConfig, ForwardingChange, ForwardingPath, PeerIndex, PeerKind, Resolution, Rib,
     RibConfig, Tracked,
@@ -81,7 +81,7 @@ struct Test {
     fib: BTreeMap<Prefix, Vec<ForwardingPath>>,
     /// What the resolver knows, and is asked for.
     reachable: [bool; 3],
-    tracked: Vec<IpAddr>,
+    tracked: Vec<ScopedAddress>,
 }
 
 fn hop(number: u32, family: Family) -> IpAddr {
@@ -147,7 +147,7 @@ impl Test {
         for family in Family::ALL {
             for (number, reachable) in (0..).zip(self.reachable) {
                 known.push((
-                    hop(number, family),
+                    hop(number, family).into(),
                     if reachable {
                         Resolution::Reachable {
                             metric: metric(number),
@@ -327,7 +327,7 @@ proptest! {
         test.forward();
         test.check();
         let needed: std::collections::BTreeSet<_> =
-            test.model.values().map(|e| e.attributes.next_hop.unwrap().address).collect();
+            test.model.values().map(|e| e.attributes.next_hop.unwrap().target()).collect();
         let tracked: std::collections::BTreeSet<_> = test.tracked.iter().copied().collect();
         prop_assert_eq!(tracked, needed);
         for peer in 1..=PEERS {

@@ -69,7 +69,7 @@ impl World {
         let (source, local) = (self.hosts[from].address, self.hosts[to].address);
         let id = match &mut self.hosts[to].actor {
             Some(Actor::Node(node)) => {
-                let accepted = node.accepted(now, source.into(), local.into());
+                let accepted = node.accepted(now, IpAddr::from(source), local.into());
                 accepted.map(|(id, _)| id)
             }
             Some(Actor::Stub(_)) => Some(self.new_id()),

@@ -9,7 +9,9 @@ use dunlin::time::{Duration, Instant};
 use dunlin::wire::frame::MessageKind;
 use dunlin::wire::notification::Notification;
 
-use crate::session_harness::{Driver, config, holding, is_keepalive, notifications, words};
+use crate::session_harness::{
+    Driver, EXCEEDED, config, holding, is_keepalive, notifications, words,
+};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -119,6 +121,11 @@ fn stopping_says_why_and_with_the_n_bit_it_says_it_hard() {
             StopReason::Deconfigured,
             Notification::cease(3).into_hard_reset(),
         ),
+        (
+            config(),
+            StopReason::PrefixLimit(EXCEEDED),
+            Notification::cease(1),
+        ),
     ];
     for (config, stop, expected) in cases {
         let mut driver = Driver::started(config);
@@ -164,7 +171,10 @@ fn a_reset_and_a_change_come_back_at_once_and_a_prefix_limit_does_not() {
     let mut driver = Driver::started(config());
     for _ in 0..6 {
         driver.established();
-        assert_eq!(notifications(&driver.give(Input::PrefixLimit)), [(6, 1)]);
+        assert_eq!(
+            notifications(&driver.give(Input::PrefixLimit(EXCEEDED))),
+            [(6, 1)]
+        );
     }
     driver.run(secs(10));
     let (_, out) = driver.accept();
@@ -214,7 +224,11 @@ fn which_ends_keep_routes_for_a_graceful_restart() {
             false,
         ),
         (CloseReason::Admin(AdminReason::Deconfigured), false, false),
-        (CloseReason::Admin(AdminReason::PrefixLimit), false, false),
+        (
+            CloseReason::Admin(AdminReason::PrefixLimit(EXCEEDED)),
+            false,
+            false,
+        ),
         (CloseReason::FarEndDown, false, false),
     ];
     for (reason, with_restart, with_n) in cases {

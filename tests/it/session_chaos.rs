@@ -14,7 +14,7 @@ use dunlin::wire::frame::MessageKind;
 use dunlin::wire::notification::Notification;
 use proptest::prelude::*;
 
-use crate::session_harness::{Driver, body, config, mirrored, notifications};
+use crate::session_harness::{Driver, EXCEEDED, body, config, mirrored, notifications};
 
 const KINDS: [MessageKind; 5] = [
     MessageKind::Open,
@@ -242,7 +242,7 @@ fn order(pick: u8) -> Input<'static> {
     match pick % 3 {
         0 => Input::Reset,
         1 => Input::ConfigurationChange,
-        _ => Input::PrefixLimit,
+        _ => Input::PrefixLimit(EXCEEDED),
     }
 }
 

@@ -4,13 +4,20 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use dunlin::net::{Asn, RouterId};
+use dunlin::net::{Asn, Family, RouterId};
 use dunlin::session::{
-    ConnectionId, ConnectionIds, HoldTime, Input, Output, Peer, PeerConfig, State,
+    ConnectionId, ConnectionIds, Exceeded, HoldTime, Input, Output, Peer, PeerConfig, State,
 };
 use dunlin::time::{Duration, Instant};
 use dunlin::wire::frame::{KEEPALIVE, MessageKind, messages};
 use dunlin::wire::notification::Notification;
+
+/// More prefixes than a peer may send.
+pub(crate) const EXCEEDED: Exceeded = Exceeded {
+    family: Family::Ipv4,
+    max: 1000,
+    count: 1003,
+};
 
 /// One peer and a clock.
 pub(crate) struct Driver {

@@ -12,7 +12,7 @@ use dunlin::wire::frame::MessageKind;
 use dunlin::wire::notification::Notification;
 use dunlin::wire::open::Open;
 
-use crate::session_harness::{Driver, body, holding, words};
+use crate::session_harness::{Driver, EXCEEDED, body, holding, words};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Place {
@@ -121,7 +121,7 @@ fn event(driver: &mut Driver, connection: ConnectionId, event: &str) -> Vec<Outp
         "Stop, quiet" => driver.give(Input::Stop(StopReason::Quiet)),
         "Reset" => driver.give(Input::Reset),
         "ConfigurationChange" => driver.give(Input::ConfigurationChange),
-        "PrefixLimit" => driver.give(Input::PrefixLimit),
+        "PrefixLimit" => driver.give(Input::PrefixLimit(EXCEEDED)),
         "FarEndDown" => driver.give(Input::FarEndDown),
         "Connected" => driver.give(Input::Connected { connection }),
         "DialFailed" => driver.give(Input::DialFailed {

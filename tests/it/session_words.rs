@@ -12,7 +12,7 @@ use dunlin::wire::error::{HeaderError, OpenError};
 use dunlin::wire::frame::MessageKind;
 use dunlin::wire::notification::Notification;
 
-use crate::session_harness::config;
+use crate::session_harness::{EXCEEDED, config};
 
 fn faults() -> Vec<Fault> {
     let (expected, received) = (Asn(64513), Asn(64600));
@@ -122,7 +122,7 @@ fn reasons() -> Vec<CloseReason> {
         CloseReason::Admin(AdminReason::Deconfigured),
         CloseReason::Admin(AdminReason::Reset),
         CloseReason::Admin(AdminReason::ConfigurationChange),
-        CloseReason::Admin(AdminReason::PrefixLimit),
+        CloseReason::Admin(AdminReason::PrefixLimit(EXCEEDED)),
         CloseReason::Admin(AdminReason::Restarting),
     ];
     let dialled = dialled.into_iter().map(CloseReason::DialFailed);

@@ -9,9 +9,7 @@ use dunlin::policy::{
     Action, Filter, MatchOperator, Operation, PeerType, PolicyKind, PrefixMatch, Rule,
 };
 use dunlin::time::Duration;
-use dunlin::topology::{
-    Intent, LimitAction, NextHopMode, Node, Peer, PeerScope, PrefixAdvertisement, plan,
-};
+use dunlin::topology::{Intent, NextHopMode, Node, Peer, PeerScope, PrefixAdvertisement, plan};
 use dunlin::wire::attribute::PathAttributes;
 
 use crate::sim_mesh::cluster;
@@ -20,13 +18,13 @@ use crate::sim_world::World;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Peers of [`row`], by place.
 const B_A: usize = 1;
-const B_C: usize = 2;
+pub(crate) const B_C: usize = 2;
 
-fn secs(n: u64) -> Duration {
+pub(crate) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn block(i: usize) -> Prefix {
+pub(crate) fn block(i: usize) -> Prefix {
     format!("20.{i}.0.0/24").parse().unwrap()
 }
 
@@ -35,7 +33,7 @@ fn community(text: &str) -> Community {
 }
 
 /// AS 65001 – 65002 – 65003 in a row, each with a block; everything is let through.
-fn row() -> Intent {
+pub(crate) fn row() -> Intent {
     let address = |i: usize| format!("10.0.0.{}", i + 1);
     let asn = |i: usize| Asn(65_001 + u32::try_from(i).unwrap());
     let node = |i: usize| Node {
@@ -62,7 +60,7 @@ fn row() -> Intent {
     intent
 }
 
-fn start(intent: &Intent) -> World {
+pub(crate) fn start(intent: &Intent) -> World {
     start_with(intent, false)
 }
 
@@ -145,7 +143,7 @@ fn communities(world: &World, name: &str, prefix: Prefix) -> Vec<Community> {
     standard.chain(large).collect()
 }
 
-fn has(world: &World, name: &str) -> Vec<Prefix> {
+pub(crate) fn has(world: &World, name: &str) -> Vec<Prefix> {
     world.table(name).into_keys().collect()
 }
 
@@ -418,42 +416,6 @@ fn a_node_that_drains_says_so_to_all_and_takes_it_back() {
         assert_eq!(preference(&world), [expected; 2]);
         // One a family.
         assert_eq!(updates(&world, "n1", "n2") - before, 2);
-    }
-}
-
-#[test]
-fn more_prefixes_than_allowed_do_what_the_plan_says() {
-    for (action, up, shutdown) in [
-        (LimitAction::Warn, true, false),
-        (LimitAction::Restart, false, false),
-        (LimitAction::Stop, false, true),
-    ] {
-        let mut intent = row();
-        let mut world = start(&intent);
-        intent.peers[B_C].routes.limit.max = Some(1);
-        intent.peers[B_C].routes.limit.action = action;
-        world.replan("b", plan(&intent, "b").unwrap());
-        world.run(secs(1));
-        assert_eq!(has(&world, "b").len(), 3, "one is allowed");
-        let more = "20.2.1.0/24".parse().unwrap();
-        intent.nodes[2].blocks.push(more);
-        world.replan("c", plan(&intent, "c").unwrap());
-        world.run(secs(1));
-        let status = world.peer("b", "b-c");
-        assert_eq!(status.negotiated.is_some(), up, "{action:?}");
-        assert_eq!(status.shutdown, shutdown, "{action:?}");
-        assert_eq!(has(&world, "b").contains(&more), up, "{action:?}");
-        // Long after, only an operator brings a stopped one back; the other is tried again.
-        intent.nodes[2].blocks.pop();
-        world.replan("c", plan(&intent, "c").unwrap());
-        world.run(secs(600));
-        let up = world.peer("b", "b-c").negotiated.is_some();
-        assert_eq!(up, action != LimitAction::Stop, "{action:?}");
-        world.with_node("b", |node, now| {
-            node.speaker_mut().enable_peer(now, "b-c").unwrap();
-        });
-        let back = |world: &World| world.peer("b", "b-c").negotiated.is_some();
-        assert!(world.until(secs(60), back).is_some(), "{action:?}");
     }
 }
 

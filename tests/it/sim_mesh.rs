@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dunlin::net::{Asn, Prefix};
+use dunlin::net::{Asn, Prefix, Prefix4};
 use dunlin::time::{Duration, Instant};
 use dunlin::topology::{BgpSettings, Intent, Node, Pool, PoolMode, SessionSettings, plan};
 
@@ -329,4 +329,42 @@ fn a_restarted_node_deletes_nothing_early_and_rewrites_nothing() {
         assert_eq!(kernel(&world), left);
         assert!(world.now > START);
     }
+}
+
+#[test]
+fn a_node_with_more_blocks_than_the_mesh_takes_keeps_its_sessions() {
+    let mut intent = cluster(2);
+    let many = |count: u32| {
+        let blocks = (0..count).map(|n| Prefix::V4(Prefix4::new(0x0a80_0000 + (n << 6), 26)));
+        blocks.collect::<Vec<_>>()
+    };
+    let limited = |intent: &Intent, name: &str| {
+        let mut plan = plan(intent, name).unwrap();
+        for peer in &mut plan.peers {
+            assert_eq!(peer.policy.limit.max, Some(20_000));
+            peer.policy.limit.max = Some(20);
+        }
+        plan
+    };
+    let mut world = World::new(11);
+    intent.nodes[0].blocks = many(30);
+    for (seed, name) in [(1, "n1"), (2, "n2")] {
+        world.boot(limited(&intent, name), seed, false);
+    }
+    world.until(secs(20), World::all_up).unwrap();
+    world.run(secs(60));
+    let of_n1 = |world: &World| {
+        let peer = world.peer("n2", "n1");
+        (peer.received, peer.untaken)
+    };
+    assert_eq!(of_n1(&world), (20, 10));
+    intent.nodes[0].blocks = many(18);
+    world.replan("n1", limited(&intent, "n1"));
+    world.run(secs(60));
+    assert_eq!(of_n1(&world), (18, 0));
+    intent.nodes[0].blocks = many(25).split_off(5);
+    world.replan("n1", limited(&intent, "n1"));
+    world.run(secs(60));
+    assert_eq!(of_n1(&world), (20, 0), "others, as many as may be");
+    assert!(world.ups("n2").values().all(|ups| *ups == 1));
 }

@@ -50,8 +50,12 @@ impl Script {
     }
 
     fn open(&self) -> Vec<u8> {
-        let IpAddr::V4(v4) = self.address else {
-            panic!("scripts are at IPv4 addresses");
+        let router_id = match self.address {
+            IpAddr::V4(v4) => v4,
+            IpAddr::V6(v6) => {
+                let [.., a, b, c, d] = v6.octets();
+                [a, b, c, d].into()
+            }
         };
         let mut capabilities = vec![
             Capability::Multiprotocol(Family::Ipv4.afi_safi()),
@@ -65,7 +69,7 @@ impl Script {
         let open = Open {
             my_as: self.asn.to_two_octets(),
             hold_time: 0,
-            router_id: v4.into(),
+            router_id: router_id.into(),
             capabilities,
         };
         open.encode()

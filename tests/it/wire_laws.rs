@@ -104,8 +104,8 @@ fn next_hop() -> impl Strategy<Value = NextHop> {
     let local =
         any::<u64>().prop_map(|low| Ipv6Addr::from_bits(0xFE80_u128 << 112 | u128::from(low)));
     let ipv6 = (global, option::of(local)).prop_map(|(address, link_local)| NextHop {
-        address: IpAddr::V6(address),
         link_local,
+        ..NextHop::new(IpAddr::V6(address))
     });
     prop_oneof![ipv4, ipv6]
 }

@@ -85,11 +85,15 @@ pub(super) fn put_setting(body: &mut Vec<u8>, index: u32, setting: &LinkSetting)
     let (flags, mask) = match setting {
         LinkSetting::Up => (IFF_UP, IFF_UP),
         LinkSetting::Down => (0, IFF_UP),
-        LinkSetting::Mtu(_) | LinkSetting::Mac(_) | LinkSetting::Alias(_) => (0, 0),
+        LinkSetting::Name(_)
+        | LinkSetting::Mtu(_)
+        | LinkSetting::Mac(_)
+        | LinkSetting::Alias(_) => (0, 0),
     };
     put_head(body, index, flags, mask);
     match setting {
         LinkSetting::Up | LinkSetting::Down => {}
+        LinkSetting::Name(name) => put_text(body, IFLA_IFNAME, name),
         LinkSetting::Mtu(mtu) => put(body, IFLA_MTU, &mtu.to_ne_bytes()),
         LinkSetting::Mac(mac) => put(body, IFLA_ADDRESS, &mac.0),
         LinkSetting::Alias(note) => put(body, IFLA_IFALIAS, note.as_bytes()),

@@ -20,7 +20,8 @@ use netlink_packet_core::{Nla, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteIp6Tunnel, RouteLwEnCapType, RouteLwTunnelEncap,
-    RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol, RouteScope, RouteType, RouteVia,
+    RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags, RouteProtocol, RouteScope,
+    RouteType, RouteVia,
 };
 
 use super::super::route::{Hop, KernelRoute, RouteKind, Shape};
@@ -171,7 +172,8 @@ pub(super) fn read(payload: &[u8]) -> Option<KernelRoute> {
         weight: 1,
     };
     found.onlink = header.flags.contains(RouteFlags::Onlink);
-    let (mut table, mut metric, mut source) = (u32::from(header.table), 0, None);
+    let (mut table, mut metric) = (u32::from(header.table), 0);
+    let (mut source, mut mtu) = (None, None);
     let (mut hops, mut node) = (Vec::new(), None);
     let attributes = &message.attributes;
     for attribute in attributes {
@@ -187,8 +189,9 @@ pub(super) fn read(payload: &[u8]) -> Option<KernelRoute> {
             {
                 node = tunnelled(ends);
             }
+            RouteAttribute::Metrics(metrics) => mtu = metrics.iter().find_map(largest),
             RouteAttribute::MultiPath(many) => hops.extend(many.iter().map(read_hop)),
-            // Metrics, caches, classes and what newer kernels add: not part of a key or a way.
+            // Caches, classes and what newer kernels add: not part of a key or a way.
             _ => {}
         }
     }
@@ -213,7 +216,8 @@ pub(super) fn read(payload: &[u8]) -> Option<KernelRoute> {
         kind,
         ..Shape::unicast(hops)
     }
-    .with_preferred_source(source);
+    .with_preferred_source(source)
+    .with_mtu(mtu);
     Some(KernelRoute {
         prefix: Prefix::new(destination, header.destination_prefix_length),
         table,
@@ -235,6 +239,13 @@ fn read_hop(message: &RouteNextHop) -> Hop {
         interface: (message.interface_index != 0).then_some(message.interface_index),
         onlink: node.is_some() || message.flags.contains(RouteNextHopFlags::Onlink),
         weight: u16::from(message.hops) + 1,
+    }
+}
+
+const fn largest(metric: &RouteMetric) -> Option<u32> {
+    match metric {
+        RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+        _ => None,
     }
 }
 

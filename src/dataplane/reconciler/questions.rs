@@ -53,6 +53,34 @@ impl Reconciler {
         )
     }
 
+    /// The gateways and links of the routes that a former process left and nobody has confirmed: one pass
+    /// over the table.
+    pub(in crate::dataplane) fn former_hops(&self) -> BTreeSet<(Option<IpAddr>, u32)> {
+        let left = self.table.iter().filter(|(_, entry)| !entry.is(CONFIRMED));
+        let shapes: BTreeSet<_> = left.filter_map(|(_, entry)| entry.seen.shape()).collect();
+        let shapes = shapes
+            .into_iter()
+            .filter_map(|shape| self.shapes.get(shape));
+        let hops = shapes.flat_map(|shape| shape.hops.iter());
+        hops.filter_map(|hop| Some((hop.via, hop.interface?)))
+            .collect()
+    }
+
+    /// The gateways of routes of ours to anything inside `range`: one pass over the table.
+    pub(in crate::dataplane) fn gateways_into(&self, range: Prefix) -> BTreeSet<IpAddr> {
+        let inside = self
+            .table
+            .iter()
+            .filter(|(prefix, _)| range.covers(*prefix));
+        let shapes: BTreeSet<_> = inside.filter_map(|(_, entry)| entry.seen.shape()).collect();
+        let shapes = shapes
+            .into_iter()
+            .filter_map(|shape| self.shapes.get(shape));
+        shapes
+            .flat_map(|shape| shape.hops.iter().filter_map(|hop| hop.via))
+            .collect()
+    }
+
     /// Counts whatever may change [`Self::usage`].
     pub(in crate::dataplane) const fn changes(&self) -> u64 {
         self.changes

@@ -30,6 +30,7 @@ impl KernelView {
             Reach::Routed if is_link_local(address) => return Err(Unreachable::NoScope),
             Reach::Routed => return self.routed(address, 0),
             Reach::Link(index) => self.link_by_index(*index),
+            Reach::Beside(other) => self.link_towards(*other)?,
             Reach::Device(name) => {
                 return self.tunnelled(name, self.gates.index(name, address), |index| Hop {
                     onlink: true,
@@ -53,6 +54,17 @@ impl KernelView {
             metric: 0,
             direct: true,
         })
+    }
+
+    /// The link by which `other` is reached, the first of several.
+    fn link_towards(&self, other: IpAddr) -> Result<Option<&Link>, Unreachable> {
+        match self.routed(other, 0)? {
+            Resolution::Reachable { hops, .. } => {
+                let index = hops.first().and_then(|hop| hop.interface);
+                Ok(index.and_then(|index| self.link_by_index(index)))
+            }
+            Resolution::Unreachable(reason) => Err(reason),
+        }
     }
 
     fn tunnelled(

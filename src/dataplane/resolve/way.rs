@@ -44,6 +44,52 @@ impl KernelView {
         })
     }
 
+    /// Whether the subnet of an address on this link is in the table, and not only in another one.
+    pub(in crate::dataplane) fn has_subnet_on(&self, interface: u32) -> bool {
+        let mut own = self.addresses().filter(|own| own.interface == interface);
+        own.any(|own| {
+            let routes = self.state.foreign.get(Prefix::new(own.address, own.len));
+            routes.iter().any(|route| route.shape.uses(interface))
+        })
+    }
+
+    /// The links by which packets of this host leave for `address`, each with the largest packet that
+    /// the route lets through, if it says.
+    pub(in crate::dataplane) fn links_toward(&self, address: IpAddr) -> Vec<(u32, Option<u32>)> {
+        let mut links = Vec::new();
+        self.add_links(address, None, 0, &mut links);
+        links
+    }
+
+    fn add_links(
+        &self,
+        address: IpAddr,
+        limit: Option<u32>,
+        depth: u8,
+        links: &mut Vec<(u32, Option<u32>)>,
+    ) {
+        let Some(group) = self.state.foreign.longest(address) else {
+            return;
+        };
+        let Some(best) = group.first().map(|route| route.metric) else {
+            return;
+        };
+        for route in group.iter().take_while(|route| route.metric == best) {
+            let limit = limit.into_iter().chain(route.shape.mtu).min();
+            for hop in &route.shape.hops {
+                match (hop.interface, hop.via) {
+                    (Some(link), _) if self.link_by_index(link).is_some_and(|link| link.up) => {
+                        links.push((link, limit));
+                    }
+                    (None, Some(via)) if depth < MAX_DEPTH => {
+                        self.add_links(via, limit, depth + 1, links);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// How a packet of this host leaves for `address`, by foreign routes.
     pub fn way_to(&self, address: IpAddr) -> Option<Way> {
         self.way(address, 0)

@@ -32,6 +32,8 @@ pub(super) struct FakeKernel {
     pub(super) lazy_ipip: bool,
     /// Whether notes are taken while a link is made.
     pub(super) notes_late: bool,
+    /// Only links that are down get another name, as before Linux 6.2.
+    pub(super) names_down: bool,
     /// Whether operations on links, addresses and FDB entries are told of.
     pub(super) echoes: bool,
     pub(super) last_index: u32,
@@ -348,6 +350,15 @@ impl FakeKernel {
 
     fn set_link(&mut self, index: u32, setting: LinkSetting) -> Result<(), Errno> {
         let link = self.link_of(index)?;
+        if let LinkSetting::Name(name) = &setting {
+            if link.up && self.names_down {
+                return Err(Errno::EBUSY);
+            }
+            if self.link_named(name).is_some() {
+                return Err(Errno::EEXIST);
+            }
+        }
+        let link = self.link_of(index)?;
         if setting == LinkSetting::Down {
             self.quietly(|kernel| kernel.link_down(index, false));
             return Ok(());
@@ -359,6 +370,7 @@ impl FakeKernel {
                 assert!(ours, "changes a device of others: {link:?}, {other:?}");
                 match other {
                     LinkSetting::Up => link.up = true,
+                    LinkSetting::Name(name) => link.name = name,
                     LinkSetting::Mtu(mtu) => link.mtu = mtu,
                     LinkSetting::Mac(mac) => link.mac = Some(mac),
                     LinkSetting::Down | LinkSetting::Alias(_) => {}
@@ -368,6 +380,17 @@ impl FakeKernel {
         let link = link.clone();
         self.echo(Change::Link(Box::new(link)));
         Ok(())
+    }
+
+    /// What was set for a link stays with it.
+    fn renamed(&mut self, from: &str, to: &str) {
+        let (from, to): (Box<str>, Box<str>) = (from.into(), to.into());
+        if self.offloaded.contains(&from) {
+            self.offloaded.push(to.clone());
+        }
+        if self.tuned.contains(&Sysctl::LooseReversePath(from)) {
+            self.tuned.push(Sysctl::LooseReversePath(to));
+        }
     }
 
     /// The kernel drops the IPv4 routes over a link without an address.
@@ -390,6 +413,7 @@ impl FakeKernel {
         };
         change(link);
         let link = link.clone();
+        self.renamed(name, &link.name);
         self.tell(Change::Link(Box::new(link)));
     }
 

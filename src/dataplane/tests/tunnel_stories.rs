@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::tunnels::{LINGER, MARK};
 use super::super::*;
-use super::tunnels::{Fabric, V4, VXLAN, far_end, ip, ip6tnl, ipip, mac, through, vxlan};
+use super::tunnels::{Fabric, V4, VXLAN, far_end, ip, ip6tnl, ipip, mac, run, through, vxlan};
 use super::{Act, block};
 use crate::net::{Mac, Prefix};
 
@@ -14,19 +14,6 @@ fn stands(fabric: &Fabric, prefix: Prefix) -> Option<Arc<Shape>> {
     let routes = fabric.world.kernel.routes.values();
     let mut ours = routes.filter(|r| r.prefix == prefix && r.protocol == 179);
     ours.next().map(|route| Arc::clone(&route.shape))
-}
-
-/// Everything that can happen at once does, and no time passes.
-fn run(fabric: &mut Fabric) {
-    for _ in 0..2000 {
-        fabric.ask();
-        fabric.world.kernel.run_one();
-        let busy = fabric.world.deliver(true) | fabric.world.deliver(false);
-        if !busy && fabric.world.kernel.asked.is_empty() {
-            return;
-        }
-    }
-    panic!("it never comes to rest");
 }
 
 fn reports(fabric: &mut Fabric) -> Vec<String> {

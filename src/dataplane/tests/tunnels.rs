@@ -13,7 +13,7 @@ use crate::net::Mac;
 
 pub(super) const VXLAN: &str = "vxlan.calico";
 pub(super) const V4: &str = "10.9.0.1";
-const V6: &str = "fd09::1";
+pub(super) const V6: &str = "fd09::1";
 
 pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -44,7 +44,30 @@ pub(super) fn vxlan(vni: u32, far_ends: Vec<FarEnd>) -> Tunnel {
         address: Some(ip("10.244.250.0")),
         mtu: None,
         far_ends,
+        toward: Vec::new(),
     }
+}
+
+pub(super) fn vxlan6() -> Tunnel {
+    Tunnel {
+        name: "vxlan-v6.calico".into(),
+        underlay: ip(V6),
+        address: Some(ip("fd00:244::1")),
+        ..vxlan(4096, Vec::new())
+    }
+}
+
+/// Everything that can happen at once does, and no time passes.
+pub(super) fn run(fabric: &mut Fabric) {
+    for _ in 0..2000 {
+        fabric.ask();
+        fabric.world.kernel.run_one();
+        let busy = fabric.world.deliver(true) | fabric.world.deliver(false);
+        if !busy && fabric.world.kernel.asked.is_empty() {
+            return;
+        }
+    }
+    panic!("it never comes to rest");
 }
 
 pub(super) fn ipip(address: &str) -> Tunnel {
@@ -55,6 +78,7 @@ pub(super) fn ipip(address: &str) -> Tunnel {
         address: Some(ip(address)),
         mtu: None,
         far_ends: Vec::new(),
+        toward: Vec::new(),
     }
 }
 
@@ -66,6 +90,7 @@ pub(super) fn ip6tnl(mtu: Option<u32>) -> Tunnel {
         address: Some(ip("fd00:244::1")),
         mtu,
         far_ends: Vec::new(),
+        toward: Vec::new(),
     }
 }
 
@@ -82,6 +107,8 @@ enum Event {
     DeviceDown(&'static str),
     Mtu(&'static str, u32),
     Alias(&'static str),
+    /// Renamed, set down before or not.
+    Renamed(&'static str, bool),
     Learning,
     Stray(&'static str, bool),
     AddressLost(&'static str),
@@ -131,6 +158,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => (prop_oneof![device(), Just("eth0")], 1300..1500_u32)
             .prop_map(|(name, mtu)| Event::Mtu(name, mtu)),
         1 => device().prop_map(Event::Alias),
+        1 => (device(), any::<bool>()).prop_map(|(name, down)| Event::Renamed(name, down)),
         1 => Just(Event::Learning),
         1 => (device(), any::<bool>()).prop_map(|(name, v6)| Event::Stray(name, v6)),
         1 => device().prop_map(Event::AddressLost),
@@ -242,6 +270,7 @@ impl Fabric {
                     self.world.kernel.foreign_link(name, |l| l.alias = None);
                 }
             }
+            Event::Renamed(name, down) => self.rename(name, *down),
             Event::Learning => self.world.kernel.foreign_link(VXLAN, |link| {
                 if let Some(Device::Vxlan { learning, .. }) = &mut link.device {
                     *learning = true;
@@ -272,6 +301,20 @@ impl Fabric {
             Event::UnderlayLost => self.underlay(false),
             Event::UnderlayBack => self.underlay(true),
         }
+    }
+
+    fn rename(&mut self, name: &str, down: bool) {
+        let ours = |link: &Link| link.alias.as_deref() == Some(MARK);
+        let kernel = &mut self.world.kernel;
+        if !kernel.link_named(name).is_some_and(ours) || kernel.link_named("other0").is_some() {
+            return;
+        }
+        if down {
+            let index = self.index(name).unwrap_or(0);
+            self.world.kernel.link_down(index, false);
+        }
+        let kernel = &mut self.world.kernel;
+        kernel.foreign_link(name, |link| link.name = "other0".into());
     }
 
     /// Somebody else's hand in neighbours and FDB entries.
@@ -419,9 +462,11 @@ proptest! {
     fn once_faults_stop_the_tunnels_are_what_is_wanted(
         echoes in any::<bool>(),
         notes_late in any::<bool>(),
+        names_down in any::<bool>(),
         events in prop::collection::vec(events(), 1..150),
     ) {
         let mut fabric = Fabric::new(echoes, notes_late);
+        fabric.world.kernel.names_down = names_down;
         for event in &events {
             fabric.act(event);
         }
@@ -439,6 +484,7 @@ fn a_device_that_is_lost_before_its_result_is_read_is_made_again() {
         address: Some(ip(address)),
         mtu: None,
         far_ends: Vec::new(),
+        toward: Vec::new(),
     };
     let vxlan = TunnelKind::Vxlan {
         vni: 4096,

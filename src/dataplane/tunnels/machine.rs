@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::super::adoption::Adopt;
 use super::super::device::Sysctl;
-use super::super::input::{Action, Change, Op, OpId};
+use super::super::input::{Action, Change, Link, Op, OpId};
 use super::super::reconciler::Reconciler;
 use super::super::report::Report;
 use super::super::resolve::KernelView;
@@ -189,10 +189,11 @@ impl Tunnels {
                 self.entries.link_gone(*index);
             }
             Change::Address(_) | Change::AddressGone(_) => self.dirty = true,
-            Change::Neighbour { .. }
-            | Change::NeighbourGone(_)
-            | Change::Route { .. }
-            | Change::RouteGone(_) => {}
+            // The ways under a tunnel may be others.
+            Change::Route { route, .. } | Change::RouteGone(route) => {
+                self.dirty |= self.ports.values().any(|port| port.is_under(route.prefix));
+            }
+            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
         }
         if let Some((key, value)) = told(change)
             && is_of_interest(view, key.interface)
@@ -428,7 +429,12 @@ impl Tunnels {
 
     /// Devices with our note that nobody wants: a former process made them.
     fn find_leftovers(&mut self, view: &KernelView) {
-        for link in view.links().filter(|link| needs::is_marked(link)) {
+        let ports = self.ports.values();
+        let known: BTreeSet<u32> = ports
+            .filter_map(|port| Some(port.link(view)?.index))
+            .collect();
+        let strange = |link: &&Link| needs::is_marked(link) && !known.contains(&link.index);
+        for link in view.links().filter(strange) {
             if !self.ports.contains_key(&*link.name) {
                 let name: Arc<str> = (*link.name).into();
                 let mut port = Port::new(Arc::clone(&name));

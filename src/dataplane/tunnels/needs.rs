@@ -7,23 +7,14 @@ use std::net::IpAddr;
 use super::super::adoption::Adopt;
 use super::super::device::{Device, LinkSetting, LinkSpec, Sysctl};
 use super::super::input::{Action, Address, Link};
-use super::super::resolve::KernelView;
-use super::{MARK, Tunnel, TunnelKind};
-use crate::net::{Family, Prefix};
+use super::uplink::Underlay;
+use super::{MARK, TooNarrow, Tunnel, TunnelKind};
+use crate::net::Family;
 
-/// An Ethernet's MTU, where nothing else is known.
-const ETHERNET: u32 = 1500;
-/// No link carries less, and no tunnel is set to less.
-const SMALLEST: u32 = 68;
-
-/// The link under a tunnel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Underlay {
-    /// It; none for the loopback, where any link may carry the packets.
-    pub(super) parent: Option<(u32, Box<str>)>,
-    /// The largest packet that can leave.
-    pub(super) mtu: u32,
-}
+/// No link carries less IPv4, and no tunnel is set to less.
+const LEAST_V4: u32 = 68;
+/// On a link that carries less the kernel switches IPv6 off (RFC 8200 §5), addresses, routes and all.
+const LEAST_V6: u32 = 1280;
 
 /// What can be done about a link; each is refused and tried again by itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +29,8 @@ pub(in crate::dataplane) enum Part {
     Mac,
     /// To set its MTU.
     Mtu,
+    /// To give it its name back.
+    Name,
     /// To set it up or down.
     Up,
     /// A setting of the kernel.
@@ -71,6 +64,7 @@ impl Part {
             Self::Mark => "set its alias",
             Self::Mac => "set its MAC",
             Self::Mtu => "set its MTU",
+            Self::Name => "give it its name back",
             Self::Up => "set it up or down",
             Self::Tune(_) => "tune the kernel for it",
             Self::Offload => "switch its checksum offloading off",
@@ -116,51 +110,48 @@ pub(super) fn device(tunnel: &Tunnel, parent: Option<u32>) -> Device {
     }
 }
 
-/// The MTU that a tunnel wants.
+/// The MTU that a tunnel wants: never one with which it would carry nothing.
 pub(super) fn mtu(tunnel: &Tunnel, underlay: &Underlay) -> u32 {
-    let overhead = tunnel.kind.overhead(tunnel.underlay);
-    let left = underlay.mtu.saturating_sub(overhead).max(SMALLEST);
-    tunnel.mtu.unwrap_or(left)
+    let least = match tunnel.family() {
+        Family::Ipv4 => LEAST_V4,
+        Family::Ipv6 => LEAST_V6,
+    };
+    let left = underlay.mtu.saturating_sub(overhead(tunnel));
+    tunnel.mtu.unwrap_or(left).max(least)
 }
 
-/// The link that carries a tunnel's packets: the one with the underlay address. `is_tunnel` tells
-/// tunnel devices of ours by their names.
-pub(super) fn underlay(
-    tunnel: &Tunnel,
-    view: &KernelView,
-    is_tunnel: impl Fn(&str) -> bool,
-) -> Option<Underlay> {
-    let carrying = view
-        .addresses()
-        .filter(|own| own.address == tunnel.underlay)
-        .filter_map(|own| view.link_by_index(own.interface))
-        .filter(|link| !is_tunnel(&link.name));
-    // An address that is on a link and on the loopback leaves by the link.
-    let link = carrying.min_by_key(|link| (link.loopback, link.index))?;
-    if !link.loopback {
-        return Some(Underlay {
-            parent: Some((link.index, link.name.clone())),
-            mtu: link.mtu,
-        });
-    }
-    let leaving = || {
-        let candidates = view.links().filter(|link| link.up && !link.loopback);
-        candidates.filter(|link| !is_tunnel(&link.name))
-    };
-    // Pods' ends say nothing about the fabric, unless there is nothing else (a lab's namespaces).
-    let is_veth = |link: &&Link| link.device.as_ref().is_some_and(|d| d.kind() == "veth");
-    let physical = leaving()
-        .filter(|link| !is_veth(link))
-        .map(|link| link.mtu)
-        .min();
-    let any = || leaving().map(|link| link.mtu).min();
-    Some(Underlay {
-        parent: None,
-        mtu: physical.or_else(any).unwrap_or(ETHERNET),
+/// What the link under a tunnel carries, if packets as large as the tunnel takes in don't fit.
+pub(super) fn too_narrow(tunnel: &Tunnel, underlay: &Underlay) -> Option<TooNarrow> {
+    let needed = mtu(tunnel, underlay) + overhead(tunnel);
+    let link = underlay.narrowest.as_ref()?;
+    (needed > underlay.mtu).then(|| TooNarrow {
+        link: link.clone(),
+        mtu: underlay.mtu,
+        needed,
     })
 }
 
-/// What has to be done to the link of a tunnel's name. `made` says that we have just made it, and
+const fn overhead(tunnel: &Tunnel) -> u32 {
+    tunnel.kind.overhead(tunnel.underlay)
+}
+
+/// Whether a link is the device that a tunnel wants, made by a former process and renamed since.
+pub(super) fn is_strayed(tunnel: &Tunnel, link: &Link) -> bool {
+    let same = |found: &Device| match (tunnel.kind, found) {
+        (
+            TunnelKind::Vxlan { vni, port, .. },
+            Device::Vxlan {
+                vni: id, port: udp, ..
+            },
+        ) => (vni, port) == (*id, *udp),
+        (TunnelKind::Ipip, Device::Ipip { .. }) => true,
+        (TunnelKind::Ip6tnl, Device::Ip6tnl { .. }) => true,
+        _ => false,
+    };
+    is_marked(link) && link.device.as_ref().is_some_and(same)
+}
+
+/// What has to be done to the link of a tunnel. `made` says that we have just made it, and
 /// its note may be still to come; `in_use` that it has addresses.
 pub(super) fn verdict(
     tunnel: &Tunnel,
@@ -170,8 +161,7 @@ pub(super) fn verdict(
     in_use: bool,
     adopt: Adopt,
 ) -> Verdict {
-    let parent = underlay.parent.as_ref().map(|(index, _)| *index);
-    let wanted = device(tunnel, parent);
+    let wanted = device(tunnel, underlay.parent);
     let mtu = mtu(tunnel, underlay);
     let mac = match tunnel.kind {
         TunnelKind::Vxlan { mac, .. } => Some(mac),
@@ -200,7 +190,11 @@ pub(super) fn verdict(
         let mark = LinkSetting::Alias(MARK.into());
         return Verdict::Correct(vec![set(Part::Mark, mark)]);
     }
-    if link.device.as_ref() != Some(&wanted) {
+    if !link
+        .device
+        .as_ref()
+        .is_some_and(|found| fits(found, &wanted))
+    {
         return Verdict::Misfit { index };
     }
     let mut steps = Vec::new();
@@ -210,10 +204,27 @@ pub(super) fn verdict(
     if link.mtu != mtu {
         steps.push(set(Part::Mtu, LinkSetting::Mtu(mtu)));
     }
+    // While it is down every kernel lets it be renamed.
+    if *link.name != *tunnel.name {
+        let name = LinkSetting::Name((*tunnel.name).into());
+        steps.push(set(Part::Name, name));
+    }
     if !link.up {
         steps.push(set(Part::Up, LinkSetting::Up));
     }
     Verdict::Correct(steps)
+}
+
+/// Whether a device is what is wanted. One that is tied to no link goes by the host's routes, which is
+/// right wherever they lead; it is not made anew when it might be tied to one.
+pub(super) fn fits(found: &Device, wanted: &Device) -> bool {
+    let mut loosened = wanted.clone();
+    if let (Device::Vxlan { parent, .. }, Device::Vxlan { parent: None, .. }) =
+        (&mut loosened, found)
+    {
+        *parent = None;
+    }
+    *found == loosened
 }
 
 /// Whether a device without our note may become ours.
@@ -263,15 +274,15 @@ pub(super) fn farewell(link: &Link, addresses: bool) -> Vec<(Part, Action)> {
     vec![set(Part::Mark, LinkSetting::Alias("".into()))]
 }
 
-/// The kernel's settings that a tunnel hangs on.
-pub(super) fn sysctls(tunnel: &Tunnel, underlay: &Underlay) -> Vec<Sysctl> {
-    let family = Prefix::host(tunnel.underlay).family();
+/// The kernel's settings that a tunnel hangs on, whose link has the name `device`.
+pub(super) fn sysctls(tunnel: &Tunnel, device: &str, underlay: &Underlay) -> Vec<Sysctl> {
+    let family = tunnel.family();
     let mut sysctls = vec![Sysctl::Forwarding(family)];
     // Only IPv4 has the filter.
     if family == Family::Ipv4 {
-        sysctls.push(Sysctl::LooseReversePath((*tunnel.name).into()));
-        let parent = underlay.parent.iter();
-        sysctls.extend(parent.map(|(_, name)| Sysctl::LooseReversePath(name.clone())));
+        sysctls.push(Sysctl::LooseReversePath(device.into()));
+        let links = underlay.links.iter();
+        sysctls.extend(links.map(|(_, name)| Sysctl::LooseReversePath(name.clone())));
     }
     sysctls
 }
@@ -305,13 +316,16 @@ mod tests {
             address: None,
             mtu: None,
             far_ends: Vec::new(),
+            toward: Vec::new(),
         }
     }
 
     fn under() -> Underlay {
         Underlay {
-            parent: Some((2, "eth0".into())),
+            parent: Some(2),
+            links: vec![(2, "eth0".into())],
             mtu: 1500,
+            narrowest: Some("eth0".into()),
         }
     }
 
@@ -342,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_can_be_corrected_is_and_the_rest_is_made_anew() {
-        let table: [(&str, Change); 8] = [
+        let table: [(&str, Change); 10] = [
             ("", |_| {}),
             ("Mtu", |link| link.mtu = 1400),
             ("Up", |link| link.up = false),
@@ -356,6 +370,16 @@ mod tests {
             ("anew", |link| {
                 if let Some(Device::Vxlan { learning, .. }) = &mut link.device {
                     *learning = true;
+                }
+            }),
+            ("", |link| {
+                if let Some(Device::Vxlan { parent, .. }) = &mut link.device {
+                    *parent = None;
+                }
+            }),
+            ("anew", |link| {
+                if let Some(Device::Vxlan { parent, .. }) = &mut link.device {
+                    *parent = Some(3);
                 }
             }),
             ("foreign", |link| link.alias = None),
@@ -376,6 +400,29 @@ mod tests {
             Adopt::default(),
         );
         assert!(matches!(none, Verdict::Make(spec) if spec.mtu == 1450 && &*spec.alias == MARK));
+    }
+
+    #[test]
+    fn no_tunnel_is_narrower_than_what_its_family_needs() {
+        let mut tunnel = tunnel(true);
+        let under = |mtu| Underlay { mtu, ..under() };
+        assert_eq!(mtu(&tunnel, &under(1500)), 1450);
+        assert_eq!(too_narrow(&tunnel, &under(1500)), None);
+        assert_eq!(mtu(&tunnel, &under(600)), 550);
+        assert_eq!(mtu(&tunnel, &under(60)), 68);
+        tunnel.mtu = Some(1500);
+        let narrow = too_narrow(&tunnel, &under(1500)).unwrap();
+        assert_eq!((narrow.mtu, narrow.needed), (1500, 1550));
+        tunnel.underlay = "fd09::1".parse().unwrap();
+        tunnel.mtu = None;
+        assert_eq!(mtu(&tunnel, &under(1500)), 1430);
+        assert_eq!(mtu(&tunnel, &under(1350)), 1280);
+        assert_eq!(too_narrow(&tunnel, &under(1350)), None);
+        assert_eq!(mtu(&tunnel, &under(1300)), 1280);
+        let narrow = too_narrow(&tunnel, &under(1300)).unwrap();
+        assert_eq!((narrow.mtu, narrow.needed), (1300, 1350));
+        tunnel.mtu = Some(1000);
+        assert_eq!(mtu(&tunnel, &under(1500)), 1280);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::super::device::Sysctl;
 use super::super::route::Errno;
+use super::TooNarrow;
 use crate::net::Family;
 
 /// Something about a tunnel device that is worth a line in the log.
@@ -68,6 +69,8 @@ pub enum TunnelNews {
         /// Why.
         errno: Errno,
     },
+    /// The links under it carry less than it takes in.
+    TooNarrow(TooNarrow),
     /// What was refused works.
     Recovered,
 }
@@ -153,8 +156,20 @@ impl fmt::Display for TunnelNews {
                  checksums then",
                 why(*errno)
             ),
+            Self::TooNarrow(narrow) => narrow.fmt(f),
             Self::Recovered => f.write_str("well again"),
         }
+    }
+}
+
+impl fmt::Display for TooNarrow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { link, mtu, needed } = self;
+        write!(
+            f,
+            "packets as large as it takes in need {needed} octets when they are wrapped, and {link} \
+             under it carries {mtu}"
+        )
     }
 }
 

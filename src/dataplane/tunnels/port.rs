@@ -12,7 +12,7 @@ use super::key::{Key, Value, What};
 use super::needs::{self, Part};
 use super::news::why;
 use super::pace::Refusal;
-use super::{FarEnd, Tunnel, TunnelKind, TunnelState, TunnelStatus};
+use super::{FarEnd, TooNarrow, Tunnel, TunnelKind, TunnelState, TunnelStatus};
 use crate::net::{Mac, Prefix};
 use crate::time::Instant;
 
@@ -52,6 +52,10 @@ pub(super) struct Port {
     /// The index with which checksum offloading was switched.
     pub(super) offloaded: Option<u32>,
     pub(super) obstacle: Option<Obstacle>,
+    /// The kernel gives names only to links that are down.
+    pub(super) named_down: bool,
+    /// The links under it carry less than it takes in.
+    pub(super) too_narrow: Option<TooNarrow>,
 }
 
 /// The far ends by what entries are about, and those through the gate.
@@ -123,6 +127,8 @@ impl Port {
             ready: None,
             offloaded: None,
             obstacle: None,
+            named_down: false,
+            too_narrow: None,
         }
     }
 
@@ -141,6 +147,27 @@ impl Port {
         self.wished = false;
         self.far_ends.ready.clear();
         self.far_ends.fresh.clear();
+    }
+
+    /// The link of the port: the one that is known to be ours, whatever its name; else the one of the
+    /// name, unless that has not our note and another one, with our note, is what is wanted.
+    pub(super) fn link<'a>(&self, view: &'a KernelView) -> Option<&'a Link> {
+        let is_there = |link: &&Link| !self.gone.contains(&link.index);
+        let own = self.index.and_then(|index| view.link_by_index(index));
+        if let Some(own) = own.filter(is_there) {
+            return Some(own);
+        }
+        let mut links = view.links().filter(is_there);
+        let named = links.find(|link| *link.name == *self.name);
+        if named.is_some_and(needs::is_marked) {
+            return named;
+        }
+        let tunnel = self.tunnel.as_deref();
+        let strayed = tunnel.and_then(|tunnel| {
+            let mut links = view.links().filter(is_there);
+            links.find(|link| needs::is_strayed(tunnel, link))
+        });
+        strayed.or(named)
     }
 
     /// Whether a link without our note is ours all the same: we made it, or knew it before.
@@ -204,6 +231,16 @@ impl Port {
         own.into_iter().chain(far).collect()
     }
 
+    /// Whether a route there may be a way under the tunnel.
+    pub(super) fn is_under(&self, prefix: Prefix) -> bool {
+        let Some(tunnel) = &self.tunnel else {
+            return false;
+        };
+        let contains = |address: &IpAddr| prefix.contains(*address);
+        let default = tunnel.toward.is_empty() && prefix.len() == 0;
+        default || tunnel.toward.iter().any(contains)
+    }
+
     /// Whether far ends need entries.
     pub(super) fn is_vxlan(&self) -> bool {
         let tunnel = self.tunnel.as_ref();
@@ -224,7 +261,7 @@ impl Port {
 
     /// How it does.
     pub(super) fn status(&self, view: &KernelView, entries: &Entries) -> TunnelStatus {
-        let link = view.link_by_name(&self.name);
+        let link = self.link(view);
         let on_link = |interface| {
             let addresses = view
                 .addresses()
@@ -243,6 +280,7 @@ impl Port {
                 .unwrap_or_default(),
             far_ends: self.far_ends.by_address.len(),
             ready: self.far_ends.settled(self.index, entries),
+            too_narrow: self.too_narrow.clone().filter(|_| self.tunnel.is_some()),
         }
     }
 

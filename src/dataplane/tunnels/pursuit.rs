@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::device::Sysctl;
+use super::super::device::{LinkSetting, Sysctl};
 use super::super::input::{Action, Link};
 use super::super::resolve::KernelView;
 use super::key::Key;
 use super::machine::Tunnels;
-use super::needs::{self, Part, Underlay, Verdict};
+use super::needs::{self, Part, Verdict};
 use super::news::TunnelNews;
 use super::port::{Expects, Obstacle, Port};
 use super::results::HEARSAY;
+use super::uplink::{Underlay, underlay};
 use super::{Tunnel, TunnelKind};
 
 /// What this process makes is made anew so often if it is not what was asked for.
@@ -24,9 +25,7 @@ impl Tunnels {
         if port.busy {
             return Some(port);
         }
-        let mut links = view.links().filter(|link| *link.name == *port.name);
-        let link = links.find(|link| !port.gone.contains(&link.index)).cloned();
-        drop(links);
+        let link = port.link(view).cloned();
         self.notice_loss(view, &mut port, link.as_ref());
         match (port.tunnel.clone(), link) {
             (Some(tunnel), link) => {
@@ -71,15 +70,11 @@ impl Tunnels {
         if link.is_some() {
             port.expects = Expects::Nothing;
         }
-        let Some(index) = port
+        if port
             .index
-            .filter(|index| link.is_none_or(|l| l.index != *index))
-        else {
+            .is_none_or(|index| link.is_some_and(|link| link.index == index))
+        {
             return;
-        };
-        if view.link_by_index(index).is_some() {
-            // It has another name now.
-            self.entries.release(index);
         }
         port.reset_link();
         if port.tunnel.is_some() {
@@ -114,8 +109,12 @@ impl Tunnels {
         tunnel: &Arc<Tunnel>,
         link: Option<&Link>,
     ) {
-        let Some(underlay) = needs::underlay(tunnel, view, |name| self.ports.contains_key(name))
-        else {
+        // The port in hand is not among the others.
+        let own = port.index;
+        let is_ours = |link: &Link| {
+            own == Some(link.index) || *link.name == *tunnel.name || self.is_port(link)
+        };
+        let Some(underlay) = underlay(tunnel, view, is_ours) else {
             let underlay = tunnel.underlay;
             self.hinder(
                 port,
@@ -129,6 +128,7 @@ impl Tunnels {
             own.any(|own| !needs::is_link_local(own.address))
         });
         let known = link.is_some_and(|link| port.knows(link));
+        self.measure(port, tunnel, &underlay);
         let verdict = needs::verdict(tunnel, &underlay, link, known, in_use, self.adopt);
         match (verdict, link) {
             (Verdict::Make(spec), _) => {
@@ -147,9 +147,10 @@ impl Tunnels {
                 self.entries.release(index);
                 port.shut();
                 port.index = Some(index);
-                let parent = underlay.parent.as_ref().map(|(index, _)| *index);
                 // Unless it happens again and again, somebody was quick to change it.
-                if port.misfits >= MISFITS && port.made_so(index, &needs::device(tunnel, parent)) {
+                if port.misfits >= MISFITS
+                    && port.made_so(index, &needs::device(tunnel, underlay.parent))
+                {
                     self.hinder(port, Obstacle::Misfit, TunnelNews::Misfit);
                     return;
                 }
@@ -168,6 +169,24 @@ impl Tunnels {
                 self.correct(view, port, &underlay, (link, steps));
             }
             (Verdict::Correct(_), None) => {}
+        }
+    }
+
+    /// Whether a link is that of a port, by whatever name.
+    fn is_port(&self, link: &Link) -> bool {
+        let mut ports = self.ports.values();
+        self.ports.contains_key(&*link.name) || ports.any(|port| port.index == Some(link.index))
+    }
+
+    /// Says it if the links under a tunnel carry less than it takes in.
+    fn measure(&mut self, port: &mut Port, tunnel: &Tunnel, underlay: &Underlay) {
+        let found = needs::too_narrow(tunnel, underlay);
+        if port.too_narrow == found {
+            return;
+        }
+        port.too_narrow.clone_from(&found);
+        if let Some(narrow) = found {
+            self.report(&port.name, TunnelNews::TooNarrow(narrow));
         }
     }
 
@@ -194,9 +213,26 @@ impl Tunnels {
         if steps.is_empty() {
             port.calm = Some(mtu);
         } else if port.calm.take() == Some(mtu) {
-            self.undone(port, "a setting of the device");
+            let renamed = link.name != (*tunnel.name).into();
+            self.undone(
+                port,
+                if renamed {
+                    "its name"
+                } else {
+                    "a setting of the device"
+                },
+            );
         }
-        let sysctls = self.sysctls(view, &tunnel, underlay);
+        if port.named_down && link.up {
+            // It has lost its routes by being renamed, as a rule: there, too, it had to be down.
+            let down = Action::SetLink {
+                index,
+                setting: LinkSetting::Down,
+            };
+            let name = steps.iter_mut().find(|(part, _)| *part == Part::Name);
+            name.map(|(_, action)| *action = down);
+        }
+        let sysctls = self.sysctls(view, (&tunnel, link), underlay);
         let is_tuned = |sysctl: &Sysctl, index: u32| {
             self.tuned
                 .get(sysctl)
@@ -220,7 +256,7 @@ impl Tunnels {
         );
         let offload_done = !offload_off || port.offloaded == Some(index);
         if !offload_done {
-            let link = (*port.name).into();
+            let link = link.name.clone();
             steps.push((Part::Offload, Action::Offload { link, on: false }));
         }
         let address = needs::address(&tunnel, index).map(Key::address);
@@ -233,12 +269,17 @@ impl Tunnels {
     }
 
     /// The settings that a tunnel hangs on, with the index of their link.
-    fn sysctls(&self, view: &KernelView, tunnel: &Tunnel, under: &Underlay) -> Vec<(Sysctl, u32)> {
+    fn sysctls(
+        &self,
+        view: &KernelView,
+        (tunnel, link): (&Tunnel, &Link),
+        under: &Underlay,
+    ) -> Vec<(Sysctl, u32)> {
         let index = |sysctl: &Sysctl| match sysctl {
             Sysctl::Forwarding(_) => Some(0),
             Sysctl::LooseReversePath(name) => view.link_by_name(name).map(|link| link.index),
         };
-        let sysctls = needs::sysctls(tunnel, under).into_iter();
+        let sysctls = needs::sysctls(tunnel, &link.name, under).into_iter();
         sysctls
             .filter_map(|sysctl| Some((sysctl.clone(), index(&sysctl)?)))
             .collect()

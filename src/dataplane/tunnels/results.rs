@@ -125,6 +125,8 @@ impl Tunnels {
                 }
                 port.reset_link();
                 port.gone.insert(index);
+                // Nobody need wait for news of it.
+                port.made.take_if(|made| made.index == Some(index));
                 outcome = self.link_is_gone(index);
             }
             Action::SetLink { index, setting } => {
@@ -161,6 +163,7 @@ impl Tunnels {
             self.dump_wanted = true;
             is_news = refusal.failures == 3;
         }
+        port.named_down |= part == Part::Name && errno == Errno::EBUSY;
         port.refusals.insert(part.clone(), refusal);
         if !is_news {
             return;
@@ -219,6 +222,7 @@ fn changed(view: &KernelView, index: u32, setting: LinkSetting) -> Option<Change
     match setting {
         LinkSetting::Up => link.up = true,
         LinkSetting::Down => link.up = false,
+        LinkSetting::Name(name) => link.name = name,
         LinkSetting::Mtu(mtu) => link.mtu = mtu,
         LinkSetting::Mac(mac) => link.mac = Some(mac),
         LinkSetting::Alias(alias) => link.alias = (!alias.is_empty()).then_some(alias),

@@ -51,7 +51,7 @@ fn rib(med: MedMode, max_paths: u16, paths: &[(PeerFacts, PathAttributes, bool)]
         rib.release(id);
     }
     let all: Vec<_> = (1..10)
-        .map(|n| (hop(n), Resolution::Reachable { metric: 10 }))
+        .map(|n| (hop(n).into(), Resolution::Reachable { metric: 10 }))
         .collect();
     rib.set_resolution(&all);
     rib
@@ -161,9 +161,9 @@ fn a_nearer_next_hop_wins_and_losing_it_changes_the_winner() {
         1,
         &[(ibgp(1), far, true), (ibgp(2), base(), true)],
     );
-    rib.set_resolution(&[(hop(2), Resolution::Reachable { metric: 11 })]);
+    rib.set_resolution(&[(hop(2).into(), Resolution::Reachable { metric: 11 })]);
     assert_eq!(outcome(&mut rib), [(1, Some(Step::Metric)), (2, None)]);
-    rib.set_resolution(&[(hop(1), Resolution::Unreachable)]);
+    rib.set_resolution(&[(hop(1).into(), Resolution::Unreachable)]);
     assert_eq!(outcome(&mut rib), [(1, None), (2, Some(Step::NextHop))]);
 }
 

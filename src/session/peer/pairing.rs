@@ -128,7 +128,7 @@ impl Peer {
         self.timers.stop(Timer::IdleHold);
         self.counters.established += 1;
         if let Some(error) = &mut self.last_error {
-            error.dialling = None;
+            error.put_behind();
         }
         if let Some(connection) = self.connection(index) {
             out.push(Output::Up {

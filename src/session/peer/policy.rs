@@ -49,7 +49,7 @@ impl Peer {
         self.timers.set(Timer::IdleHold, until);
         // More prefixes than allowed come again with each call. Who has merely lost the connection
         // broke no rule: a peer that restarts is welcome at once.
-        if *reason == CloseReason::Admin(AdminReason::PrefixLimit) {
+        if matches!(reason, CloseReason::Admin(AdminReason::PrefixLimit(_))) {
             self.refuse_until = until;
         } else if damping == Damping::Grow && !matches!(reason, CloseReason::TransportLost(_)) {
             self.refuse_until = until.min(now + self.config.timers.idle_hold.first);
@@ -61,13 +61,11 @@ impl Peer {
         match (reason, &mut self.last_error) {
             // The loser of a collision is often just closed.
             (CloseReason::TransportLost(_), _) if !alone => {}
-            (CloseReason::Admin(reason), _) if *reason != AdminReason::PrefixLimit => {}
+            (CloseReason::Admin(reason), _) if !matches!(reason, AdminReason::PrefixLimit(_)) => {}
             (reason, _) if reason.is_collision() => {}
-            // A failed dial does not hide why the session before it ended.
-            (CloseReason::DialFailed(error), Some(last))
-                if !matches!(last.reason, CloseReason::DialFailed(_)) =>
-            {
-                last.dialling = Some((now, error.clone()));
+            // A connection that was just closed does not hide what was said before.
+            (reason, Some(last)) if last.outweighs(reason) => {
+                last.since = Some((now, reason.clone()));
             }
             (reason, last) => {
                 let config = Arc::clone(&self.config);

@@ -203,7 +203,7 @@ fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
             add_path: true,
             ..open(&own, &bgp.session, Families::only(family))
         },
-        policy: routes(&PeerRoutes::default(), MESH_LIMIT),
+        policy: routes(&PeerRoutes::default(), (MESH_LIMIT, true)),
         filters: named(intent, &bgp.node_mesh_filters),
         client: false,
         authentication: bgp.node_mesh_authentication.clone(),
@@ -237,7 +237,7 @@ fn by_record(intent: &Intent, pair: Pair<'_>, Choice { record, own }: Choice<'_>
         dial: dial(intent, pair, own && record.passive),
         connect_retry: connect_retry(&record.session, &intent.bgp.session),
         open: open_of(record, &intent.bgp.session, (families(record, pair), true)),
-        policy: routes(&record.routes, RECORD_LIMIT),
+        policy: routes(&record.routes, (RECORD_LIMIT, true)),
         filters: named(intent, &record.filters),
         client: is_client(
             me,

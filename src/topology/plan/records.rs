@@ -130,7 +130,7 @@ fn at_address(
                 node.is_some(),
             ),
         ),
-        policy: routes(&record.routes, RECORD_LIMIT),
+        policy: routes(&record.routes, (RECORD_LIMIT, node.is_some())),
         filters: named(intent, &record.filters),
         client: is_client(
             me,

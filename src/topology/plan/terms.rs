@@ -12,7 +12,7 @@ use super::{
 use crate::net::{Asn, Family, RouterId};
 use crate::policy::Filter;
 use crate::topology::intent::{BgpSettings, Families, Intent, Node, Peer, SessionSettings};
-use crate::topology::peering::{PrefixLimit, RestartTerms};
+use crate::topology::peering::{LimitAction, PrefixLimit, RestartTerms};
 
 /// The most prefixes of a family that a mesh peer may send where nothing is configured: a node sends
 /// its own blocks only, and no node has that many.
@@ -103,12 +103,18 @@ pub(super) fn usable(me: &Node, session: Option<Family>) -> Families {
     families
 }
 
-/// What comes and goes, with the limit of the kind of peer if none is configured.
-pub(super) fn routes(configured: &PeerRoutes, limit: u32) -> PeerRoutes {
+/// What comes and goes, with the limit of the kind of peer if none is configured. Between nodes a limit
+/// costs what is above it and never the session, which would cost a node all its pods.
+pub(super) fn routes(configured: &PeerRoutes, (limit, between_nodes): (u32, bool)) -> PeerRoutes {
+    let action = if between_nodes {
+        LimitAction::Discard
+    } else {
+        LimitAction::Restart
+    };
     PeerRoutes {
         limit: PrefixLimit {
             max: Some(configured.limit.max.unwrap_or(limit)),
-            ..configured.limit
+            action: Some(configured.limit.action.unwrap_or(action)),
         },
         ..configured.clone()
     }

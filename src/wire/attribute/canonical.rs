@@ -67,11 +67,11 @@ fn ipv4_next_hop(input: &[u8]) -> Parsed<'_, NextHop> {
         .parse(input)
 }
 
-/// AFI, SAFI, the counted next hop and the reserved octet.
+/// AFI, SAFI, the counted next hop with its scope, if it has one, and the reserved octet.
 fn mp_next_hop(input: &[u8]) -> Parsed<'_, NextHop> {
     let (input, _) = tag(&[0, 2, 1][..]).parse(input)?;
-    let addresses = all_consuming((be_u128, opt(be_u128)));
-    let (input, (first, second)) = length_value(be_u8, addresses).parse(input)?;
+    let addresses = all_consuming((be_u128, opt(be_u128), opt(be_u32)));
+    let (input, (first, second, scope)) = length_value(be_u8, addresses).parse(input)?;
     let (input, _) = verify(take(1_usize), |reserved: &[u8]| reserved == [0]).parse(input)?;
     let address = IpAddr::V6(Ipv6Addr::from_bits(first));
     Ok((
@@ -79,6 +79,7 @@ fn mp_next_hop(input: &[u8]) -> Parsed<'_, NextHop> {
         NextHop {
             address,
             link_local: second.map(Ipv6Addr::from_bits),
+            scope: scope.unwrap_or(0),
         },
     ))
 }

@@ -27,12 +27,14 @@ impl PathAttributes {
     /// Appends the private form for our own tables: equal values give equal bytes.
     ///
     /// It is the form that a four-octet peer gets, except that the next hop is always there: IPv4 as
-    /// NEXT_HOP, IPv6 as an MP_REACH_NLRI without NLRI.
+    /// NEXT_HOP, IPv6 as an MP_REACH_NLRI without NLRI, and with the scope if there is one.
     pub fn encode_canonical(&self, out: &mut Vec<u8>) {
-        let Some(NextHop {
-            address: IpAddr::V6(_),
-            ..
-        }) = self.next_hop
+        let Some(
+            next_hop @ NextHop {
+                address: IpAddr::V6(_),
+                ..
+            },
+        ) = self.next_hop
         else {
             return self.encode(true, true, out);
         };
@@ -43,14 +45,16 @@ impl PathAttributes {
         writer.put(NON_TRANSITIVE, code::MP_REACH, |out| {
             let AfiSafi { afi, safi } = AfiSafi::IPV6_UNICAST;
             out.extend_from_slice(&afi.to_be_bytes());
-            let hop_len = if self.next_hop.is_some_and(|h| h.link_local.is_some()) {
-                32
-            } else {
-                16
-            };
-            out.extend_from_slice(&[safi, hop_len]);
-            if let Some(next_hop) = &self.next_hop {
-                next_hop.encode_field(out);
+            out.push(safi);
+            let start = out.len();
+            out.push(0);
+            next_hop.encode_field(out);
+            if next_hop.scope != 0 {
+                out.extend_from_slice(&next_hop.scope.to_be_bytes());
+            }
+            let len = u8::try_from(out.len() - start - 1).unwrap_or(u8::MAX);
+            if let Some(place) = out.get_mut(start) {
+                *place = len;
             }
             out.push(0);
         });

@@ -73,6 +73,9 @@ pub struct NextHop {
     pub address: IpAddr,
     /// The second address of a 32-octet IPv6 next hop (RFC 2545 §3).
     pub link_local: Option<Ipv6Addr>,
+    /// Whose link a link-local address is on, by a number of the receiver's; 0 is nobody's. It is on
+    /// no wire: the codec reads 0, and drops it.
+    pub scope: u32,
 }
 
 /// AGGREGATOR, its AS already merged with AS4_AGGREGATOR.

@@ -10,7 +10,7 @@ use nom::combinator::{all_consuming, opt};
 use nom::number::complete::{be_u32, be_u128};
 
 use super::NextHop;
-use crate::net::Family;
+use crate::net::{Family, ScopedAddress};
 use crate::wire::error::{MpError, Parsed};
 
 impl NextHop {
@@ -19,6 +19,21 @@ impl NextHop {
         Self {
             address,
             link_local: None,
+            scope: 0,
+        }
+    }
+
+    /// The same, its link-local address on the link of `scope`.
+    pub const fn on(self, scope: u32) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Where packets go. With a scope that is the link-local address, which needs no route; without one
+    /// it is the address that the routes lead to.
+    pub const fn target(&self) -> ScopedAddress {
+        match (self.link_local, self.scope) {
+            (Some(link_local), 1..) => ScopedAddress::new(IpAddr::V6(link_local), self.scope),
+            (_, scope) => ScopedAddress::new(self.address, scope),
         }
     }
 
@@ -90,6 +105,7 @@ fn parse_ipv6(field: &[u8], ipv4_routes: bool) -> Option<NextHop> {
     usable.then_some(NextHop {
         address: IpAddr::V6(first),
         link_local: second,
+        scope: 0,
     })
 }
 
@@ -125,6 +141,37 @@ mod tests {
         assert_eq!(read(&["fe80::1"]), Some((ll(), None)));
         assert_eq!(read(&["::", "fe80::1"]), Some((ll(), None)));
         assert_eq!(read(&["fe80::1", "fe80::2"]), Some((ll(), None)));
+    }
+
+    #[test]
+    fn a_scope_is_kept_in_our_tables_and_is_on_no_wire() {
+        use crate::wire::attribute::PathAttributes;
+        let global = NextHop::new("2001:db8::1".parse().unwrap());
+        let both = NextHop {
+            link_local: "fe80::1".parse().ok(),
+            ..global
+        };
+        let alone = NextHop::new("fe80::1".parse().unwrap());
+        for hop in [global, both, alone] {
+            for scope in [0, 1, u32::MAX] {
+                let set = PathAttributes {
+                    next_hop: Some(hop.on(scope)),
+                    ..PathAttributes::default()
+                };
+                let (mut kept, mut sent) = (Vec::new(), Vec::new());
+                set.encode_canonical(&mut kept);
+                assert_eq!(PathAttributes::decode_canonical(&kept), Ok(set));
+                hop.on(scope).encode_field(&mut sent);
+                assert_eq!(parse_field(Family::Ipv6, &sent, false), Ok(Some(hop)));
+            }
+        }
+        assert_eq!(
+            both.target().to_string(),
+            "2001:db8::1",
+            "the routes lead there"
+        );
+        assert_eq!(both.on(7).target().to_string(), "fe80::1%7");
+        assert_eq!(alone.on(7).target().to_string(), "fe80::1%7");
     }
 
     #[test]

@@ -25,6 +25,7 @@ fn vxlan() -> Tunnel {
         address: Some("10.244.250.1".parse().unwrap()),
         mtu: None,
         far_ends: vec![far_end(2), far_end(3)],
+        toward: vec![far_end(2).node],
     }
 }
 
@@ -83,6 +84,21 @@ fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
                 "link show dev vxlan.calico",
                 "mtu 1450",
             ),
+            (
+                "link set vxlan.calico name stolen",
+                "link show",
+                " vxlan.calico:",
+            ),
+            (
+                "link set vxlan.calico alias mine name stolen",
+                "link show",
+                "alias dunlin",
+            ),
+            (
+                "link set vxlan.calico down name stolen",
+                "link show",
+                " vxlan.calico:",
+            ),
             ("link del vxlan.calico", "neigh show", "10.244.250.3"),
         ] {
             ip(theft);
@@ -99,5 +115,62 @@ fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
             let repair = |report| matches!(report, Report::Tunnel { news, .. } if news.is_repair());
             assert!(repairs.any(repair), "{theft} is said in the log");
         }
+    });
+}
+
+fn mtu_of(device: &str) -> u32 {
+    let link = ip(&format!("link show dev {device}"));
+    let mut words = link.split_whitespace().skip_while(|word| *word != "mtu");
+    words.nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_node_address_on_the_loopback_leaves_the_mtu_to_the_uplink() {
+    in_namespace(|| {
+        ip("addr add 192.0.2.1/32 dev lo");
+        ip("addr add 2001:db8::1/128 dev lo nodad");
+        ip("route add default via 10.9.0.254 dev v0");
+        ip("route add default via fd00:9::254 dev v0");
+        let mut rig = Rig::synced();
+        rig.plane.converged();
+        let four = Tunnel {
+            underlay: "192.0.2.1".parse().unwrap(),
+            toward: vec!["192.0.2.2".parse().unwrap()],
+            ..vxlan()
+        };
+        let six = Tunnel {
+            name: "vxlan-v6.calico".into(),
+            underlay: "2001:db8::1".parse().unwrap(),
+            address: Some("fd00:244::1".parse().unwrap()),
+            far_ends: Vec::new(),
+            toward: vec!["2001:db8::2".parse().unwrap()],
+            ..vxlan()
+        };
+        let now = rig.now();
+        rig.plane.set_tunnels(now, vec![four, six]);
+        let settled = |rig: &mut Rig, mtus: [u32; 2]| {
+            rig.until(&format!("{mtus:?}"), |plane| {
+                let up = |tunnel: &dunlin::dataplane::TunnelStatus| tunnel.state == TunnelState::Up;
+                let status = plane.tunnels();
+                let found: Vec<u32> = status.iter().filter_map(|t| t.mtu).collect();
+                plane.is_idle() && status.iter().all(up) && found == [mtus[1], mtus[0]]
+            });
+            assert_eq!(mtu_of("vxlan.calico"), mtus[0]);
+            assert_eq!(mtu_of("vxlan-v6.calico"), mtus[1]);
+        };
+        settled(&mut rig, [1450, 1430]);
+        ip("link set v0 mtu 9000");
+        settled(&mut rig, [8950, 8930]);
+        // A route says less than its link.
+        ip("route replace default via 10.9.0.254 dev v0 mtu lock 1400");
+        ip("route replace default via fd00:9::254 dev v0 mtu 1400");
+        settled(&mut rig, [1350, 1330]);
+        ip("route replace default via 10.9.0.254 dev v0");
+        // Not below what the kernel carries IPv6 with.
+        ip("route replace default via fd00:9::254 dev v0 mtu 1300");
+        settled(&mut rig, [8950, 1280]);
+        let status = rig.plane.tunnels();
+        assert!(status[0].too_narrow.is_some(), "{status:?}");
+        assert!(ip("-6 addr show dev vxlan-v6.calico").contains("fd00:244::1/128"));
     });
 }
