@@ -14,6 +14,7 @@ use std::sync::Arc;
 pub use former::FormerWay;
 
 use super::adoption::{Adopt, Adoption};
+use super::device::Sysctl;
 use super::input::{Change, KernelInput, Op, OpId};
 use super::next_hop::{Forwarding, NextHop, Resolution};
 use super::next_hop::{Reach, Unreachable};
@@ -111,6 +112,11 @@ impl Dataplane {
         self.tunnels.forward(families);
     }
 
+    /// Settings of the kernel that are not as they have to be, with the kernel's word on changing them.
+    pub fn unfit(&self) -> impl Iterator<Item = (&Sysctl, Errno)> {
+        self.tunnels.unfit()
+    }
+
     /// How the tunnel devices do, those that are about to go among them.
     pub fn tunnels(&self) -> Vec<TunnelStatus> {
         self.tunnels.status(&self.view)
@@ -202,6 +208,7 @@ impl Dataplane {
             }
             KernelInput::Overrun => {
                 self.reconciler.overrun(now);
+                self.tunnels.overrun(now);
             }
         }
     }
@@ -218,6 +225,7 @@ impl Dataplane {
 
     fn poll_round(&mut self, max: usize) -> Vec<Op> {
         self.settle_paths();
+        self.tunnels.forward_on(&self.view, &self.reconciler);
         if self.tunnels.takes_dump() {
             self.reconciler.request_dump(self.now);
         }
@@ -361,7 +369,7 @@ impl Dataplane {
                 }
             }
             Change::RouteGone(route) => self.reconciler.route_gone(now, route),
-            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
+            Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_) => {}
             Change::Link(_)
             | Change::LinkGone { .. }
             | Change::Address(_)
@@ -390,6 +398,7 @@ impl Dataplane {
             Change::Address(_)
             | Change::Neighbour { .. }
             | Change::NeighbourGone(_)
+            | Change::Setting(_)
             | Change::Route { .. }
             | Change::RouteGone(_) => None,
         }

@@ -44,7 +44,7 @@ pub use adoption::Adopt;
 pub use adoption::Former;
 pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
 pub use forwarder::{Dataplane, FormerWay, Settings};
-pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
+pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId, Setting};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
 pub use ownership::{Owner, Ownership, Rank};
 pub use reconciler::{Aim, PathId, Reconciler};

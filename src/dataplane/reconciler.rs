@@ -26,7 +26,7 @@ mod sync;
 mod table;
 mod trouble;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::input::{Action, Op, OpId};
@@ -65,6 +65,8 @@ pub struct Reconciler {
     leftovers: Leftovers,
     outstanding: Outstanding<Pending>,
     troubles: Troubles,
+    /// How often an operation on a prefix met an error that may be everybody's.
+    setbacks: BTreeMap<Prefix, u8>,
     sync: Sync,
     reports: VecDeque<Report>,
     /// Counts whatever may change which hops are in use.
@@ -139,6 +141,7 @@ impl Reconciler {
             leftovers: Leftovers::default(),
             outstanding: Outstanding::default(),
             troubles: Troubles::default(),
+            setbacks: BTreeMap::new(),
             sync: Sync::default(),
             reports: VecDeque::new(),
             changes: 0,

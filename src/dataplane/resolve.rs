@@ -138,7 +138,10 @@ impl KernelView {
         if let Some(dump) = &mut self.dump {
             dump.distrust(self.rule, change);
         }
-        if !matches!(change, Change::Neighbour { .. } | Change::NeighbourGone(_)) {
+        if !matches!(
+            change,
+            Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_)
+        ) {
             self.revision += 1;
         }
         match change {
@@ -153,7 +156,7 @@ impl KernelView {
                 self.dirty.prefixes.push(Prefix::host(address.address));
             }
             Change::AddressGone(address) => self.address_gone(*address),
-            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
+            Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_) => {}
             Change::Route { route, replaced } => {
                 if is_foreign(self.rule, route) {
                     self.state.foreign.insert(route, *replaced);
@@ -196,6 +199,7 @@ impl KernelView {
             | Change::AddressGone(_)
             | Change::Neighbour { .. }
             | Change::NeighbourGone(_)
+            | Change::Setting(_)
             | Change::RouteGone(_) => {}
         }
     }
@@ -430,7 +434,7 @@ impl Dump {
             Change::Address(address) | Change::AddressGone(address) => {
                 self.addresses.insert(*address);
             }
-            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
+            Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_) => {}
             // What becomes of a route of ours says nothing about others, unless it took their place.
             Change::Route { route, replaced } if !replaced && !is_foreign(rule, route) => {}
             Change::RouteGone(route) if !is_foreign(rule, route) => {}

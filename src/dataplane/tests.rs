@@ -1,7 +1,9 @@
 //! The dataplane against a fake kernel that fails, forgets to tell, and has other users.
 
 mod adoption;
+mod faults;
 mod guard;
+mod host;
 mod kernel;
 mod ranks;
 mod renamed;
@@ -264,6 +266,8 @@ fn acts() -> impl Strategy<Value = Act> {
         Just(Errno::ENOBUFS),
         Just(Errno::EPERM),
         Just(Errno::EINVAL),
+        Just(Errno::EACCES),
+        Just(Errno::ENOMEM),
         Just(Errno::ENETUNREACH),
     ];
     prop_oneof![

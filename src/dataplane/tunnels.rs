@@ -13,6 +13,7 @@
 //! - only permanent entries are touched.
 
 mod entries;
+mod host;
 mod key;
 mod machine;
 mod needs;

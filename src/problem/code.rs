@@ -89,6 +89,12 @@ codes! {
     DeviceDown = "device_down", Error;
     /// The links under a tunnel device carry no packet as large as it takes in: they travel in pieces.
     DeviceMtu = "device_mtu", Warning;
+    /// The kernel does not forward packets, and dunlin may not change that.
+    ForwardingOff = "forwarding_off", Error;
+    /// A strict reverse path filter may drop packets that come through a tunnel.
+    ReversePathStrict = "reverse_path_strict", Warning;
+    /// IPv6 is switched off on a link that needs it.
+    Ipv6Off = "ipv6_off", Error;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
     /// The configuration has errors; the last good one is in force.

@@ -237,7 +237,8 @@ fn peers_behind_a_gateway_to_the_range_are_waited_for_too() {
     };
     world.kill("me");
     let kernel = world.hosts.get_mut("me").unwrap().kernel.as_mut();
-    kernel.unwrap().routes.insert(to_range.prefix, to_range);
+    let key = (to_range.prefix, to_range.metric);
+    kernel.unwrap().routes.insert(key, to_range);
     boot(&mut world, &intent, 2);
     let routes = [("20.0.0.0/24", "192.0.2.1")];
     call(&mut world, "192.0.2.1", &routes);

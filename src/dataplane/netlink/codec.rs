@@ -14,7 +14,7 @@ use super::super::route::KernelRoute;
 use super::attribute::pad;
 use super::route_writer::put_plain;
 use super::routes::Tunnels;
-use super::{addresses, links, neighbours, routes};
+use super::{addresses, links, neighbours, routes, settings};
 use crate::net::Family;
 
 pub(super) const RTM_NEWLINK: u16 = 16;
@@ -30,6 +30,7 @@ const RTM_GETROUTE: u16 = 26;
 const RTM_NEWNEIGH: u16 = 28;
 pub(super) const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNEIGH: u16 = 30;
+const RTM_NEWNETCONF: u16 = 80;
 const HEADER: usize = 16;
 
 /// The fixed part of a netlink message.
@@ -238,6 +239,7 @@ impl Reader {
                 replaced: header.flags & NLM_F_REPLACE != 0,
             }),
             RTM_DELROUTE => Some(Change::RouteGone(routes::read(payload)?)),
+            RTM_NEWNETCONF => settings::read(payload),
             _ => None,
         }
     }

@@ -25,6 +25,7 @@ mod links;
 mod neighbours;
 mod route_writer;
 mod routes;
+mod settings;
 mod socket;
 mod sysctl;
 

@@ -22,6 +22,9 @@ const DENIED_PAUSE: Duration = Duration::from_secs(10);
 /// After the kernel ran out of memory or buffers.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// So often one route may hold up all others.
+const SETBACKS: u8 = 2;
+
 enum Decision {
     Nothing,
     Settled,
@@ -244,6 +247,9 @@ impl Reconciler {
         } else {
             self.leftovers.replaced(prefix, metric);
         }
+        if !self.setbacks.is_empty() {
+            self.setbacks.remove(&prefix);
+        }
         let usurped = self.settle(place, shape.into());
         self.sync.granted();
         usurped.then_some((prefix, metric))
@@ -252,6 +258,9 @@ impl Reconciler {
     pub(super) fn deleted(&mut self, place: Place, result: Result<(), Errno>) {
         match result {
             Ok(()) | Err(Errno::ESRCH | Errno::ENOENT | Errno::ENODEV) => {
+                if let Some((prefix, _)) = self.table.at(place) {
+                    self.setbacks.remove(&prefix);
+                }
                 self.settle(place, Seen::NOTHING);
             }
             Err(errno) => self.refused(place, false, errno),
@@ -317,13 +326,13 @@ impl Reconciler {
             // Somebody wrote here meanwhile, perhaps under our name, and nothing else would look.
             self.sync.request(self.now);
         }
-        if !self.rests(errno) {
-            if add && errno == Errno::EEXIST {
-                // Somebody's, and nobody told us: read whose.
-                self.sync.request(self.now);
-            }
+        if self.is_of_route(prefix, errno) || !self.rests(errno) {
             if self.troubles.refused(self.now, prefix, errno) {
                 self.report(Report::Refused { prefix, errno });
+                if add && errno == Errno::EEXIST {
+                    // Somebody's, and nobody told us: read whose. If that tells nothing, it never will.
+                    self.sync.request(self.now);
+                }
             }
         }
         self.enqueue(prefix);
@@ -338,20 +347,33 @@ impl Reconciler {
     /// Whether an error says nothing about the route; then everything rests for a while.
     pub(super) fn rests(&mut self, errno: Errno) -> bool {
         match errno {
-            Errno::EPERM | Errno::EACCES => {
+            Errno::EPERM => {
                 if self.sync.denied(self.now + DENIED_PAUSE) {
                     self.report(Report::Denied);
                 }
                 true
             }
             // ENOMEM, EAGAIN and EINTR beside it: nothing is wrong with this route.
-            Errno::ENOBUFS | Errno(12 | 11 | 4) => {
+            Errno::ENOBUFS | Errno::ENOMEM | Errno(11 | 4) => {
                 self.sync.pause(self.now + EXHAUSTED_PAUSE);
                 if errno == Errno::ENOBUFS {
                     // Results were lost, and writing all again would lose them again.
                     self.sync.request(self.now);
                 }
                 true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an error that may be everybody's is this route's: others may be fine, and are not to wait for
+    /// it again and again.
+    fn is_of_route(&mut self, prefix: Prefix, errno: Errno) -> bool {
+        match errno {
+            Errno::ENOBUFS | Errno::ENOMEM | Errno(11 | 4) => {
+                let count = self.setbacks.entry(prefix).or_insert(0_u8);
+                *count = count.saturating_add(1);
+                *count > SETBACKS
             }
             _ => false,
         }

@@ -86,7 +86,7 @@ impl KernelView {
             return Some(Covered::Gateway(gateway));
         }
         let ours = self.tracked.keys().filter(|next_hop| match next_hop.reach {
-            Reach::Routed | Reach::Link(_) => true,
+            Reach::Routed | Reach::Link(_) | Reach::Beside(_) => true,
             Reach::Device(_) | Reach::Onto(_) => false,
         });
         let mut ours = ours.map(|next_hop| next_hop.address);
@@ -117,7 +117,10 @@ impl KernelView {
                 false
             }
             Change::LinkGone { .. } => true,
-            Change::Link(_) | Change::Neighbour { .. } | Change::NeighbourGone(_) => false,
+            Change::Link(_)
+            | Change::Neighbour { .. }
+            | Change::NeighbourGone(_)
+            | Change::Setting(_) => false,
         };
         if looks {
             self.look_for_subnets();

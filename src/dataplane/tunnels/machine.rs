@@ -8,16 +8,19 @@ use std::sync::Arc;
 
 use super::super::adoption::Adopt;
 use super::super::device::Sysctl;
-use super::super::input::{Action, Change, Link, Op, OpId};
+use super::super::input::{Action, Change, Link, Op, OpId, Setting};
 use super::super::reconciler::Reconciler;
 use super::super::report::Report;
 use super::super::resolve::KernelView;
+use super::super::route::Errno;
 use super::entries::{Entries, Event};
+use super::host::Host;
 use super::key::{Key, told};
 use super::needs::{self, Part};
 use super::news::TunnelNews;
 use super::pace::Pace;
 use super::port::{Expects, Leaving, Port};
+use super::pursuit::link_of;
 use super::{LINGER, Tunnel, TunnelStatus};
 use crate::net::Family;
 use crate::time::{Duration, Instant};
@@ -37,8 +40,7 @@ pub(in crate::dataplane) struct Tunnels {
     converged: bool,
     pub(super) ports: BTreeMap<Arc<str>, Port>,
     pub(super) entries: Entries,
-    /// Families that this host is to forward, tunnels or not, and that were not asked for yet.
-    to_forward: BTreeSet<Family>,
+    pub(super) host: Host,
     /// Settings that the kernel has answered for, with the index of their link.
     pub(super) tuned: BTreeMap<Sysctl, Tuned>,
     pub(super) outstanding: BTreeMap<OpId, Doing>,
@@ -90,7 +92,7 @@ impl Tunnels {
             converged: false,
             ports: BTreeMap::new(),
             entries: Entries::default(),
-            to_forward: BTreeSet::new(),
+            host: Host::default(),
             tuned: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             next_id: OURS,
@@ -105,7 +107,7 @@ impl Tunnels {
 
     /// Wants packets of these families forwarded, tunnels or not. Asks each time that it is told.
     pub(in crate::dataplane) fn forward(&mut self, families: impl Iterator<Item = Family>) {
-        self.to_forward.extend(families);
+        self.host.forward(families.collect());
     }
 
     /// Whether an operation is one of this machine's.
@@ -157,6 +159,7 @@ impl Tunnels {
             port.tunnel = Some(Arc::new(tunnel));
         }
         self.entries.hasten();
+        self.host.new_wishes();
         for tuned in self.tuned.values_mut() {
             tuned.fresh = false;
         }
@@ -193,6 +196,7 @@ impl Tunnels {
             Change::Route { route, .. } | Change::RouteGone(route) => {
                 self.dirty |= self.ports.values().any(|port| port.is_under(route.prefix));
             }
+            Change::Setting(setting) => self.setting(view, setting),
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
         }
         if let Some((key, value)) = told(change)
@@ -271,9 +275,8 @@ impl Tunnels {
             ops.push(self.op(Doing::Port { name, part, action }, op));
         }
         while ops.len() < max
-            && let Some(family) = self.to_forward.pop_first()
+            && let Some(sysctl) = self.host.next()
         {
-            let sysctl = Sysctl::Forwarding(family);
             ops.push(self.op(Doing::Host(sysctl.clone()), Action::Tune(sysctl)));
         }
         while ops.len() < max
@@ -348,7 +351,7 @@ impl Tunnels {
         self.outstanding.is_empty()
             && !self.dirty
             && !self.dump_wanted
-            && self.to_forward.is_empty()
+            && self.host.is_idle()
             && !self.entries.has_sets()
             && !self.has_removals(routes)
             && self.ports.values().all(|port| port.next.is_none())
@@ -357,7 +360,11 @@ impl Tunnels {
     /// When [`Self::handle_timeout`] wants to be called.
     pub(in crate::dataplane) fn next_timeout(&self) -> Option<Instant> {
         let ports = self.ports.values().filter_map(Port::next_timeout);
-        let others = [self.entries.next_timeout(), self.review.timer];
+        let others = [
+            self.entries.next_timeout(),
+            self.review.timer,
+            self.host.next_timeout(),
+        ];
         ports.chain(others.into_iter().flatten()).min()
     }
 
@@ -367,6 +374,7 @@ impl Tunnels {
         let past = |at: &Instant| *at <= now;
         self.review.timer = self.review.timer.filter(|at| !past(at));
         self.entries.handle_timeout(now);
+        self.host.handle_timeout(now);
         for port in self.ports.values_mut() {
             if !port.next_timeout().as_ref().is_some_and(past) {
                 continue;
@@ -387,6 +395,53 @@ impl Tunnels {
                 self.dump_wanted = true;
             }
         }
+    }
+
+    /// Somebody changed a setting of the kernel.
+    fn setting(&mut self, view: &KernelView, setting: &Setting) {
+        let filters = self.tuned.iter();
+        let filters = filters
+            .filter(|(sysctl, _)| matches!(sysctl, Sysctl::LooseReversePath(_)))
+            .map(|(sysctl, tuned)| (sysctl.clone(), tuned.index));
+        let broken = self.host.heard(self.now, setting, filters);
+        self.settings_broken(view, &broken);
+    }
+
+    fn settings_broken(&mut self, view: &KernelView, broken: &[Sysctl]) {
+        let there = |sysctl: &&Sysctl| link_of(view, sysctl).is_some();
+        for sysctl in broken.iter().filter(there) {
+            let what = sysctl.to_string();
+            self.report(&"kernel".into(), TunnelNews::Repairing { what });
+        }
+    }
+
+    /// Has links forward that routes lead over, if it was switched off on any.
+    pub(in crate::dataplane) fn forward_on(&mut self, view: &KernelView, routes: &Reconciler) {
+        if !self.host.asks_for_links() {
+            return;
+        }
+        let usage = routes.usage();
+        let needed = |index| {
+            let link = view.link_by_index(index)?;
+            usage.link(index).then(|| link.name.clone())
+        };
+        let broken = self.host.forward_on(self.now, needed);
+        self.settings_broken(view, &broken);
+    }
+
+    /// Notifications were lost.
+    pub(in crate::dataplane) fn overrun(&mut self, now: Instant) {
+        self.now = now;
+        self.dirty = true;
+        self.host.look_again();
+        for tuned in self.tuned.values_mut() {
+            tuned.fresh = false;
+        }
+    }
+
+    /// Settings that are not as they have to be, with the kernel's word on changing them.
+    pub(in crate::dataplane) fn unfit(&self) -> impl Iterator<Item = (&Sysctl, Errno)> {
+        self.host.unfit()
     }
 
     /// How the devices do.

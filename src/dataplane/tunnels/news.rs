@@ -131,6 +131,7 @@ impl fmt::Display for TunnelNews {
                 Sysctl::Forwarding(family) => {
                     write!(f, "the kernel forwards {} packets", word(*family))
                 }
+                Sysctl::ForwardingOn(_) | Sysctl::Ipv6On(_) => write!(f, "{sysctl}"),
                 Sysctl::LooseReversePath(link) => write!(
                     f,
                     "reverse path filter of {link} is loose or off (net.ipv4.conf.{link}.rp_filter)"
@@ -143,6 +144,9 @@ impl fmt::Display for TunnelNews {
                     word(*family),
                     why(*errno)
                 ),
+                Sysctl::ForwardingOn(_) | Sysctl::Ipv6On(_) => {
+                    write!(f, "cannot set {sysctl}: {}", why(*errno))
+                }
                 Sysctl::LooseReversePath(link) => write!(
                     f,
                     "cannot loosen net.ipv4.conf.{link}.rp_filter: {}; packets that come through \
