@@ -135,7 +135,8 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
     let mut problems: Vec<String> = daemon.bad_reading.clone();
     let dropped = Dropped::so_far();
     for peer in peers.iter().filter(|peer| !peer.shutdown) {
-        if let Some(problem) = dropped.problem(peer) {
+        let since = daemon.attempts.since(peer.planned.address, dropped);
+        if let Some(problem) = since.problem(peer) {
             problems.push(format!("{}: {problem}", peer.planned.name));
         }
     }
@@ -272,7 +273,10 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
         state: format!("{:?}", status.state),
         since_s: now.since(status.since).as_secs(),
         since_unix_s: daemon.clock.unix_time(status.since),
-        problem: dropped.problem(status),
+        problem: daemon
+            .attempts
+            .since(status.planned.address, dropped)
+            .problem(status),
         last_error: status.last_error.as_ref().map(|error| LastError {
             message: error.to_string(),
             ago_s: now.since(error.at).as_secs(),

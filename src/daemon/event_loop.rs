@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::answers;
+use super::attempts::Attempts;
 use super::bfd::Watching;
 use super::capabilities;
 use super::clock::Clock;
@@ -21,6 +22,7 @@ use super::config::{Config, MedRule, NodeIdentity};
 use super::listening::Strangers;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
+use super::owner::{self, Claim};
 use super::secrets;
 use super::source::{self, BadReading, Places, Reading, Running};
 use crate::control::protocol::{Answer, Failure, Request};
@@ -30,7 +32,6 @@ use crate::dataplane::{self, Dataplane, KernelInput, Ownership};
 use crate::datastore::{SecretFiles, Watcher};
 use crate::node::{Backend, Node, Settings};
 use crate::rib::MedMode;
-use crate::session::StopReason;
 use crate::speaker;
 use crate::time::{Duration, Instant};
 use crate::transport::{self, Listener, Transport};
@@ -39,6 +40,9 @@ use crate::transport::{self, Listener, Transport};
 const QUEUE: usize = 128;
 /// Inputs taken from the queue in one turn before outputs are made.
 const TURN: usize = 256;
+
+/// How long a process that ends waits for peers to take its last word.
+const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Everything that can happen.
 #[derive(Debug)]
@@ -94,6 +98,9 @@ pub(super) enum RunError {
         "cannot talk to the kernel's routing tables: {0}; dunlin needs CAP_NET_ADMIN, or kernel-routes = false"
     )]
     Kernel(KernelError),
+    /// Another daemon.
+    #[error("{0}")]
+    Taken(owner::Taken),
     /// Anything else of the system.
     #[error("{what}: {source}")]
     System {
@@ -134,6 +141,7 @@ pub(super) struct Daemon {
     /// The last turn has left something to do that nobody will tell of.
     pub(super) unsettled: bool,
     pub(super) neighbours: transport::Neighbours,
+    pub(super) attempts: Attempts,
     /// What the process may still do.
     pub(super) capabilities: Vec<String>,
     _control: Server,
@@ -142,6 +150,12 @@ pub(super) struct Daemon {
 /// Runs the daemon until SIGTERM or SIGINT.
 pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
+    // Before any signal is waited for: who waits here can be ended by one.
+    let routing = &reading.config.routing;
+    let programs = routing.kernel_routes && routing.backend != Backend::None;
+    let table = dataplane::Settings::default().ownership.table;
+    let claim = programs.then(|| Claim::take(table, owner::PATIENCE));
+    let _claim = claim.transpose().map_err(RunError::Taken)?;
     let (events, mut queue) = mpsc::channel(QUEUE);
     let mut hangup = signal(SignalKind::hangup()).map_err(system("cannot wait for SIGHUP"))?;
     let mut stop = Stop::new().map_err(system("cannot wait for SIGTERM"))?;
@@ -195,8 +209,11 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     }
     tracing::info!("stopping; the routes stay in the kernel");
     let now = daemon.clock.now();
-    daemon.node.stop(now, &StopReason::Quiet);
+    let any_told = daemon.node.stop(now);
     daemon.turn_over();
+    if any_told {
+        daemon.let_go().await;
+    }
     daemon.watching.stop();
     Ok(())
 }
@@ -287,11 +304,26 @@ impl Daemon {
             strangers: Strangers::default(),
             unsettled: false,
             neighbours: transport::Neighbours::default(),
+            attempts: Attempts::new(secrets::Dropped::so_far()),
             capabilities,
             _control: control,
         };
         daemon.listen()?;
         Ok(daemon)
+    }
+
+    /// Waits a moment for peers that were told that we end: what is under way is lost with a socket whose
+    /// peer still sends.
+    async fn let_go(&mut self) {
+        let end = self.clock.to_tokio(self.clock.now() + LAST_WORD);
+        while self.transport.connections() > 0 {
+            tokio::select! {
+                () = self.transport.ready() => {}
+                () = tokio::time::sleep_until(end) => return,
+            }
+            self.receive();
+            self.turn_over();
+        }
     }
 
     fn take_waiting(&mut self, queue: &mut mpsc::Receiver<Event>, most: usize) {

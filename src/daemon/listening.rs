@@ -36,7 +36,11 @@ fn addresses(plan: &Plan) -> Vec<SocketAddr> {
         ],
     };
     let addresses = addresses.into_iter().flatten();
+    // A speaker beside us calls where it is itself.
+    let here = plan.peers.iter().map(|peer| peer.address);
+    let here = here.filter(|address| plan.bind == BindMode::NodeIp && address.is_loopback());
     addresses
+        .chain(here.collect::<BTreeSet<_>>())
         .map(|address| SocketAddr::new(address, plan.listen_port))
         .collect()
 }

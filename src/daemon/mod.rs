@@ -17,6 +17,7 @@
 //! decided: the only knowledge of this floor is which socket, file or clock an input comes from.
 
 mod answers;
+mod attempts;
 mod bfd;
 mod capabilities;
 mod clock;
@@ -27,6 +28,7 @@ mod host;
 mod listening;
 mod nat;
 pub(crate) mod own_address;
+mod owner;
 mod secrets;
 mod source;
 mod telemetry;

@@ -91,6 +91,25 @@ impl Dropped {
         Self::parse(&text.unwrap_or_default())
     }
 
+    /// What came since `before` was counted.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            unsigned: self.unsigned.saturating_sub(before.unsigned),
+            unexpected: self.unexpected.saturating_sub(before.unexpected),
+            wrong: self.wrong.saturating_sub(before.wrong),
+            too_far: self.too_far.saturating_sub(before.too_far),
+        }
+    }
+
+    /// So many with another password.
+    #[cfg(test)]
+    pub(super) fn wrong(wrong: u64) -> Self {
+        Self {
+            wrong,
+            ..Self::default()
+        }
+    }
+
     /// The table has a line of names and a line of values for each protocol.
     fn parse(text: &str) -> Self {
         let mut of_tcp = text.lines().filter(|line| line.starts_with("TcpExt:"));
@@ -111,17 +130,21 @@ impl Dropped {
     }
 
     /// A peer's problem, with the question of the password if it may be that: the kernel tells neither
-    /// end of a wrong one, a dial just finds no answer.
+    /// end of a wrong one, a dial just finds no answer. `self` is what came since it was tried last.
     pub(super) fn problem(self, peer: &PeerStatus) -> Option<String> {
         let problem = peer.problem.as_ref()?;
         let error = peer.last_error.as_ref();
-        let silent = error.is_some_and(|error| {
-            let latest = error
-                .since
-                .as_ref()
-                .map_or(&error.reason, |(_, since)| since);
-            *latest == CloseReason::DialFailed(DialError::TimedOut)
+        let latest = error.map(|error| {
+            let since = error.since.as_ref();
+            since.map_or(&error.reason, |(_, since)| since)
         });
+        let silent = latest == Some(&CloseReason::DialFailed(DialError::TimedOut));
+        if let Some(CloseReason::ReceivedNotification(_) | CloseReason::SentNotification { .. }) =
+            latest
+        {
+            // Whoever has been heard has the password.
+            return Some(problem.clone());
+        }
         let Self {
             unsigned,
             unexpected,
@@ -131,20 +154,20 @@ impl Dropped {
         if matches!(peer.planned.ttl, TtlRule::Security(_)) && too_far > 0 {
             return Some(format!(
                 "{problem}; is it further away than ttl-security allows, or without GTSM itself? this \
-                 kernel has dropped {too_far} segments for their TTL, of all peers"
+                 kernel has dropped {too_far} segments for their TTL since, of all peers"
             ));
         }
         match &peer.planned.authentication {
             Authentication::Md5(_) if unsigned + wrong > 0 => Some(format!(
                 "{problem}; is the password the same on both ends? this kernel has dropped {unsigned} \
-                 segments without and {wrong} with a wrong one, of all peers"
+                 segments without and {wrong} with a wrong one since, of all peers"
             )),
             Authentication::Md5(_) if silent => {
                 Some(format!("{problem} is the password the same on both ends?"))
             }
             Authentication::None if silent && unexpected > 0 => Some(format!(
                 "{problem} does the other end have a password? this kernel has dropped {unexpected} \
-                 segments that were signed unexpectedly, of all peers"
+                 segments that were signed unexpectedly since, of all peers"
             )),
             Authentication::Md5(_)
             | Authentication::None

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::attempts::Attempts;
 use super::clock::Clock;
 use super::event_loop::{Daemon, Event};
 use super::secrets;
@@ -55,7 +56,9 @@ impl Daemon {
             return;
         };
         let endpoint = endpoint(remote, None, terms);
+        self.attempts.accepted(connection, remote.ip());
         if let Err(error) = self.transport.adopt(connection, stream, &endpoint) {
+            self.attempts.ended(connection);
             let closed = Input::Closed(connection, Some(error.to_string()));
             self.node.handle(now, closed);
         }
@@ -63,21 +66,22 @@ impl Daemon {
 
     /// Hands over what has come on the connections.
     pub(super) fn receive(&mut self) {
-        let (node, clock) = (&mut self.node, self.clock);
+        let (node, attempts, clock) = (&mut self.node, &mut self.attempts, self.clock);
         self.transport
-            .receive(&mut |event| hand_over(node, clock, event));
+            .receive(&mut |event| hand_over(node, attempts, clock, event));
     }
 
     /// Settles the node and carries out what it wants, until neither has anything new or others have
     /// waited long enough.
     pub(super) fn turn_over(&mut self) {
         self.unsettled = true;
+        self.attempts.turn();
         for _ in 0..ROUNDS {
             self.settle();
-            let (node, clock) = (&mut self.node, self.clock);
+            let (node, attempts, clock) = (&mut self.node, &mut self.attempts, self.clock);
             let told = self
                 .transport
-                .transmit(&mut |event| hand_over(node, clock, event));
+                .transmit(&mut |event| hand_over(node, attempts, clock, event));
             if !told {
                 self.unsettled = false;
                 return;
@@ -114,6 +118,7 @@ impl Daemon {
                 socket,
             } => {
                 let endpoint = endpoint(remote, source, socket);
+                self.attempts.dialled(connection, remote.ip());
                 self.transport.dial(connection, &endpoint);
             }
             speaker::Output::Sign {
@@ -125,26 +130,39 @@ impl Daemon {
                 }
             }
             speaker::Output::Send { connection, bytes } => self.transport.send(connection, bytes),
-            speaker::Output::Close { connection } => self.transport.close(connection),
-            speaker::Output::Abort { connection } => self.transport.abort(connection),
+            speaker::Output::Close { connection } => {
+                self.attempts.ended(connection);
+                self.transport.close(connection);
+            }
+            speaker::Output::Abort { connection } => {
+                self.attempts.given_up(connection);
+                self.transport.abort(connection);
+            }
         }
     }
 }
 
-fn hand_over(node: &mut Node, clock: Clock, event: transport::Event<'_>) {
+fn hand_over(node: &mut Node, attempts: &mut Attempts, clock: Clock, event: transport::Event<'_>) {
     use transport::Event as E;
     let input = match event {
         E::Connected { connection, local } => {
+            attempts.connected(connection);
             Input::Connected(connection, local.ip().to_canonical())
         }
-        E::DialFailed { connection, error } => Input::DialFailed(connection, error),
+        E::DialFailed { connection, error } => {
+            attempts.failed(connection);
+            Input::DialFailed(connection, error)
+        }
         E::Received {
             connection,
             messages,
         } => Input::Received(connection, messages),
         E::BadHeader { connection, error } => Input::BadHeader(connection, error),
         E::Sent { connection, octets } => Input::Sent(connection, octets),
-        E::Closed { connection, error } => Input::Closed(connection, error),
+        E::Closed { connection, error } => {
+            attempts.ended(connection);
+            Input::Closed(connection, error)
+        }
     };
     node.handle(clock.now(), input);
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::lengths::Lengths;
 use super::route::{KernelRoute, Shape};
 use crate::net::Prefix;
 
@@ -22,20 +23,10 @@ pub(super) struct Foreign {
 }
 
 /// All of them, by prefix, the best first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct ForeignTable {
     routes: HashMap<Prefix, Vec<Foreign>, FixedState>,
-    /// How many prefixes of each length there are, by family.
-    lengths: [[u32; 129]; 2],
-}
-
-impl Default for ForeignTable {
-    fn default() -> Self {
-        Self {
-            routes: HashMap::default(),
-            lengths: [[0; 129]; 2],
-        }
-    }
+    lengths: Lengths,
 }
 
 impl ForeignTable {
@@ -139,19 +130,16 @@ impl ForeignTable {
         self.put(prefix, group);
     }
 
-    /// The best routes of the longest prefix that holds `address`.
-    pub(super) fn longest(&self, address: IpAddr) -> Option<&[Foreign]> {
+    /// The longest prefix with a route that holds `address`: its length and its routes, the best first.
+    pub(super) fn longest(&self, address: IpAddr) -> Option<(u8, &[Foreign])> {
         let host = Prefix::host(address);
-        let lengths = self.lengths.get(host.family().index())?;
         (0..=host.len())
             .rev()
-            .filter(|len| {
-                lengths
-                    .get(usize::from(*len))
-                    .is_some_and(|count| *count > 0)
+            .filter(|len| self.lengths.any(host.family(), *len))
+            .find_map(|len| {
+                let group = self.routes.get(&Prefix::new(address, len))?;
+                Some((len, group.as_slice()))
             })
-            .find_map(|len| self.routes.get(&Prefix::new(address, len)))
-            .map(Vec::as_slice)
     }
 
     /// The routes to anything of `range`, and those to something wider.
@@ -171,9 +159,7 @@ impl ForeignTable {
         let Some(group) = self.routes.remove(&prefix) else {
             return Vec::new();
         };
-        if let Some(count) = self.count(prefix) {
-            *count = count.saturating_sub(1);
-        }
+        self.lengths.fewer(prefix);
         group
     }
 
@@ -181,16 +167,8 @@ impl ForeignTable {
         if group.is_empty() {
             return;
         }
-        if let Some(count) = self.count(prefix) {
-            *count += 1;
-        }
+        self.lengths.more(prefix);
         self.routes.insert(prefix, group);
-    }
-
-    fn count(&mut self, prefix: Prefix) -> Option<&mut u32> {
-        self.lengths
-            .get_mut(prefix.family().index())?
-            .get_mut(usize::from(prefix.len()))
     }
 }
 

@@ -21,7 +21,7 @@ use super::next_hop::{Reach, Unreachable};
 use super::ownership::Ownership;
 use super::reconciler::{Aim, PathId, Reconciler};
 use super::report::{Counts, Report, RouteState};
-use super::resolve::KernelView;
+use super::resolve::{KernelView, OwnRoutes};
 use super::route::{Errno, Hop, Shape};
 use super::tunnels::{Tunnel, TunnelStatus, Tunnels};
 use crate::net::{Family, Prefix};
@@ -89,7 +89,11 @@ impl Dataplane {
     pub fn want(&mut self, prefix: Prefix, forwarding: Forwarding) {
         let path = self.path(forwarding);
         self.paths.hold(path);
-        if let Some(before) = self.reconciler.want(prefix, path) {
+        let before = self.reconciler.want(prefix, path);
+        if before != Some(path) {
+            self.view.own_changed(prefix);
+        }
+        if let Some(before) = before {
             self.release(before);
         }
     }
@@ -97,6 +101,7 @@ impl Dataplane {
     /// Wants no route to `prefix` any more.
     pub fn unwant(&mut self, prefix: Prefix) {
         if let Some(before) = self.reconciler.unwant(prefix) {
+            self.view.own_changed(prefix);
             self.release(before);
         }
     }
@@ -134,6 +139,12 @@ impl Dataplane {
         self.view.set_nodes(nodes.collect());
     }
 
+    /// A turn begins: next hops and wishes may change each other several times until its end, but not
+    /// for ever.
+    pub fn turn_begins(&mut self, now: Instant) {
+        self.view.turn_begins(now);
+    }
+
     /// Says that all wishes are known by now: routes of ours that are not wanted may go.
     pub fn converged(&mut self) {
         self.reconciler.converged();
@@ -143,7 +154,13 @@ impl Dataplane {
     /// Asks for the resolution of a next hop, now and whenever it changes
     /// ([`Self::poll_resolution`]). Counted: each call needs one [`Self::untrack`].
     pub fn track(&mut self, next_hop: NextHop) {
-        self.view.track(&next_hop);
+        let Self {
+            view,
+            reconciler,
+            paths,
+            ..
+        } = self;
+        view.track(&next_hop, &Wanted { reconciler, paths });
         let references = self.asked.entry(next_hop.clone()).or_insert(0);
         *references += 1;
         if *references == 1 && self.reconciler.is_synced() {
@@ -187,7 +204,7 @@ impl Dataplane {
                     && (errno == Errno::EACCES || !self.reconciler.setback(now, errno))
                 {
                     // A link on which IPv6 is off answers EACCES, too.
-                    self.tunnels.refused(doing, errno);
+                    self.tunnels.refused(&self.view, doing, errno);
                 }
             }
             KernelInput::Done { id, result } => {
@@ -267,7 +284,12 @@ impl Dataplane {
 
     /// How a next hop is reached, by what is known now.
     pub fn resolve(&self, next_hop: &NextHop) -> Resolution {
-        self.view.resolve(next_hop)
+        let Self {
+            reconciler, paths, ..
+        } = self;
+        self.view
+            .resolve_by(next_hop, &Wanted { reconciler, paths })
+            .0
     }
 
     /// The next tracked next hop with a new resolution. Nothing before the kernel was read once.
@@ -293,10 +315,14 @@ impl Dataplane {
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
         let routes = self.reconciler.next_timeout(self.tunnels.outstanding());
-        [routes, self.tunnels.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            routes,
+            self.tunnels.next_timeout(),
+            self.view.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Time has passed.
@@ -426,7 +452,7 @@ impl Dataplane {
             self.reconciler.guard_changed(&self.view);
         }
         let mut moved = BTreeSet::new();
-        while let Some(next_hop) = self.view.poll_changed() {
+        while let Some(next_hop) = self.next_moved() {
             if let Some(users) = self.paths.users.get(&next_hop) {
                 moved.extend(users.iter().copied());
             }
@@ -439,13 +465,29 @@ impl Dataplane {
         }
     }
 
+    fn next_moved(&mut self) -> Option<NextHop> {
+        let Self {
+            view,
+            reconciler,
+            paths,
+            ..
+        } = self;
+        view.poll_changed(&Wanted { reconciler, paths })
+    }
+
     fn path(&mut self, forwarding: Forwarding) -> PathId {
         if let Some(path) = self.paths.numbers.get(&forwarding) {
             return *path;
         }
         if let Forwarding::Via(next_hops) = &forwarding {
+            let Self {
+                view,
+                reconciler,
+                paths,
+                ..
+            } = self;
             for next_hop in next_hops {
-                self.view.track(next_hop);
+                view.track(next_hop, &Wanted { reconciler, paths });
             }
         }
         let path = self.paths.insert(forwarding);
@@ -509,6 +551,29 @@ impl Dataplane {
             return shape;
         }
         Shape::unicast(shape.hops.iter().take(self.settings.max_hops).copied())
+    }
+}
+
+/// The wanted routes as a way to next hops.
+struct Wanted<'a> {
+    reconciler: &'a Reconciler,
+    paths: &'a Paths,
+}
+
+impl OwnRoutes for Wanted<'_> {
+    fn at(&self, prefix: Prefix) -> Option<&[NextHop]> {
+        let path = self.reconciler.wanted(prefix)?;
+        match self.paths.get(path)? {
+            Forwarding::Blackhole => None,
+            Forwarding::Via(next_hops) => {
+                let tunnel = |hop: &NextHop| matches!(hop.reach, Reach::Device(_) | Reach::Onto(_));
+                (!next_hops.iter().any(tunnel)).then_some(next_hops)
+            }
+        }
+    }
+
+    fn has_length(&self, family: Family, len: u8) -> bool {
+        self.reconciler.wants_length(family, len)
     }
 }
 

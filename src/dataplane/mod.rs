@@ -26,6 +26,7 @@ mod foreign;
 mod forwarder;
 mod gate;
 mod input;
+mod lengths;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 mod next_hop;
@@ -38,6 +39,7 @@ mod resolve;
 mod route;
 #[cfg(test)]
 mod tests;
+mod travel;
 mod tunnels;
 
 pub use adoption::Adopt;
@@ -51,4 +53,5 @@ pub use reconciler::{Aim, PathId, Reconciler};
 pub use report::{Counts, Covered, Report, RouteState};
 pub use resolve::{KernelView, Way};
 pub use route::{Errno, Hop, KernelRoute, RouteKind, Shape};
+pub use travel::Travel;
 pub use tunnels::{FarEnd, TooNarrow, Tunnel, TunnelKind, TunnelNews, TunnelState, TunnelStatus};

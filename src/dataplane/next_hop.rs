@@ -75,6 +75,17 @@ impl NextHop {
     }
 }
 
+impl NextHop {
+    /// The address that the routes are asked about, if they are.
+    pub(super) const fn looked_up(&self) -> Option<IpAddr> {
+        match self.reach {
+            Reach::Routed => Some(self.address),
+            Reach::Beside(other) => Some(other),
+            Reach::Link(_) | Reach::Device(_) | Reach::Onto(_) => None,
+        }
+    }
+}
+
 impl From<IpAddr> for NextHop {
     fn from(address: IpAddr) -> Self {
         Self::routed(address)

@@ -30,6 +30,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::input::{Action, Op, OpId};
+use super::lengths::Lengths;
 use super::ownership::{Owner, Ownership, Rank};
 use super::report::Report;
 use super::resolve::KernelView;
@@ -54,6 +55,8 @@ pub struct Reconciler {
     window: usize,
     now: Instant,
     table: Table,
+    /// How many prefixes of each length are wanted.
+    lengths: Lengths,
     shapes: Shapes,
     /// What each path means for the kernel now; none while nothing of it is reachable.
     targets: Vec<Target>,
@@ -129,6 +132,7 @@ impl Reconciler {
             window: window.max(1),
             now: Instant::ZERO,
             table: Table::default(),
+            lengths: Lengths::default(),
             shapes: Shapes::default(),
             targets: Vec::new(),
             any_target_moved: false,
@@ -152,6 +156,9 @@ impl Reconciler {
     pub fn want(&mut self, prefix: Prefix, path: PathId) -> Option<PathId> {
         let (place, entry) = self.table.entry(prefix);
         let before = entry.want();
+        if before.is_none() {
+            self.lengths.more(prefix);
+        }
         entry.set(CONFIRMED);
         if before != Some(path) {
             entry.set_want(Some(path));
@@ -167,6 +174,9 @@ impl Reconciler {
     pub fn unwant(&mut self, prefix: Prefix) -> Option<PathId> {
         let (place, entry) = self.table.get_mut(prefix)?;
         let before = entry.want();
+        if before.is_some() {
+            self.lengths.fewer(prefix);
+        }
         entry.set_want(None);
         entry.clear(USURPED);
         if self.sync.synced {

@@ -102,7 +102,7 @@ pub enum Report {
 /// What a route of ours would take away from the host if it were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Covered {
-    /// The subnet of a link, by winning over the link's own route: that one is as good.
+    /// The subnet of a link, or a host there, by winning over the link's own route: that one is as good.
     Subnet,
     /// A part of a link's subnet with this host's own address in it.
     Own(IpAddr),
@@ -115,7 +115,7 @@ pub enum Covered {
 impl fmt::Display for Covered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Subnet => f.write_str("it is the subnet of a link, whose own route stands"),
+            Self::Subnet => f.write_str("a link's own route leads there"),
             Self::Own(address) => write!(
                 f,
                 "it is a part of a link's subnet, with this host's address {address} in it"

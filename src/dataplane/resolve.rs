@@ -1,8 +1,8 @@
-//! How the kernel would reach an address without our own routes.
+//! How packets get to a next hop.
 //!
 //! [`KernelView`] mirrors links, addresses and foreign routes, and keeps the resolution of each
-//! tracked next hop. Our own routes are never in it, so a next hop can't be resolved over a route
-//! that depends on it.
+//! tracked next hop. Our own routes are not in it; where one of them is what leads to a next hop, those
+//! that are wanted are asked, under the rules of [`own`].
 //!
 //! IPv4 routes vanish without a word when their link goes down or loses its last address; the view
 //! does here what the kernel does there. A kernel dump replaces the whole view at its end, except
@@ -12,6 +12,7 @@
 
 mod guard;
 mod lookup;
+mod own;
 mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,12 +23,17 @@ use super::adoption::{Adopt, Adoption, Former};
 use super::foreign::{Foreign, ForeignTable};
 use super::gate::Gates;
 use super::input::{Address, Change, Link};
-use super::next_hop::{NextHop, Reach, Resolution};
+use super::next_hop::{NextHop, Resolution};
 use super::ownership::{Owner, Ownership, Rank};
 use super::route::{Hop, KernelRoute};
 use crate::net::{Family, Prefix};
+use crate::time::Instant;
 
 use guard::Guard;
+#[cfg(test)]
+use own::NoRoutes;
+pub(super) use own::OwnRoutes;
+use own::Steadiness;
 pub use way::Way;
 
 /// Above so many changed prefixes all tracked next hops are looked up again.
@@ -43,6 +49,12 @@ pub struct KernelView {
     /// Whether a dump was ever complete.
     known: bool,
     tracked: BTreeMap<NextHop, Tracked>,
+    /// The addresses that the ways of those are looked for by, and how often.
+    looked_up: BTreeMap<IpAddr, u32>,
+    now: Instant,
+    turn: u64,
+    /// Next hops that our own routes are not asked about, until then.
+    resting: BTreeSet<(Instant, NextHop)>,
     pub(super) gates: Gates,
     guard: Guard,
     pub(super) dirty: Dirty,
@@ -71,6 +83,7 @@ struct Dump {
 struct Tracked {
     references: u32,
     resolution: Resolution,
+    steadiness: Steadiness,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -90,19 +103,22 @@ impl KernelView {
     }
 
     /// Starts to keep the resolution of `next_hop`. Counted: each call needs one [`Self::untrack`].
-    pub fn track(&mut self, next_hop: &NextHop) {
+    pub(super) fn track(&mut self, next_hop: &NextHop, own: &dyn OwnRoutes) {
         if let Some(tracked) = self.tracked.get_mut(next_hop) {
             tracked.references += 1;
             return;
         }
-        let resolution = self.resolve(next_hop);
+        let (resolution, asked) = self.resolve_by(next_hop, own);
+        let steadiness = Steadiness::new(asked);
         self.tracked.insert(
             next_hop.clone(),
             Tracked {
                 references: 1,
                 resolution,
+                steadiness,
             },
         );
+        self.note_looked_up(next_hop, true);
         if self.known {
             self.changed.insert(next_hop.clone());
         }
@@ -115,8 +131,12 @@ impl KernelView {
         };
         tracked.references -= 1;
         if tracked.references == 0 {
-            self.tracked.remove(next_hop);
+            let gone = self.tracked.remove(next_hop);
             self.changed.remove(next_hop);
+            self.note_looked_up(next_hop, false);
+            if let Some(until) = gone.and_then(|gone| gone.steadiness.rests) {
+                self.resting.remove(&(until, next_hop.clone()));
+            }
         }
     }
 
@@ -128,8 +148,8 @@ impl KernelView {
     }
 
     /// The next tracked next hop whose resolution is new.
-    pub fn poll_changed(&mut self) -> Option<NextHop> {
-        self.refresh();
+    pub(super) fn poll_changed(&mut self, own: &dyn OwnRoutes) -> Option<NextHop> {
+        self.refresh(own);
         self.changed.pop_first()
     }
 
@@ -370,53 +390,54 @@ impl KernelView {
     fn route_changed(&mut self, route: &KernelRoute) {
         // A gateway without a link is looked up again, so any next hop may hang on this prefix.
         let indirect = |hop: &Hop| hop.interface.is_none();
-        self.dirty.all |=
-            self.dirty.prefixes.len() >= MANY || route.shape.hops.iter().any(indirect);
-        if !self.dirty.all {
-            self.dirty.prefixes.push(route.prefix);
-        }
+        self.dirty.all |= route.shape.hops.iter().any(indirect);
+        self.dirty.push(route.prefix);
     }
 
-    fn refresh(&mut self) {
+    fn refresh(&mut self, own: &dyn OwnRoutes) {
         if !self.known {
             return;
         }
         let dirty = core::mem::take(&mut self.dirty);
         if !dirty.all && dirty.prefixes.is_empty() {
             for next_hop in dirty.next_hops {
-                self.look_up(next_hop);
+                self.look_up(next_hop, own);
             }
             return;
         }
         let mut tracked = core::mem::take(&mut self.tracked);
         for (next_hop, entry) in &mut tracked {
-            let looked_up = match next_hop.reach {
-                Reach::Beside(other) => other,
-                Reach::Routed | Reach::Link(_) | Reach::Device(_) | Reach::Onto(_) => {
-                    next_hop.address
-                }
-            };
+            let looked_up = next_hop.looked_up().unwrap_or(next_hop.address);
             let hit = |prefix: &Prefix| prefix.contains(looked_up);
             let exact = || dirty.next_hops.contains(next_hop);
-            if !dirty.all && !dirty.prefixes.iter().any(hit) && !exact() {
+            // A way over our own routes may hang on any of them.
+            let indirect = entry.steadiness.asked;
+            if !dirty.all && !indirect && !dirty.prefixes.iter().any(hit) && !exact() {
                 continue;
             }
-            let fresh = self.resolve(next_hop);
-            if fresh != entry.resolution {
-                entry.resolution = fresh;
+            if self.resolve_anew(next_hop, entry, own) {
                 self.changed.insert(next_hop.clone());
             }
         }
         self.tracked = tracked;
     }
 
-    fn look_up(&mut self, next_hop: NextHop) {
-        let fresh = self.resolve(&next_hop);
-        if let Some(entry) = self.tracked.get_mut(&next_hop)
-            && entry.resolution != fresh
-        {
-            entry.resolution = fresh;
-            self.changed.insert(next_hop);
+    fn look_up(&mut self, next_hop: NextHop, own: &dyn OwnRoutes) {
+        let Some(mut entry) = self.tracked.remove(&next_hop) else {
+            return;
+        };
+        if self.resolve_anew(&next_hop, &mut entry, own) {
+            self.changed.insert(next_hop.clone());
+        }
+        self.tracked.insert(next_hop, entry);
+    }
+}
+
+impl Dirty {
+    fn push(&mut self, prefix: Prefix) {
+        self.all |= self.prefixes.len() >= MANY;
+        if !self.all {
+            self.prefixes.push(prefix);
         }
     }
 }

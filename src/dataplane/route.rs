@@ -245,6 +245,8 @@ impl Errno {
     pub const EROFS: Self = Self(30);
     /// The kernel has no driver for that kind of link, or the link can't do it.
     pub const EOPNOTSUPP: Self = Self(95);
+    /// An address or a port is in use.
+    pub const EADDRINUSE: Self = Self(98);
     /// No such address on the link.
     pub const EADDRNOTAVAIL: Self = Self(99);
     /// The link is down.
@@ -268,6 +270,8 @@ impl fmt::Display for Errno {
             Self::ENOSPC | Self::E2BIG => "the kernel has no room for it",
             Self::ENOENT => "no such entry",
             Self::ESRCH => "no such route",
+            Self::EBUSY => "it is in use",
+            Self::EADDRINUSE => "the address or port is in use",
             Self::EEXIST => "another route stands there",
             Self::ENODEV => "no such link",
             Self::EINVAL => "invalid argument",

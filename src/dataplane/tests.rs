@@ -72,6 +72,7 @@ impl World {
     }
 
     fn act(&mut self, action: &Act) {
+        self.plane.turn_begins(self.now);
         match action {
             Act::Want(n, path) => {
                 self.wanted.insert(block(*n), path.clone());
@@ -144,7 +145,32 @@ impl World {
         panic!("it never comes to rest: {:?}", self.plane.counts());
     }
 
+    /// What was found out step by step is what is found from nothing, and our own routes take no way
+    /// away that others' offer.
+    fn check_next_hops(&self) {
+        for forwarding in self.wanted.values() {
+            let Forwarding::Via(next_hops) = forwarding else {
+                continue;
+            };
+            for next_hop in next_hops {
+                let found = self.plane.view().resolution(next_hop);
+                let anew = self.plane.resolve(next_hop);
+                assert_eq!(found, Some(&anew), "{next_hop}");
+                let without = self.plane.view().resolve(next_hop);
+                assert!(
+                    anew.is_reachable() || !without.is_reachable(),
+                    "{next_hop}: {without:?}"
+                );
+                if let Resolution::Reachable { hops, .. } = anew {
+                    let via = |hop: &Hop| hop.via.map(block_around);
+                    assert!(hops.iter().all(|hop| via(hop) == Some(None)), "{hops:?}");
+                }
+            }
+        }
+    }
+
     fn check(&self) {
+        self.check_next_hops();
         for (key, stands) in &self.kernel.routes {
             if stands.protocol == 179 {
                 assert!(self.wanted.contains_key(&key.0), "left over: {stands}");
@@ -244,6 +270,11 @@ fn block(n: u8) -> Prefix {
     }
 }
 
+/// The block that has an address: no neighbour on a link is in one.
+fn block_around(address: IpAddr) -> Option<Prefix> {
+    (0..4).map(block).find(|block| block.contains(address))
+}
+
 fn via(addresses: &[&str]) -> Forwarding {
     let hop = |text: &&str| NextHop::routed(text.parse::<IpAddr>().unwrap());
     Forwarding::Via(addresses.iter().map(hop).collect())
@@ -261,6 +292,19 @@ fn acts() -> impl Strategy<Value = Act> {
         Just(via(&["10.9.0.2"])),
         Just(via(&["10.9.0.3", "10.8.0.3"])),
         Just(via(&["10.7.0.1"])),
+        // Over what else is wanted, in circles, too; at a link that is no more.
+        Just(via(&["10.244.0.1"])),
+        Just(via(&["10.244.2.1"])),
+        Just(via(&["10.244.2.1", "10.9.0.4"])),
+        Just(via(&["fd00:244:1::1", "fd00:244:3::1"])),
+        Just(Forwarding::Via(vec![NextHop::on_link(
+            "fe80::1".parse().unwrap(),
+            2
+        )])),
+        Just(Forwarding::Via(vec![NextHop::beside(
+            "fe80::1".parse().unwrap(),
+            "10.244.2.1".parse().unwrap()
+        )])),
     ];
     let errno = prop_oneof![
         Just(Errno::ENOBUFS),

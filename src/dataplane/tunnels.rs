@@ -12,6 +12,7 @@
 //!   there;
 //! - only permanent entries are touched.
 
+mod blame;
 mod entries;
 mod host;
 mod key;

@@ -21,6 +21,7 @@ mod peer_checks;
 mod peers;
 mod pools;
 mod problem;
+mod range_keys;
 mod record;
 mod records;
 pub(crate) mod scalar;

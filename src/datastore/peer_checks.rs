@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assemble::Unique;
 use super::peers::FAR_ENDS;
 use super::problem::{Place, Problems};
+use super::range_keys::check_range_keys;
 use super::record::Record;
 use super::records::Records;
 use super::sessions::keepalive_too_long;
@@ -32,13 +33,15 @@ pub(crate) fn check_peers(records: &Records, problems: &mut Problems) {
         }
         check_keepalive(records, peer, problems);
         if !records.nodes_missing {
-            check_scope(peer, &nodes, problems);
+            let port = records.bgp.as_ref().map(|bgp| bgp.record.value.listen_port);
+            check_scope(peer, &nodes, port.unwrap_or(BGP_PORT), problems);
             if let FarEnd::Nodes(selector) = &peer.value.far_end {
                 check_matches(selector, peer.at("peer-selector"), &nodes, problems);
             }
         }
     }
     check_ends(records, &nodes, problems);
+    check_range_keys(records, &nodes, problems);
 }
 
 /// A keepalive time of a peer's own may be too long for the hold time that it inherits.
@@ -57,7 +60,12 @@ fn check_keepalive(records: &Records, peer: &Record<Peer>, problems: &mut Proble
     }
 }
 
-fn check_scope(peer: &Record<Peer>, nodes: &BTreeMap<&str, &Node>, problems: &mut Problems) {
+fn check_scope(
+    peer: &Record<Peer>,
+    nodes: &BTreeMap<&str, &Node>,
+    listen_port: u16,
+    problems: &mut Problems,
+) {
     match &peer.value.scope {
         PeerScope::All => {}
         PeerScope::Node(name) => {
@@ -69,14 +77,20 @@ fn check_scope(peer: &Record<Peer>, nodes: &BTreeMap<&str, &Node>, problems: &mu
                 problems.error(peer.at("node"), format!("no node is named {name:?}{hint}"));
                 return;
             };
-            let FarEnd::Address(PeerAddress { address, .. }) = peer.value.far_end else {
+            let FarEnd::Address(PeerAddress { address, port }) = peer.value.far_end else {
                 return;
             };
-            if Family::ALL
-                .iter()
-                .any(|family| node.address(*family) == Some(address))
+            let own_port = node.listen_port.unwrap_or(listen_port);
+            let at_own_port = port.is_none_or(|port| port == own_port) && !peer.value.passive;
+            if at_own_port
+                && Family::ALL
+                    .iter()
+                    .any(|family| node.address(*family) == Some(address))
             {
-                let message = format!("{address} is {name}'s own address; it can't be its peer");
+                let message = format!(
+                    "{address} is {name}'s own address; it can't be its peer (another speaker on that \
+                     node is at another port, or \"passive\")"
+                );
                 problems.error(peer.at("peer-ip"), message);
             }
         }

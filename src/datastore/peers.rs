@@ -34,10 +34,13 @@ pub(crate) fn read_peer(
     let as_number = read_as_number(table, problems);
     let local_as_number = plain(table.read("local-as-number", scalar::asn, problems));
     let passive = plain(table.read("passive", scalar::boolean, problems)).unwrap_or(false);
+    let shutdown = plain(table.read("shutdown", scalar::boolean, problems)).unwrap_or(false);
     let source = table.read("source-address", scalar::source_address, problems);
     let ttl = read_ttl(table, problems);
     let session = read_session(table, problems);
-    places.mark("keepalive-time", table);
+    for key in ["keepalive-time", "passive", "password", "tcp-ao"] {
+        places.mark(key, table);
+    }
     let capabilities = read_capabilities(table, problems);
     let routes = read_routes(table, problems);
     let filters = table.read_list("filters", scalar::name, problems);
@@ -60,6 +63,7 @@ pub(crate) fn read_peer(
         as_number: as_number?,
         local_as_number,
         passive,
+        shutdown,
         source_address,
         ttl,
         session,
@@ -253,12 +257,20 @@ fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCa
         problems.error(&table.key_place("families"), message);
     }
     let mut flag = |key| plain(table.read(key, scalar::boolean, problems));
-    PeerCapabilities {
+    let any = flag("capabilities").unwrap_or(defaults.any);
+    let capabilities = PeerCapabilities {
         families,
+        any,
         four_octet_as: flag("four-octet-as").unwrap_or(defaults.four_octet_as),
         extended_messages: flag("extended-messages").unwrap_or(defaults.extended_messages),
         add_path: flag("add-path"),
+    };
+    if !any && has(Family::Ipv6) {
+        let message = "\"capabilities\" is false, so the session has IPv4 routes only: \"families\" can't have \
+                       \"ipv6\" (RFC 4760)";
+        problems.error(&table.key_place("families"), message);
     }
+    capabilities
 }
 
 fn read_routes(table: &TableReader<'_>, problems: &mut Problems) -> PeerRoutes {

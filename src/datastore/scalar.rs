@@ -266,6 +266,11 @@ pub(crate) fn long_lived_stale_time(value: &DeValue<'_>) -> Result<u32, Fault> {
     whole_seconds(value, 0x00FF_FFFF)
 }
 
+/// How long a peer may take none of our messages.
+pub(crate) fn send_hold_time(value: &DeValue<'_>) -> Result<u16, Fault> {
+    seconds(value, u16::MAX)
+}
+
 /// The time between two tries to connect.
 pub(crate) fn connect_retry_time(value: &DeValue<'_>) -> Result<Duration, Fault> {
     let time = duration(value)?;

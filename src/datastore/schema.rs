@@ -19,12 +19,13 @@ pub(crate) const FILE: Schema = Schema {
     ignored: &[],
 };
 
-const SESSION_KEYS: [&str; 5] = [
+const SESSION_KEYS: [&str; 6] = [
     "hold-time",
     "keepalive-time",
     "connect-retry-time",
     "max-restart-time",
     "long-lived-stale-time",
+    "send-hold-time",
 ];
 
 pub(crate) const BGP: Schema = Schema {
@@ -38,6 +39,7 @@ pub(crate) const BGP: Schema = Schema {
         SESSION_KEYS[2],
         SESSION_KEYS[3],
         SESSION_KEYS[4],
+        SESSION_KEYS[5],
         "communities",
         "prefix-advertisements",
         "node-mesh-password",
@@ -144,11 +146,13 @@ pub(crate) const PEER: Schema = Schema {
         "as-number",
         "local-as-number",
         "passive",
+        "shutdown",
         "source-address",
         "multihop",
         "ttl-security",
         "reachable-by",
         "families",
+        "capabilities",
         "four-octet-as",
         "extended-messages",
         "add-path",
@@ -173,6 +177,7 @@ pub(crate) const PEER: Schema = Schema {
         SESSION_KEYS[2],
         SESSION_KEYS[3],
         SESSION_KEYS[4],
+        SESSION_KEYS[5],
     ],
     unsupported: &["local-workload-selector"],
     ignored: &[],

@@ -25,6 +25,12 @@ pub(crate) fn read_session(table: &TableReader<'_>, problems: &mut Problems) -> 
     let restart = table.read("max-restart-time", scalar::restart_time, problems);
     let stale = scalar::long_lived_stale_time;
     let long_lived = table.read("long-lived-stale-time", stale, problems);
+    let send_hold = table.read("send-hold-time", scalar::send_hold_time, problems);
+    if let (Some(hold), Some(send)) = (&hold, &send_hold)
+        && let Some(message) = send_hold_too_short(send.value, hold.value)
+    {
+        problems.error(&send.place, message);
+    }
     if let (Some(hold), Some(keepalive)) = (&hold, &keepalive)
         && let Some(message) = keepalive_too_long(keepalive.value, hold.value)
     {
@@ -36,7 +42,19 @@ pub(crate) fn read_session(table: &TableReader<'_>, problems: &mut Problems) -> 
         connect_retry_time: plain(connect),
         max_restart_time: plain(restart),
         long_lived_stale_time: plain(long_lived),
+        send_hold_time: plain(send_hold),
     }
+}
+
+/// What to say of a send hold time that ends a session whose peer is merely slow (RFC 9687 §3.2).
+fn send_hold_too_short(send: u16, hold: u16) -> Option<String> {
+    let message = || {
+        format!(
+            "\"send-hold-time\" of {send} s with a hold time of {hold} s; expected more than the hold time, \
+             or 0 for none"
+        )
+    };
+    (send > 0 && send <= hold).then(message)
 }
 
 /// What to say of a keepalive time that the hold time does not leave room for.

@@ -157,6 +157,11 @@ impl Chooser {
         &self.fabric
     }
 
+    /// The same, to be shared.
+    pub fn shared_fabric(&self) -> Arc<Fabric> {
+        Arc::clone(&self.fabric)
+    }
+
     /// This node.
     pub const fn me(&self) -> &FabricNode {
         &self.me
@@ -197,6 +202,14 @@ impl Chooser {
                 (*block, choice)
             })
         })
+    }
+
+    /// Whether another node's block is on this node's subnet, as the datastore alone knows it.
+    pub fn is_near(&self, block: Prefix) -> Option<bool> {
+        let node = self.fabric.nodes.get(*self.by_block.get(&block)?)?;
+        let family = block.family();
+        node.address(family)?;
+        (node.name != self.me.name).then(|| self.me.shares_subnet(node, family))
     }
 
     /// The way of packets to `prefix` by `next_hop`.

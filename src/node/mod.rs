@@ -9,6 +9,7 @@
 //! that is up has sent all it has, and at the latest [`CONVERGENCE_LIMIT`] after the start.
 
 mod gateways;
+mod modes;
 mod problems;
 mod settling;
 mod ways;
@@ -20,7 +21,7 @@ use crate::dataplane::{self, Action, Dataplane, KernelInput, Op, Report};
 use crate::forwarding::{Choice, Chooser};
 use crate::net::{Prefix, ScopedAddress};
 use crate::rib::{ForwardingChange, Tracked};
-use crate::session::{ConnectionId, DialError, StopReason};
+use crate::session::{ConnectionId, DialError};
 use crate::speaker::{self, Replanned, SocketTerms, Speaker};
 use crate::time::{Duration, Instant};
 use crate::topology::Plan;
@@ -88,6 +89,8 @@ pub struct Node {
     dataplane: Option<Dataplane>,
     ways: Ways,
     gateways: Gateways,
+    /// The [`chooser`](Self::chooser) is another one than at the last look.
+    chosen_anew: bool,
     /// Next hops that a new plan has given another way.
     moved: Vec<gateways::Resolved>,
     settling: Settling,
@@ -136,6 +139,7 @@ impl Node {
             dataplane,
             ways,
             gateways,
+            chosen_anew: false,
             moved: Vec::new(),
             settling,
             tally: Tally::default(),
@@ -207,40 +211,64 @@ impl Node {
     /// Carries changes between the speaker and the dataplane, and makes bytes for whoever can take
     /// them.
     pub fn settle(&mut self, now: Instant) {
+        self.resume(now);
         if let Some(dataplane) = &mut self.dataplane {
-            let mut found = core::mem::take(&mut self.moved);
-            while let Some(tracked) = self.speaker.poll_tracked() {
-                match tracked {
-                    Tracked::Track(target) => {
-                        let link = |scope| self.speaker.session_link(scope);
-                        found.extend(self.gateways.track(dataplane, target, &link));
-                    }
-                    Tracked::Untrack(target) => self.gateways.untrack(dataplane, target),
-                }
-            }
-            while let Some((hop, resolution)) = dataplane.poll_resolution() {
-                for next_hop in self.gateways.next_hops(&hop) {
-                    found.push((*next_hop, resolution.clone()));
-                }
-            }
-            let resolutions: Vec<_> = found
-                .iter()
-                .map(|(next_hop, resolution)| {
-                    let is_node = self.ways.chooser().is_node(next_hop.address);
-                    (*next_hop, resolved(resolution, is_node))
-                })
-                .collect();
-            let links: Vec<_> = found
-                .iter()
-                .map(|(next_hop, resolution)| (*next_hop, link_of(dataplane, resolution)))
-                .collect();
-            self.speaker.next_hops_leave_by(&links);
-            self.speaker.next_hops_resolved(&resolutions);
+            dataplane.turn_begins(now);
+        }
+        // What is wanted is itself a way to next hops, so that one may lead to the other.
+        while self.resolve_next_hops() {
+            self.forward();
         }
         self.forward();
         self.notice_convergence(now);
         self.speaker.flush(now);
         self.log_reports();
+    }
+
+    /// Tells the dataplane which next hops are needed, and the speaker how they are reached; whether there
+    /// was anything to tell.
+    fn resolve_next_hops(&mut self) -> bool {
+        let Some(dataplane) = &mut self.dataplane else {
+            return false;
+        };
+        let mut found = core::mem::take(&mut self.moved);
+        let mut here = Vec::new();
+        while let Some(tracked) = self.speaker.poll_tracked() {
+            match tracked {
+                // What a speaker beside us announces is here.
+                Tracked::Track(target) if self.speaker.plan().is_here(target.address) => {
+                    here.push((target, crate::rib::Resolution::Reachable { metric: 0 }));
+                }
+                Tracked::Track(target) => {
+                    let link = |scope| self.speaker.session_link(scope);
+                    found.extend(self.gateways.track(dataplane, target, &link));
+                }
+                Tracked::Untrack(target) => self.gateways.untrack(dataplane, target),
+            }
+        }
+        while let Some((hop, resolution)) = dataplane.poll_resolution() {
+            for next_hop in self.gateways.next_hops(&hop) {
+                found.push((*next_hop, resolution.clone()));
+            }
+        }
+        if found.is_empty() && here.is_empty() {
+            return false;
+        }
+        let resolutions: Vec<_> = found
+            .iter()
+            .map(|(next_hop, resolution)| {
+                let is_node = self.ways.chooser().is_node(next_hop.address);
+                (*next_hop, resolved(resolution, is_node))
+            })
+            .chain(here)
+            .collect();
+        let links: Vec<_> = found
+            .iter()
+            .map(|(next_hop, resolution)| (*next_hop, link_of(dataplane, resolution)))
+            .collect();
+        self.speaker.next_hops_leave_by(&links);
+        self.speaker.next_hops_resolved(&resolutions);
+        true
     }
 
     /// What to do next; call until it says nothing.
@@ -264,6 +292,11 @@ impl Node {
         let limit = self.settling.next_timeout();
         let repair = self.dataplane.as_ref().and_then(Dataplane::next_timeout);
         let switch = self.ways.next_timeout();
+        let switch = if self.chosen_anew {
+            Some(Instant::ZERO)
+        } else {
+            switch
+        };
         [self.speaker.next_timeout(), limit, repair, switch]
             .into_iter()
             .flatten()
@@ -277,20 +310,43 @@ impl Node {
         let switched = self.ways.switch(now);
         if let Some(dataplane) = &mut self.dataplane {
             dataplane.handle_timeout(now);
-            if switched {
+            if !switched.is_empty() {
                 self.ways.apply(now, dataplane);
                 self.speaker.forward_again();
-                tracing::info!("pools travel by their new modes from here on");
+                for pool in &switched {
+                    tracing::info!(%pool, "the pool travels by its new mode from here on");
+                }
             }
         }
-        switched
+        core::mem::take(&mut self.chosen_anew) || !switched.is_empty()
+    }
+
+    /// Goes on with a change of mode that a former process had begun.
+    fn resume(&mut self, now: Instant) {
+        let Some(dataplane) = &mut self.dataplane else {
+            return;
+        };
+        let pools = self.ways.resume(now, dataplane);
+        if pools.is_empty() {
+            return;
+        }
+        self.ways.apply(now, dataplane);
+        self.speaker.forward_again();
+        self.chosen_anew = true;
+        for pool in pools {
+            tracing::info!(
+                %pool,
+                "the kernel's routes go otherwise than by the pool's mode; they change when the other \
+                 nodes have had time to make ready"
+            );
+        }
     }
 
     /// Ends all sessions; routes stay where they are: from here on the kernel is not touched, whatever
-    /// the sessions' ends do to the tables.
-    pub fn stop(&mut self, now: Instant, reason: &StopReason) {
+    /// the sessions' ends do to the tables. Whether any peer is told.
+    pub fn stop(&mut self, now: Instant) -> bool {
         self.dataplane = None;
-        self.speaker.stop(now, reason);
+        self.speaker.stop(now)
     }
 
     /// The speaker, to look at.
@@ -342,6 +398,11 @@ impl Node {
             }
             let wanted = match &change {
                 ForwardingChange::Withdrawn => None,
+                ForwardingChange::Paths(paths)
+                    if paths.iter().any(|path| self.speaker.is_beside(path.peer)) =>
+                {
+                    None
+                }
                 ForwardingChange::Paths(paths) => {
                     let way = |target| self.gateways.way(target);
                     self.ways.forwarding(prefix, paths, way)
@@ -467,7 +528,7 @@ mod tests {
     fn a_stopping_node_leaves_its_routes_in_the_kernel() {
         let mut node = node();
         assert_eq!(kernel(&mut node, Instant::ZERO), 1, "its own block");
-        node.stop(Instant::from_secs(1), &StopReason::Quiet);
+        node.stop(Instant::from_secs(1));
         let empty = node.speaker.plan().clone();
         let without = Plan {
             originate: Vec::new(),

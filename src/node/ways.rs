@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::modes::Modes;
 use crate::dataplane::{Dataplane, Forwarding, NextHop, Tunnel};
 use crate::forwarding::{Choice, Chooser, Way};
 use crate::net::{Family, Prefix, ScopedAddress};
@@ -49,10 +50,9 @@ impl Backend {
 #[derive(Debug)]
 pub(super) struct Ways {
     backend: Backend,
-    chooser: Chooser,
-    /// Choices by new modes, and when they come into force.
-    next: Option<(Chooser, Instant)>,
-    switch_delay: Duration,
+    modes: Modes,
+    /// What a former process left in the kernel was looked at.
+    resumed: bool,
     own_blocks: Vec<Prefix>,
     /// What was wanted by the datastore.
     wanted: BTreeMap<Prefix, Forwarding>,
@@ -64,9 +64,8 @@ impl Ways {
     pub(super) fn new(backend: Backend, switch_delay: Duration, plan: &Plan) -> Self {
         Self {
             backend,
-            chooser: Chooser::new(plan.fabric.clone(), &plan.name),
-            next: None,
-            switch_delay,
+            modes: Modes::new(switch_delay, Chooser::new(plan.fabric.clone(), &plan.name)),
+            resumed: false,
             own_blocks: plan.own_blocks.clone(),
             wanted: BTreeMap::new(),
             far_ends: BTreeMap::new(),
@@ -75,18 +74,22 @@ impl Ways {
 
     /// When [`switch`](Self::switch) is due.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.next.as_ref().map(|(_, due)| *due)
+        self.modes.next_timeout()
     }
 
-    /// Brings new modes into force if it is time; whether it was.
-    pub(super) fn switch(&mut self, now: Instant) -> bool {
-        match self.next.take_if(|(_, due)| *due <= now) {
-            Some((chooser, _)) => {
-                self.chooser = chooser;
-                true
-            }
-            None => false,
+    /// Brings new modes into force if it is time; the pools that have one.
+    pub(super) fn switch(&mut self, now: Instant) -> Vec<Prefix> {
+        self.modes.switch(now)
+    }
+
+    /// Looks once at what a former process left in the kernel; the pools whose mode was about to change,
+    /// or has changed meanwhile.
+    pub(super) fn resume(&mut self, now: Instant, dataplane: &Dataplane) -> Vec<Prefix> {
+        if self.resumed || !dataplane.is_synced() {
+            return Vec::new();
         }
+        self.resumed = true;
+        self.modes.resume(now, dataplane)
     }
 
     pub(super) const fn backend(&self) -> Backend {
@@ -94,7 +97,7 @@ impl Ways {
     }
 
     pub(super) const fn chooser(&self) -> &Chooser {
-        &self.chooser
+        self.modes.in_force()
     }
 
     /// The plan that the speaker carries out: all of it, or nothing that talks.
@@ -114,34 +117,18 @@ impl Ways {
     /// Takes over a new plan; whether next hops may have another way now.
     pub(super) fn replan(&mut self, now: Instant, plan: &Plan) -> bool {
         self.own_blocks.clone_from(&plan.own_blocks);
-        let fabric = &plan.fabric;
-        let latest = self.next.as_ref().map_or(&self.chooser, |(next, _)| next);
-        if *latest.fabric() == **fabric && latest.me().name == plan.name {
-            return false;
-        }
-        let held = fabric.with_modes_of(self.chooser.fabric());
-        if held == **fabric {
-            self.next = None;
-        } else {
-            let due = match self.next {
-                Some((_, due)) => due,
-                None => now + self.switch_delay,
-            };
-            self.next = Some((Chooser::new(fabric.clone(), &plan.name), due));
-        }
-        self.chooser = Chooser::new(Arc::new(held), &plan.name);
-        true
+        self.modes.replan(now, &plan.fabric, &plan.name)
     }
 
     /// Wants the tunnels, and without BGP the routes.
     pub(super) fn apply(&mut self, now: Instant, dataplane: &mut Dataplane) {
-        let pools = self.chooser.fabric().pools.iter();
+        let pools = self.chooser().fabric().pools.iter();
         dataplane.set_pools(pools.map(|pool| pool.cidr).collect());
-        let nodes = &self.chooser.fabric().nodes;
+        let nodes = &self.chooser().fabric().nodes;
         let addresses = |family| nodes.iter().filter_map(move |node| node.address(family));
         dataplane.set_nodes(Family::ALL.into_iter().flat_map(addresses));
         // A node that routes forwards: without it pods are cut off, though all routes are there.
-        let pools = self.chooser.fabric().pools.iter();
+        let pools = self.chooser().fabric().pools.iter();
         let families: BTreeSet<Family> = pools.map(|pool| pool.cidr.family()).collect();
         dataplane.set_forwarding(families.into_iter());
         let tunnels = self.tunnels();
@@ -156,7 +143,7 @@ impl Ways {
         let own = self.own_blocks.iter().filter(|block| !block.is_host());
         let mut wanted: BTreeMap<Prefix, Forwarding> =
             own.map(|block| (*block, Forwarding::Blackhole)).collect();
-        for (block, choice) in self.chooser.routes() {
+        for (block, choice) in self.chooser().routes() {
             wanted.entry(block).or_insert_with(|| via([choice]));
         }
         change(dataplane, &self.wanted, &wanted);
@@ -165,8 +152,8 @@ impl Ways {
 
     /// The devices that choices in force use, and those that the next ones will.
     fn tunnels(&self) -> Vec<Tunnel> {
-        let mut tunnels = self.chooser.tunnels();
-        if let Some((next, _)) = &self.next {
+        let mut tunnels = self.chooser().tunnels();
+        if let Some(next) = self.modes.next() {
             for tunnel in next.tunnels() {
                 match tunnels.iter_mut().find(|known| known.name == tunnel.name) {
                     Some(known) => *known = tunnel,
@@ -198,7 +185,7 @@ impl Ways {
     }
 
     pub(super) fn choose(&self, prefix: Prefix, next_hop: IpAddr) -> Choice {
-        self.chooser.choose(prefix, next_hop)
+        self.chooser().choose(prefix, next_hop)
     }
 }
 
@@ -296,10 +283,64 @@ mod tests {
         assert!(ways.replan(later, &cluster(PoolMode::Always, 2)));
         assert!(ways.chooser().fabric().node("n3").is_some());
         assert_eq!(ways.next_timeout(), Some(now + HOLD));
-        assert!(!ways.switch(now));
-        assert!(ways.switch(now + HOLD));
+        assert_eq!(ways.switch(now), []);
+        assert_eq!(ways.switch(now + HOLD).len(), 1);
         assert!(matches!(way(&ways), Way::Ipip(_)));
         assert_eq!(ways.next_timeout(), None);
+    }
+
+    /// Two pools with a block of n2 each.
+    fn two_pools(first: PoolMode, second: PoolMode) -> Plan {
+        let mut intent = Intent::default();
+        for (cidr, ipip_mode) in [("10.1.0.0/16", first), ("10.2.0.0/16", second)] {
+            intent.pools.push(Pool {
+                name: cidr.to_owned(),
+                cidr: cidr.parse().unwrap(),
+                ipip_mode,
+                vxlan_mode: PoolMode::Never,
+                nat_outgoing: false,
+                disabled: false,
+                disable_bgp_export: false,
+            });
+        }
+        for (name, address) in [("n1", "10.0.0.1/24"), ("n2", "10.0.0.2/24")] {
+            intent.nodes.push(Node {
+                ipv4_address: address.parse().ok(),
+                ..Node::named(name)
+            });
+        }
+        plan(&intent, "n1").unwrap()
+    }
+
+    #[test]
+    fn each_pools_change_waits_for_itself() {
+        use PoolMode::{Always, CrossSubnet, Never};
+        let mut ways = Ways::new(Backend::Bgp, HOLD, &two_pools(Never, Never));
+        let at = |millis| Instant::from_secs(100) + Duration::from_millis(millis);
+        let wrapped = |ways: &Ways, prefix: &str| {
+            let choice = ways.choose(prefix.parse().unwrap(), "10.0.0.2".parse().unwrap());
+            matches!(choice.way, Way::Ipip(_))
+        };
+        let both = |ways: &Ways| ["10.1.1.0/26", "10.2.1.0/26"].map(|p| wrapped(ways, p));
+        assert!(ways.replan(at(0), &two_pools(Always, Never)));
+        assert!(ways.replan(at(4500), &two_pools(Always, Always)));
+        assert_eq!(ways.next_timeout(), Some(at(5000)));
+        assert_eq!(ways.switch(at(5000)), ["10.1.0.0/16".parse().unwrap()]);
+        assert_eq!(both(&ways), [true, false]);
+        assert_eq!(ways.next_timeout(), Some(at(9500)));
+        assert_eq!(ways.switch(at(9499)), []);
+        assert_eq!(ways.switch(at(9500)), ["10.2.0.0/16".parse().unwrap()]);
+        assert_eq!(both(&ways), [true, true]);
+        assert_eq!(ways.next_timeout(), None);
+        // A third mode while the second waits has a wait of its own, and the other pool's stays.
+        assert!(ways.replan(at(20_000), &two_pools(Never, Never)));
+        assert!(ways.replan(at(22_000), &two_pools(CrossSubnet, Never)));
+        assert_eq!(ways.next_timeout(), Some(at(25_000)));
+        assert_eq!(ways.switch(at(25_000)), ["10.2.0.0/16".parse().unwrap()]);
+        assert_eq!(both(&ways), [true, false]);
+        assert_eq!(ways.next_timeout(), Some(at(27_000)));
+        assert_eq!(ways.switch(at(27_000)), ["10.1.0.0/16".parse().unwrap()]);
+        assert_eq!(both(&ways), [false, false], "on one subnet");
     }
 
     #[test]

@@ -148,7 +148,7 @@ pub(super) fn export(
         PolicyKind::Safe => {}
     }
     let source = candidate.source();
-    if source == Source::Local {
+    if matches!(source, Source::Local | Source::Beside) {
         return Ok(());
     }
     let prefix = candidate.prefix();

@@ -30,6 +30,8 @@ pub enum Source {
     Internal,
     /// A peer in another AS.
     External,
+    /// A peer on this node.
+    Beside,
 }
 
 /// A route that filters look at.

@@ -75,6 +75,8 @@ codes! {
     RoutesNotTaken = "routes_not_taken", Error;
     /// A peer has sent more prefixes than max-prefixes says, and all were taken.
     PeerOverLimit = "peer_over_limit", Warning;
+    /// A session is up without capabilities that the other end does not take.
+    CapabilitiesWithheld = "capabilities_withheld", Warning;
     /// None of a route's next hops can be reached.
     RouteUnreachable = "route_unreachable", Error;
     /// A route of another program stands where ours would.

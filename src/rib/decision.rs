@@ -5,7 +5,7 @@
 //! 1. A path counts at all if import policy took it and its next hop can be reached.
 //! 2. Long-lived stale paths stand back behind all others (RFC 9494).
 //! 3. The highest LOCAL_PREF; 100 if there is none.
-//! 4. What this speaker originates itself.
+//! 4. What is on this node: what this speaker originates, or one beside it.
 //! 5. The shortest AS_PATH; a set counts 1, confederation segments 0.
 //! 6. The lowest ORIGIN: IGP, EGP, INCOMPLETE.
 //! 7. The lowest MED among those of one neighbour AS (or among all, [`MedMode::Always`]); 0 if there
@@ -51,7 +51,7 @@ pub enum Step {
     LongLivedStale,
     /// Its LOCAL_PREF is lower.
     LocalPref,
-    /// Another one is our own.
+    /// Another one is our own, or of a speaker beside us.
     Local,
     /// Its AS_PATH is longer.
     AsPath,
@@ -81,7 +81,7 @@ impl core::fmt::Display for Step {
             Self::NextHop => "its next hop can't be reached",
             Self::LongLivedStale => "it is long-lived stale",
             Self::LocalPref => "lower local preference",
-            Self::Local => "this node originates the prefix itself",
+            Self::Local => "the prefix is on this node itself",
             Self::AsPath => "longer AS path",
             Self::Origin => "worse origin",
             Self::Med => "higher MED",
@@ -256,6 +256,7 @@ fn candidate(place: usize, path: &Path, facts: Facts<'_>) -> Result<Candidate, S
         return Err(Step::Rejected);
     }
     let local = peer.kind == PeerKind::Local;
+    let here = local || peer.kind == PeerKind::Beside;
     let metric = match facts.store.next_hops().metric(attributes.next_hop()) {
         Some(metric) => metric,
         // Our own originations do not hang on anybody else.
@@ -270,7 +271,7 @@ fn candidate(place: usize, path: &Path, facts: Facts<'_>) -> Result<Candidate, S
         before_med: [
             u32::from(llgr),
             u32::MAX - attributes.local_pref().unwrap_or(DEFAULT_LOCAL_PREF),
-            u32::from(!local),
+            u32::from(!here),
             u32::from(attributes.as_path_len()),
             attributes.origin() as u32,
         ],

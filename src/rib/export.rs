@@ -164,11 +164,11 @@ pub fn permitted(key: &GroupKey, source: &PeerFacts, attributes: AttributesRef<'
                 && !flags.contains(AttributeFlags::NO_EXPORT_SUBCONFED)
         }
         ExportKind::Ibgp => match source.kind {
-            PeerKind::Local | PeerKind::Ebgp => true,
+            PeerKind::Local | PeerKind::Beside | PeerKind::Ebgp => true,
             PeerKind::Ibgp | PeerKind::IbgpClient => false,
         },
         ExportKind::Reflect { to_clients, .. } => match source.kind {
-            PeerKind::Local | PeerKind::Ebgp | PeerKind::IbgpClient => true,
+            PeerKind::Local | PeerKind::Beside | PeerKind::Ebgp | PeerKind::IbgpClient => true,
             PeerKind::Ibgp => to_clients,
         },
     }
@@ -237,6 +237,8 @@ fn next_hop(key: &GroupKey, learnt: Option<NextHop>, source: &PeerFacts) -> Opti
     let kept = learnt.filter(|hop| !hop.address.is_unspecified() && everywhere(hop));
     let keep = match (key.kind, source.kind) {
         (_, PeerKind::Local) => true,
+        // Its next hop is of use on this node only.
+        (_, PeerKind::Beside) => false,
         (ExportKind::Ebgp { .. }, _) if key.next_hop_keep => true,
         // Only the source's own address: split horizon keeps it from that very peer, so that no peer
         // is ever told to send to itself.

@@ -65,7 +65,8 @@ fn chosen_of<P: TableKey>(table: &Table<P>, peer: PeerIndex) -> Vec<DestinationI
 /// Whether a group's members can tell the difference, by the rules of [`export`](super::export).
 fn shows(key: &GroupKey, old: &PeerFacts, new: &PeerFacts) -> bool {
     let internal = |kind| matches!(kind, PeerKind::Ibgp | PeerKind::IbgpClient);
-    if old.asn != new.asn {
+    let beside = |kind| kind == PeerKind::Beside;
+    if old.asn != new.asn || beside(old.kind) != beside(new.kind) {
         return true;
     }
     match key.kind {

@@ -38,6 +38,9 @@ pub enum PeerKind {
     Ibgp,
     /// In our AS and a client of ours as a route reflector (RFC 4456).
     IbgpClient,
+    /// Another speaker on this very node, in whichever AS: what it announces is here, so it is told as
+    /// our own is.
+    Beside,
 }
 
 /// Facts of a peer that routes are compared by.
@@ -54,9 +57,9 @@ pub struct PeerFacts {
 }
 
 impl PeerFacts {
-    /// Whether it is in another AS.
+    /// Whether the decision takes it for one in another AS.
     pub const fn is_ebgp(&self) -> bool {
-        matches!(self.kind, PeerKind::Ebgp)
+        matches!(self.kind, PeerKind::Ebgp | PeerKind::Beside)
     }
 }
 

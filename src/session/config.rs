@@ -85,8 +85,8 @@ pub struct TimerConfig {
     pub delay_open: Option<Duration>,
     /// How long an accepted connection may stay without OPEN.
     pub open_wait: Duration,
-    /// How long the peer may leave our bytes unread; `None`: 8 minutes or twice the hold time,
-    /// whichever is longer (RFC 9687).
+    /// How long the peer may leave our bytes unread, zero being for ever; `None`: 8 minutes or twice the
+    /// hold time, whichever is longer (RFC 9687).
     pub send_hold: Option<Duration>,
 }
 
@@ -95,6 +95,8 @@ pub struct TimerConfig {
 pub struct Offer {
     /// Families, by [`Family::index`].
     pub families: [bool; 2],
+    /// Whether they are said (RFC 4760); IPv4 alone goes without saying.
+    pub multiprotocol: bool,
     /// Four-octet AS numbers (RFC 6793); off makes us a two-octet speaker.
     pub four_octet_as: bool,
     /// Route refresh (RFC 2918).
@@ -240,6 +242,7 @@ impl PeerConfig {
             ("router-id", self.router_id != other.router_id),
             ("hold-time", self.timers.hold_time != other.timers.hold_time),
             ("families", a.families != b.families),
+            ("capabilities", a.multiprotocol != b.multiprotocol),
             ("four-octet-as", a.four_octet_as != b.four_octet_as),
             ("route-refresh", a.route_refresh != b.route_refresh),
             (
@@ -313,14 +316,14 @@ impl fmt::Display for HoldTime {
 
 impl TimerConfig {
     /// The SendHold time for an agreed hold time; none without one (RFC 9687 §3.2).
-    pub(super) fn send_hold(&self, hold: HoldTime) -> Option<Duration> {
+    pub fn send_hold(&self, hold: HoldTime) -> Option<Duration> {
         let hold = hold.duration()?;
-        let default = Duration::from_secs(8 * 60).max(hold * 2);
-        // Not longer than the hold time would make it fire on a peer that is merely slow.
-        Some(
-            self.send_hold
-                .map_or(default, |set| set.max(hold + Duration::from_secs(1))),
-        )
+        match self.send_hold {
+            Some(Duration::ZERO) => None,
+            // Not longer than the hold time would make it fire on a peer that is merely slow.
+            Some(set) => Some(set.max(hold + Duration::from_secs(1))),
+            None => Some(Duration::from_secs(8 * 60).max(hold * 2)),
+        }
     }
 }
 
@@ -347,6 +350,7 @@ impl Offer {
         };
         Self {
             families,
+            multiprotocol: true,
             four_octet_as: true,
             route_refresh: true,
             enhanced_refresh: true,
@@ -356,6 +360,17 @@ impl Offer {
             add_path: [none; 2],
             role: None,
             fqdn: None,
+        }
+    }
+
+    /// No capability at all: IPv4 routes, and nothing else (RFC 4271).
+    pub fn bare() -> Self {
+        Self {
+            multiprotocol: false,
+            four_octet_as: false,
+            route_refresh: false,
+            enhanced_refresh: false,
+            ..Self::of_families([true, false])
         }
     }
 
@@ -372,13 +387,14 @@ impl Offer {
             .unwrap_or_default()
     }
 
-    fn capabilities(&self, local_asn: Asn, remote_asn: Option<Asn>) -> Vec<Capability> {
+    pub(super) fn capabilities(&self, local_asn: Asn, remote_asn: Option<Asn>) -> Vec<Capability> {
         let offered = || {
             Family::ALL
                 .into_iter()
                 .filter(|family| self.offers(*family))
         };
         let mut all: Vec<_> = offered()
+            .filter(|_| self.multiprotocol)
             .map(|family| Capability::Multiprotocol(family.afi_safi()))
             .collect();
         let mut offer = |on: bool, capability: Capability| {

@@ -46,6 +46,8 @@ pub enum StopReason {
     Deconfigured,
     /// It sent more prefixes than allowed, and is to be left alone: Cease 6/1.
     PrefixLimit(Exceeded),
+    /// This process ends, and the peer keeps no routes of it in any case: Cease 6/2, so that it knows at once.
+    ProcessEnds,
     /// This process restarts and keeps its routes in the kernel: the connection is closed without a
     /// word, so that the peer applies graceful restart.
     Quiet,
@@ -81,6 +83,9 @@ pub enum DialError {
     /// Nothing answered.
     #[error("timed out")]
     TimedOut,
+    /// The address that it was to leave from is not one of this host.
+    #[error("{0} is not an address of this host")]
+    NotOurs(std::net::IpAddr),
     /// Anything else, in the words of the system.
     #[error("{0}")]
     Other(String),

@@ -63,6 +63,7 @@ impl fmt::Display for AdminReason {
             Self::ConfigurationChange => f.write_str("renegotiated for a new configuration"),
             Self::PrefixLimit(exceeded) => write!(f, "more prefixes than the limit: {exceeded}"),
             Self::Restarting => f.write_str("this process restarts"),
+            Self::ProcessEnds => f.write_str("this process ends"),
         }
     }
 }
@@ -148,6 +149,11 @@ impl Explanation<'_> {
                 f,
                 "{peer} does not answer: is the node up? does a firewall drop TCP {port}?"
             ),
+            DialError::NotOurs(address) => write!(
+                f,
+                "sessions with {peer} are to leave from {address}, and no link of this host has it; \
+                 see `ip address`, and the node's address and the peer's source address on record"
+            ),
             DialError::Other(text) => {
                 write!(f, "the connection to {peer} port {port} failed: {text}")
             }
@@ -184,7 +190,11 @@ impl Explanation<'_> {
 const fn plain_advice(code: u8, subcode: u8) -> &'static str {
     match (code, subcode) {
         (2, 1) => "it speaks another version of BGP; is its software very old?",
-        (2, 4 | 7) => "it does not agree with our capabilities; compare families and options",
+        (2, 4) => "it knows no capabilities at all; the session is tried without them",
+        (2, 7) => {
+            "it does not take one of our capabilities, which is then left out, or misses one; compare \
+             families and options"
+        }
         (2, 11) => "the roles do not fit; check role on both sides",
         (4, _) => "it heard nothing from us for the hold time; is this node overloaded? (MTU?)",
         (6, 1) => "we announce more prefixes than it allows; raise its limit or announce fewer",

@@ -28,7 +28,6 @@
 //! - An accepted connection gets 60 s to send OPEN, not 240 s.
 //! - While two connections are open, KEEPALIVE is held back for up to a second on the one that
 //!   would lose the collision (§6.8), so that the two ends can't each keep a different one.
-//! - A peer that refuses our capabilities (2/4, 2/7) is not tried again without them.
 
 mod backoff;
 pub mod collision;
@@ -41,6 +40,7 @@ pub mod negotiate;
 mod peer;
 mod reason;
 mod timer;
+mod withholding;
 
 pub use backoff::IdleHoldLimits;
 pub use config::{

@@ -358,7 +358,8 @@ fn graceful_restart(theirs: &Open, config: &PeerConfig) -> Option<PeerRestart> {
     })
 }
 
-fn name(capability: &Capability) -> String {
+/// A capability in words.
+pub fn name(capability: &Capability) -> String {
     match capability {
         Capability::Multiprotocol(family) => format!("address family {family}"),
         Capability::RouteRefresh => "route refresh".to_owned(),

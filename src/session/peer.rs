@@ -2,8 +2,9 @@
 //!
 //! It owns up to two [`Connection`]s and shows their most advanced state as its own. Here is who may
 //! speak to it and how a connection ends; `pairing` has two connections at once, `policy` the dials
-//! and pauses, `traffic` what happens most often. Timer arithmetic of a connection and the legality of messages are not here.
+//! and pauses, `offering` what OPEN says, `traffic` what happens most often. Timer arithmetic of a connection and the legality of messages are not here.
 
+mod offering;
 mod pairing;
 mod policy;
 mod traffic;
@@ -11,14 +12,13 @@ mod traffic;
 use std::sync::Arc;
 
 use super::backoff::Backoff;
-use super::config::{Dial, GracefulRestart, PeerConfig};
+use super::config::{Dial, PeerConfig};
 use super::connection::{Connection, Context, Progress, faulty};
 use super::counters::Counters;
 use super::event::{ConnectionId, ConnectionIds, DialError, Exceeded, Input, Output, StopReason};
 use super::negotiate::{Negotiated, unmet};
 use super::reason::{AdminReason, CloseReason, Fault, LastError};
 use super::timer::{Timer, Timers};
-use crate::net::Family;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::frame::MessageKind;
@@ -81,9 +81,17 @@ pub struct Peer {
     state: State,
     since: Instant,
     counters: Counters,
-    last_error: Option<Box<LastError>>,
+    past: Option<Box<Past>>,
     /// Dials that failed since one succeeded or the peer was started.
     failed_dials: u8,
+}
+
+/// What is remembered of former connections, if there is anything.
+#[derive(Debug, Default)]
+struct Past {
+    error: Option<LastError>,
+    /// The configuration without the capabilities that the peer does not take, while there are such.
+    reduced: Option<Arc<PeerConfig>>,
 }
 
 /// Whether there is still a TCP connection to say farewell on.
@@ -108,7 +116,7 @@ impl Peer {
             state: State::Idle,
             since: Instant::ZERO,
             counters: Counters::default(),
-            last_error: None,
+            past: None,
             failed_dials: 0,
         }
     }
@@ -224,7 +232,7 @@ impl Peer {
                 Some(_) | None => {}
             }
         }
-        self.config = Arc::new(config);
+        self.take_config(config, changed.is_none());
         self.forget_errors();
         self.dial_from = self.dial_from_after(now);
         if !self.has_dial() {
@@ -263,7 +271,7 @@ impl Peer {
 
     /// The last real error; collisions and what an operator ordered are none.
     pub fn last_error(&self) -> Option<&LastError> {
-        self.last_error.as_deref()
+        self.past.as_ref()?.error.as_ref()
     }
 
     /// Whether the peer is wanted.
@@ -286,6 +294,7 @@ impl Peer {
     }
 
     fn start(&mut self, now: Instant) {
+        self.offer_all();
         self.forget_errors();
         self.failed_dials = 0;
         if !self.is_enabled() {
@@ -304,6 +313,7 @@ impl Peer {
 
     fn restart(&mut self, now: Instant, reason: &AdminReason, out: &mut Vec<Output>) {
         self.end_all(now, reason, out);
+        self.offer_all();
         self.forget_errors();
         self.dial_soon(now, DIAL_SPREAD);
     }
@@ -322,27 +332,6 @@ impl Peer {
             .find(|c| c.session().is_some());
         if let Some(index) = up.and_then(|connection| self.index(connection.id)) {
             self.end(now, index, reason, Transport::Open, out);
-        }
-    }
-
-    /// What the next OPEN says of our own restart (R, and F by family). It is nobody's setting, so no
-    /// session is touched for it.
-    pub fn set_restart(&mut self, restarting: bool, kept: [bool; 2]) {
-        let Some(offered) = self.config.offer.graceful_restart else {
-            return;
-        };
-        let families = Family::ALL.map(|family| {
-            let takes_part = family.of(&offered.families).is_some();
-            takes_part.then_some(*family.of(&kept))
-        });
-        if (offered.restarting, offered.families) != (restarting, families) {
-            let mut config = PeerConfig::clone(&self.config);
-            config.offer.graceful_restart = Some(GracefulRestart {
-                restarting,
-                families,
-                ..offered
-            });
-            self.config = Arc::new(config);
         }
     }
 
@@ -472,7 +461,9 @@ impl Peer {
             Some(other) => !other.is_connected(),
             None => true,
         };
-        if alone {
+        if self.withhold(&ended, &reason) {
+            self.offer_less(now, 1 - index, out);
+        } else if alone {
             self.damp(now, &reason, ended.session().is_some(), out);
         } else if let Some(other) = self.connections.get_mut(1 - index).and_then(Option::as_mut) {
             other.release(now);
@@ -558,10 +549,13 @@ impl Peer {
         let Self {
             connections,
             config,
+            past,
             rng,
             counters,
             ..
         } = self;
+        let reduced = past.as_ref().and_then(|past| past.reduced.as_ref());
+        let config = reduced.unwrap_or(config);
         let connection = connections.get_mut(index?)?.as_mut()?;
         Some(act(
             connection,

@@ -59,6 +59,8 @@ pub enum AdminReason {
     PrefixLimit(Exceeded),
     /// This process restarts; nothing was said to the peer.
     Restarting,
+    /// This process ends, for a peer that keeps nothing (6/2).
+    ProcessEnds,
 }
 
 /// What the peer did wrong.
@@ -196,6 +198,7 @@ impl AdminReason {
                 Notification::cease(notification::OTHER_CONFIGURATION_CHANGE)
             }
             Self::PrefixLimit(_) => Notification::cease(notification::MAX_PREFIXES),
+            Self::ProcessEnds => Notification::administrative_shutdown("dunlin ends or restarts"),
             Self::Restarting => return None,
         };
         Some(if hard && self.is_hard() {
@@ -209,7 +212,7 @@ impl AdminReason {
     const fn is_hard(&self) -> bool {
         match self {
             Self::Shutdown(_) | Self::Deconfigured | Self::PrefixLimit(_) => true,
-            Self::Reset | Self::ConfigurationChange | Self::Restarting => false,
+            Self::Reset | Self::ConfigurationChange | Self::Restarting | Self::ProcessEnds => false,
         }
     }
 }
@@ -220,6 +223,7 @@ impl From<StopReason> for AdminReason {
             StopReason::AdminShutdown(text) => Self::Shutdown(text),
             StopReason::PrefixLimit(exceeded) => Self::PrefixLimit(exceeded),
             StopReason::Deconfigured => Self::Deconfigured,
+            StopReason::ProcessEnds => Self::ProcessEnds,
             StopReason::Quiet => Self::Restarting,
         }
     }

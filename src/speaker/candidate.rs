@@ -55,6 +55,7 @@ pub(super) const fn source_of(kind: PeerKind) -> Source {
         PeerKind::Local => Source::Local,
         PeerKind::Ibgp | PeerKind::IbgpClient => Source::Internal,
         PeerKind::Ebgp => Source::External,
+        PeerKind::Beside => Source::Beside,
     }
 }
 

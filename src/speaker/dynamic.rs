@@ -133,7 +133,8 @@ impl Speaker {
         let of_it = self.dynamic.values().filter(|peer| peer.template == *name);
         let planned = instance(template, address);
         let missing = matches!(planned.authentication, Authentication::Missing(_));
-        if of_it.count() >= most || self.names.contains_key(&planned.name) || missing {
+        let unwanted = missing || planned.shutdown;
+        if of_it.count() >= most || self.names.contains_key(&planned.name) || unwanted {
             return None;
         }
         tracing::info!(peer = %planned.name, "a peer by its template");

@@ -197,6 +197,8 @@ impl Speaker {
             Family::Ipv6 => self.plan.ipv6.map(|network| IpAddr::V6(network.ip())),
         };
         let over_ipv6 = local.filter(|_| negotiated.extended_next_hop && family == Family::Ipv4);
+        // Who is beside us would not take it for a next hop.
+        let local = local.filter(|address| !address.is_loopback());
         // A peer on a link without addresses has no way to another address of ours.
         let on_link = over_ipv6.filter(is_link_local);
         local.filter(fits).or(on_link).or(node).or(over_ipv6)

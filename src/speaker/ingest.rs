@@ -294,6 +294,10 @@ impl Speaker {
             return Err(Ineligible::FirstAs);
         }
         let next_hop = origins.next_hop.map(|hop| hop.address);
+        if self.plan.is_here(peer.planned.address) {
+            // What a speaker beside us on this node announces is here.
+            return Ok(());
+        }
         if next_hop.is_some_and(|address| self.is_own_address(index, address)) {
             return Err(Ineligible::OwnNextHop);
         }

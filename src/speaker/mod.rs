@@ -363,11 +363,24 @@ impl Speaker {
         &self.plan
     }
 
-    /// Stops all sessions without a word, so that peers keep our routes while we restart.
-    pub fn stop(&mut self, now: Instant, reason: &session::StopReason) {
+    /// Stops all sessions because this process ends: without a word to peers that keep our routes over a
+    /// restart, and with one to those that do not, which would else have to guess. Whether there are any of
+    /// the latter.
+    pub fn stop(&mut self, now: Instant) -> bool {
+        let mut any_told = false;
         for index in self.indices() {
-            self.input(now, index, session::Input::Stop(reason.clone()));
+            let Some(peer) = self.peer(index) else {
+                continue;
+            };
+            let reason = if peer.established.is_some() && !peer.far_end_keeps_routes() {
+                any_told = true;
+                session::StopReason::ProcessEnds
+            } else {
+                session::StopReason::Quiet
+            };
+            self.input(now, index, session::Input::Stop(reason));
         }
+        any_told
     }
 
     /// The configured peer that a connection from `remote` to `local` belongs to. Found by address:
@@ -386,6 +399,12 @@ impl Speaker {
             planned.is_some_and(|planned| planned.source_address == Some(local))
         });
         exact.or_else(|| candidates.next())
+    }
+
+    /// Whether a peer is on this very node: what it announces is here, and is never installed.
+    pub fn is_beside(&self, index: PeerIndex) -> bool {
+        self.peer(index)
+            .is_some_and(|peer| self.plan.is_here(peer.planned.address))
     }
 
     fn peer(&self, index: PeerIndex) -> Option<&PeerEntry> {

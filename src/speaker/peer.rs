@@ -18,6 +18,7 @@ use crate::session::{
 };
 use crate::time::Instant;
 use crate::topology::{self, Plan, PlannedPeer};
+use crate::wire::capability::Capability;
 use crate::wire::frame::MessageKind;
 use crate::wire::route_refresh::RouteRefresh;
 use crate::wire::update::DecodeContext;
@@ -67,6 +68,8 @@ pub(super) struct Established {
     pub(super) context_key: u64,
     /// End-of-RIB has come, by family.
     pub(super) end_of_rib: [bool; 2],
+    /// The peer is repeating all it has, by family.
+    refreshing: [bool; 2],
 }
 
 impl Established {
@@ -79,6 +82,12 @@ impl Established {
     /// Whether the peer says when it has said all (RFC 4724 §3).
     pub(super) fn says_when(&self) -> bool {
         self.negotiated.graceful_restart.is_some()
+    }
+
+    /// Whether the peer has offered graceful restart, whatever we have: it sends End-of-RIB.
+    fn offers_restart(&self) -> bool {
+        let mut offered = self.negotiated.peer_capabilities.iter();
+        offered.any(|capability| matches!(capability, Capability::GracefulRestart { .. }))
     }
 
     /// Whether the peer has just restarted.
@@ -110,6 +119,7 @@ pub enum AdminError {
 impl PeerEntry {
     pub(super) fn new(planned: PlannedPeer, plan: &Plan, own: OwnStart, seed: u64) -> Self {
         let session = session::Peer::new(session_config(&planned, plan, own), seed);
+        let shutdown = planned.shutdown;
         Self {
             planned,
             session,
@@ -124,7 +134,7 @@ impl PeerEntry {
             exceeded: None,
             asking: Asking::default(),
             last_complaint: None,
-            shutdown: false,
+            shutdown,
             retention: Retention::default(),
             signed_anew: None,
             said: None,
@@ -159,7 +169,7 @@ impl PeerEntry {
         }
     }
 
-    pub(super) fn facts(&self) -> PeerFacts {
+    pub(super) fn facts(&self, plan: &Plan) -> PeerFacts {
         let router_id = self
             .established
             .as_ref()
@@ -168,6 +178,7 @@ impl PeerEntry {
             });
         PeerFacts {
             kind: match (self.is_ebgp(), self.planned.client) {
+                _ if plan.is_here(self.planned.address) => PeerKind::Beside,
                 (true, _) => PeerKind::Ebgp,
                 (false, true) => PeerKind::IbgpClient,
                 (false, false) => PeerKind::Ibgp,
@@ -200,6 +211,11 @@ pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan, own: OwnStart) 
         .keepalive_time
         .map(|secs| Duration::from_secs(u64::from(secs)));
     config.timers.connect_retry = planned.connect_retry;
+    config.timers.send_hold = planned.send_hold;
+    if !open.capabilities {
+        config.offer = Offer::bare();
+        return config;
+    }
     config.offer = Offer {
         families: Family::ALL.map(|family| open.families.contains(family)),
         four_octet_as: open.four_octet_as,
@@ -244,6 +260,21 @@ impl Speaker {
         );
         self.drop_kept(index);
         Ok(())
+    }
+
+    /// Takes a peer down, or lets it come up, as its record says.
+    pub(super) fn follow_record(&mut self, now: Instant, index: PeerIndex) {
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        peer.shutdown = peer.planned.shutdown;
+        if !peer.shutdown {
+            return self.input(now, index, session::Input::Start);
+        }
+        let text = String::new();
+        let stop = session::Input::Stop(StopReason::AdminShutdown(text));
+        self.input(now, index, stop);
+        self.drop_kept(index);
     }
 
     /// Undoes a shutdown.
@@ -488,6 +519,7 @@ impl Speaker {
     ) {
         self.sessions_begun += 1;
         let context_key = self.sessions_begun;
+        let beside = self.is_beside(index);
         let Some(peer) = self.peer_mut(index) else {
             return;
         };
@@ -498,6 +530,7 @@ impl Speaker {
             families: negotiated.families,
             extended_next_hop: negotiated.extended_next_hop,
             permit_as_sets: false,
+            beside,
         };
         let local = peer.locals.get(&connection).copied();
         peer.signed_anew = None;
@@ -510,11 +543,17 @@ impl Speaker {
             context,
             context_key,
             end_of_rib: [false; 2],
+            refreshing: [false; 2],
             negotiated,
         });
-        let facts = peer.facts();
         tracing::info!(peer = %peer.planned.name, address = %peer.planned.address, "session is up");
-        self.rib.set_peer(index, facts);
+        let withheld = peer.session.withheld_in_words();
+        if !withheld.is_empty() {
+            tracing::warn!(peer = %peer.planned.name, withheld, "without what the other end does not take");
+        }
+        if let Some(facts) = self.peer(index).map(|peer| peer.facts(&self.plan)) {
+            self.rib.set_peer(index, facts);
+        }
         self.returned(now, index);
         self.begin_export(index);
     }
@@ -538,6 +577,21 @@ impl Speaker {
         self.keep_or_flush(now, index, ended.as_ref(), reason);
     }
 
+    /// Whether a refresh can't begin yet: End-of-RIB is still to come from a peer that sends one (RFC 7313 §4).
+    fn is_early(&self, index: PeerIndex, family: Family) -> bool {
+        let up = self.peer(index).and_then(|peer| peer.established.as_ref());
+        let owes = up.is_some_and(|up| up.offers_restart() && !*family.of(&up.end_of_rib));
+        owes || self.is_confirming(index, family)
+    }
+
+    /// Notes that a refresh has begun or is over; whether one had begun.
+    fn set_refreshing(&mut self, index: PeerIndex, family: Family, now: bool) -> bool {
+        let up = self
+            .peer_mut(index)
+            .and_then(|peer| peer.established.as_mut());
+        up.is_some_and(|up| core::mem::replace(family.of_mut(&mut up.refreshing), now))
+    }
+
     fn refresh_asked(&mut self, index: PeerIndex, message: RouteRefresh) {
         let Some(family) = message.family.family() else {
             return;
@@ -548,14 +602,19 @@ impl Speaker {
         };
         match message.subtype {
             RouteRefresh::REQUEST => self.rib.refresh(index, family, framed),
+            // The octet was a reserved one, to be ignored, before RFC 7313: it is a plain request.
+            _reserved if !framed => self.rib.refresh(index, family, false),
             // Its first table is still on the way, and what is stale waits for its end.
-            RouteRefresh::BEGIN | RouteRefresh::END if self.is_confirming(index, family) => {}
+            RouteRefresh::BEGIN if self.is_early(index, family) => {}
             // What the peer does not repeat before the end is gone (RFC 7313 §4).
             RouteRefresh::BEGIN => {
+                self.set_refreshing(index, family, true);
                 self.rib.forget_beyond(index, family);
                 self.rib.mark_stale(index, family);
             }
-            RouteRefresh::END => self.rib.sweep_stale(index, family),
+            RouteRefresh::END if self.set_refreshing(index, family, false) => {
+                self.rib.sweep_stale(index, family);
+            }
             _other => {}
         }
     }

@@ -4,7 +4,6 @@
 //! What always holds: a peer whose secret is missing is neither dialled nor let in; a session that is up
 //! keeps the key that it has until there is another one.
 
-use core::time::Duration;
 use std::net::IpAddr;
 
 use super::peer::PeerEntry;
@@ -29,12 +28,14 @@ impl PeerEntry {
             // One hop is the neighbour itself, whose packets nobody has forwarded.
             TtlRule::Security(hops) => (Some(GTSM_TTL), Some(GTSM_TTL - hops.saturating_sub(1))),
         };
-        let hold = self.planned.open.hold_time;
+        let timers = self.session.config().timers;
         SocketTerms {
             ttl,
             min_ttl,
             authentication: self.planned.authentication.clone(),
-            user_timeout: (hold > 0).then(|| Duration::from_secs(u64::from(hold))),
+            // The kernel gives up a peer whose window is closed, too, however often it answers: so not
+            // before we would (RFC 9687). One that is silent is the hold timer's.
+            user_timeout: timers.send_hold(timers.hold_time),
             max_message: if self.planned.open.extended_messages {
                 MAX_EXTENDED_LEN
             } else {

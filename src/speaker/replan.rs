@@ -180,12 +180,12 @@ impl Speaker {
             *slot = Some(entry);
         }
         self.names.insert(name, index);
-        if let Some(facts) = self.peer(index).map(PeerEntry::facts) {
+        if let Some(facts) = self.peer(index).map(|peer| peer.facts(&self.plan)) {
             self.rib.set_peer(index, facts);
         }
         self.set_limit(now, index);
         self.far_ends.changed();
-        self.input(now, index, Input::Start);
+        self.follow_record(now, index);
     }
 
     pub(super) fn remove_peer(&mut self, now: Instant, name: &str) {
@@ -233,10 +233,11 @@ impl Speaker {
     ) -> String {
         let names: Vec<String> = fields.iter().map(ToString::to_string).collect();
         let bounces = fields.iter().any(|field| field.impact() == Impact::Bounce);
-        let how = if bounces {
-            "session starts anew"
-        } else {
-            "session stays"
+        let how = match (fields.contains(&PeerField::Shutdown), planned.shutdown) {
+            (true, true) => "it is shut down",
+            (true, false) => "it is no longer shut down",
+            (false, _) if bounces => "session starts anew",
+            (false, _) => "session stays",
         };
         let said = format!("peer {was} changed ({}): {how}", names.join(", "));
         let Some(index) = self.names.get(was).copied() else {
@@ -268,6 +269,9 @@ impl Speaker {
             // Somebody else: what the one before has left is not this one's.
             self.drop_kept(index);
         }
+        if fields.contains(&PeerField::Shutdown) {
+            self.follow_record(now, index);
+        }
         self.sign_anew(now, index, fields);
         self.set_limit(now, index);
         self.check_limit(now, index);
@@ -276,7 +280,7 @@ impl Speaker {
             self.ask_for_routes(index);
         }
         if fields.contains(&PeerField::Client)
-            && let Some(facts) = self.peer(index).map(PeerEntry::facts)
+            && let Some(facts) = self.peer(index).map(|peer| peer.facts(&self.plan))
         {
             self.rib.set_peer_kind(index, facts.kind);
         }

@@ -9,9 +9,9 @@
 //! - A peer that was silent for the whole hold time is taken for dead, whatever the N bits say: its
 //!   routes go at once. With long-lived graceful restart they become the last choice at once, even
 //!   without the N bits, as BIRD has it.
-//! - A second loss before End-of-RIB does not remove what is still stale from the first (RFC 4724 §4.2
-//!   would): a node that restarts twice keeps its traffic. What nobody confirms has a limit that no
-//!   number of restarts moves.
+//!
+//! A second loss before End-of-RIB removes what is still stale from the first (RFC 4724 §4.2): what stays is
+//! what the peer has said since. Only long-lived routes stay until their own time is over.
 //!
 //! What always holds: routes are stale only while a deadline runs for them, but for the short ones of
 //! an enhanced refresh; and nothing here waits for a peer on behalf of another one.
@@ -117,7 +117,7 @@ pub enum Awaited {
 impl PeerEntry {
     pub(super) fn is_awaited(&self, now: Instant, whom: Awaited) -> bool {
         let Some(up) = &self.established else {
-            return true;
+            return !self.shutdown;
         };
         if whom == Awaited::ButRestarted && up.restarts() {
             return false;
@@ -182,6 +182,9 @@ impl Speaker {
         let leaving = self.is_leaving(index);
         for family in Family::ALL {
             let before = self.held(index, family);
+            if before.is_some_and(|before| before.stage != Stage::LongLived) {
+                self.rib.sweep_stale(index, family);
+            }
             let held = ended
                 .filter(|_| self.rib.counts(index, family).received > 0)
                 .and_then(|ended| hold(now, before, family, ended, reason))
@@ -376,11 +379,10 @@ fn hold(
             ..before
         });
     }
-    let limit = before.map_or(now + window + CONFIRM_TIME, |before| before.limit);
     Some(Held {
         stage: Stage::Away,
-        until: (now + window).min(limit),
-        limit,
+        until: now + window,
+        limit: now + window + CONFIRM_TIME,
         long_lived,
     })
 }

@@ -276,9 +276,12 @@ impl Speaker {
 pub(super) fn why_down(entry: &PeerEntry) -> String {
     let error = entry.session.last_error();
     let address = entry.planned.address;
+    if entry.shutdown && entry.planned.shutdown {
+        return "shut down by its record (`shutdown = true`)".to_owned();
+    }
     if entry.shutdown {
         return format!(
-            "shut down here; `dunlin peer {} enable` undoes it",
+            "shut down here; `dunlin peer {} enable` or a restart of dunlin undoes it",
             entry.planned.name
         );
     }

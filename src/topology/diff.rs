@@ -64,6 +64,8 @@ pub enum PeerField {
     FourOctetAs,
     /// Extended messages.
     ExtendedMessages,
+    /// Capabilities at all.
+    Capabilities,
     /// What a restart costs.
     Restart,
     /// Several paths of a prefix.
@@ -82,8 +84,12 @@ pub enum PeerField {
     Dial,
     /// The time between two tries.
     ConnectRetry,
+    /// Whether it is taken down.
+    Shutdown,
     /// The time between KEEPALIVEs.
     KeepaliveTime,
+    /// How long the other end may take none of our messages.
+    SendHoldTime,
     /// The import policy.
     Import,
     /// The export policy.
@@ -111,7 +117,7 @@ pub enum PeerField {
 
 impl PeerField {
     /// All, those that bounce a session first.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::RouterId,
         Self::Address,
         Self::Port,
@@ -123,6 +129,7 @@ impl PeerField {
         Self::Families,
         Self::FourOctetAs,
         Self::ExtendedMessages,
+        Self::Capabilities,
         Self::Restart,
         Self::AddPath,
         Self::Interface,
@@ -132,7 +139,9 @@ impl PeerField {
         Self::Kind,
         Self::Dial,
         Self::ConnectRetry,
+        Self::Shutdown,
         Self::KeepaliveTime,
+        Self::SendHoldTime,
         Self::Import,
         Self::Export,
         Self::NextHop,
@@ -160,6 +169,7 @@ impl PeerField {
             | Self::Families
             | Self::FourOctetAs
             | Self::ExtendedMessages
+            | Self::Capabilities
             | Self::Restart
             | Self::AddPath
             | Self::Interface
@@ -168,7 +178,9 @@ impl PeerField {
             | Self::Kind
             | Self::Dial
             | Self::ConnectRetry
+            | Self::Shutdown
             | Self::KeepaliveTime
+            | Self::SendHoldTime
             | Self::Import
             | Self::Export
             | Self::Password
@@ -289,6 +301,7 @@ impl PeerField {
             Self::Families => a.open.families != b.open.families,
             Self::FourOctetAs => a.open.four_octet_as != b.open.four_octet_as,
             Self::ExtendedMessages => a.open.extended_messages != b.open.extended_messages,
+            Self::Capabilities => a.open.capabilities != b.open.capabilities,
             Self::Restart => a.open.restart != b.open.restart,
             Self::AddPath => a.open.add_path != b.open.add_path,
             Self::Interface => a.interface != b.interface,
@@ -301,6 +314,8 @@ impl PeerField {
             Self::Kind => a.kind != b.kind,
             Self::Dial => a.dial != b.dial,
             Self::ConnectRetry => a.connect_retry != b.connect_retry,
+            Self::Shutdown => a.shutdown != b.shutdown,
+            Self::SendHoldTime => a.send_hold != b.send_hold,
             Self::KeepaliveTime => a.open.keepalive_time != b.open.keepalive_time,
             Self::Import => a.policy.import != b.policy.import,
             Self::Export => a.policy.export != b.policy.export,
@@ -350,6 +365,7 @@ impl core::fmt::Display for PeerField {
             Self::Families => "families",
             Self::FourOctetAs => "four-octet-as",
             Self::ExtendedMessages => "extended-messages",
+            Self::Capabilities => "capabilities",
             Self::Restart => "max-restart-time",
             Self::AddPath => "add-path",
             Self::Interface => "interface",
@@ -359,6 +375,8 @@ impl core::fmt::Display for PeerField {
             Self::Kind => "mesh or explicit",
             Self::Dial => "passive",
             Self::ConnectRetry => "connect-retry-time",
+            Self::Shutdown => "shutdown",
+            Self::SendHoldTime => "send-hold-time",
             Self::KeepaliveTime => "keepalive-time",
             Self::Import => "import",
             Self::Export => "export",

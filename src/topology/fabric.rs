@@ -5,6 +5,7 @@
 //! VXLAN end is a hash of the node's name, as Calico's nodes compute it. So none of it has to be
 //! distributed.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
@@ -102,29 +103,33 @@ impl Fabric {
         }
     }
 
-    /// This fabric, but with the encapsulation that `former` has where the two differ: what holds
-    /// while a change of mode waits for the other nodes. A tunnel end that only the former mode gave
-    /// is kept as well.
+    /// This fabric, but with these encapsulations of pools: what holds while a change of mode waits for
+    /// the other nodes. A tunnel end that only the former mode gave is kept as well: the one that
+    /// `former` has, or else the one that every node derives.
     #[must_use]
-    pub fn with_modes_of(&self, former: &Self) -> Self {
+    pub fn with_modes(&self, modes: &BTreeMap<Prefix, Encapsulation>, former: &Self) -> Self {
         let mut held = self.clone();
         for pool in &mut held.pools {
-            let place = former
-                .pools
-                .binary_search_by_key(&pool.cidr, |other| other.cidr);
-            if let Some(other) = place.ok().and_then(|place| former.pools.get(place)) {
-                pool.encapsulation = other.encapsulation;
+            if let Some(mode) = modes.get(&pool.cidr) {
+                pool.encapsulation = *mode;
             }
         }
+        let pools = &held.pools;
         for node in &mut held.nodes {
-            let Some(other) = former.node(&node.name) else {
-                continue;
-            };
-            for (end, before) in node.vxlan.iter_mut().zip(other.vxlan) {
-                *end = end.or(before);
-            }
-            for (end, before) in node.ipip.iter_mut().zip(other.ipip) {
-                *end = end.or(before);
+            let other = former.node(&node.name);
+            for family in Family::ALL {
+                let before = other.and_then(|other| other.vtep(family));
+                let derived = || {
+                    let address = first_address(&node.blocks, pools, family, is_vxlan)?;
+                    let mac = vtep_mac(&node.name, family);
+                    Some(Vtep { address, mac })
+                };
+                let end = family.of(&node.vxlan).or(before).or_else(derived);
+                *family.of_mut(&mut node.vxlan) = end;
+                let before = other.and_then(|other| other.ipip_address(family));
+                let derived = || first_address(&node.blocks, pools, family, is_ipip);
+                let end = family.of(&node.ipip).or(before).or_else(derived);
+                *family.of_mut(&mut node.ipip) = end;
             }
         }
         held
@@ -167,17 +172,8 @@ impl FabricNode {
         let mut blocks = node.blocks.clone();
         blocks.sort_unstable();
         blocks.dedup();
-        let first_of = |family: Family, wanted: fn(Encapsulation) -> bool| {
-            let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
-            blocks
-                .iter()
-                // A borrowed address is a pod's.
-                .filter(|block| block.family() == family && !block.is_host())
-                .find(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)))
-                .map(|block| block.address())
-        };
-        let ipip = |encapsulation| matches!(encapsulation, Encapsulation::Ipip(_));
-        let vxlan = |encapsulation| matches!(encapsulation, Encapsulation::Vxlan(_));
+        let first_of = |family, wanted| first_address(&blocks, pools, family, wanted);
+        let (ipip, vxlan) = (is_ipip, is_vxlan);
         let on_record = &node.tunnels;
         let vtep = |family, recorded: Option<IpAddr>, mac: Option<Mac>| {
             let address = recorded.or_else(|| first_of(family, vxlan))?;
@@ -244,6 +240,30 @@ impl FabricNode {
             }),
         }
     }
+}
+
+/// The first address of the first block that is in a pool with such an encapsulation.
+fn first_address(
+    blocks: &[Prefix],
+    pools: &[FabricPool],
+    family: Family,
+    wanted: fn(Encapsulation) -> bool,
+) -> Option<IpAddr> {
+    let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
+    blocks
+        .iter()
+        // A borrowed address is a pod's.
+        .filter(|block| block.family() == family && !block.is_host())
+        .find(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)))
+        .map(|block| block.address())
+}
+
+const fn is_ipip(encapsulation: Encapsulation) -> bool {
+    matches!(encapsulation, Encapsulation::Ipip(_))
+}
+
+const fn is_vxlan(encapsulation: Encapsulation) -> bool {
+    matches!(encapsulation, Encapsulation::Vxlan(_))
 }
 
 /// The MAC of a node's VXLAN device as Calico derives it: 66 and the first five octets of the
@@ -323,7 +343,8 @@ mod tests {
         };
         let before = fabric(PoolMode::Always, &["a"]);
         let after = fabric(PoolMode::Never, &["a", "b"]);
-        let held = after.with_modes_of(&before);
+        let modes = BTreeMap::from([(before.pools[0].cidr, before.pools[0].encapsulation)]);
+        let held = after.with_modes(&modes, &before);
         assert_eq!(
             held.pools[0].encapsulation,
             Encapsulation::Vxlan(When::Always)
@@ -333,7 +354,9 @@ mod tests {
             before.node("a").unwrap().vxlan
         );
         assert!(held.node("b").is_some());
-        assert_eq!(after.with_modes_of(&after), after);
+        assert_eq!(after.with_modes(&BTreeMap::new(), &after), after);
+        // Who did not know it before derives what the others derived.
+        assert_eq!(after.with_modes(&modes, &after).node("a"), held.node("a"));
     }
 
     #[test]

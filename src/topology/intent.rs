@@ -92,6 +92,9 @@ pub struct SessionSettings {
     pub max_restart_time: Option<u16>,
     /// How long routes stay after that as the last choice (RFC 9494), in seconds. Default 0: they do not.
     pub long_lived_stale_time: Option<u32>,
+    /// How long the peer may take none of our messages (RFC 9687), in seconds; 0 is for ever. Default: 8
+    /// minutes or twice the hold time, whichever is longer.
+    pub send_hold_time: Option<u16>,
 }
 
 /// A range of pod addresses (Calico's IPPool).
@@ -187,6 +190,8 @@ pub struct Peer {
     pub local_as_number: Option<Asn>,
     /// Wait for the other end to connect.
     pub passive: bool,
+    /// It is taken down until this is no longer said.
+    pub shutdown: bool,
     /// The address that we connect from.
     pub source_address: SourceAddress,
     /// How far away the other end may be.
@@ -214,6 +219,8 @@ pub struct Peer {
 pub struct PeerCapabilities {
     /// The address families; `None` is those that the node has an address of.
     pub families: Option<Families>,
+    /// Offer capabilities at all (RFC 5492): without them a session has IPv4 routes and nothing else.
+    pub any: bool,
     /// Offer AS numbers of four octets (RFC 6793).
     pub four_octet_as: bool,
     /// Offer messages of up to 65,535 octets (RFC 8654).
@@ -227,6 +234,7 @@ impl Default for PeerCapabilities {
     fn default() -> Self {
         Self {
             families: None,
+            any: true,
             four_octet_as: true,
             extended_messages: true,
             add_path: None,
@@ -412,6 +420,7 @@ impl Peer {
             as_number: Some(as_number),
             local_as_number: None,
             passive: false,
+            shutdown: false,
             source_address: SourceAddress::default(),
             ttl: TtlRule::default(),
             session: SessionSettings::default(),

@@ -121,8 +121,12 @@ pub struct PlannedPeer {
     pub ttl: TtlRule,
     /// Who dials.
     pub dial: Dial,
+    /// Whether it is taken down.
+    pub shutdown: bool,
     /// The time between two tries to connect.
     pub connect_retry: Duration,
+    /// How long the other end may take none of our messages; zero is for ever, `None` the RFC's own time.
+    pub send_hold: Option<Duration>,
     /// What the OPEN says, and the timer that hangs on it.
     pub open: OpenTerms,
     /// Which routes come and go.
@@ -169,6 +173,8 @@ pub struct OpenTerms {
     pub keepalive_time: Option<u16>,
     /// The families offered; at least one.
     pub families: Families,
+    /// Whether there are capabilities in it at all (RFC 5492).
+    pub capabilities: bool,
     /// Whether AS numbers of four octets are offered (RFC 6793).
     pub four_octet_as: bool,
     /// Whether extended messages are offered (RFC 8654).
@@ -261,6 +267,17 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
         bind: intent.bgp.bind_mode,
         warnings,
     })
+}
+
+impl Plan {
+    /// Whether an address is this node's: whoever speaks BGP there is beside us on it.
+    pub fn is_here(&self, address: IpAddr) -> bool {
+        let own = [
+            self.ipv4.map(|net| net.ip().into()),
+            self.ipv6.map(|net| net.ip().into()),
+        ];
+        address.is_loopback() || own.contains(&Some(address))
+    }
 }
 
 fn find<'a>(intent: &'a Intent, me: &str) -> Result<&'a Node, PlanError> {

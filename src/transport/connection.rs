@@ -245,7 +245,19 @@ impl Connection {
 }
 
 /// Begins to connect.
-pub(super) fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
+pub(super) fn dial(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
+    let socket = bound(endpoint).map_err(|error| match (error.kind(), endpoint.source) {
+        (io::ErrorKind::AddrNotAvailable, Some(source)) => DialError::NotOurs(source),
+        _other => dial_error(&error),
+    })?;
+    match socket.connect(&endpoint.remote.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(dial_error(&error)),
+        _under_way => Ok(socket.into()),
+    }
+}
+
+/// A socket with what has to be there before it connects.
+fn bound(endpoint: &Endpoint) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(endpoint.remote),
         Type::STREAM,
@@ -259,10 +271,7 @@ pub(super) fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     socket.set_tcp_nodelay(true)?;
-    match socket.connect(&endpoint.remote.into()) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _under_way => Ok(socket.into()),
-    }
+    Ok(socket)
 }
 
 /// How a dial has failed.

@@ -72,13 +72,16 @@ impl Transport {
     /// Starts to connect; ends in `Connected` or `DialFailed`.
     pub fn dial(&mut self, id: ConnectionId, endpoint: &Endpoint) {
         let stream = connection::dial(endpoint);
-        let begun = stream
-            .and_then(|stream| self.add(id, Connection::new(stream, endpoint, Phase::Dialling)));
+        let begun = stream.and_then(|stream| {
+            let connection = Connection::new(stream, endpoint, Phase::Dialling);
+            let added = self.add(id, connection);
+            added.map_err(|error| connection::dial_error(&error))
+        });
         match begun {
             Ok(()) => self.limit(id, DIAL_TIMEOUT),
             Err(error) => self.news.push_back(Event::DialFailed {
                 connection: id,
-                error: connection::dial_error(&error),
+                error,
             }),
         }
     }

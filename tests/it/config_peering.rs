@@ -204,6 +204,7 @@ fn words_that_calico_lacks_arrive_too() {
         "passive = true\nhold-time = 30\nconnect-retry-time = \"2s\"\nlong-lived-stale-time = \"1h\"\n\
          max-prefixes = 10\nmax-prefixes-action = \"stop\"\nadd-path = true\n\
          extended-messages = false\ngraceful-shutdown = true\nroute-reflector-client = false\n\
+         shutdown = true\nsend-hold-time = \"10m\"\ncapabilities = false\n\
          bfd = { min-transmit = \"50ms\", multiplier = 5 }\nsource-address = \"10.0.0.7\"\n",
     );
     assert!(all.passive && all.routes.graceful_shutdown);
@@ -213,7 +214,9 @@ fn words_that_calico_lacks_arrive_too() {
     assert_eq!(all.routes.limit.max, Some(10));
     assert_eq!(all.routes.limit.action, Some(LimitAction::Stop));
     assert_eq!(all.capabilities.add_path, Some(true));
-    assert!(!all.capabilities.extended_messages);
+    assert!(!all.capabilities.extended_messages && !all.capabilities.any);
+    assert!(all.shutdown);
+    assert_eq!(all.session.send_hold_time, Some(600));
     assert_eq!(all.routes.client, Some(false));
     let bfd = BfdTerms {
         min_transmit: Duration::from_millis(50),

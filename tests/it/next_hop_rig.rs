@@ -18,7 +18,7 @@ use dunlin::wire::capability::Capability;
 use dunlin::wire::frame::{self, KEEPALIVE, MessageKind};
 use dunlin::wire::open::Open;
 
-use crate::sim_script::message;
+use crate::sim_script::{attributes, message, update};
 use crate::sim_world::settings;
 
 pub(crate) struct Rig {
@@ -257,5 +257,37 @@ pub(crate) fn reach(next_hop: &[&str], path: &[u32], prefixes: &[&str]) -> Vec<u
     let mut body = vec![0, 0];
     body.extend(u16::try_from(attributes.len()).unwrap().to_be_bytes());
     body.extend(attributes);
+    message(2, &body)
+}
+
+/// The same in the body of the UPDATE.
+pub(crate) fn reach_v4(next_hop: &str, path: &[u32], prefixes: &[&str]) -> Vec<u8> {
+    let mut attributes = attributes(path, next_hop);
+    if path.is_empty() {
+        // An empty AS_PATH has no segment.
+        attributes.splice(4..9, [0x40, 2, 0]);
+    }
+    let prefixes: Vec<Prefix> = prefixes.iter().map(|text| prefix(text)).collect();
+    update(&[], &attributes, &prefixes)
+}
+
+/// An UPDATE that withdraws routes of either family.
+pub(crate) fn unreach(prefixes: &[&str]) -> Vec<u8> {
+    let all: Vec<Prefix> = prefixes.iter().map(|text| prefix(text)).collect();
+    let pair = all[0].family().afi_safi();
+    let mut mp = pair.afi.to_be_bytes().to_vec();
+    mp.push(pair.safi);
+    for one in all {
+        mp.push(one.len());
+        let octets = match one.address() {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        mp.extend(&octets[..usize::from(one.len().div_ceil(8))]);
+    }
+    let mut body = vec![0, 0];
+    body.extend(u16::try_from(mp.len() + 3).unwrap().to_be_bytes());
+    body.extend([0x80, 15, u8::try_from(mp.len()).unwrap()]);
+    body.extend(mp);
     message(2, &body)
 }

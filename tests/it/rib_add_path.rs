@@ -49,7 +49,7 @@ fn begins_as(peer: u32) -> PeerKind {
 
 const fn export_kind(kind: PeerKind) -> ExportKind {
     match kind {
-        PeerKind::Ebgp | PeerKind::Local => ExportKind::Ebgp {
+        PeerKind::Ebgp | PeerKind::Local | PeerKind::Beside => ExportKind::Ebgp {
             local_as: OUR_AS,
             remote_as: None,
         },

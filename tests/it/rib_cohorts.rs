@@ -506,6 +506,7 @@ fn a_peer_with_path_identifiers_gets_one_with_each_route_and_each_withdrawal() {
         families: [true; 2],
         extended_next_hop: false,
         permit_as_sets: false,
+        beside: false,
     };
     for announced in [true, false] {
         if announced {

@@ -150,6 +150,7 @@ impl Receiver {
             families: [true; 2],
             extended_next_hop: false,
             permit_as_sets: false,
+            beside: false,
         };
         let update = decode(RawUpdate::split(body).unwrap(), &ctx).unwrap();
         assert!(update.faults.is_empty(), "{:?}", update.faults);

@@ -107,6 +107,7 @@ fn reasons() -> Vec<CloseReason> {
         DialError::Refused,
         DialError::Unreachable,
         DialError::TimedOut,
+        DialError::NotOurs("192.0.2.1".parse().unwrap()),
         DialError::Other("Operation not permitted".into()),
     ];
     let rest = [

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use dunlin::net::{Asn, Prefix};
+use dunlin::net::{AfiSafi, Asn, Prefix};
 use dunlin::policy::PolicyKind;
 use dunlin::rib::HIGH_WATER;
 use dunlin::session::State;
 use dunlin::time::Duration;
 use dunlin::topology::{Intent, Node, Peer, plan};
+use dunlin::wire::capability::Capability;
 use dunlin::wire::frame::{MAX_LEN, MessageKind};
 
 use crate::sim_script::{Script, attributes, end_of_rib, message, split, update};
@@ -311,6 +312,80 @@ fn what_a_peer_does_not_repeat_in_its_refresh_is_gone_at_the_end() {
         blocks[..2].iter().copied().collect()
     );
     assert_eq!(world.script_of("p1").prefixes().len(), 2);
+}
+
+/// A begin and an end of a refresh, and UPDATEs with some of four blocks between: what is left afterwards,
+/// and how often the hub has sent its own routes again.
+fn after_marks(
+    capable: bool,
+    restarts: bool,
+    end_of_rib_first: bool,
+    marks: &[u8],
+) -> (usize, usize) {
+    let mut sender = script(0);
+    sender.refresh = capable;
+    sender.greeting = Vec::new();
+    if !capable {
+        sender.more.push(Capability::RouteRefresh);
+    }
+    if restarts {
+        sender.more.push(Capability::GracefulRestart {
+            restarting: false,
+            notification: false,
+            time: 100,
+            families: vec![(AfiSafi::IPV4_UNICAST, true)],
+        });
+    }
+    let mut world = World::new(1);
+    world.boot(plan(&hub(2), "hub").unwrap(), 1, false);
+    for (name, script) in [("p0", sender), ("p1", script(1))] {
+        world.script(name, script);
+        world.script_dials(name, "10.0.0.1".parse().unwrap());
+    }
+    world.run(secs(5));
+    let blocks: Vec<_> = (0..4).map(|i| prefix(&format!("20.{i}.0.0/16"))).collect();
+    world.say("p1", update(&[], &path(1, &[]), &[prefix("21.0.0.0/16")]));
+    world.say("p0", update(&[], &path(0, &[]), &blocks));
+    if end_of_rib_first {
+        world.say("p0", end_of_rib());
+    }
+    world.run(secs(5));
+    let sent = |world: &World| {
+        let updates = world.script_of("p0").all(MessageKind::Update);
+        let routes = |body: &&[u8]| !split(body).2.is_empty();
+        updates.into_iter().filter(routes).count()
+    };
+    let before = sent(&world);
+    for (at, mark) in marks.iter().enumerate() {
+        if at > 0 {
+            world.say("p0", update(&[], &path(0, &[]), &blocks[..2]));
+        }
+        world.say("p0", message(5, &[0, 1, *mark, 1]));
+        world.run(secs(5));
+    }
+    (received(&world, "p0").len(), sent(&world) - before)
+}
+
+#[test]
+fn marks_of_a_refresh_count_only_from_whom_may_send_them_and_when() {
+    const BEGIN: u8 = 1;
+    const END: u8 = 2;
+    let whole = [BEGIN, END];
+    // RFC 7313 §4: not before the End-of-RIB of a peer that sends one.
+    assert_eq!(after_marks(true, true, false, &whole), (4, 0));
+    assert_eq!(after_marks(true, true, true, &whole), (2, 0));
+    assert_eq!(after_marks(true, false, false, &whole), (2, 0));
+    // An end without a begin, and a begin that came too early for its end.
+    assert_eq!(after_marks(true, false, false, &[END]), (4, 0));
+    assert_eq!(after_marks(true, true, true, &[BEGIN, BEGIN, END]), (2, 0));
+    assert_eq!(after_marks(true, true, true, &[BEGIN, END, END]), (2, 0));
+    // Subtypes that nobody has defined.
+    assert_eq!(after_marks(true, false, false, &[3, 255]), (4, 0));
+    // Without the capability the octet is a reserved one: a plain request, each time.
+    for restarts in [false, true] {
+        assert_eq!(after_marks(false, restarts, true, &whole), (4, 2));
+        assert_eq!(after_marks(false, restarts, true, &[7]), (4, 1));
+    }
 }
 
 #[test]

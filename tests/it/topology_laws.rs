@@ -283,6 +283,9 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
     (PeerField::ExtendedMessages, |p| {
         p.peers[0].open.extended_messages = false
     }),
+    (PeerField::Capabilities, |p| {
+        p.peers[0].open.capabilities = false;
+    }),
     (PeerField::Restart, |p| p.peers[0].open.restart.time = 7),
     (PeerField::AddPath, |p| p.peers[0].open.add_path = true),
     (PeerField::Interface, |p| {
@@ -300,8 +303,12 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
     (PeerField::ConnectRetry, |p| {
         p.peers[0].connect_retry = Duration::from_secs(7)
     }),
+    (PeerField::Shutdown, |p| p.peers[0].shutdown = true),
     (PeerField::KeepaliveTime, |p| {
         p.peers[0].open.keepalive_time = Some(7)
+    }),
+    (PeerField::SendHoldTime, |p| {
+        p.peers[0].send_hold = Some(Duration::from_secs(600));
     }),
     (PeerField::Import, |p| {
         p.peers[0].policy.import = PolicyKind::RejectAll

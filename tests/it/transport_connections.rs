@@ -379,7 +379,7 @@ fn a_dial_to_nobody_is_refused() {
         nowhere.source = Some(Ipv4Addr::new(203, 0, 113, 1).into());
         rig.transport.dial(OTHER, &nowhere);
         let event = rig.next().await;
-        let failed = matches!(event, Told::DialFailed(OTHER, DialError::Other(_)));
+        let failed = matches!(event, Told::DialFailed(OTHER, DialError::NotOurs(_)));
         assert!(failed, "{event:?}");
         rig.receive();
         assert!(rig.told().is_empty());

@@ -66,6 +66,7 @@ fn entries(folder: &Path) -> BTreeMap<(String, u64), Entry> {
                     add_path: [add_path; 2],
                     extended_next_hop: true,
                     permit_as_sets: true,
+                    beside: false,
                     ..PLAIN
                 },
                 as4_known: as4 != "as4=?",

@@ -31,6 +31,7 @@ static FIXTURES: LazyLock<Vec<Fixture>> = LazyLock::new(fixtures);
 const OPEN_MINDED: DecodeContext = DecodeContext {
     ebgp: false,
     permit_as_sets: true,
+    beside: false,
     ..PLAIN
 };
 
@@ -416,6 +417,7 @@ fn context() -> impl Strategy<Value = DecodeContext> {
                 families,
                 extended_next_hop,
                 permit_as_sets,
+                beside: false,
             }
         },
     )

@@ -19,6 +19,7 @@ pub(crate) const PLAIN: DecodeContext = DecodeContext {
     families: [true, true],
     extended_next_hop: false,
     permit_as_sets: false,
+    beside: false,
 };
 
 /// One file of `proto-fixtures`.

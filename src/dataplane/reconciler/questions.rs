@@ -9,7 +9,7 @@ use super::super::route::Shape;
 use super::table::{CONFIRMED, Entry};
 use super::trouble::Mood;
 use super::{Pending, Reconciler, desired, holds};
-use crate::net::Prefix;
+use crate::net::{Family, Prefix};
 
 /// The links and neighbours that routes of ours lead over: those in the kernel, as far as we know,
 /// those that are being written, and those that are wanted.
@@ -84,6 +84,16 @@ impl Reconciler {
     /// Counts whatever may change [`Self::usage`].
     pub(in crate::dataplane) const fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// What is wanted for a prefix.
+    pub(in crate::dataplane) fn wanted(&self, prefix: Prefix) -> Option<super::PathId> {
+        self.table.get(prefix)?.want()
+    }
+
+    /// Whether any prefix of this length is wanted.
+    pub(in crate::dataplane) fn wants_length(&self, family: Family, len: u8) -> bool {
+        self.lengths.any(family, len)
     }
 
     /// How a wanted or seen prefix does; none if it is neither.

@@ -9,6 +9,7 @@
 //!   just that address: the local table wins anyway), a node's address, a next hop of ours, or the gateway of
 //!   a default route;
 //! - as a blackhole, if it holds the address of another node, wherever that is;
+//! - as a host's, if it is one of those addresses: the link reaches it, and nothing is lost;
 //! - at just the subnet of a link, if it leads somewhere and would win over the link's own route.
 //!
 //! A blackhole at just the subnet of a link is what the block of a bridge looks like, and is made: it has the
@@ -57,7 +58,12 @@ impl KernelView {
                 return self.outranks_link(prefix, rank).then_some(Covered::Subnet);
             }
             let own = (!prefix.is_host() && prefix.contains(*own)).then_some(Covered::Own(*own));
-            own.or_else(|| self.other_inside(prefix))
+            let found = own.or_else(|| self.other_inside(prefix))?;
+            Some(if prefix.is_host() {
+                Covered::Subnet
+            } else {
+                found
+            })
         }) {
             return Some(found);
         }

@@ -119,9 +119,9 @@ fn only_next_hops_that_changed_are_told_of() {
     let (near, far) = (routed("10.9.0.7"), routed("10.70.0.1"));
     let tunnel = NextHop::through("10.70.0.1".parse().unwrap(), "tunl0".into());
     for next_hop in [&near, &far, &tunnel] {
-        view.track(next_hop);
+        view.track(next_hop, &NoRoutes);
     }
-    while view.poll_changed().is_some() {}
+    while view.poll_changed(&NoRoutes).is_some() {}
     let route = KernelRoute {
         prefix: "10.70.0.0/16".parse().unwrap(),
         table: 254,
@@ -133,10 +133,10 @@ fn only_next_hops_that_changed_are_told_of() {
         route,
         replaced: false,
     });
-    assert_eq!(view.poll_changed(), Some(far.clone()));
-    assert_eq!(view.poll_changed(), None);
+    assert_eq!(view.poll_changed(&NoRoutes), Some(far.clone()));
+    assert_eq!(view.poll_changed(&NoRoutes), None);
     view.apply(&Change::LinkGone { index: 2 });
-    let changed: Vec<NextHop> = core::iter::from_fn(|| view.poll_changed()).collect();
+    let changed: Vec<NextHop> = core::iter::from_fn(|| view.poll_changed(&NoRoutes)).collect();
     assert_eq!(changed, [near, far.clone()]);
     assert_eq!(
         view.resolution(&far),

@@ -68,7 +68,7 @@ impl KernelView {
         depth: u8,
         links: &mut Vec<(u32, Option<u32>)>,
     ) {
-        let Some(group) = self.state.foreign.longest(address) else {
+        let Some((_, group)) = self.state.foreign.longest(address) else {
             return;
         };
         let Some(best) = group.first().map(|route| route.metric) else {
@@ -96,7 +96,7 @@ impl KernelView {
     }
 
     fn way(&self, address: IpAddr, depth: u8) -> Option<Way> {
-        let group = self.state.foreign.longest(address)?;
+        let (_, group) = self.state.foreign.longest(address)?;
         let best = group.first()?.metric;
         let routes = group.iter().take_while(|route| route.metric == best);
         let hops = routes.flat_map(|route| {

@@ -82,11 +82,7 @@ fn what_would_take_addresses_away_from_a_link_is_not_made() {
             own(),
             Some(Covered::Node(address("192.168.40.12"))),
         ),
-        (
-            "192.168.40.12/32",
-            learned(),
-            Some(Covered::Node(address("192.168.40.12"))),
-        ),
+        ("192.168.40.12/32", learned(), Some(Covered::Subnet)),
         (
             "192.168.40.240/28",
             learned(),
@@ -105,11 +101,7 @@ fn what_would_take_addresses_away_from_a_link_is_not_made() {
             own(),
             Some(Covered::Own(address("fd00:40::11"))),
         ),
-        (
-            "fd00:40::12/128",
-            learned6(),
-            Some(Covered::Node(address("fd00:40::12"))),
-        ),
+        ("fd00:40::12/128", learned6(), Some(Covered::Subnet)),
         (
             "fd00:40::70/124",
             learned6(),

@@ -17,7 +17,7 @@ use super::entries::{Entries, Event};
 use super::host::Host;
 use super::key::{Key, told};
 use super::needs::{self, Part};
-use super::news::TunnelNews;
+use super::news::{TunnelNews, why};
 use super::pace::Pace;
 use super::port::{Expects, Leaving, Port};
 use super::pursuit::link_of;
@@ -521,7 +521,8 @@ impl Tunnels {
                 }
                 Event::Refused(errno) => {
                     let what = format!("enter {key}");
-                    self.report(&name, TunnelNews::Refused { what, errno });
+                    let why = why(errno);
+                    self.report(&name, TunnelNews::Refused { what, why });
                 }
             }
         }

@@ -38,7 +38,7 @@ pub enum TunnelNews {
         /// What.
         what: String,
         /// Why.
-        errno: Errno,
+        why: String,
     },
     /// The kernel made the device otherwise than it was asked to.
     Misfit,
@@ -112,7 +112,7 @@ impl fmt::Display for TunnelNews {
                 f,
                 "no link has {underlay}, the address that tunnel packets leave with; waiting for it"
             ),
-            Self::Refused { what, errno } => write!(f, "cannot {what}: {}", why(*errno)),
+            Self::Refused { what, why } => write!(f, "cannot {what}: {why}"),
             Self::Misfit => f.write_str(
                 "the kernel made the tunnel device otherwise than it was asked to; it is not used",
             ),
@@ -187,7 +187,7 @@ const fn word(family: Family) -> &'static str {
 /// [`Errno`]'s words are about routes.
 pub(super) fn why(errno: Errno) -> String {
     match errno {
-        Errno::EEXIST => "another device has its name, or its VNI and port".to_owned(),
+        Errno::EEXIST => "another device has its name".to_owned(),
         Errno::ENODEV => "the device is gone".to_owned(),
         Errno(95) => "the kernel does not support it".to_owned(),
         Errno(30) => "it is read-only here".to_owned(),

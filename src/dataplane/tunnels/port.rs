@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::super::device::{Device, Neighbour, lacks_driver};
 use super::super::input::{Action, Link};
 use super::super::resolve::KernelView;
+use super::blame::blame;
 use super::entries::Entries;
 use super::key::{Key, Value, What};
 use super::needs::{self, Part};
@@ -273,7 +274,7 @@ impl Port {
         TunnelStatus {
             name: Arc::clone(&self.name),
             kind: kind.or_else(of_link).unwrap_or("other"),
-            state: self.state(link, entries),
+            state: self.state(view, link, entries),
             mtu: link.map(|link| link.mtu),
             addresses: link
                 .map(|link| on_link(link.index).collect())
@@ -284,7 +285,7 @@ impl Port {
         }
     }
 
-    fn state(&self, link: Option<&Link>, entries: &Entries) -> TunnelState {
+    fn state(&self, view: &KernelView, link: Option<&Link>, entries: &Entries) -> TunnelState {
         let (Some(tunnel), None) = (&self.tunnel, self.leaving) else {
             let at = self.leaving.map_or(Instant::ZERO, |leaving| leaving.at);
             return TunnelState::Leaving { at };
@@ -303,7 +304,8 @@ impl Port {
                 let module = tunnel.kind.module();
                 return TunnelState::NoDriver { module };
             }
-            return refused(format!("cannot {}: {}", part.what(), why(refusal.errno)));
+            let why = blame(view, self, refusal.errno);
+            return refused(format!("cannot {}: {why}", part.what()));
         }
         if let Some((key, errno)) = self.index.and_then(|index| entries.refusal(index)) {
             return refused(format!("cannot enter {key}: {}", why(errno)));

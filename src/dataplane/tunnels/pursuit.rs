@@ -230,7 +230,9 @@ impl Tunnels {
                 setting: LinkSetting::Down,
             };
             let name = steps.iter_mut().find(|(part, _)| *part == Part::Name);
-            name.map(|(_, action)| *action = down);
+            if let Some((_, action)) = name {
+                *action = down;
+            }
         }
         let sysctls = self.sysctls(view, (&tunnel, link), underlay);
         let is_tuned = |sysctl: &Sysctl, index: u32| {

@@ -6,6 +6,7 @@ use super::super::device::{LinkSetting, Sysctl, lacks_driver};
 use super::super::input::{Action, Change, OpId};
 use super::super::resolve::KernelView;
 use super::super::route::Errno;
+use super::blame::blame;
 use super::entries::Upshot;
 use super::machine::{Doing, Tuned, Tunnels};
 use super::needs::Part;
@@ -144,7 +145,7 @@ impl Tunnels {
     }
 
     /// What was refused, and the refusal is about nothing but it.
-    pub(in crate::dataplane) fn refused(&mut self, doing: Doing, errno: Errno) {
+    pub(in crate::dataplane) fn refused(&mut self, view: &KernelView, doing: Doing, errno: Errno) {
         let (name, part, action) = match doing {
             Doing::Entry(key) => return self.entries.refused(self.now, key, errno),
             Doing::Port { name, part, action } => (name, part, action),
@@ -176,7 +177,7 @@ impl Tunnels {
             },
             _ => TunnelNews::Refused {
                 what: part.what().to_owned(),
-                errno,
+                why: blame(view, port, errno),
             },
         };
         self.report(&name, news);

@@ -53,7 +53,7 @@ pub(super) fn underlay(
         ways.push((parent, parent.mtu));
     }
     let narrowest = ways.iter().min_by_key(|(_, mtu)| *mtu);
-    let elsewhere = || fallback(view, &is_ours).unwrap_or(ETHERNET);
+    let elsewhere = || fallback(view, is_ours).unwrap_or(ETHERNET);
     Some(Underlay {
         parent: parent.map(|link| link.index),
         mtu: narrowest.map_or_else(elsewhere, |(_, mtu)| *mtu),

@@ -109,7 +109,11 @@ fn is_accountable(
     way: &FormerWay,
     ends: &[IpAddr],
 ) -> bool {
-    plan.templates.iter().any(|template| match &template.from {
+    let mut wanted = plan
+        .templates
+        .iter()
+        .filter(|template| !template.peer.shutdown);
+    wanted.any(|template| match &template.from {
         TemplateSource::Link(name) => **name == *way.link,
         TemplateSource::Range(range) => {
             let within = ends.iter().any(|end| range.contains(*end));

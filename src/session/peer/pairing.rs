@@ -127,7 +127,7 @@ impl Peer {
         }
         self.timers.stop(Timer::IdleHold);
         self.counters.established += 1;
-        if let Some(error) = &mut self.last_error {
+        if let Some(error) = self.past.as_mut().and_then(|past| past.error.as_mut()) {
             error.put_behind();
         }
         if let Some(connection) = self.connection(index) {

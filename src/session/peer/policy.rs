@@ -58,18 +58,21 @@ impl Peer {
 
     /// Remembers what an operator should see.
     pub(super) fn note(&mut self, now: Instant, reason: &CloseReason, alone: bool) {
-        match (reason, &mut self.last_error) {
+        let told = match reason {
+            CloseReason::Admin(reason) => matches!(reason, AdminReason::PrefixLimit(_)),
             // The loser of a collision is often just closed.
-            (CloseReason::TransportLost(_), _) if !alone => {}
-            (CloseReason::Admin(reason), _) if !matches!(reason, AdminReason::PrefixLimit(_)) => {}
-            (reason, _) if reason.is_collision() => {}
+            CloseReason::TransportLost(_) => alone,
+            reason => !reason.is_collision(),
+        };
+        if !told {
+            return;
+        }
+        match &mut self.past.get_or_insert_default().error {
             // A connection that was just closed does not hide what was said before.
-            (reason, Some(last)) if last.outweighs(reason) => {
-                last.since = Some((now, reason.clone()));
-            }
-            (reason, last) => {
+            Some(last) if last.outweighs(reason) => last.since = Some((now, reason.clone())),
+            last => {
                 let config = Arc::clone(&self.config);
-                *last = Some(Box::new(LastError::new(now, reason.clone(), config)));
+                *last = Some(LastError::new(now, reason.clone(), config));
             }
         }
     }

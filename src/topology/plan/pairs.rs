@@ -20,7 +20,7 @@ use std::net::IpAddr;
 
 use super::terms::{
     MESH_LIMIT, RECORD_LIMIT, asn, connect_retry, is_client, listen_port, named, open, open_of,
-    routes, usable,
+    routes, send_hold, usable,
 };
 use super::{Dial, LATE_DIAL, OpenTerms, PeerKind, PlannedPeer};
 use crate::net::{Asn, Family};
@@ -198,7 +198,9 @@ fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
         source_address: Some(pair.mine),
         ttl: TtlRule::Any,
         dial: dial(intent, pair, false),
+        shutdown: false,
         connect_retry: connect_retry(&own, &bgp.session),
+        send_hold: send_hold(&own, &bgp.session),
         open: OpenTerms {
             add_path: true,
             ..open(&own, &bgp.session, Families::only(family))
@@ -235,7 +237,9 @@ fn by_record(intent: &Intent, pair: Pair<'_>, Choice { record, own }: Choice<'_>
         },
         ttl: record.ttl,
         dial: dial(intent, pair, own && record.passive),
+        shutdown: record.shutdown,
         connect_retry: connect_retry(&record.session, &intent.bgp.session),
+        send_hold: send_hold(&record.session, &intent.bgp.session),
         open: open_of(record, &intent.bgp.session, (families(record, pair), true)),
         policy: routes(&record.routes, (RECORD_LIMIT, true)),
         filters: named(intent, &record.filters),

@@ -8,19 +8,27 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::pairs::{Pair, dial, names_node};
 use super::terms::{
-    RECORD_LIMIT, asn, connect_retry, is_client, listen_port, named, open_of, routes, usable,
+    RECORD_LIMIT, asn, connect_retry, is_client, listen_port, named, open_of, routes, send_hold,
+    usable,
 };
 use super::{BGP_PORT, Dial, PeerKind, PlannedPeer, Template, TemplateSource, is_own};
 use crate::net::Family;
 use crate::topology::intent::{Intent, Node, Peer, PeerAddress, SourceAddress};
 use crate::topology::peering::FarEnd;
 
+/// Whether a record's far end is this node's own speaker: its address and the port that it listens on. At
+/// another port, or calling us, there is somebody else.
+fn is_itself(intent: &Intent, me: &Node, record: &Peer, end: PeerAddress) -> bool {
+    let own_port = listen_port(&intent.bgp, me);
+    is_own(end.address, me) && end.port.is_none_or(|port| port == own_port) && !record.passive
+}
+
 /// One session for each record of an address that is not the node's own.
 pub(super) fn sessions(intent: &Intent, me: &Node) -> Vec<PlannedPeer> {
     let nodes = by_address(intent);
     let mine = intent.peers.iter().filter(|peer| peer.scope.applies_to(me));
     mine.filter_map(|record| match &record.far_end {
-        FarEnd::Address(end) if !is_own(end.address, me) => {
+        FarEnd::Address(end) if !is_itself(intent, me, record, *end) => {
             let other = nodes.get(&end.address).copied();
             Some(at_address(intent, me, record, (*end, other)))
         }
@@ -103,15 +111,20 @@ fn at_address(
     let remote_asn = record.as_number.or(node.map(|node| asn(intent, node)));
     let remote_asn = remote_asn.unwrap_or(intent.bgp.as_number);
     // At a node's address there may be somebody else: another port, another AS.
-    let node = node.filter(|node| names_node(intent, record, node, family));
+    let node = node.filter(|node| node.name != me.name && names_node(intent, record, node, family));
+    let port = end.port.unwrap_or_else(|| port_of(intent, address));
+    // Nobody but ourselves listens there: who speaks with us calls.
+    let calls = address.is_loopback() && port == listen_port(&intent.bgp, me);
     PlannedPeer {
         name: record.name.clone(),
         kind: PeerKind::Explicit,
         address,
-        port: end.port.unwrap_or_else(|| port_of(intent, address)),
+        port,
         remote_asn,
         local_asn,
         source_address: match record.source_address {
+            // A speaker at the loopback knows us by that.
+            SourceAddress::UseNodeIp if address.is_loopback() => None,
             SourceAddress::UseNodeIp => me.address(family),
             SourceAddress::Kernel => None,
             SourceAddress::Address(source) => Some(source),
@@ -119,9 +132,12 @@ fn at_address(
         ttl: record.ttl,
         dial: match node.and_then(|node| Pair::between(me, node, family)) {
             Some(pair) => dial(intent, pair, record.passive),
+            None if calls => Dial::Passive,
             None => own_dial(record),
         },
+        shutdown: record.shutdown,
         connect_retry: connect_retry(&record.session, &intent.bgp.session),
+        send_hold: send_hold(&record.session, &intent.bgp.session),
         open: open_of(
             record,
             &intent.bgp.session,

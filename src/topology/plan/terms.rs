@@ -34,6 +34,12 @@ pub(super) fn connect_retry(own: &SessionSettings, cluster: &SessionSettings) ->
         .unwrap_or(DEFAULT_CONNECT_RETRY)
 }
 
+/// How long the other end may take none of our messages, if it is said.
+pub(super) fn send_hold(own: &SessionSettings, cluster: &SessionSettings) -> Option<Duration> {
+    let said = own.send_hold_time.or(cluster.send_hold_time);
+    said.map(|seconds| Duration::from_secs(seconds.into()))
+}
+
 /// The filters of these names; assembly has reported names that there are none of.
 pub(super) fn named(intent: &Intent, names: &[String]) -> Vec<Arc<Filter>> {
     let filters = names.iter().filter_map(|name| intent.filters.get(name));
@@ -56,6 +62,7 @@ pub(super) fn open(
             None => own.keepalive_time.or(cluster.keepalive_time),
         },
         families,
+        capabilities: true,
         four_octet_as: true,
         extended_messages: true,
         restart: RestartTerms {
@@ -80,6 +87,19 @@ pub(super) fn open_of(
     (families, between_nodes): (Families, bool),
 ) -> OpenTerms {
     let offered = &record.capabilities;
+    if !offered.any {
+        // What a session has that nobody has said anything about (RFC 4271).
+        return OpenTerms {
+            capabilities: false,
+            four_octet_as: false,
+            extended_messages: false,
+            restart: RestartTerms {
+                time: 0,
+                long_lived: 0,
+            },
+            ..open(&record.session, cluster, Families::only(Family::Ipv4))
+        };
+    }
     OpenTerms {
         four_octet_as: offered.four_octet_as,
         extended_messages: offered.extended_messages,

@@ -214,7 +214,7 @@ impl<'a> Block<'a> {
         match code {
             code::AS_PATH => self.as_path = Some(value),
             code::NEXT_HOP => {
-                let next_hop = next_hop::parse_ipv4(value).ok_or(FaultKind::NextHop)?;
+                let next_hop = next_hop::parse_ipv4(value, ctx.beside).ok_or(FaultKind::NextHop)?;
                 self.attributes.next_hop = Some(next_hop);
             }
             code::AGGREGATOR => {

@@ -51,39 +51,42 @@ impl NextHop {
     }
 }
 
-/// Whether packets can be sent to it: not 0/8, 127/8 nor 224/3 (RFC 4271 §6.3).
-const fn usable4(address: Ipv4Addr) -> bool {
+/// Whether packets can be sent to it: not 0/8, 224/3 (RFC 4271 §6.3) nor, unless they come from this very
+/// host, 127/8.
+const fn usable4(address: Ipv4Addr, beside: bool) -> bool {
     let [first, ..] = address.octets();
-    !matches!(first, 0 | 127 | 224..)
+    !matches!(first, 0 | 224..) && (first != 127 || beside)
 }
 
-/// The value of NEXT_HOP; `None` is an address that can't be used. The length has been checked.
-pub(super) fn parse_ipv4(value: &[u8]) -> Option<NextHop> {
+/// The value of NEXT_HOP; `None` is an address that can't be used. The length has been checked. `beside`:
+/// the peer is on this host.
+pub(super) fn parse_ipv4(value: &[u8], beside: bool) -> Option<NextHop> {
     let address: Parsed<'_, u32> = be_u32(value);
     let address = Ipv4Addr::from_bits(address.ok()?.1);
-    usable4(address).then_some(NextHop::new(IpAddr::V4(address)))
+    usable4(address, beside).then_some(NextHop::new(IpAddr::V4(address)))
 }
 
 /// The next-hop field of MP_REACH_NLRI.
 ///
-/// `Ok(None)`: readable, but not a place to send packets to. `extended`: RFC 8950 was agreed on.
+/// `Ok(None)`: readable, but not a place to send packets to. `extended`: RFC 8950 was agreed on; `beside`: the
+/// peer is on this host.
 pub(in crate::wire) fn parse_field(
     family: Family,
     field: &[u8],
-    extended: bool,
+    (extended, beside): (bool, bool),
 ) -> Result<Option<NextHop>, MpError> {
     let bad_length = || MpError::NextHopLength(u8::try_from(field.len()).unwrap_or(u8::MAX));
     match (family, field.len()) {
-        (Family::Ipv4, 4) => Ok(parse_ipv4(field)),
-        (Family::Ipv4, 16 | 32) if extended => Ok(parse_ipv6(field, true)),
-        (Family::Ipv6, 16 | 32) => Ok(parse_ipv6(field, false)),
+        (Family::Ipv4, 4) => Ok(parse_ipv4(field, beside)),
+        (Family::Ipv4, 16 | 32) if extended => Ok(parse_ipv6(field, true, beside)),
+        (Family::Ipv6, 16 | 32) => Ok(parse_ipv6(field, false, beside)),
         (Family::Ipv4 | Family::Ipv6, _) => Err(bad_length()),
     }
 }
 
 /// One or two IPv6 addresses. All variants seen in the field are taken: global, global and
 /// link-local, link-local alone, `::` or link-local before link-local.
-fn parse_ipv6(field: &[u8], ipv4_routes: bool) -> Option<NextHop> {
+fn parse_ipv6(field: &[u8], ipv4_routes: bool, beside: bool) -> Option<NextHop> {
     let parsed: Parsed<'_, (u128, Option<u128>)> =
         all_consuming((be_u128, opt(be_u128))).parse(field);
     let (_, (first, second)) = parsed.ok()?;
@@ -93,7 +96,8 @@ fn parse_ipv6(field: &[u8], ipv4_routes: bool) -> Option<NextHop> {
         .filter(Ipv6Addr::is_unicast_link_local);
     if let Some(mapped) = first.to_ipv4_mapped() {
         // Never installed as is: what it means for IPv4 routes is clear, for IPv6 routes it is not.
-        return (ipv4_routes && usable4(mapped)).then_some(NextHop::new(IpAddr::V4(mapped)));
+        return (ipv4_routes && usable4(mapped, beside))
+            .then_some(NextHop::new(IpAddr::V4(mapped)));
     }
     if first.is_unicast_link_local() {
         return Some(NextHop::new(IpAddr::V6(first)));
@@ -101,7 +105,7 @@ fn parse_ipv6(field: &[u8], ipv4_routes: bool) -> Option<NextHop> {
     if first.is_unspecified() {
         return second.map(|address| NextHop::new(IpAddr::V6(address)));
     }
-    let usable = !first.is_multicast() && !first.is_loopback();
+    let usable = !first.is_multicast() && (beside || !first.is_loopback());
     usable.then_some(NextHop {
         address: IpAddr::V6(first),
         link_local: second,
@@ -121,7 +125,7 @@ mod tests {
     }
 
     fn read(addresses: &[&str]) -> Option<(String, Option<String>)> {
-        let hop = parse_field(Family::Ipv6, &field(addresses), false).unwrap()?;
+        let hop = parse_field(Family::Ipv6, &field(addresses), (false, false)).unwrap()?;
         Some((
             hop.address.to_string(),
             hop.link_local.map(|a| a.to_string()),
@@ -162,7 +166,10 @@ mod tests {
                 set.encode_canonical(&mut kept);
                 assert_eq!(PathAttributes::decode_canonical(&kept), Ok(set));
                 hop.on(scope).encode_field(&mut sent);
-                assert_eq!(parse_field(Family::Ipv6, &sent, false), Ok(Some(hop)));
+                assert_eq!(
+                    parse_field(Family::Ipv6, &sent, (false, false)),
+                    Ok(Some(hop))
+                );
             }
         }
         assert_eq!(
@@ -185,7 +192,7 @@ mod tests {
             [224, 0, 0, 1],
             [255, 255, 255, 255],
         ] {
-            assert_eq!(parse_ipv4(&address), None, "{address:?}");
+            assert_eq!(parse_ipv4(&address, false), None, "{address:?}");
         }
     }
 
@@ -193,17 +200,21 @@ mod tests {
     fn ipv4_over_ipv6_needs_the_capability() {
         let hop = field(&["2001:db8::1"]);
         assert_eq!(
-            parse_field(Family::Ipv4, &hop, false),
+            parse_field(Family::Ipv4, &hop, (false, false)),
             Err(MpError::NextHopLength(16))
         );
-        assert!(parse_field(Family::Ipv4, &hop, true).unwrap().is_some());
-        let mapped = parse_field(Family::Ipv4, &field(&["::ffff:10.0.0.1"]), true)
+        assert!(
+            parse_field(Family::Ipv4, &hop, (true, false))
+                .unwrap()
+                .is_some()
+        );
+        let mapped = parse_field(Family::Ipv4, &field(&["::ffff:10.0.0.1"]), (true, false))
             .unwrap()
             .unwrap();
         assert_eq!(mapped.address.to_string(), "10.0.0.1");
         for len in [0, 3, 9, 17, 64] {
             let field = vec![1; len];
-            assert!(parse_field(Family::Ipv6, &field, true).is_err());
+            assert!(parse_field(Family::Ipv6, &field, (true, false)).is_err());
         }
     }
 }

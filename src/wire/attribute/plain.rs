@@ -86,7 +86,7 @@ impl<'a> Plain<'a> {
             }
             (code::AS_PATH, WELL_KNOWN) => self.as_path = sequence(value)?,
             (code::NEXT_HOP, WELL_KNOWN) if value.len() == 4 => {
-                self.next_hop = next_hop::parse_ipv4(value)?;
+                self.next_hop = next_hop::parse_ipv4(value, false)?;
             }
             (code::MED, NON_TRANSITIVE) => self.med = Some(number(value)?),
             (code::LOCAL_PREF, WELL_KNOWN) if !ebgp => self.local_pref = Some(number(value)?),

@@ -215,7 +215,8 @@ fn mp_reach<'a>(
     let parsed: Parsed<'_, (&[u8], u8)> = (length_data(be_u8), be_u8).parse(value);
     // The octet after the next hop once counted SNPAs and is ignored (RFC 4760 §3).
     let (prefixes, (field, _reserved)) = parsed.map_err(|_| fault(MpError::Short))?;
-    let next_hop = next_hop::parse_field(family, field, ctx.extended_next_hop).map_err(fault)?;
+    let next_hop =
+        next_hop::parse_field(family, field, (ctx.extended_next_hop, ctx.beside)).map_err(fault)?;
     Ok((pair, next_hop, mp_nlri(CODE, prefixes, family, ctx)?))
 }
 

@@ -33,6 +33,8 @@ pub struct DecodeContext {
     pub extended_next_hop: bool,
     /// AS_SET is tolerated (RFC 9774 says it should not be).
     pub permit_as_sets: bool,
+    /// The peer is on this host, where a loopback address is a next hop like any other of its own.
+    pub beside: bool,
 }
 
 /// A decoded UPDATE.

@@ -27,6 +27,7 @@ fuzz_target!(|block: &[u8]| {
                 families: [true; 2],
                 extended_next_hop: true,
                 permit_as_sets: true,
+                beside: false,
             };
             if let Err(error) = update::decode(raw, &ctx) {
                 assert_eq!(error.notification().code, 3);

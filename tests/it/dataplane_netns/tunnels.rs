@@ -174,3 +174,59 @@ fn a_node_address_on_the_loopback_leaves_the_mtu_to_the_uplink() {
         assert!(ip("-6 addr show dev vxlan-v6.calico").contains("fd00:244::1/128"));
     });
 }
+
+/// What keeps the only tunnel from working, once the kernel has said so.
+fn refusal(rig: &mut Rig) -> String {
+    let reason = |plane: &dunlin::dataplane::Dataplane| match plane.tunnels().as_slice() {
+        [one] => match &one.state {
+            TunnelState::Refused { reason } => Some(reason.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    rig.until("a refusal", |plane| reason(plane).is_some());
+    reason(&rig.plane).unwrap()
+}
+
+#[test]
+fn who_has_the_name_the_vni_or_the_port_is_named() {
+    in_namespace(|| {
+        ip("link add taker type vxlan id 4096 dstport 4789 dev v0");
+        let mut rig = Rig::synced();
+        rig.plane.converged();
+        let now = rig.now();
+        rig.plane.set_tunnels(now, vec![vxlan()]);
+        assert_eq!(
+            refusal(&mut rig),
+            "cannot make it: the device taker has VNI 4096 with UDP port 4789"
+        );
+        // It goes, and ours is made.
+        ip("link del taker");
+        let up = |plane: &mut dunlin::dataplane::Dataplane| {
+            let status = plane.tunnels();
+            status.iter().all(|t| t.state == TunnelState::Up) && plane.is_idle()
+        };
+        rig.until("it is made", up);
+        // Renamed, and another one has the name: it works on under the other name.
+        ip("link set vxlan.calico name stolen");
+        ip("link add vxlan.calico type veth peer name stranger");
+        let reason = refusal(&mut rig);
+        assert_eq!(
+            reason,
+            "cannot give it its name back: another device has the name vxlan.calico"
+        );
+        assert!(ip("link show dev stolen").contains(",UP"));
+        ip("link del vxlan.calico");
+        rig.until("it has its name", up);
+        // A program has the port.
+        ip("link del vxlan.calico");
+        let socket = std::net::UdpSocket::bind("0.0.0.0:4789").unwrap();
+        let reason = refusal(&mut rig);
+        assert!(
+            reason.ends_with("a program has UDP port 4789 (`ss -ulnp` shows which)"),
+            "{reason}"
+        );
+        drop(socket);
+        rig.until("it is up", up);
+    });
+}
