@@ -37,7 +37,7 @@ fn of_setting((sysctl, errno): (&Sysctl, Errno)) -> Problem {
     let code = match sysctl {
         Sysctl::Forwarding(_) | Sysctl::ForwardingOn(_) => Code::ForwardingOff,
         Sysctl::LooseReversePath(_) => Code::ReversePathStrict,
-        Sysctl::Ipv6On(_) => Code::Ipv6Off,
+        Sysctl::Ipv6On(_) => Code::FamilyOff,
     };
     let subject = match sysctl.link() {
         Some(link) => Subject::Device(link.to_owned()),

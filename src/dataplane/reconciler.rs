@@ -483,7 +483,8 @@ impl Reconciler {
             entry.clear(DUMPED);
             entry.clear(OVERTAKEN);
             own += usize::from(entry.seen != Seen::NOTHING);
-            if differs(targets, entry) {
+            let covers = |wish: Wish| view.covered(prefix, wish.rank).is_some();
+            if differs(targets, entry) || desired(targets, entry).is_some_and(covers) {
                 queue_up(queue, place, entry);
             }
         });

@@ -96,7 +96,7 @@ codes! {
     /// A strict reverse path filter may drop packets that come through a tunnel.
     ReversePathStrict = "reverse_path_strict", Warning;
     /// IPv6 is switched off on a link that needs it.
-    Ipv6Off = "ipv6_off", Error;
+    FamilyOff = "family_off", Error;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
     /// The configuration has errors; the last good one is in force.

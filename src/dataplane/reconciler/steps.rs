@@ -326,13 +326,12 @@ impl Reconciler {
             // Somebody wrote here meanwhile, perhaps under our name, and nothing else would look.
             self.sync.request(self.now);
         }
-        if self.is_of_route(prefix, errno) || !self.rests(errno) {
-            if self.troubles.refused(self.now, prefix, errno) {
-                self.report(Report::Refused { prefix, errno });
-                if add && errno == Errno::EEXIST {
-                    // Somebody's, and nobody told us: read whose. If that tells nothing, it never will.
-                    self.sync.request(self.now);
-                }
+        let own = self.is_of_route(prefix, errno) || !self.rests(errno);
+        if own && self.troubles.refused(self.now, prefix, errno) {
+            self.report(Report::Refused { prefix, errno });
+            if add && errno == Errno::EEXIST {
+                // Somebody's, and nobody told us: read whose. If that tells nothing, it never will.
+                self.sync.request(self.now);
             }
         }
         self.enqueue(prefix);
@@ -439,6 +438,10 @@ impl Reconciler {
                 _ => None,
             });
             if view.covered(prefix, wish.rank) != was {
+                if entry.is(BUSY) {
+                    // What is being written is looked at again when it stands.
+                    entry.set(CROSSED);
+                }
                 queue_up(queue, place, entry);
             }
         });

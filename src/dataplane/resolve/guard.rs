@@ -6,8 +6,7 @@
 //! those addresses. The rule: a route of ours is not made
 //!
 //! - inside the subnet of a link of this host, if it holds this host's own address on that link (unless it is
-//!   just that address: the local table wins anyway), a node's address, a next hop of ours, or the gateway of
-//!   a default route;
+//!   just that address: the local table wins anyway), a node's address, or the gateway of a default route;
 //! - as a blackhole, if it holds the address of another node, wherever that is;
 //! - as a host's, if it is one of those addresses: the link reaches it, and nothing is lost;
 //! - at just the subnet of a link, if it leads somewhere and would win over the link's own route.
@@ -20,7 +19,6 @@ use std::net::IpAddr;
 
 use super::{KernelView, is_link_local};
 use crate::dataplane::input::{Address, Change};
-use crate::dataplane::next_hop::Reach;
 use crate::dataplane::ownership::Rank;
 use crate::dataplane::report::Covered;
 use crate::net::{Family, Prefix};
@@ -41,6 +39,7 @@ impl KernelView {
         if self.guard.nodes != nodes {
             self.guard.nodes = nodes;
             self.guard.changed = true;
+            self.dirty.all = true;
         }
     }
 
@@ -88,16 +87,8 @@ impl KernelView {
         let defaults = self.state.foreign.get(everything).iter();
         let mut gateways =
             defaults.flat_map(|route| route.shape.hops.iter().filter_map(|hop| hop.via));
-        if let Some(gateway) = gateways.find(|gateway| prefix.contains(*gateway)) {
-            return Some(Covered::Gateway(gateway));
-        }
-        let ours = self.tracked.keys().filter(|next_hop| match next_hop.reach {
-            Reach::Routed | Reach::Link(_) | Reach::Beside(_) => true,
-            Reach::Device(_) | Reach::Onto(_) => false,
-        });
-        let mut ours = ours.map(|next_hop| next_hop.address);
-        let inside = ours.find(|address| prefix.contains(*address) && !self.is_local(*address));
-        inside.map(Covered::Gateway)
+        let gateway = gateways.find(|gateway| prefix.contains(*gateway));
+        gateway.map(Covered::Gateway)
     }
 
     /// Whether a route of ours would win over a link's own one to the very same subnet.
@@ -142,6 +133,7 @@ impl KernelView {
         if found != self.guard.subnets {
             self.guard.subnets = found;
             self.guard.changed = true;
+            self.dirty.all = true;
         }
     }
 }

@@ -61,81 +61,7 @@ fn ours(world: &World, prefix: &str) -> bool {
 
 #[test]
 fn what_would_take_addresses_away_from_a_link_is_not_made() {
-    let own = || Forwarding::Blackhole;
-    let learned = || via(&["192.168.40.77"]);
-    let learned6 = || via(&["fd00:40::77"]);
-    let address = |text: &str| text.parse::<IpAddr>().unwrap();
-    let table: Vec<(&str, Forwarding, Option<Covered>)> = vec![
-        // Blocks in the LAN: with this host's address, a node's, the gateway, a next hop, or nobody's.
-        (
-            "192.168.40.0/26",
-            own(),
-            Some(Covered::Own(address("192.168.40.11"))),
-        ),
-        (
-            "192.168.40.0/26",
-            learned(),
-            Some(Covered::Own(address("192.168.40.11"))),
-        ),
-        (
-            "192.168.40.12/30",
-            own(),
-            Some(Covered::Node(address("192.168.40.12"))),
-        ),
-        ("192.168.40.12/32", learned(), Some(Covered::Subnet)),
-        (
-            "192.168.40.240/28",
-            learned(),
-            Some(Covered::Gateway(address("192.168.40.254"))),
-        ),
-        (
-            "192.168.40.64/26",
-            learned(),
-            Some(Covered::Gateway(address("192.168.40.77"))),
-        ),
-        ("192.168.40.128/26", own(), None),
-        ("192.168.40.128/26", learned(), None),
-        ("192.168.40.201/32", learned(), None),
-        (
-            "fd00:40::/80",
-            own(),
-            Some(Covered::Own(address("fd00:40::11"))),
-        ),
-        ("fd00:40::12/128", learned6(), Some(Covered::Subnet)),
-        (
-            "fd00:40::70/124",
-            learned6(),
-            Some(Covered::Gateway(address("fd00:40::77"))),
-        ),
-        ("fd00:40:0:0:1::/80", own(), None),
-        ("fd00:40:0:0:1::/80", learned6(), None),
-        // A bridge's subnet, and a part of it.
-        ("172.20.0.0/16", own(), None),
-        (
-            "172.20.0.0/24",
-            own(),
-            Some(Covered::Own(address("172.20.0.1"))),
-        ),
-        ("172.20.5.0/24", own(), None),
-        ("172.20.5.4/32", learned(), None),
-        // Our own address alone: the local table has it anyway.
-        ("192.168.40.11/32", learned(), None),
-        // Another node's address behind a gateway: dropping is harm, another way is none.
-        (
-            "192.168.41.0/24",
-            own(),
-            Some(Covered::Node(address("192.168.41.13"))),
-        ),
-        ("192.168.41.0/24", learned(), None),
-        ("192.168.41.13/32", learned(), None),
-        // Just the LAN, and wider: the link's own route is preferred, or longer.
-        ("192.168.40.0/24", learned(), Some(Covered::Subnet)),
-        ("192.168.40.0/23", learned(), None),
-        ("fd00:40::/64", learned6(), None),
-        ("0.0.0.0/0", learned(), None),
-        ("::/0", learned6(), None),
-    ];
-    for (text, path, expected) in table {
+    for (text, path, expected) in cases() {
         let mut world = lan();
         let prefix: Prefix = text.parse().unwrap();
         world.plane.want(prefix, path.clone());
@@ -148,6 +74,51 @@ fn what_would_take_addresses_away_from_a_link_is_not_made() {
         let quiet = matches!(expected, None | Some(Covered::Subnet));
         assert_eq!(problems.is_empty(), quiet, "{text}: {problems:?}");
     }
+}
+
+/// Routes, and what they would take away.
+fn cases() -> Vec<(&'static str, Forwarding, Option<Covered>)> {
+    let own = || Forwarding::Blackhole;
+    let learned = || via(&["192.168.40.77"]);
+    let learned6 = || via(&["fd00:40::77"]);
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let host = |text| Some(Covered::Own(address(text)));
+    let node = |text| Some(Covered::Node(address(text)));
+    let gateway = |text| Some(Covered::Gateway(address(text)));
+    vec![
+        // Blocks in the LAN: with this host's address, a node's, the gateway, or nobody's.
+        ("192.168.40.0/26", own(), host("192.168.40.11")),
+        ("192.168.40.0/26", learned(), host("192.168.40.11")),
+        ("192.168.40.12/30", own(), node("192.168.40.12")),
+        ("192.168.40.12/32", learned(), Some(Covered::Subnet)),
+        ("192.168.40.240/28", learned(), gateway("192.168.40.254")),
+        ("192.168.40.64/26", learned(), None),
+        ("192.168.40.128/26", own(), None),
+        ("192.168.40.128/26", learned(), None),
+        ("192.168.40.201/32", learned(), None),
+        ("fd00:40::/80", own(), host("fd00:40::11")),
+        ("fd00:40::12/128", learned6(), Some(Covered::Subnet)),
+        ("fd00:40::70/124", learned6(), None),
+        ("fd00:40:0:0:1::/80", own(), None),
+        ("fd00:40:0:0:1::/80", learned6(), None),
+        // A bridge's subnet, and a part of it.
+        ("172.20.0.0/16", own(), None),
+        ("172.20.0.0/24", own(), host("172.20.0.1")),
+        ("172.20.5.0/24", own(), None),
+        ("172.20.5.4/32", learned(), None),
+        // Our own address alone: the local table has it anyway.
+        ("192.168.40.11/32", learned(), None),
+        // Another node's address behind a gateway: dropping is harm, another way is none.
+        ("192.168.41.0/24", own(), node("192.168.41.13")),
+        ("192.168.41.0/24", learned(), None),
+        ("192.168.41.13/32", learned(), None),
+        // Just the LAN, and wider: the link's own route is preferred, or longer.
+        ("192.168.40.0/24", learned(), Some(Covered::Subnet)),
+        ("192.168.40.0/23", learned(), None),
+        ("fd00:40::/64", learned6(), None),
+        ("0.0.0.0/0", learned(), None),
+        ("::/0", learned6(), None),
+    ]
 }
 
 #[test]
@@ -218,4 +189,19 @@ fn a_node_that_is_heard_of_later_is_spared() {
     world.plane.set_nodes(core::iter::empty());
     world.settle();
     assert!(ours(&world, "192.168.40.128/26"));
+}
+
+#[test]
+fn a_route_that_is_not_made_is_no_way_to_a_next_hop() {
+    let mut world = lan();
+    let covering = "192.168.40.0/26".parse().unwrap();
+    world.plane.want(covering, via(&["192.168.40.77"]));
+    let block: Prefix = "10.250.0.0/24".parse().unwrap();
+    world.plane.want(block, via(&["192.168.40.12"]));
+    world.settle();
+    let hop = Hop::new("192.168.40.12".parse().unwrap(), 2);
+    assert_eq!(
+        world.plane.installed(block).map(|s| &*s.hops),
+        Some(&[hop][..])
+    );
 }
