@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 
 use super::device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
+use super::object::Object;
 use super::route::{Errno, KernelRoute};
 use crate::net::{Family, Mac};
 
@@ -129,6 +130,18 @@ pub enum Change {
     RouteGone(KernelRoute),
     /// A setting of the kernel was changed.
     Setting(Setting),
+    /// A nexthop object was added or changed.
+    Object {
+        /// Its number.
+        id: u32,
+        /// What it is now.
+        object: Object,
+    },
+    /// A nexthop object is no longer there, and no route that names it.
+    ObjectGone {
+        /// Its number.
+        id: u32,
+    },
 }
 
 /// What became of a setting of the kernel: whoever changed it, it was not by netlink.

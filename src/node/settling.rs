@@ -15,7 +15,7 @@
 mod awaited;
 
 use super::{CONVERGENCE_LIMIT, Node};
-use crate::dataplane::{Dataplane, Forwarding, RouteState};
+use crate::dataplane::{Change, Dataplane, Forwarding, KernelInput, RouteState};
 use crate::net::Prefix;
 use crate::rib::{ForwardingChange, PeerIndex};
 use crate::speaker::Awaited;
@@ -75,8 +75,21 @@ impl Settling {
         self.is_restart() && !dataplane.is_synced()
     }
 
-    /// Whether a change of forwarding waits: a former process's route stands there, and is not just what
-    /// is wanted.
+    /// Whether what waits has to be asked again, because a link is gone: no route waits that leads by it.
+    pub(super) fn loses(&self, input: &KernelInput) -> bool {
+        let lost = match input {
+            KernelInput::Changed(Change::Link(link)) => !link.usable(),
+            KernelInput::Changed(change) => matches!(change, Change::LinkGone { .. }),
+            KernelInput::Dumped(_)
+            | KernelInput::Done { .. }
+            | KernelInput::Carried { .. }
+            | KernelInput::Overrun => false,
+        };
+        lost && self.held && self.is_restart()
+    }
+
+    /// Whether a change of forwarding waits: a former process's route stands there by links that work, and
+    /// is not just what is wanted.
     pub(super) fn holds(
         &mut self,
         dataplane: &Dataplane,
@@ -91,6 +104,7 @@ impl Settling {
         let holds = self.is_restart()
             && !own
             && dataplane.state(prefix) == Some(RouteState::Stale)
+            && dataplane.is_whole(prefix)
             && !wanted.is_some_and(|wanted| dataplane.was_left(prefix, wanted));
         self.held |= holds;
         holds

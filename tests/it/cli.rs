@@ -2,9 +2,10 @@
 //!
 //! What is waited for is a line of a daemon's log; nothing sleeps.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -14,17 +15,17 @@ use std::time::{Duration, Instant};
 
 use crate::folder::Folder;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running daemon; killed when it goes out of scope.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
-    lines: Receiver<String>,
-    socket: PathBuf,
+    pub(crate) lines: Receiver<String>,
+    pub(crate) socket: PathBuf,
 }
 
 impl Daemon {
-    fn start(folder: &Path, name: &str, address: &str, port: u16) -> Self {
+    pub(crate) fn start(folder: &Path, name: &str, address: &str, port: u16) -> Self {
         let socket = folder.join(format!("{name}.sock"));
         let config = folder.join(format!("{name}.toml"));
         let text = format!(
@@ -60,7 +61,7 @@ impl Daemon {
     }
 
     /// Reads the log up to a line with these words.
-    fn wait_for(&self, words: &str) -> String {
+    pub(crate) fn wait_for(&self, words: &str) -> String {
         let end = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         loop {
@@ -73,7 +74,7 @@ impl Daemon {
         }
     }
 
-    fn ask(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
         dunlin()
             .arg("--socket")
             .arg(&self.socket)
@@ -83,13 +84,13 @@ impl Daemon {
     }
 
     /// The text of a command that succeeds.
-    fn says(&self, arguments: &[&str]) -> String {
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
         let output = self.ask(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let mut all = arguments.to_vec();
         all.extend(["--output", "json"]);
         serde_json::from_str(&self.says(&all)).unwrap()
@@ -103,19 +104,19 @@ impl Drop for Daemon {
     }
 }
 
-fn dunlin() -> Command {
+pub(crate) fn dunlin() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
     command.env_remove("DUNLIN_LOG").stdin(Stdio::null());
     command
 }
 
 /// A port that nobody listens on; taken for a moment, so that the kernel knows a free one.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-fn cluster(port: u16, more: &str) -> String {
+pub(crate) fn cluster(port: u16, more: &str) -> String {
     format!(
         "[bgp]\nas-number = 64512\nlisten-port = {port}\n[[ip-pool]]\ncidr = \"10.244.0.0/16\"\n\
          [[node]]\nname = \"a\"\nipv4-address = \"127.0.0.1/8\"\nblocks = [\"10.244.0.0/26\"]\n\
@@ -123,7 +124,7 @@ fn cluster(port: u16, more: &str) -> String {
     )
 }
 
-fn pair(name: &str) -> (Folder, u16, Daemon, Daemon) {
+pub(crate) fn pair(name: &str) -> (Folder, u16, Daemon, Daemon) {
     let folder = Folder::new(name);
     let port = free_port();
     fs::write(folder.0.join("cluster.toml"), cluster(port, "")).unwrap();
@@ -187,6 +188,69 @@ fn a_peer_is_shut_down_with_words_and_enabled_again() {
     a.wait_for("session is up");
     let kept = a.json(&["peers", "b"]);
     assert_eq!(kept["peers"][0]["established_count"], 3);
+}
+
+/// The problems of a daemon, by code.
+fn problems(daemon: &Daemon) -> BTreeMap<String, serde_json::Value> {
+    let status = daemon.json(&["status"]);
+    let problems = status["problems"].as_array().unwrap().iter();
+    let by_code = problems.map(|problem| {
+        let code = problem["code"].as_str().unwrap();
+        (code.to_owned(), problem.clone())
+    });
+    by_code.collect()
+}
+
+#[test]
+fn what_is_wrong_has_a_code_for_scripts_a_line_for_people_and_one_in_the_log() {
+    let (folder, port, a, b) = pair("problems");
+    let check = || a.ask(&["status", "--check"]);
+    assert_eq!(check().status.code(), Some(0));
+    a.says(&["peer", "b", "shutdown"]);
+    let shut = &problems(&a)["peer_shut_down"];
+    assert_eq!(shut["severity"], "warning");
+    assert_eq!(shut["subject"], "peer");
+    assert_eq!(shut["subjects"], serde_json::json!(["b"]));
+    assert_eq!(shut["count"], 1);
+    assert!(shut["since_unix_s"].as_u64() > Some(1_700_000_000));
+    assert_eq!(check().status.code(), Some(0), "a warning is no error");
+    a.wait_for("problem: b: it was shut down here");
+    a.says(&["peer", "b", "enable"]);
+    a.wait_for("no longer: b: it was shut down here");
+
+    drop(b);
+    a.wait_for("session is down");
+    let down = problems(&a)["peer_down"].clone();
+    assert_eq!(down["severity"], "error");
+    let failed = check();
+    assert_eq!(failed.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&failed.stdout).into_owned();
+    let [line, remedy] = said.lines().collect::<Vec<_>>()[..] else {
+        panic!("{said}");
+    };
+    assert!(line.starts_with("error b: ") && line.contains("(peer_down, for "));
+    assert!(remedy.starts_with("    "), "{said}");
+    let line = a.wait_for("problem: b: it refuses the connection");
+    assert!(
+        line.contains("ERROR") && line.contains("running there?"),
+        "{line}"
+    );
+
+    fs::write(
+        folder.0.join("cluster.toml"),
+        cluster(port, "mistake = 1\n"),
+    )
+    .unwrap();
+    a.wait_for("the configuration has errors");
+    let bad = &problems(&a)["configuration_bad"];
+    assert_eq!(bad["subject"], "record");
+    let place = bad["subjects"][0].as_str().unwrap();
+    assert!(place.ends_with("cluster.toml:14:1"), "{place}");
+
+    let calls = TcpStream::connect_timeout(&format!("127.0.0.1:{port}").parse().unwrap(), PATIENCE);
+    drop(calls);
+    a.wait_for("refused a connection");
+    assert_eq!(problems(&a)["stranger_calls"]["subjects"][0], "127.0.0.1");
 }
 
 #[test]
@@ -265,7 +329,15 @@ fn failures_have_exit_codes_and_say_what_to_do() {
     assert_eq!(unknown.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean \"b\"?"));
     assert_eq!(a.ask(&["routes", "10.9.0.0/16"]).status.code(), Some(4));
-    assert_eq!(a.ask(&["routes", "nonsense"]).status.code(), Some(1));
+    assert_eq!(a.ask(&["routes", "nonsense"]).status.code(), Some(2));
+    assert_eq!(a.ask(&["explain", "nonsense"]).status.code(), Some(2));
+    assert_eq!(a.ask(&["explain", "192.0.2.1"]).status.code(), Some(4));
+    // A peer is an address that packets go to, too.
+    let peer = a.says(&["explain", "b"]);
+    assert!(
+        peer.contains("b is a peer at 127.0.0.2: Established"),
+        "{peer}"
+    );
     assert_eq!(a.ask(&["frobnicate"]).status.code(), Some(2));
     let nobody = dunlin()
         .args(["--socket", "/nonexistent/d.sock", "status"])
@@ -303,7 +375,9 @@ fn a_configuration_is_checked_without_running_it() {
     let bad = check("json");
     assert_eq!(bad.status.code(), Some(5));
     let said: serde_json::Value = serde_json::from_slice(&bad.stdout).unwrap();
-    let lines = said["lines"].to_string();
+    assert_eq!(said["good"], false);
+    let bad = check("table");
+    let lines = String::from_utf8_lossy(&bad.stdout).into_owned();
     assert!(
         lines.contains("cluster.toml:2:1") && lines.contains("as-number"),
         "{lines}"

@@ -85,20 +85,33 @@ impl KernelView {
         }
         let everything = Prefix::new(prefix.address(), 0);
         let defaults = self.state.foreign.get(everything).iter();
-        let mut gateways =
-            defaults.flat_map(|route| route.shape.hops.iter().filter_map(|hop| hop.via));
+        let mut gateways = defaults.flat_map(|route| {
+            let hops = self.hops(&route.shape);
+            hops.iter().filter_map(|hop| hop.via).collect::<Vec<_>>()
+        });
         let gateway = gateways.find(|gateway| prefix.contains(*gateway));
         gateway.map(Covered::Gateway)
     }
 
     /// Whether a route of ours would win over a link's own one to the very same subnet.
     fn outranks_link(&self, prefix: Prefix, rank: Rank) -> bool {
-        let metric = self.rule.metric(prefix.family(), rank);
+        let metric = self.rule.metric(prefix, rank);
         let mut links = self.state.foreign.get(prefix).iter();
         links.any(|route| {
-            let direct = route.shape.hops.iter().any(|hop| hop.via.is_none());
+            let direct = self.hops(&route.shape).iter().any(|hop| hop.via.is_none());
             direct && metric <= route.metric
         })
+    }
+
+    /// Whether a default route names a nexthop object, which may be any.
+    fn default_by_object(&self) -> bool {
+        let addresses = self.guard.subnets.iter().map(|(_, own)| *own);
+        let mut defaults = addresses.map(|own| Prefix::new(own, 0));
+        let named = |prefix| {
+            let routes = self.state.foreign.get(prefix);
+            routes.iter().any(|route| route.shape.object != 0)
+        };
+        defaults.any(named)
     }
 
     /// Takes in what may have changed of it.
@@ -118,6 +131,10 @@ impl KernelView {
             | Change::Neighbour { .. }
             | Change::NeighbourGone(_)
             | Change::Setting(_) => false,
+            Change::Object { .. } | Change::ObjectGone { .. } => {
+                self.guard.changed |= self.default_by_object();
+                false
+            }
         };
         if looks {
             self.look_for_subnets();

@@ -147,7 +147,9 @@ pub(super) fn told(change: &Change) -> Option<(Key, Option<Value>)> {
         | Change::LinkGone { .. }
         | Change::Route { .. }
         | Change::RouteGone(_)
-        | Change::Setting(_) => None,
+        | Change::Setting(_)
+        | Change::Object { .. }
+        | Change::ObjectGone { .. } => None,
     }
 }
 

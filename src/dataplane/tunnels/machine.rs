@@ -197,6 +197,8 @@ impl Tunnels {
                 self.dirty |= self.ports.values().any(|port| port.is_under(route.prefix));
             }
             Change::Setting(setting) => self.setting(view, setting),
+            // A way by a nexthop object may be another one with it.
+            Change::Object { .. } | Change::ObjectGone { .. } => self.dirty = true,
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
         }
         if let Some((key, value)) = told(change)
@@ -440,7 +442,7 @@ impl Tunnels {
     }
 
     /// Settings that are not as they have to be, with the kernel's word on changing them.
-    pub(in crate::dataplane) fn unfit(&self) -> impl Iterator<Item = (&Sysctl, Errno)> {
+    pub(in crate::dataplane) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> {
         self.host.unfit()
     }
 

@@ -118,6 +118,7 @@ fn at_address(
     PlannedPeer {
         name: record.name.clone(),
         kind: PeerKind::Explicit,
+        is_node: node.is_some(),
         address,
         port,
         remote_asn,

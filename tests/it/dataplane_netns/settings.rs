@@ -139,8 +139,8 @@ fn where_nothing_may_be_changed_it_is_a_problem_until_it_is_right() {
         let now = rig.now();
         assert_eq!(codes(&rig.plane, now), [], "it is on");
         switch.write_all_at(b"0", 0).unwrap();
-        rig.until("the problem", |plane| plane.unfit().count() == 1);
-        let unfit: Vec<_> = rig.plane.unfit().collect();
+        rig.until("the problem", |plane| plane.untuned().count() == 1);
+        let unfit: Vec<_> = rig.plane.untuned().collect();
         assert_eq!(unfit, [(&Sysctl::Forwarding(Family::Ipv4), Errno::EROFS)]);
         let problem = rig.plane.problems(now).remove(0);
         assert_eq!(
@@ -148,7 +148,7 @@ fn where_nothing_may_be_changed_it_is_a_problem_until_it_is_right() {
             (Code::ForwardingOff, Subject::Host)
         );
         switch.write_all_at(b"1", 0).unwrap();
-        rig.until("its end", |plane| plane.unfit().count() == 0);
+        rig.until("its end", |plane| plane.untuned().count() == 0);
     });
 }
 
