@@ -397,7 +397,8 @@ fn devices(world: &World, name: &str, said: &Said, holes: &mut Vec<String>) {
     };
     for sysctl in &kernel.unmade {
         let (code, needed) = match sysctl {
-            Sysctl::Forwarding(_) => (Code::ForwardingOff, true),
+            Sysctl::Forwarding(_) | Sysctl::ForwardingOn(_) => (Code::ForwardingOff, true),
+            Sysctl::Ipv6On(_) => (Code::FamilyOff, !tunnels.is_empty()),
             Sysctl::LooseReversePath(link) => (Code::ReversePathFilter, is_needed(link)),
         };
         let mut all = said.0.values().flatten();
