@@ -22,6 +22,7 @@ bird_config() {
     done
     [ -z "$(of "$n" table)" ] || printf 'protocol static bulk { ipv4;\ninclude "%s";\n}\n' "$(of "$n" table)"
     [ -z "$(of "$n" extra)" ] || printf '%s\n' "$(of "$n" extra)"
+    [ -z "$(of "$n" radv)" ] || printf 'protocol radv { interface "%s" { min ra interval 3; max ra interval 4; }; }\n' "$(of "$n" radv)"
     _bird_export_filter "$n"
     while read -r name local remote as flags; do
       _bird_protocol "$n" "$name" "$local" "$remote" "$as" "$flags"
@@ -58,6 +59,7 @@ _bird_protocol() {
     printf '  ttl security on;\n'
   elif value=$(flag "$flags" multihop); then printf '  multihop %s;\n' "$value"; fi
   ! value=$(flag "$flags" password) || printf '  password "%s";\n' "$value"
+  ! value=$(flag "$flags" role) || printf '  local role %s;\n' "${value//-/_}"
   for family in $(of "$n" families); do
     ! value=$(flag "$flags" family) || [ "$value" = "$family" ] || continue
     # Everything goes out, our neighbours' routes too: the reference for dunlin is a transit.

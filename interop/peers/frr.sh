@@ -61,6 +61,7 @@ _frr_neighbor_lines() {
     printf ' neighbor %s ebgp-multihop %s\n neighbor %s update-source %s\n' "$remote" "$value" "$remote" "$local"
   fi
   ! value=$(flag "$flags" password) || printf ' neighbor %s password %s\n' "$remote" "$value"
+  ! value=$(flag "$flags" role) || printf ' neighbor %s local-role %s\n' "$remote" "$value"
 }
 
 # _of_family AF PREFIX

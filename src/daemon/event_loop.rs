@@ -23,6 +23,7 @@ use super::listening::Strangers;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
 use super::owner::{self, Claim};
+use super::problems::Watch;
 use super::secrets;
 use super::source::{self, BadReading, Places, Reading, Running};
 use crate::control::protocol::{Answer, Failure, Request};
@@ -52,6 +53,8 @@ pub(super) enum Event {
     Control(Pending),
     FarEnd(crate::bfd::Report),
     Heard(transport::Heard),
+    /// The rules for natOutgoing do otherwise.
+    Nat,
 }
 
 impl From<transport::Accepted> for Event {
@@ -138,6 +141,9 @@ pub(super) struct Daemon {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) watching: Watching,
     pub(super) strangers: Strangers,
+    /// Why a socket of the last reading could not be opened.
+    pub(super) not_listening: Option<String>,
+    pub(super) watch: Watch,
     /// The last turn has left something to do that nobody will tell of.
     pub(super) unsettled: bool,
     pub(super) neighbours: transport::Neighbours,
@@ -171,7 +177,8 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
         {
             tracing::warn!("cannot watch the files of secrets: {error}");
         }
-        let deadline = daemon.node.next_timeout();
+        let deadlines = [daemon.node.next_timeout(), daemon.watch.next_timeout()];
+        let deadline = deadlines.into_iter().flatten().min();
         let due = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(daemon.clock.to_tokio(at)).await,
@@ -206,6 +213,7 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
         }
         daemon.follow_own_address();
         daemon.turn_over();
+        daemon.look_if_due();
     }
     tracing::info!("stopping; the routes stay in the kernel");
     let now = daemon.clock.now();
@@ -284,7 +292,7 @@ impl Daemon {
         let node = Node::new(clock.now(), settings, secrets::fitted(reading.plan));
         let mut daemon = Self {
             clock,
-            nat: NatOutgoing::start(config.routing.kernel_routes, &node),
+            nat: NatOutgoing::start(config.routing.kernel_routes, &node, &events),
             node,
             config,
             places: reading.places,
@@ -302,6 +310,8 @@ impl Daemon {
             watching: Watching::default(),
             events,
             strangers: Strangers::default(),
+            not_listening: None,
+            watch: Watch::default(),
             unsettled: false,
             neighbours: transport::Neighbours::default(),
             attempts: Attempts::new(secrets::Dropped::so_far()),
@@ -356,6 +366,7 @@ impl Daemon {
 
     /// Reads the files again; nothing is applied if anything is wrong with them.
     fn reload(&mut self) -> Result<(Vec<String>, Vec<String>), BadReading> {
+        self.watch.touched = true;
         let running = Running {
             own: &self.own,
             view: self.node.dataplane().map(Dataplane::view),
@@ -381,9 +392,8 @@ impl Daemon {
         self.bad_reading.clear();
         let changes = self.node.replan(now, secrets::fitted(reading.plan));
         self.nat.replan(&self.node);
-        if let Err(error) = self.listen() {
-            warnings.push(error.to_string());
-        }
+        self.not_listening = self.listen().err().map(|error| error.to_string());
+        warnings.extend(self.not_listening.clone());
         Ok((changes, warnings))
     }
 

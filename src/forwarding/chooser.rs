@@ -204,6 +204,16 @@ impl Chooser {
         })
     }
 
+    /// The way to a node's block, as the datastore alone knows it.
+    pub fn route(&self, block: Prefix) -> Option<Choice> {
+        let place = self.by_block.get(&block)?;
+        let node = self.fabric.nodes.get(*place)?;
+        Some(match node.address(block.family()) {
+            Some(address) => self.choose(block, address),
+            None => self.without_address(block, node),
+        })
+    }
+
     /// Whether another node's block is on this node's subnet, as the datastore alone knows it.
     pub fn is_near(&self, block: Prefix) -> Option<bool> {
         let node = self.fabric.nodes.get(*self.by_block.get(&block)?)?;

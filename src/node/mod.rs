@@ -98,6 +98,8 @@ pub struct Node {
     moved: Vec<gateways::Resolved>,
     settling: Settling,
     tally: Tally,
+    /// Counts whatever may change [`Self::problems`], beside what the speaker counts.
+    news: u64,
 }
 
 /// What the dataplane has done since the start.
@@ -147,6 +149,7 @@ impl Node {
             moved: Vec::new(),
             settling,
             tally: Tally::default(),
+            news: 0,
         };
         node.ask_about_peers();
         node
@@ -163,6 +166,7 @@ impl Node {
             Input::Sent(connection, octets) => speaker.sent(now, connection, octets),
             Input::Closed(connection, error) => speaker.closed(now, connection, error),
             Input::Kernel(input) => {
+                self.news += 1;
                 if self.settling.loses(&input) {
                     speaker.forward_again();
                 }
@@ -197,6 +201,7 @@ impl Node {
 
     /// A new plan.
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
+        self.news += 1;
         let ways_differ = self.ways.replan(now, &plan);
         let plan = self.ways.spoken(plan);
         if let Some(dataplane) = &mut self.dataplane {
@@ -337,6 +342,8 @@ impl Node {
         self.speaker.handle_timeout(now);
         let switched = self.ways.switch(now);
         if let Some(dataplane) = &mut self.dataplane {
+            let due = dataplane.next_timeout().is_some_and(|at| at <= now);
+            self.news += u64::from(due || !switched.is_empty());
             dataplane.handle_timeout(now);
             if !switched.is_empty() {
                 self.ways.apply(now, dataplane);
@@ -418,6 +425,7 @@ impl Node {
             return;
         }
         while let Some((prefix, change)) = self.speaker.poll_forwarding() {
+            self.news += 1;
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };

@@ -148,20 +148,26 @@ impl Batch {
         former: Option<&GroupKey>,
     ) {
         let prefix = destination.prefix.into();
-        let mut sent = 0_u32;
-        for path in destination.paths.selected() {
+        let mut sent = 0_u64;
+        let most = usize::from(sources.key.paths);
+        let goes = |(at, path): &(usize, &Path)| match most {
+            0 => path.selected,
+            most => *at < most,
+        };
+        let paths = destination.paths.shown().enumerate().take_while(goes);
+        for (_, path) in paths {
             if path.send_id == 0 || Some(path.peer) == sole {
                 continue;
             }
             let place = (id, path.send_id, prefix);
             let going = self.going(cohort, place, path, sources, former);
             if let Some(kind) = going.filter(|kind| Some(kind.also) != sole) {
-                sent |= 1 << path.send_id;
+                sent |= 1_u64.wrapping_shl(path.send_id.into());
                 self.out.push(kind, id, path.send_id);
             }
         }
         for path in cohort.sent.identifiers() {
-            if sent & (1 << path) == 0 {
+            if sent & 1_u64.wrapping_shl(path.into()) == 0 {
                 self.withdraw(cohort, id, path, prefix);
             }
         }

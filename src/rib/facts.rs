@@ -65,7 +65,7 @@ impl Rib {
 fn chosen_of<P: TableKey>(table: &Table<P>, peer: PeerIndex) -> Vec<DestinationId> {
     let uses = |id: &DestinationId| {
         let destination = table.map.get(*id);
-        destination.is_some_and(|d| d.paths.selected().any(|path| path.peer == peer))
+        destination.is_some_and(|d| d.paths.shown().any(|path| path.peer == peer))
     };
     (0..table.map.end()).filter(uses).collect()
 }

@@ -143,6 +143,7 @@ impl Speaker {
             .peers
             .partition_point(|peer| peer.name < planned.name);
         self.plan.peers.insert(place, planned.clone());
+        self.news += 1;
         let made = planned.name.clone();
         let due = now + hold_time(&planned);
         self.add_peer(now, planned);

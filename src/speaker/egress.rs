@@ -164,6 +164,11 @@ impl Speaker {
             four_octet_as: negotiated.four_octet_as,
             max_len: u16::try_from(max_len).unwrap_or(u16::MAX),
             add_path: family.of(&negotiated.add_path).send,
+            paths: match family.of(&negotiated.add_path).send {
+                true => peer.planned.policy.paths,
+                false => 0,
+            },
+            role: peer.role(),
             own_next_hop: self.beside(
                 peer,
                 self.own_next_hop(established.local, family, negotiated)?,

@@ -18,6 +18,7 @@ mod ingest;
 mod judging;
 mod leaving;
 mod limits;
+mod orders;
 mod outgoing;
 mod peer;
 mod policies;
@@ -45,7 +46,7 @@ use crate::wire::frame::{self, MessageKind};
 
 pub use dynamic::{MOST, MOST_ON_LINK, SessionLink, TurnedUp};
 use far_end::FarEnds;
-pub use peer::AdminError;
+pub use orders::AdminError;
 use peer::PeerEntry;
 pub use replan::Replanned;
 use restart::OwnStart;
@@ -159,6 +160,8 @@ pub struct Speaker {
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
     scratch: Vec<session::Output>,
+    /// Counts whatever may change [`Self::problems`].
+    news: u64,
 }
 
 impl Speaker {
@@ -203,6 +206,7 @@ impl Speaker {
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
+            news: 0,
         };
         speaker.replan(now, plan);
         speaker
@@ -288,6 +292,8 @@ impl Speaker {
             let Some(index) = self.connections.get(&connection).copied() else {
                 return;
             };
+            // A thousand idle peers send these and nothing else.
+            self.news += u64::from(kind != MessageKind::Keepalive);
             if kind != MessageKind::Update || !self.update(now, index, connection, body) {
                 self.message(now, index, connection, kind, body);
             }
@@ -343,6 +349,7 @@ impl Speaker {
 
     /// The kernel's word on next hops; several at once cost one walk over the tables.
     pub fn next_hops_resolved(&mut self, resolutions: &[(ScopedAddress, rib::Resolution)]) {
+        self.news += u64::from(!resolutions.is_empty());
         self.rib.set_resolution(resolutions);
     }
 

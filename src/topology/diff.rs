@@ -70,6 +70,8 @@ pub enum PeerField {
     Restart,
     /// Several paths of a prefix.
     AddPath,
+    /// What we are to the peer.
+    Role,
     /// The link that it is on.
     Interface,
     /// With what kind of key, if any, the session is protected.
@@ -98,6 +100,8 @@ pub enum PeerField {
     NextHop,
     /// The prefix limit.
     Limit,
+    /// How many paths of a prefix are sent.
+    Paths,
     /// How often our own AS may be in a path.
     AllowedLocalAs,
     /// The filters.
@@ -117,7 +121,7 @@ pub enum PeerField {
 
 impl PeerField {
     /// All, those that bounce a session first.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::RouterId,
         Self::Address,
         Self::Port,
@@ -132,6 +136,7 @@ impl PeerField {
         Self::Capabilities,
         Self::Restart,
         Self::AddPath,
+        Self::Role,
         Self::Interface,
         Self::Authentication,
         Self::Password,
@@ -146,6 +151,7 @@ impl PeerField {
         Self::Export,
         Self::NextHop,
         Self::Limit,
+        Self::Paths,
         Self::AllowedLocalAs,
         Self::Filters,
         Self::Client,
@@ -172,6 +178,7 @@ impl PeerField {
             | Self::Capabilities
             | Self::Restart
             | Self::AddPath
+            | Self::Role
             | Self::Interface
             | Self::Authentication => Impact::Bounce,
             Self::Name
@@ -186,6 +193,7 @@ impl PeerField {
             | Self::Password
             | Self::NextHop
             | Self::Limit
+            | Self::Paths
             | Self::AllowedLocalAs
             | Self::Filters
             | Self::Client
@@ -304,6 +312,7 @@ impl PeerField {
             Self::Capabilities => a.open.capabilities != b.open.capabilities,
             Self::Restart => a.open.restart != b.open.restart,
             Self::AddPath => a.open.add_path != b.open.add_path,
+            Self::Role => a.open.role != b.open.role,
             Self::Interface => a.interface != b.interface,
             Self::Authentication => a.authentication.bounces_from(&b.authentication),
             Self::Password => {
@@ -321,6 +330,7 @@ impl PeerField {
             Self::Export => a.policy.export != b.policy.export,
             Self::NextHop => a.policy.next_hop != b.policy.next_hop,
             Self::Limit => a.policy.limit != b.policy.limit,
+            Self::Paths => a.policy.paths != b.policy.paths,
             Self::AllowedLocalAs => a.policy.allowed_local_as != b.policy.allowed_local_as,
             Self::Filters => a.filters != b.filters,
             Self::Client => a.client != b.client,
@@ -368,6 +378,7 @@ impl core::fmt::Display for PeerField {
             Self::Capabilities => "capabilities",
             Self::Restart => "max-restart-time",
             Self::AddPath => "add-path",
+            Self::Role => "role",
             Self::Interface => "interface",
             Self::Authentication => "authentication",
             Self::Password => "password",
@@ -382,6 +393,7 @@ impl core::fmt::Display for PeerField {
             Self::Export => "export",
             Self::NextHop => "next-hop-mode",
             Self::Limit => "max-prefixes",
+            Self::Paths => "add-path",
             Self::AllowedLocalAs => "num-allowed-local-as-numbers",
             Self::Filters => "filters",
             Self::Client => "route-reflector-client",

@@ -48,8 +48,8 @@ pub use intent::{
 };
 pub use nearest::nearest;
 pub use peering::{
-    AoAlgorithm, AoKey, Authentication, BfdTerms, BindMode, FarEnd, LimitAction, NextHopMode,
-    PrefixAdvertisement, PrefixLimit, RestartTerms,
+    AoAlgorithm, AoKey, Authentication, BfdTerms, BindMode, FarEnd, LimitAction, MAX_PATHS,
+    NextHopMode, PrefixAdvertisement, PrefixLimit, RestartTerms, RoleTerms,
 };
 pub use plan::{
     BGP_PORT, DEFAULT_CONNECT_RETRY, DEFAULT_HOLD_TIME, DEFAULT_RESTART_TIME, Dial, LATE_DIAL,

@@ -23,7 +23,9 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use super::fabric::Fabric;
 use super::intent::{Families, Intent, Node, PeerRoutes, TtlRule};
-use super::peering::{Authentication, BfdTerms, BindMode, PrefixAdvertisement, RestartTerms};
+use super::peering::{
+    Authentication, BfdTerms, BindMode, PrefixAdvertisement, RestartTerms, RoleTerms,
+};
 use crate::net::{Asn, Family, Prefix, RouterId};
 use crate::policy::Filter;
 
@@ -182,6 +184,8 @@ pub struct OpenTerms {
     pub restart: RestartTerms,
     /// Whether several paths of a prefix may be sent and taken (RFC 7911).
     pub add_path: bool,
+    /// What we are to the peer, on eBGP (RFC 9234).
+    pub role: RoleTerms,
 }
 
 /// Why there is no plan.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin::net::{Family, Prefix};
 use dunlin::rib::{
-    DecisionConfig, ExportKind, ExportPolicy, ExportRoute, GroupKey, MAX_RECEIVED, PATIENCE,
+    DecisionConfig, ExportKind, ExportPolicy, ExportRoute, GroupKey, MAX_RECEIVED, PATIENCE, Path,
     PeerFacts, PeerIndex, PeerKind, RibConfig, StandardExport, export,
 };
 use dunlin::wire::attribute::PathAttributes;
@@ -68,6 +68,7 @@ fn group(net: &Net, peer: u32, family: Family) -> GroupKey {
     let kind = net.rib.peer(PeerIndex(peer)).unwrap().kind;
     GroupKey {
         add_path: has_add_path(peer),
+        paths: net.paths.get(&peer).copied().unwrap_or(0),
         ..key(family, export_kind(kind))
     }
 }
@@ -98,8 +99,15 @@ fn expected(net: &Net, peer: u32) -> BTreeMap<(Prefix, u32), PathAttributes> {
     for family in Family::ALL {
         let key = group(net, peer, family);
         for route in net.rib.page(family, None, usize::MAX).0 {
-            let several = route.paths.iter().filter(|path| path.selected).take(16);
-            let limit = if key.add_path { 16 } else { 1 };
+            // All next hops can be reached here.
+            let unequal = key.paths > 0;
+            let goes = |path: &&Path| path.selected || (unequal && path.accepted);
+            let several = route.paths.iter().filter(goes);
+            let limit = match (key.add_path, key.paths) {
+                (false, _) => 1,
+                (true, 0) => 16,
+                (true, most) => usize::from(most),
+            };
             for path in several.take(limit).filter(|path| path.peer.0 != peer) {
                 let source = net.rib.peer(path.peer).unwrap();
                 let attributes = net.rib.path_attributes(path).unwrap();
@@ -134,8 +142,9 @@ fn ids(net: &Net) -> Ids {
         for route in net.rib.page(family, None, usize::MAX).0 {
             let mut taken = BTreeSet::new();
             for path in route.paths {
-                assert_eq!(path.send_id != 0, path.selected, "{path:?}");
-                if path.selected {
+                assert!(path.send_id != 0 || !path.selected, "{path:?}");
+                assert!(path.send_id == 0 || path.accepted, "{path:?}");
+                if path.send_id != 0 {
                     assert!(taken.insert(path.send_id), "{:?}", route.paths);
                     ids.insert((route.prefix, path.peer.0, path.path_id), path.send_id);
                 }
@@ -289,6 +298,8 @@ proptest! {
     ) {
         let mut net = Net::new(rib(several()));
         net.thirds = thirds;
+        // The best and its equals, one, two, three, all.
+        net.paths = [(3, 1), (5, 2), (7, 3), (9, 63)].into();
         for peer in 1..=PEERS {
             up(&mut net, peer);
         }

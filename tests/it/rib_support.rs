@@ -82,6 +82,8 @@ pub(crate) fn key(family: Family, kind: ExportKind) -> GroupKey {
         four_octet_as: true,
         max_len: 4096,
         add_path: false,
+        paths: 0,
+        role: None,
         own_next_hop: NextHop::new(own.parse().unwrap()),
         next_hop_self: false,
         next_hop_keep: false,
@@ -230,6 +232,8 @@ pub(crate) struct Net {
     pub(crate) deliveries: usize,
     /// Next hops may be other peers' addresses.
     pub(crate) thirds: bool,
+    /// How many unequal paths a peer is sent, where that is not none.
+    pub(crate) paths: HashMap<u32, u8>,
 }
 
 impl Net {
@@ -240,6 +244,7 @@ impl Net {
             receivers: HashMap::new(),
             deliveries: 0,
             thirds: false,
+            paths: HashMap::new(),
         }
     }
 
@@ -271,6 +276,7 @@ impl Net {
         for family in Family::ALL {
             let key = GroupKey {
                 add_path,
+                paths: self.paths.get(&peer).copied().unwrap_or(0),
                 ..key(family, export)
             };
             self.rib.add_export(index, key);

@@ -156,16 +156,11 @@ fn next_hop(hop: &Hop, family: Family, tunnels: &Tunnels) -> RouteNextHop {
 pub(super) fn read(payload: &[u8]) -> Option<KernelRoute> {
     let message = RouteMessage::parse(payload).ok()?;
     let header = &message.header;
-    let unspecified: IpAddr = match header.address_family {
-        AddressFamily::Inet => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
-        _ => return None,
-    };
     let special = header.tos != 0 || header.source_prefix_length != 0;
     if special || header.flags.bits() & CLONED != 0 {
         return None;
     }
-    let mut destination = unspecified;
+    let mut destination = unspecified(header.address_family)?;
     let mut found = Hop {
         via: None,
         interface: None,
@@ -246,6 +241,14 @@ fn read_hop(message: &RouteNextHop) -> Hop {
         interface: (message.interface_index != 0).then_some(message.interface_index),
         onlink: node.is_some() || message.flags.contains(RouteNextHopFlags::Onlink),
         weight: u16::from(message.hops) + 1,
+    }
+}
+
+const fn unspecified(family: AddressFamily) -> Option<IpAddr> {
+    match family {
+        AddressFamily::Inet => Some(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        AddressFamily::Inet6 => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        _ => None,
     }
 }
 
