@@ -21,8 +21,8 @@ bird_config() {
       printf 'protocol static networks%s { ipv%s;\ninclude "%s/networks%s.conf";\n}\n' $family $family "$dir" $family
     done
     [ -z "$(of "$n" table)" ] || printf 'protocol static bulk { ipv4;\ninclude "%s";\n}\n' "$(of "$n" table)"
-    [ -z "$(of "$n" extra)" ] || printf '%s\n' "$(of "$n" extra)"
     [ -z "$(of "$n" radv)" ] || printf 'protocol radv { interface "%s" { min ra interval 3; max ra interval 4; }; }\n' "$(of "$n" radv)"
+    [ -z "$(of "$n" extra)" ] || printf '%s\n' "$(of "$n" extra)"
     _bird_export_filter "$n"
     while read -r name local remote as flags; do
       _bird_protocol "$n" "$name" "$local" "$remote" "$as" "$flags"

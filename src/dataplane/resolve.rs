@@ -330,7 +330,7 @@ impl KernelView {
 
     /// The protocol number of the foreign route at that key.
     pub fn foreign_protocol(&self, prefix: Prefix, rank: Rank) -> Option<u8> {
-        let metric = self.rule.metric(prefix.family(), rank);
+        let metric = self.rule.metric(prefix, rank);
         let at_key = self
             .state
             .foreign
@@ -346,6 +346,17 @@ impl KernelView {
         overlapping
             .flat_map(|route| route.shape.hops.iter().filter_map(|hop| hop.via))
             .collect()
+    }
+
+    /// The routes of others to all of `range` or to a part of it, by destination: protocol and shape. One pass
+    /// over the table.
+    pub fn foreign_inside(&self, range: Prefix) -> Vec<(Prefix, u8, Arc<Shape>)> {
+        let routes = self.state.foreign.inside(range);
+        let mut found: Vec<_> = routes
+            .map(|(prefix, route)| (prefix, route.protocol, Arc::clone(&route.shape)))
+            .collect();
+        found.sort_unstable_by_key(|(prefix, ..)| *prefix);
+        found
     }
 
     /// How many foreign routes are known.

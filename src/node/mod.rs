@@ -91,9 +91,9 @@ pub struct Node {
     dataplane: Option<Dataplane>,
     ways: Ways,
     gateways: Gateways,
-    shared_links: SharedLinks,
     /// The [`chooser`](Self::chooser) is another one than at the last look.
     chosen_anew: bool,
+    shared_links: SharedLinks,
     /// Next hops that a new plan has given another way.
     moved: Vec<gateways::Resolved>,
     settling: Settling,
@@ -144,8 +144,8 @@ impl Node {
             dataplane,
             ways,
             gateways,
-            shared_links: SharedLinks::default(),
             chosen_anew: false,
+            shared_links: SharedLinks::default(),
             moved: Vec::new(),
             settling,
             tally: Tally::default(),
@@ -167,9 +167,7 @@ impl Node {
             Input::Closed(connection, error) => speaker.closed(now, connection, error),
             Input::Kernel(input) => {
                 self.news += 1;
-                if self.settling.loses(&input) {
-                    speaker.forward_again();
-                }
+                self.settling.note(&input);
                 if let Some(dataplane) = &mut self.dataplane {
                     dataplane.handle(now, input);
                 }
@@ -420,16 +418,20 @@ impl Node {
     }
 
     fn forward(&mut self) {
-        let dataplane = self.dataplane.as_ref();
-        if dataplane.is_some_and(|dataplane| self.settling.is_blind(dataplane)) {
-            return;
+        if let Some(dataplane) = &self.dataplane {
+            if self.settling.is_blind(dataplane) {
+                return;
+            }
+            if self.settling.takes_loss(dataplane) {
+                self.speaker.forward_again();
+            }
         }
         while let Some((prefix, change)) = self.speaker.poll_forwarding() {
             self.news += 1;
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };
-            if self.gateways.holds(prefix) {
+            if self.ways.is_settled_by_records(prefix) || self.gateways.holds(prefix) {
                 continue;
             }
             let wanted = match &change {
@@ -562,7 +564,8 @@ mod tests {
     #[test]
     fn a_stopping_node_leaves_its_routes_in_the_kernel() {
         let mut node = node();
-        assert_eq!(kernel(&mut node, Instant::ZERO), 1, "its own block");
+        let changes = kernel(&mut node, Instant::ZERO);
+        assert_eq!(changes, 2, "its own block, and that this host forwards");
         node.stop(Instant::from_secs(1));
         let empty = node.speaker.plan().clone();
         let without = Plan {

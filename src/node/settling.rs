@@ -34,6 +34,8 @@ pub(super) struct Settling {
     kept: [bool; 2],
     /// A former process's route is wanted otherwise, and stays as it is so long.
     held: bool,
+    /// One that is held may have gone by somebody else's doing: then there is nothing to keep.
+    lost: bool,
     /// A peer that was waited for.
     awaited: Option<PeerIndex>,
     /// Ways to peers that have not turned up.
@@ -48,6 +50,7 @@ impl Settling {
             over: false,
             kept,
             held: false,
+            lost: false,
             awaited: None,
             ways: awaited::Ways::default(),
         }
@@ -75,19 +78,6 @@ impl Settling {
         self.is_restart() && !dataplane.is_synced()
     }
 
-    /// Whether what waits has to be asked again, because a link is gone: no route waits that leads by it.
-    pub(super) fn loses(&self, input: &KernelInput) -> bool {
-        let lost = match input {
-            KernelInput::Changed(Change::Link(link)) => !link.usable(),
-            KernelInput::Changed(change) => matches!(change, Change::LinkGone { .. }),
-            KernelInput::Dumped(_)
-            | KernelInput::Done { .. }
-            | KernelInput::Carried { .. }
-            | KernelInput::Overrun => false,
-        };
-        lost && self.held && self.is_restart()
-    }
-
     /// Whether a change of forwarding waits: a former process's route stands there by links that work, and
     /// is not just what is wanted.
     pub(super) fn holds(
@@ -104,10 +94,31 @@ impl Settling {
         let holds = self.is_restart()
             && !own
             && dataplane.state(prefix) == Some(RouteState::Stale)
+            && dataplane.installed(prefix).is_some()
             && dataplane.is_whole(prefix)
             && !wanted.is_some_and(|wanted| dataplane.was_left(prefix, wanted));
         self.held |= holds;
         holds
+    }
+}
+
+impl Settling {
+    /// Takes note of a change in the kernel by which a route that is held may have gone.
+    pub(super) const fn note(&mut self, input: &KernelInput) {
+        if let KernelInput::Changed(
+            Change::RouteGone(_)
+            | Change::Route { replaced: true, .. }
+            | Change::Link(_)
+            | Change::LinkGone { .. },
+        ) = input
+        {
+            self.lost |= self.held;
+        }
+    }
+
+    /// Whether to say all forwarding again, since something that was held may be gone.
+    pub(super) fn takes_loss(&mut self, dataplane: &Dataplane) -> bool {
+        !dataplane.is_reading() && core::mem::take(&mut self.lost)
     }
 }
 

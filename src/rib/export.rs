@@ -165,8 +165,9 @@ pub fn permitted(key: &GroupKey, source: &PeerFacts, attributes: AttributesRef<'
     match key.kind {
         // Outside a confederation the whole AS is the confederation, so both communities bind.
         ExportKind::Ebgp { .. } => {
-            let to_customers = flags.contains(AttributeFlags::TO_CUSTOMERS);
-            !(to_customers && key.role.is_some_and(Role::peer_is_not_below))
+            let stays_below = key.role.is_some_and(Role::peer_is_not_below);
+            let leaks = stays_below && flags.contains(AttributeFlags::TO_CUSTOMERS);
+            !leaks
                 && !flags.contains(AttributeFlags::NO_EXPORT)
                 && !flags.contains(AttributeFlags::NO_EXPORT_SUBCONFED)
         }

@@ -53,7 +53,7 @@ pub(super) struct PeerEntry {
     /// When the key of the session was changed in place, until the next session.
     pub(super) signed_anew: Option<Instant>,
     /// The reason for being down that the log has already.
-    pub(super) said: Option<Said>,
+    pub(super) said: Option<Box<Said>>,
 }
 
 /// What is known only while the session is up.
@@ -465,7 +465,7 @@ impl Speaker {
         };
         tracing::warn!(peer = %peer.planned.name, address = %peer.planned.address, %reason,
             "session is down");
-        peer.said = Some(Said::of(reason.clone()));
+        peer.said = Some(Box::new(Said::of(reason.clone())));
         let ended = peer.established.take();
         peer.over_limit = [false; 2];
         peer.asking = Asking::default();

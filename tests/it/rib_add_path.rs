@@ -297,9 +297,9 @@ proptest! {
         thirds in any::<bool>(),
     ) {
         let mut net = Net::new(rib(several()));
-        net.thirds = thirds;
         // The best and its equals, one, two, three, all.
         net.paths = [(3, 1), (5, 2), (7, 3), (9, 63)].into();
+        net.thirds = thirds;
         for peer in 1..=PEERS {
             up(&mut net, peer);
         }

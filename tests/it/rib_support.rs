@@ -230,10 +230,10 @@ pub(crate) struct Net {
     pub(crate) now: Instant,
     pub(crate) receivers: HashMap<PeerIndex, Receiver>,
     pub(crate) deliveries: usize,
-    /// Next hops may be other peers' addresses.
-    pub(crate) thirds: bool,
     /// How many unequal paths a peer is sent, where that is not none.
     pub(crate) paths: HashMap<u32, u8>,
+    /// Next hops may be other peers' addresses.
+    pub(crate) thirds: bool,
 }
 
 impl Net {
@@ -243,8 +243,8 @@ impl Net {
             now: Instant::ZERO,
             receivers: HashMap::new(),
             deliveries: 0,
-            thirds: false,
             paths: HashMap::new(),
+            thirds: false,
         }
     }
 

@@ -24,6 +24,7 @@ mod ethtool;
 mod links;
 mod neighbours;
 mod objects;
+mod query;
 mod route_writer;
 mod routes;
 mod socket;
@@ -45,6 +46,7 @@ use super::ownership::Ownership;
 use super::route::Errno;
 use codec::{Reader, Stage};
 use ethtool::Ethtool;
+pub use query::Questions;
 use socket::{Channel, Received};
 
 /// So many messages go into one send; more bring nothing.

@@ -54,6 +54,13 @@ impl Channel {
         Ok(channel)
     }
 
+    /// For questions that have one answer each.
+    pub(super) fn questions() -> io::Result<Self> {
+        let channel = Self::open(NETLINK_ROUTE, GENERIC_BUFFER)?;
+        channel.socket.set_cap_ack(true)?;
+        Ok(channel)
+    }
+
     /// For requests to families of generic netlink.
     pub(super) fn generic() -> io::Result<Self> {
         let channel = Self::open(NETLINK_GENERIC, GENERIC_BUFFER)?;

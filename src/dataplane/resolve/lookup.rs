@@ -161,12 +161,12 @@ impl<'a> Lookup<'a> {
         foreign: Option<(u8, &[Foreign])>,
         depth: u8,
     ) -> Option<Result<Resolution, Unreachable>> {
-        let family = Prefix::host(address).family();
         let shortest = match foreign {
             None => 0,
             Some((len, group)) => {
                 let others = group.first().map_or(u32::MAX, |best| best.metric);
-                len + u8::from(self.view.rule.metric(family, Rank::Way) >= others)
+                let ours = self.view.rule.metric(Prefix::new(address, len), Rank::Way);
+                len + u8::from(ours >= others)
             }
         };
         let mut failure = None;
