@@ -392,9 +392,17 @@ fn devices(world: &World, name: &str, said: &Said, holes: &mut Vec<String>) {
         holes.push(format!("{name}: eth0 is down"));
     }
     let needs_filters = !node.chooser().tunnels().is_empty();
+    let there = |name: &str| {
+        let mut made = kernel.made.values();
+        name == "eth0" || made.any(|link| &*link.name == name)
+    };
     for sysctl in &kernel.unmade {
+        if !sysctl.link().is_none_or(there) {
+            continue;
+        }
         let (code, needed) = match sysctl {
-            Sysctl::Forwarding(_) => (Code::ForwardingOff, true),
+            Sysctl::Forwarding(_) | Sysctl::ForwardingOn(_) => (Code::ForwardingOff, true),
+            Sysctl::Ipv6On(_) => (Code::FamilyOff, needs_filters),
             Sysctl::LooseReversePath(_) => (Code::ReversePathFilter, needs_filters),
         };
         let mut all = said.0.values().flatten();

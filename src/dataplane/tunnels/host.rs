@@ -71,17 +71,17 @@ impl Host {
         }
     }
 
-    /// What a tunnel needs is asked for anew, and what no tunnel needs any more is nobody's problem.
-    pub(super) fn new_wishes(&mut self) {
-        self.unfit
-            .retain(|sysctl, _| matches!(sysctl, Sysctl::Forwarding(_)));
+    /// Links may be gone: what was wrong about those is nobody's problem.
+    pub(super) fn links_gone(&mut self, is_there: impl Fn(&Sysctl) -> bool) {
+        self.unfit.retain(|sysctl, _| is_there(sysctl));
     }
 
-    /// What is wrong.
-    pub(super) fn unfit(&self) -> impl Iterator<Item = (&Sysctl, Errno)> {
-        let wanted = |sysctl: &Sysctl| match sysctl {
-            Sysctl::Forwarding(family) => self.forwarded.contains(family),
-            Sysctl::ForwardingOn(_) | Sysctl::LooseReversePath(_) | Sysctl::Ipv6On(_) => true,
+    /// What is wrong, while there is `any_tunnel`.
+    pub(super) fn unfit(&self, any_tunnel: bool) -> impl Iterator<Item = (&Sysctl, Errno)> {
+        let wanted = move |sysctl: &Sysctl| match sysctl {
+            Sysctl::Forwarding(family) => any_tunnel || self.forwarded.contains(family),
+            Sysctl::ForwardingOn(_) => true,
+            Sysctl::LooseReversePath(_) | Sysctl::Ipv6On(_) => any_tunnel,
         };
         let unfit = self.unfit.iter().filter(move |(sysctl, _)| wanted(sysctl));
         unfit.map(|(sysctl, errno)| (sysctl, *errno))

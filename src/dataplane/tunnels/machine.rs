@@ -159,7 +159,6 @@ impl Tunnels {
             port.tunnel = Some(Arc::new(tunnel));
         }
         self.entries.hasten();
-        self.host.new_wishes();
         for tuned in self.tuned.values_mut() {
             tuned.fresh = false;
         }
@@ -189,6 +188,8 @@ impl Tunnels {
             }
             Change::LinkGone { index } => {
                 self.dirty = true;
+                self.host
+                    .links_gone(|sysctl| link_of(view, sysctl).is_some());
                 self.entries.link_gone(*index);
             }
             Change::Address(_) | Change::AddressGone(_) => self.dirty = true,
@@ -443,7 +444,8 @@ impl Tunnels {
 
     /// Settings that are not as they have to be, with the kernel's word on changing them.
     pub(in crate::dataplane) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> {
-        self.host.unfit()
+        let any_tunnel = self.ports.values().any(|port| port.tunnel.is_some());
+        self.host.unfit(any_tunnel)
     }
 
     /// How the devices do.
