@@ -395,7 +395,14 @@ fn devices(world: &World, name: &str, said: &Said, holes: &mut Vec<String>) {
     let is_needed = |link: &str| {
         !tunnels.is_empty() && (link == "eth0" || tunnels.iter().any(|t| *t.name == *link))
     };
+    let there = |name: &str| {
+        let mut made = kernel.made.values();
+        name == "eth0" || made.any(|link| &*link.name == name)
+    };
     for sysctl in &kernel.unmade {
+        if !sysctl.link().is_none_or(there) {
+            continue;
+        }
         let (code, needed) = match sysctl {
             Sysctl::Forwarding(_) | Sysctl::ForwardingOn(_) => (Code::ForwardingOff, true),
             Sysctl::Ipv6On(_) => (Code::FamilyOff, !tunnels.is_empty()),

@@ -94,7 +94,8 @@ impl Reconciler {
                 Some(self.op(Pending::Write { place, shape, add }, action))
             }
             Decision::Delete => {
-                if desired(&self.targets, &entry).is_some() {
+                let unsure = entry.seen == Seen::UNSURE && view.foreign_at_our_key(prefix, rank);
+                if unsure || desired(&self.targets, &entry).is_some() {
                     // It makes room for a foreign one, by news that may be older than our last
                     // write: only the kernel knows whether that one still stands.
                     self.sync.request(self.now);
