@@ -218,7 +218,7 @@ socket = "${DIR[$1]}/dunlin.sock"
 [log]
 level = "debug"
 TOML
-  "$DUNLIN" check --config "${DIR[$1]}/dunlin.toml" > "${DIR[$1]}/check.log" 2>&1 || fail "dunlin does not take its configuration"
+  "$DUNLIN" check --offline --config "${DIR[$1]}/dunlin.toml" > "${DIR[$1]}/check.log" 2>&1 || fail "dunlin does not take its configuration"
 }
 fabric_start() { dunlin_start "$1"; }
 fabric_ready() { dunlin_ready "$1"; }

@@ -26,6 +26,7 @@ frr_config() {
       [ "$family" = 6 ] || [ -z "$(of "$n" table)" ] || sed -n 's/^route \(.*\) blackhole;/  network \1/p' "$(of "$n" table)"
       case " $(of "$n" families) " in *" $family "*)
         while read -r name local remote as flags; do
+          ! value=$(flag "$flags" family) || [ "$value" = "$family" ] || continue
           printf '  neighbor %s activate\n' "$remote"
           [ -z "$(of "$n" prepend)" ] || printf '  neighbor %s route-map outward out\n' "$remote"
           ! flag "$flags" client > /dev/null || printf '  neighbor %s route-reflector-client\n' "$remote"
@@ -60,6 +61,7 @@ _frr_neighbor_lines() {
     printf ' neighbor %s ebgp-multihop %s\n neighbor %s update-source %s\n' "$remote" "$value" "$remote" "$local"
   fi
   ! value=$(flag "$flags" password) || printf ' neighbor %s password %s\n' "$remote" "$value"
+  ! value=$(flag "$flags" role) || printf ' neighbor %s local-role %s\n' "$remote" "$value"
 }
 
 # _of_family AF PREFIX

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Exit;
 use super::args::{AddressOptions, DEFAULT_CONFIG, Output};
-use super::ask::{complain, print_json};
+use super::ask::{complain, print_json, printed_well};
 use super::table::Table;
 use crate::daemon::own_address::{Answer, AnswerError, Ask, AskedBy, answer};
 use crate::dataplane::own_address::Selection;
@@ -43,10 +43,10 @@ pub(super) fn print(options: &AddressOptions, output: Output) -> ExitCode {
         .asked
         .iter()
         .all(|(_, selection)| selection.chosen.is_ok());
-    match printed {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Ok(()) if found => ExitCode::SUCCESS,
-        Ok(()) | Err(_) => Exit::Failed.into(),
+    if found {
+        printed_well(printed)
+    } else {
+        Exit::Failed.into()
     }
 }
 

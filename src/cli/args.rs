@@ -1,6 +1,5 @@
 //! The command line as data; its help is what a newcomer reads first.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -33,7 +32,7 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 it could not be done, 2 wrong command line, \
-3 no daemon answers, 4 no such peer or prefix, 5 the configuration has errors.";
+3 no daemon answers, 4 no such peer, prefix or route, 5 the configuration has errors.";
 
 impl Args {
     /// The control socket to ask.
@@ -41,8 +40,8 @@ impl Args {
         self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET))
     }
 
-    pub(super) fn socket_is_given(&self) -> bool {
-        self.socket.is_some()
+    pub(super) fn given_socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 }
 
@@ -60,8 +59,8 @@ pub enum Output {
 pub enum Command {
     /// Run the daemon on this node
     Run(ConfigFile),
-    /// Read the configuration and say everything that is wrong with it
-    Check(ConfigFile),
+    /// Read the configuration and say everything that is wrong with it, and what this host lacks
+    Check(CheckOptions),
     /// This node's own address: how it is found on this host, and why it is no other
     Address(AddressOptions),
     /// Build a cluster with pods on this machine, in network namespaces, and show it working
@@ -97,8 +96,8 @@ pub enum Command {
     Fib,
     /// Why packets to an address go where they go
     Explain {
-        /// An address, such as a pod's
-        address: IpAddr,
+        /// An address, such as a pod's, a prefix, or a peer's name
+        what: String,
     },
     /// Move traffic away from this node before maintenance, or back (RFC 8326)
     ///
@@ -112,6 +111,15 @@ pub enum Command {
     },
     /// Read the configuration again (as SIGHUP does)
     Reload,
+    /// How loud the log is, or change that until dunlin ends
+    Log {
+        /// The least important events that are logged; `configured` is what the file says
+        #[arg(value_parser = ["error", "warn", "info", "debug", "trace", "configured"])]
+        level: Option<String>,
+        /// Only for what is about this peer
+        #[arg(long, value_name = "NAME")]
+        peer: Option<String>,
+    },
     /// Print the version (of the daemon, if --socket is given)
     Version,
 }
@@ -139,6 +147,18 @@ pub struct ConfigFile {
     /// This node's configuration file
     #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
+}
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub struct CheckOptions {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Look at the files only, not at this host
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// What to say about this node's own address.

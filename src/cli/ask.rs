@@ -1,15 +1,16 @@
 //! One command, one or more requests, one print.
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::args::{Args, Command, Output, PeerOrder};
+use super::args::{Args, CheckOptions, Command, Output, PeerOrder};
 use super::{Exit, peer_table, route_table};
 use crate::control::client::{Client, ClientError};
-use crate::control::protocol::{self, Answer, Envelope, Failure, Fib, Request, Routes};
+use crate::control::protocol::{
+    self, Answer, Check, CheckedNode, Envelope, Failure, Fib, PeerLevel, Request, Routes,
+};
 use crate::daemon;
 use crate::net::Prefix;
 
@@ -23,30 +24,63 @@ pub(super) fn ask(command: &Command, args: &Args) -> ExitCode {
             complain(&error);
             Exit::NoDaemon.into()
         }
-        // A reader that has seen enough (`| head`) is no error.
-        Err(Problem::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
-        Err(Problem::Print(error)) => {
-            complain(&error);
-            Exit::Failed.into()
-        }
+        Err(Problem::Print(error)) => printed_well(Err(error)),
     }
 }
 
 /// Reads a configuration without a daemon, and prints what is to be said of it.
-pub(super) fn check(config: &Path, output: Output) -> ExitCode {
-    let daemon::Checked { good, lines } = daemon::check(config);
+pub(super) fn check(options: &CheckOptions, output: Output) -> ExitCode {
+    let found = daemon::check(&options.file.config, options.offline);
+    let good = found.good;
     let printed = match output {
-        Output::Json => print_json(&serde_json::json!({ "good": good, "lines": lines })),
-        Output::Table => lines
-            .iter()
-            .try_for_each(|line| writeln!(io::stdout(), "{line}")),
+        Output::Json => print_json(&Answer::Check(found)),
+        Output::Table => print_check(&found),
     };
-    match (good, printed) {
-        (false, _) => Exit::BadConfiguration.into(),
-        (true, Ok(())) => ExitCode::SUCCESS,
-        (true, Err(_)) => Exit::Failed.into(),
+    if good {
+        printed_well(printed)
+    } else {
+        Exit::BadConfiguration.into()
+    }
+}
+
+fn print_check(found: &Check) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for remark in &found.remarks {
+        writeln!(out, "{remark}")?;
+    }
+    let Some(node) = &found.node else {
+        return Ok(());
+    };
+    let CheckedNode {
+        name,
+        asn,
+        router_id,
+        peers,
+        own_blocks,
+    } = node;
+    let errors = found.remarks.iter().filter(|remark| remark.is_error());
+    let verdict = match errors.count() {
+        0 => "good".to_owned(),
+        1 => "1 error".to_owned(),
+        many => format!("{many} errors"),
+    };
+    writeln!(
+        out,
+        "{}: node {name}, AS {asn}, router id {router_id}, {peers} peers, {own_blocks} own blocks: \
+         {verdict}",
+        found.file
+    )
+}
+
+/// The exit code of what only prints: a reader that has seen enough (`| head`) is no error.
+pub(super) fn printed_well(printed: io::Result<()>) -> ExitCode {
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            Exit::Failed.into()
+        }
     }
 }
 
@@ -57,11 +91,7 @@ pub(super) fn print_version(output: Output) -> ExitCode {
         Output::Table => writeln!(io::stdout(), "dunlin {version}"),
         Output::Json => print_json(&Answer::Version { version }),
     };
-    if result.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        Exit::Failed.into()
-    }
+    printed_well(result)
 }
 
 #[derive(Debug)]
@@ -91,9 +121,13 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
         Command::Status { check: true } => return check_status(&mut client, args.output),
         Command::Peers { name } => Request::Peers { name: name.clone() },
         Command::Peer { name, order } => peer_request(name.clone(), order),
-        Command::Explain { address } => Request::Explain { address: *address },
+        Command::Explain { what } => Request::Explain { what: what.clone() },
         Command::Drain { undo } => Request::Drain { undo: *undo },
         Command::Reload => Request::Reload,
+        Command::Log { level, peer } => Request::Log {
+            level: level.clone(),
+            peer: peer.clone(),
+        },
         Command::Version
         | Command::Run(_)
         | Command::Check(_)
@@ -136,16 +170,24 @@ fn peer_request(name: String, order: &PeerOrder) -> Request {
 }
 
 fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem> {
-    if let Answer::Failed { reason, message } = answer {
+    if let Answer::Failed {
+        reason, message, ..
+    } = answer
+    {
         if output == Output::Json {
             print_json(answer)?;
         }
         complain(message);
         return Ok(exit_of(*reason));
     }
+    let done = match answer {
+        // Said, and there is no such route.
+        Answer::Explain(found) if found.is_of_nothing() => Exit::NotFound.into(),
+        _ => ExitCode::SUCCESS,
+    };
     if output == Output::Json {
         print_json(answer)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(done);
     }
     let mut out = io::stdout().lock();
     match answer {
@@ -163,7 +205,7 @@ fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem
         }
         Answer::Reloaded { changes, warnings } => {
             for warning in warnings {
-                writeln!(out, "warning: {warning}")?;
+                writeln!(out, "{warning}")?;
             }
             if changes.is_empty() {
                 writeln!(out, "nothing has changed")?;
@@ -172,13 +214,23 @@ fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem
                 writeln!(out, "{change}")?;
             }
         }
+        Answer::Log(levels) => {
+            writeln!(out, "log level {}", levels.level)?;
+            for PeerLevel { peer, level } in &levels.peers {
+                writeln!(out, "about {peer}: {level}")?;
+            }
+            if levels.lost_lines > 0 {
+                writeln!(out, "{} lines were lost so far", levels.lost_lines)?;
+            }
+        }
         Answer::Version { version, .. } => writeln!(out, "dunlin {version}")?,
         Answer::Done { message } => writeln!(out, "{message}")?,
         Answer::Routes(page) => route_table::routes(&mut out, page)?,
         Answer::Fib(page) => route_table::fib(&mut out, page)?,
-        Answer::Failed { .. } => {}
+        // Made here, not asked for.
+        Answer::Check(_) | Answer::Failed { .. } => {}
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(done)
 }
 
 fn routes(client: &mut Client, prefix: Option<&str>, output: Output) -> Result<ExitCode, Problem> {
@@ -247,6 +299,7 @@ fn exit_of(reason: Failure) -> ExitCode {
         Failure::NotFound => Exit::NotFound.into(),
         Failure::BadConfiguration => Exit::BadConfiguration.into(),
         Failure::BadRequest => Exit::Failed.into(),
+        Failure::Malformed => Exit::WrongCommandLine.into(),
     }
 }
 

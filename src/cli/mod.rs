@@ -1,7 +1,7 @@
 //! What people type. It parses, asks the daemon over the control socket, and prints.
 //!
 //! Exit codes that scripts can use: 0 done, 1 it could not be done, 2 the command line is wrong,
-//! 3 no daemon answers, 4 no such peer or prefix, 5 the configuration has errors.
+//! 3 no daemon answers, 4 no such peer, prefix or route, 5 the configuration has errors.
 
 mod address;
 mod args;
@@ -23,18 +23,18 @@ pub use args::{Args, Command};
 pub fn main() -> ExitCode {
     let args = Args::parse();
     match args.command {
-        Command::Run(ref run) => run_daemon(&run.config),
-        Command::Check(ref check) => ask::check(&check.config, args.output),
+        Command::Run(ref run) => run_daemon(&run.config, args.given_socket()),
+        Command::Check(ref check) => ask::check(check, args.output),
         Command::Address(ref options) => address::print(options, args.output),
         Command::Lab(ref options) => crate::lab::run(options),
         Command::LabInside(ref options) => crate::lab::run_inside(options),
-        Command::Version if !args.socket_is_given() => ask::print_version(args.output),
+        Command::Version if args.given_socket().is_none() => ask::print_version(args.output),
         ref asked => ask::ask(asked, &args),
     }
 }
 
-fn run_daemon(config: &Path) -> ExitCode {
-    match daemon::run(config) {
+fn run_daemon(config: &Path, socket: Option<&Path>) -> ExitCode {
+    match daemon::run(config, socket) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ask::complain(&error);
@@ -51,6 +51,8 @@ fn run_daemon(config: &Path) -> ExitCode {
 enum Exit {
     /// It could not be done.
     Failed = 1,
+    /// It makes no sense.
+    WrongCommandLine = 2,
     /// No daemon answers.
     NoDaemon = 3,
     /// No such peer or prefix.
@@ -63,6 +65,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         match exit {
             Exit::Failed => Self::from(1),
+            Exit::WrongCommandLine => Self::from(2),
             Exit::NoDaemon => Self::from(3),
             Exit::NotFound => Self::from(4),
             Exit::BadConfiguration => Self::from(5),

@@ -20,7 +20,7 @@ pub(super) fn routes(out: &mut impl Write, page: &Routes) -> io::Result<()> {
                 String::new()
             };
             table.row(vec![
-                mark(path).to_owned(),
+                mark(path),
                 prefix,
                 path.next_hop
                     .map_or_else(|| "-".to_owned(), |hop| hop.to_string()),
@@ -35,6 +35,7 @@ pub(super) fn routes(out: &mut impl Write, page: &Routes) -> io::Result<()> {
         }
     }
     table.print(out)?;
+    writeln!(out, "{}", legend(page))?;
     for route in page.routes.iter().filter(|r| !r.more_at.is_empty()) {
         let peers = route.more_at.join(", ");
         writeln!(out, "{}: not all paths of {peers} were taken", route.prefix)?;
@@ -42,13 +43,29 @@ pub(super) fn routes(out: &mut impl Write, page: &Routes) -> io::Result<()> {
     Ok(())
 }
 
-/// `*` is the best path, `=` is used beside it, nothing is not used.
-fn mark(path: &Path) -> &'static str {
-    match (path.best, path.multipath) {
+/// `*` is the best path, `=` is used beside it, nothing is not used; `s` is stale.
+fn mark(path: &Path) -> String {
+    let used = match (path.best, path.multipath) {
         (true, _) => "*",
         (false, true) => "=",
         (false, false) => " ",
+    };
+    let stale = if path.stale { "s" } else { "" };
+    format!("{used}{stale}")
+}
+
+/// What the marks mean, as far as they are used.
+fn legend(page: &Routes) -> String {
+    let paths = || page.routes.iter().flat_map(|route| &route.paths);
+    let mut words = vec!["* best"];
+    if paths().any(|path| path.multipath) {
+        words.push("= used beside it");
     }
+    if paths().any(|path| path.stale) {
+        words.push("s stale: kept over a restart of its peer, not confirmed since");
+    }
+    words.push("i, e, ? the origin");
+    words.join("; ")
 }
 
 fn as_path(path: &Path) -> String {

@@ -5,9 +5,15 @@
 //! a unit ends in it: `_s` are seconds, `_ago_s` seconds ago, `_unix_s` seconds since the epoch, `_ms`
 //! milliseconds.
 
+mod check;
+mod routes;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+
+pub use check::{Check, CheckedNode, Remark};
+pub use routes::{Explanation, Export, Fib, FibRoute, KernelAnswer, Path, Route, Routes, Way};
 
 /// The version of these shapes; a client that meets another one says so.
 pub const VERSION: u32 = 1;
@@ -63,8 +69,8 @@ pub enum Request {
     },
     /// Why packets to an address go where they go.
     Explain {
-        /// The address.
-        address: IpAddr,
+        /// An address, a prefix or a peer's name.
+        what: String,
     },
     /// Moves traffic away from this node before maintenance, or back (RFC 8326).
     Drain {
@@ -73,6 +79,13 @@ pub enum Request {
     },
     /// Reads the configuration again.
     Reload,
+    /// How loud the log is, or is to be.
+    Log {
+        /// `error` to `trace`, or `configured` for what the file says; none changes nothing.
+        level: Option<String>,
+        /// Only for what is about this peer.
+        peer: Option<String>,
+    },
     /// The daemon's version.
     Version,
 }
@@ -118,9 +131,13 @@ pub enum Answer {
     Reloaded {
         /// One line a change.
         changes: Vec<String>,
-        /// One line a warning.
-        warnings: Vec<String>,
+        /// What is odd about the files.
+        warnings: Vec<Remark>,
     },
+    /// To [`Request::Log`]: what is in force.
+    Log(LogLevels),
+    /// What `dunlin check` found; no daemon is asked.
+    Check(Check),
     /// To [`Request::Version`].
     Version {
         /// Of the daemon.
@@ -137,7 +154,32 @@ pub enum Answer {
         reason: Failure,
         /// A line for people.
         message: String,
+        /// What is wrong with the configuration, if that is the reason.
+        #[serde(default)]
+        remarks: Vec<Remark>,
     },
+}
+
+/// How loud the log is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct LogLevels {
+    /// In general: a level, or parts of the program with levels, as `DUNLIN_LOG` has them.
+    pub level: String,
+    /// For what is about a peer instead.
+    pub peers: Vec<PeerLevel>,
+    /// Lines that could not be written since the daemon started.
+    pub lost_lines: u64,
+}
+
+/// How loud the log is about a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct PeerLevel {
+    /// Its name.
+    pub peer: String,
+    /// The level.
+    pub level: String,
 }
 
 /// Why a request failed; each has an exit code of its own.
@@ -148,8 +190,10 @@ pub enum Failure {
     NotFound,
     /// The configuration has errors; the last good one stays in force.
     BadConfiguration,
-    /// The request makes no sense.
+    /// It can't be done as things are.
     BadRequest,
+    /// The request makes no sense: the command line is wrong.
+    Malformed,
 }
 
 /// The node at a glance.
@@ -200,6 +244,9 @@ pub struct Status {
     pub datastore: String,
     /// Seconds since it was last read well.
     pub datastore_read_ago_s: u64,
+    /// Lines of the log that could not be written since the daemon started.
+    #[serde(default)]
+    pub lost_log_lines: u64,
     /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
     #[serde(default)]
     pub capabilities: Vec<String>,
@@ -371,119 +418,6 @@ pub struct LastError {
     pub ago_s: u64,
 }
 
-/// A page of the tables.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Routes {
-    /// The destinations; their order is the client's to make.
-    pub routes: Vec<Route>,
-    /// Ask again with this as `after`, if it is there.
-    pub next: Option<String>,
-}
-
-/// One destination.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Route {
-    /// The prefix.
-    pub prefix: String,
-    /// Its paths, the best first.
-    pub paths: Vec<Path>,
-    /// Peers that have as many paths of it as are taken, and more routes than were taken.
-    #[serde(default)]
-    pub more_at: Vec<String>,
-}
-
-/// One path.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Path {
-    /// From which peer; `local` for own blocks.
-    pub peer: String,
-    /// Whether it won.
-    pub best: bool,
-    /// Whether it is used beside the best (ECMP).
-    pub multipath: bool,
-    /// By which rule it lost or why it is not a candidate.
-    pub reason: Option<String>,
-    /// What let it in or kept it out: a rule of a filter or a default; nothing decides about own blocks.
-    pub policy: Option<String>,
-    /// Next hop.
-    pub next_hop: Option<IpAddr>,
-    /// AS_PATH in words.
-    pub as_path: String,
-    /// ORIGIN.
-    pub origin: String,
-    /// MULTI_EXIT_DISC.
-    pub med: Option<u32>,
-    /// LOCAL_PREF.
-    pub local_pref: Option<u32>,
-    /// Communities, `65000:1`.
-    pub communities: Vec<String>,
-    /// Extended communities, hexadecimal.
-    pub extended_communities: Vec<String>,
-    /// Large communities, `65000:1:2`.
-    pub large_communities: Vec<String>,
-    /// ORIGINATOR_ID: who sent it to the first reflector.
-    pub originator_id: Option<String>,
-    /// CLUSTER_LIST: the reflectors' clusters that it passed, the last one first.
-    pub cluster_list: Vec<String>,
-}
-
-/// Whether a peer is sent a route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Export {
-    /// Its name.
-    pub peer: String,
-    /// Whether it is.
-    pub sent: bool,
-    /// The rule of a filter, the default or the protocol that decided.
-    pub why: String,
-}
-
-/// A page of what is in the kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Fib {
-    /// The routes, by prefix.
-    pub routes: Vec<FibRoute>,
-    /// Ask again with this as `after`, if it is there.
-    pub next: Option<String>,
-}
-
-/// One kernel route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct FibRoute {
-    /// The prefix.
-    pub prefix: String,
-    /// What ought to be there, in the words of `ip route`; none if nothing.
-    pub wanted: Option<String>,
-    /// What is there.
-    pub installed: Option<String>,
-    /// `installed`, `pending`, `conflict`, `unreachable` or an error.
-    pub state: String,
-}
-
-/// The way to one next hop.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Way {
-    /// The next hop as the route has it.
-    pub next_hop: IpAddr,
-    /// `native`, `IP-in-IP`, `VXLAN` or `no way`.
-    pub encapsulation: String,
-    /// The tunnel device, if it is one.
-    pub device: Option<String>,
-    /// Where the kernel is to send it: the next hop itself, or the far end's tunnel address.
-    pub via: Option<IpAddr>,
-    /// Why.
-    pub reason: String,
-    /// How the tunnel device does, if it is one.
-    pub device_state: Option<String>,
-}
-
 /// A tunnel device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -504,32 +438,4 @@ pub struct Tunnel {
     pub far_ends: usize,
     /// Far ends with all their entries in the kernel.
     pub ready: usize,
-}
-
-/// Why packets to an address go where they go.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub struct Explanation {
-    /// The address.
-    pub address: IpAddr,
-    /// The best match in the tables.
-    pub prefix: Option<String>,
-    /// The node whose block it is.
-    pub node: Option<String>,
-    /// The pool that it lies in.
-    pub pool: Option<String>,
-    /// All paths and by which rule each lost.
-    pub paths: Vec<Path>,
-    /// To which peers the best path goes, and why or why not.
-    pub exports: Vec<Export>,
-    /// The way to each next hop in use, and why that one.
-    pub ways: Vec<Way>,
-    /// What ought to be in the kernel.
-    pub wanted: Option<String>,
-    /// What really is.
-    pub installed: Option<String>,
-    /// What is wrong; empty if nothing.
-    pub problems: Vec<String>,
-    /// All of it in a few lines.
-    pub lines: Vec<String>,
 }

@@ -164,6 +164,7 @@ async fn serve<E: From<Pending>>(stream: UnixStream, requests: mpsc::Sender<E>) 
             Err(message) => Answer::Failed {
                 reason: Failure::BadRequest,
                 message,
+                remarks: Vec::new(),
             },
         };
         let mut text = serde_json::to_vec(&Envelope::new(answer))?;

@@ -1,22 +1,17 @@
 //! What the daemon answers on its control socket: the core's snapshots as the protocol's shapes.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+pub(super) mod routes;
 
 use super::event_loop::Daemon;
 use super::secrets::Dropped;
 use crate::control::protocol::{
-    Answer, Failure, Fib, FibRoute, Kernel, LastError, Messages, Path, Peer, Request, Route,
-    Routes, Status, Table,
+    Answer, Failure, Kernel, LastError, Messages, Peer, Request, Status, Table,
 };
-use crate::dataplane::{Dataplane, Hop, KernelView, Shape};
-use crate::net::{Family, Prefix};
-use crate::rib::PageCursor;
+use crate::net::Family;
 use crate::session::Negotiated;
-use crate::speaker::{AdminError, PathStatus, PeerStatus, RouteStatus};
+use crate::speaker::{AdminError, PeerStatus};
 use crate::time::Instant;
 use crate::topology::PeerKind;
-use crate::wire::attribute::{Origin, PathAttributes};
 use crate::wire::frame::MessageKind;
 
 /// At most so many prefixes are put into one answer, whatever is asked.
@@ -24,14 +19,6 @@ const PAGE_MAX: usize = 10_000;
 
 pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
     let now = daemon.clock.now();
-    let done = |result: Result<(), AdminError>, message: String| match result {
-        Ok(()) => Answer::Done { message },
-        Err(error @ AdminError::NoSuchPeer { .. }) => not_found(error.to_string()),
-        Err(error @ AdminError::NotEstablished { .. }) => Answer::Failed {
-            reason: Failure::BadRequest,
-            message: error.to_string(),
-        },
-    };
     match request {
         Request::Status => Answer::Status(Box::new(status(daemon, now))),
         Request::Peers { name: None } => {
@@ -43,6 +30,54 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
             }
         }
         Request::Peers { name: Some(name) } => one_peer(daemon, now, name),
+        Request::PeerShutdown { .. }
+        | Request::PeerEnable { .. }
+        | Request::PeerReset { .. }
+        | Request::PeerRefresh { .. } => order(daemon, now, request),
+        Request::Routes {
+            prefix: Some(text), ..
+        } => routes::one_route(daemon, text),
+        Request::Routes {
+            prefix: None,
+            after,
+            limit,
+        } => routes::routes(daemon, after.as_deref(), (*limit).min(PAGE_MAX)),
+        Request::Fib { after, limit } => {
+            routes::fib(daemon, after.as_deref(), (*limit).min(PAGE_MAX))
+        }
+        Request::Explain { what } => super::explain::explain(daemon, what),
+        Request::Drain { undo } => {
+            daemon.node.speaker_mut().set_draining(!undo);
+            Answer::Done {
+                message: drained(*undo),
+            }
+        }
+        Request::Log { level, peer } => {
+            super::telemetry::orders::answer(daemon, level.as_deref(), peer.as_deref())
+        }
+        // The daemon itself answers this one: it reads files.
+        Request::Reload => Answer::Reloaded {
+            changes: Vec::new(),
+            warnings: Vec::new(),
+        },
+        Request::Version => Answer::Version {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+    }
+}
+
+/// An order for one peer.
+fn order(daemon: &mut Daemon, now: Instant, request: &Request) -> Answer {
+    let done = |result: Result<(), AdminError>, message: String| match result {
+        Ok(()) => Answer::Done { message },
+        Err(error @ AdminError::NoSuchPeer { .. }) => not_found(error.to_string()),
+        Err(error @ AdminError::NotEstablished { .. }) => Answer::Failed {
+            reason: Failure::BadRequest,
+            message: error.to_string(),
+            remarks: Vec::new(),
+        },
+    };
+    match request {
         Request::PeerShutdown { name, message } => {
             let text = message.clone().unwrap_or_default();
             let result = daemon.node.speaker_mut().shutdown_peer(now, name, text);
@@ -69,30 +104,7 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
                 format!("{name} is asked for its routes, and ours are sent again"),
             )
         }
-        Request::Routes {
-            prefix: Some(text), ..
-        } => one_route(daemon, text),
-        Request::Routes {
-            prefix: None,
-            after,
-            limit,
-        } => routes(daemon, after.as_deref(), (*limit).min(PAGE_MAX)),
-        Request::Fib { after, limit } => fib(daemon, after.as_deref(), (*limit).min(PAGE_MAX)),
-        Request::Explain { address } => super::explain::explain(daemon, *address),
-        Request::Drain { undo } => {
-            daemon.node.speaker_mut().set_draining(!undo);
-            Answer::Done {
-                message: drained(*undo),
-            }
-        }
-        // The daemon itself answers this one: it reads files.
-        Request::Reload => Answer::Reloaded {
-            changes: Vec::new(),
-            warnings: Vec::new(),
-        },
-        Request::Version => Answer::Version {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        _ => bad_request("no order for a peer".to_owned()),
     }
 }
 
@@ -110,6 +122,16 @@ fn not_found(message: String) -> Answer {
     Answer::Failed {
         reason: Failure::NotFound,
         message,
+        remarks: Vec::new(),
+    }
+}
+
+/// The command line is wrong.
+pub(super) fn malformed(message: String) -> Answer {
+    Answer::Failed {
+        reason: Failure::Malformed,
+        message,
+        remarks: Vec::new(),
     }
 }
 
@@ -117,6 +139,7 @@ fn bad_request(message: String) -> Answer {
     Answer::Failed {
         reason: Failure::BadRequest,
         message,
+        remarks: Vec::new(),
     }
 }
 
@@ -158,6 +181,7 @@ fn status(daemon: &mut Daemon, now: Instant) -> Status {
         originated: plan.own_blocks.iter().map(ToString::to_string).collect(),
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read_ago_s: now.since(daemon.read_at).as_secs(),
+        lost_log_lines: daemon.telemetry.lost().total,
         capabilities: daemon.capabilities.clone(),
     }
 }
@@ -194,14 +218,16 @@ fn one_peer(daemon: &Daemon, now: Instant, name: &str) -> Answer {
         Some(status) => Answer::Peers {
             peers: vec![peer(daemon, now, Dropped::so_far(), &status)],
         },
-        None => {
-            let peers = daemon.node.speaker().peers();
-            let names = peers.iter().map(|peer| peer.planned.name.as_str());
-            let nearest = crate::topology::nearest(name, names).map(str::to_owned);
-            let name = name.to_owned();
-            not_found(AdminError::NoSuchPeer { name, nearest }.to_string())
-        }
+        None => no_such_peer(daemon, name),
     }
+}
+
+pub(super) fn no_such_peer(daemon: &Daemon, name: &str) -> Answer {
+    let peers = daemon.node.speaker().peers();
+    let names = peers.iter().map(|peer| peer.planned.name.as_str());
+    let nearest = crate::topology::nearest(name, names).map(str::to_owned);
+    let name = name.to_owned();
+    not_found(AdminError::NoSuchPeer { name, nearest }.to_string())
 }
 
 fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) -> Peer {
@@ -285,174 +311,4 @@ fn capabilities(up: &Negotiated) -> Vec<String> {
         .filter(|(agreed, _)| *agreed)
         .map(|(_, name)| name.to_owned())
         .collect()
-}
-
-fn one_route(daemon: &mut Daemon, text: &str) -> Answer {
-    let speaker = daemon.node.speaker_mut();
-    let prefix = match (text.parse::<Prefix>(), text.parse::<IpAddr>()) {
-        (Ok(prefix), _) => Some(prefix),
-        (Err(_), Ok(address)) => speaker
-            .rib()
-            .longest_match(address)
-            .map(|route| route.prefix),
-        (Err(error), Err(_)) => return bad_request(format!("{text}: {error}")),
-    };
-    match prefix.and_then(|prefix| speaker.route(prefix)) {
-        Some(status) => Answer::Routes(Routes {
-            routes: vec![route(&status)],
-            next: None,
-        }),
-        None => not_found(format!("no route to {text}")),
-    }
-}
-
-/// Pages go through the IPv4 table, then the IPv6 one; `after` is `4:N` or `6:N`.
-fn routes(daemon: &mut Daemon, after: Option<&str>, limit: usize) -> Answer {
-    let (family, cursor) = match after.map(parse_cursor) {
-        None => (Family::Ipv4, None),
-        Some(Some((family, cursor))) => (family, cursor),
-        Some(None) => return bad_request("`after` is not from an earlier page".to_owned()),
-    };
-    let speaker = daemon.node.speaker_mut();
-    let (page, next) = speaker.rib().page(family, cursor, limit);
-    let prefixes: Vec<Prefix> = page.into_iter().map(|found| found.prefix).collect();
-    let next = match (family, next) {
-        (Family::Ipv4, Some(next)) => Some(format!("4:{}", next.to_number())),
-        (Family::Ipv4, None) => Some("6:".to_owned()),
-        (Family::Ipv6, next) => next.map(|next| format!("6:{}", next.to_number())),
-    };
-    let routes = prefixes
-        .into_iter()
-        .filter_map(|prefix| speaker.route(prefix));
-    Answer::Routes(Routes {
-        routes: routes.map(|status| route(&status)).collect(),
-        next,
-    })
-}
-
-fn parse_cursor(text: &str) -> Option<(Family, Option<PageCursor>)> {
-    let (family, number) = text.split_once(':')?;
-    let family = match family {
-        "4" => Family::Ipv4,
-        "6" => Family::Ipv6,
-        _other => return None,
-    };
-    let cursor = match number {
-        "" => None,
-        number => Some(PageCursor::from_number(number.parse().ok()?)),
-    };
-    Some((family, cursor))
-}
-
-fn route(status: &RouteStatus) -> Route {
-    Route {
-        prefix: status.prefix.to_string(),
-        paths: status.paths.iter().map(path).collect(),
-        more_at: status.more_at.clone(),
-    }
-}
-
-pub(super) fn path(status: &PathStatus) -> Path {
-    let PathAttributes {
-        origin,
-        as_path,
-        next_hop,
-        med,
-        local_pref,
-        ..
-    } = &status.attributes;
-    let attributes = &status.attributes;
-    Path {
-        peer: status.peer.clone(),
-        best: status.best,
-        multipath: status.multipath,
-        reason: status.reason.clone(),
-        policy: status.policy.clone(),
-        next_hop: next_hop.map(|hop| hop.address),
-        as_path: as_path.to_string(),
-        origin: match origin {
-            Origin::Igp => "igp",
-            Origin::Egp => "egp",
-            Origin::Incomplete => "incomplete",
-        }
-        .to_owned(),
-        med: *med,
-        local_pref: *local_pref,
-        communities: attributes
-            .communities
-            .iter()
-            .map(|community| format!("{}:{}", community >> 16, community & 0xFFFF))
-            .collect(),
-        extended_communities: attributes
-            .extended_communities
-            .iter()
-            .map(|community| community.iter().map(|byte| format!("{byte:02x}")).collect())
-            .collect(),
-        large_communities: attributes
-            .large_communities
-            .iter()
-            .map(|c| format!("{}:{}:{}", c.global, c.local1, c.local2))
-            .collect(),
-        originator_id: attributes.originator_id.map(|id| id.to_string()),
-        cluster_list: attributes
-            .cluster_list
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-    }
-}
-
-fn fib(daemon: &Daemon, after: Option<&str>, limit: usize) -> Answer {
-    let Some(dataplane) = daemon.node.dataplane() else {
-        return bad_request("nothing is installed: kernel-routes = false".to_owned());
-    };
-    let after = match after.map(str::parse::<Prefix>).transpose() {
-        Ok(after) => after,
-        Err(error) => return bad_request(error.to_string()),
-    };
-    let mut prefixes: Vec<Prefix> = dataplane
-        .prefixes()
-        .filter(|prefix| after.is_none_or(|after| *prefix > after))
-        .collect();
-    prefixes.sort_unstable();
-    let more = prefixes.len() > limit;
-    prefixes.truncate(limit);
-    let next = prefixes.last().filter(|_| more).map(Prefix::to_string);
-    let routes = prefixes
-        .into_iter()
-        .map(|prefix| fib_route(dataplane, prefix));
-    Answer::Fib(Fib {
-        routes: routes.collect(),
-        next,
-    })
-}
-
-/// How a prefix stands in the kernel.
-pub(super) fn fib_route(dataplane: &Dataplane, prefix: Prefix) -> FibRoute {
-    let words = |shape: &Arc<Shape>| in_words(dataplane.view(), shape);
-    FibRoute {
-        prefix: prefix.to_string(),
-        wanted: dataplane.target(prefix).map(words),
-        installed: dataplane.installed(prefix).map(words),
-        state: match dataplane.state(prefix) {
-            Some(state) => state.to_string(),
-            None => "not ours".to_owned(),
-        },
-    }
-}
-
-/// A shape as `ip route` would show it, links by their names.
-fn in_words(view: &KernelView, shape: &Shape) -> String {
-    if shape.hops.is_empty() {
-        return shape.to_string();
-    }
-    let hop = |hop: &Hop| {
-        let via = hop.via.map(|via| format!("via {via} ")).unwrap_or_default();
-        let link = hop.interface.and_then(|index| view.link_by_index(index));
-        let name = link.map_or_else(|| "?".to_owned(), |link| link.name.to_string());
-        let onlink = if hop.onlink { " onlink" } else { "" };
-        format!("{via}dev {name}{onlink}")
-    };
-    let hops: Vec<String> = shape.hops.iter().map(hop).collect();
-    hops.join(", ")
 }

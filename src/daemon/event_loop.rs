@@ -18,7 +18,7 @@ use super::attempts::Attempts;
 use super::bfd::Watching;
 use super::capabilities;
 use super::clock::Clock;
-use super::config::{Config, MedRule, NodeIdentity};
+use super::config::{Config, Log, LogLevel, MedRule, NodeIdentity};
 use super::listening::Strangers;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
@@ -26,7 +26,8 @@ use super::owner::{self, Claim};
 use super::problems::Watch;
 use super::secrets;
 use super::source::{self, BadReading, Places, Reading, Running};
-use crate::control::protocol::{Answer, Failure, Request};
+use super::telemetry::Telemetry;
+use crate::control::protocol::{Answer, Failure, Remark, Request};
 use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput, Ownership};
@@ -131,11 +132,13 @@ pub(super) struct Daemon {
     /// When the cluster was last read well.
     pub(super) read_at: Instant,
     /// What the last bad reading said.
-    pub(super) bad_reading: Vec<String>,
+    pub(super) bad_reading: Vec<Remark>,
     /// The files that the last reading asked for a secret, if nobody watches them yet.
     secrets_to_watch: Option<SecretFiles>,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
     config_path: PathBuf,
+    /// The control socket is where the command line says, not the file.
+    socket_is_given: bool,
     pub(super) transport: Transport,
     pub(super) kernel: Option<Kernel>,
     pub(super) events: mpsc::Sender<Event>,
@@ -150,11 +153,17 @@ pub(super) struct Daemon {
     pub(super) attempts: Attempts,
     /// What the process may still do.
     pub(super) capabilities: Vec<String>,
+    pub(super) telemetry: Telemetry,
     _control: Server,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
-pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
+pub(super) async fn run(
+    path: &Path,
+    socket_is_given: bool,
+    reading: Reading,
+    telemetry: Telemetry,
+) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
     // Before any signal is waited for: who waits here can be ended by one.
     let routing = &reading.config.routing;
@@ -168,7 +177,8 @@ pub(super) async fn run(path: &Path, reading: Reading) -> Result<(), RunError> {
     let watch = |path: &Path| Watcher::new(path).map_err(system("cannot watch the configuration"));
     let mut cluster = watch(&reading.config.datastore_path)?;
     let mut own_file = watch(path)?;
-    let mut daemon = Daemon::start(path, reading, events)?;
+    let mut daemon = Daemon::start(path, reading, events, telemetry)?;
+    daemon.socket_is_given = socket_is_given;
     daemon.turn_over();
     tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
     loop {
@@ -249,7 +259,12 @@ impl Stop {
 }
 
 impl Daemon {
-    fn start(path: &Path, reading: Reading, events: mpsc::Sender<Event>) -> Result<Self, RunError> {
+    fn start(
+        path: &Path,
+        reading: Reading,
+        events: mpsc::Sender<Event>,
+        telemetry: Telemetry,
+    ) -> Result<Self, RunError> {
         let clock = Clock::start();
         let config = reading.config;
         let group = config.control.group.as_deref().map(group_id).transpose()?;
@@ -259,6 +274,7 @@ impl Daemon {
         // given to a group, which nothing later needs.
         let files = [path, &config.datastore_path];
         let capabilities = capabilities::confine(config.process, &reading.plan, &files);
+        telemetry.carry();
         let kernel = if config.routing.kernel_routes {
             let sink = events.clone();
             let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
@@ -267,29 +283,11 @@ impl Daemon {
         } else {
             None
         };
-        let settings = Settings {
-            speaker: speaker::Settings {
-                seed: Clock::seed(),
-                track_next_hops: config.routing.kernel_routes,
-                forwarding: config.routing.kernel_routes,
-                max_paths: u16::from(config.routing.max_paths),
-                med: match config.routing.med {
-                    MedRule::PerAs => MedMode::PerNeighbour,
-                    MedRule::Always => MedMode::Always,
-                },
-            },
-            backend: config.routing.backend,
-            switch_delay: Duration::from_secs(u64::from(config.routing.switch_delay)),
-            kernel_routes: config.routing.kernel_routes,
-            kept: kept_routes(&config),
-            dataplane: dataplane::Settings {
-                max_hops: usize::from(config.routing.max_paths),
-                adopt: config.routing.adopt,
-                ownership: Ownership::default().with_metric(config.routing.metric),
-                ..dataplane::Settings::default()
-            },
-        };
-        let node = Node::new(clock.now(), settings, secrets::fitted(reading.plan));
+        let node = Node::new(
+            clock.now(),
+            settings(&config),
+            secrets::fitted(reading.plan),
+        );
         let mut daemon = Self {
             clock,
             nat: NatOutgoing::start(config.routing.kernel_routes, &node, &events),
@@ -302,6 +300,7 @@ impl Daemon {
             secrets_to_watch: Some(reading.secrets),
             listeners: BTreeMap::new(),
             config_path: path.to_owned(),
+            socket_is_given: false,
             transport: Transport::new().map_err(|source| RunError::System {
                 what: "cannot watch over connections",
                 source,
@@ -316,6 +315,7 @@ impl Daemon {
             neighbours: transport::Neighbours::default(),
             attempts: Attempts::new(secrets::Dropped::so_far()),
             capabilities,
+            telemetry,
             _control: control,
         };
         daemon.listen()?;
@@ -356,8 +356,8 @@ impl Daemon {
                 }
             }
             Err(bad) => {
-                for line in bad.lines {
-                    tracing::error!("{line}");
+                for remark in bad.remarks {
+                    tracing::error!("{remark}");
                 }
                 tracing::error!("the configuration has errors; the last good one stays in force");
             }
@@ -365,26 +365,32 @@ impl Daemon {
     }
 
     /// Reads the files again; nothing is applied if anything is wrong with them.
-    fn reload(&mut self) -> Result<(Vec<String>, Vec<String>), BadReading> {
+    fn reload(&mut self) -> Result<(Vec<String>, Vec<Remark>), BadReading> {
         self.watch.touched = true;
         let running = Running {
             own: &self.own,
             view: self.node.dataplane().map(Dataplane::view),
         };
-        let reading = match source::read(&self.config_path, Some(running)) {
+        let mut reading = match source::read(&self.config_path, Some(running)) {
             Ok(reading) => reading,
             Err(bad) => {
-                self.bad_reading.clone_from(&bad.lines);
+                self.bad_reading.clone_from(&bad.remarks);
                 self.secrets_to_watch = Some(bad.secrets.clone());
                 return Err(bad);
             }
         };
+        if self.socket_is_given {
+            let socket = &self.config.control.socket;
+            reading.config.control.socket.clone_from(socket);
+        }
         let mut warnings = reading.warnings;
         self.secrets_to_watch = Some(reading.secrets);
         if reading.config != self.config {
-            warnings.extend(needs_restart(&self.config, &reading.config));
+            warnings.extend(needs_restart(&self.config, &reading.config).map(Remark::warning));
         }
         self.config.listen = reading.config.listen;
+        self.config.log.level = reading.config.log.level;
+        self.telemetry.configure(self.config.log.level);
         self.places = reading.places;
         self.take_own(reading.own, &reading.notes);
         let now = self.clock.now();
@@ -393,7 +399,7 @@ impl Daemon {
         let changes = self.node.replan(now, secrets::fitted(reading.plan));
         self.nat.replan(&self.node);
         self.not_listening = self.listen().err().map(|error| error.to_string());
-        warnings.extend(self.not_listening.clone());
+        warnings.extend(self.not_listening.clone().map(Remark::error));
         Ok((changes, warnings))
     }
 
@@ -406,8 +412,34 @@ impl Daemon {
             Err(bad) => Answer::Failed {
                 reason: Failure::BadConfiguration,
                 message: format!("{bad}\nthe last good configuration stays in force"),
+                remarks: bad.remarks,
             },
         }
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        speaker: speaker::Settings {
+            seed: Clock::seed(),
+            track_next_hops: config.routing.kernel_routes,
+            forwarding: config.routing.kernel_routes,
+            max_paths: u16::from(config.routing.max_paths),
+            med: match config.routing.med {
+                MedRule::PerAs => MedMode::PerNeighbour,
+                MedRule::Always => MedMode::Always,
+            },
+        },
+        backend: config.routing.backend,
+        switch_delay: Duration::from_secs(u64::from(config.routing.switch_delay)),
+        kernel_routes: config.routing.kernel_routes,
+        kept: kept_routes(config),
+        dataplane: dataplane::Settings {
+            max_hops: usize::from(config.routing.max_paths),
+            adopt: config.routing.adopt,
+            ownership: Ownership::default().with_metric(config.routing.metric),
+            ..dataplane::Settings::default()
+        },
     }
 }
 
@@ -429,14 +461,18 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
         listen: None,
         node: NodeIdentity::named(&config.node.name),
         secrets: None,
+        log: Log {
+            level: LogLevel::default(),
+            ..config.log
+        },
         ..config.clone()
     };
     (comparable(old) != comparable(new)).then(|| {
-        "this node's file has changes outside [bgp] and our addresses that need a restart of dunlin".to_owned()
+        "this node's file has changes outside [bgp], our addresses and the log level that need a restart of dunlin".to_owned()
     })
 }
 
-fn group_id(name: &str) -> Result<u32, RunError> {
+pub(super) fn group_id(name: &str) -> Result<u32, RunError> {
     match nix::unistd::Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
         Ok(None) | Err(_) => Err(RunError::Group(name.to_owned())),

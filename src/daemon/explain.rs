@@ -1,9 +1,12 @@
-//! `dunlin explain ADDRESS`: from an address to the packet's way, in a few lines.
+//! `dunlin explain`: from an address, a prefix or a peer to the packet's way, in a few lines.
+
+mod kernel;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::answers::{fib_route, path};
+use super::answers::malformed;
+use super::answers::routes::{fib_route, path};
 use super::event_loop::Daemon;
 use crate::control::protocol::{Answer, Explanation, Export, Path, Way};
 use crate::dataplane::Reach;
@@ -11,12 +14,55 @@ use crate::net::Prefix;
 use crate::node::Backend;
 use crate::speaker::{ExportStatus, RouteStatus};
 
-pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
+/// What is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Subject {
+    Address(IpAddr),
+    Prefix(Prefix),
+    /// A peer by its name, at its address.
+    Peer(String, IpAddr),
+}
+
+impl Subject {
+    fn read(daemon: &Daemon, text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse() {
+            return Some(Self::Address(address));
+        }
+        if let Ok(prefix) = text.parse() {
+            return Some(Self::Prefix(prefix));
+        }
+        let peer = daemon.node.speaker().peer_named(text)?;
+        Some(Self::Peer(text.to_owned(), peer.planned.address))
+    }
+
+    const fn is_peer(&self) -> bool {
+        matches!(self, Self::Peer(..))
+    }
+
+    fn address(&self) -> IpAddr {
+        match self {
+            Self::Address(address) | Self::Peer(_, address) => *address,
+            Self::Prefix(prefix) => prefix.address(),
+        }
+    }
+}
+
+pub(super) fn explain(daemon: &mut Daemon, text: &str) -> Answer {
+    let Some(subject) = Subject::read(daemon, text) else {
+        return malformed(format!(
+            "{text:?} is no address, no prefix, and no peer of this node (`dunlin peers`)"
+        ));
+    };
+    let address = subject.address();
     let speaker = daemon.node.speaker_mut();
+    let exact = match subject {
+        Subject::Prefix(prefix) => speaker.route(prefix).map(|_| prefix),
+        Subject::Address(_) | Subject::Peer(..) => None,
+    };
     let best_match = speaker.rib().longest_match(address);
     let known = speaker.rib().longest_known(address);
-    let known = known.map(|route| route.prefix);
-    let best_match = best_match.map(|route| route.prefix);
+    let known = exact.or(known.map(|route| route.prefix));
+    let best_match = exact.or(best_match.map(|route| route.prefix));
     // What is used, and beside it a more specific one that is not; without any the latter alone.
     let held_back = known.filter(|known| best_match.is_some_and(|used| used != *known));
     let prefix = match (best_match.or(known), daemon.node.dataplane()) {
@@ -38,6 +84,7 @@ pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
     let held_back = held_back.and_then(|prefix| daemon.node.speaker_mut().route(prefix));
     let row = prefix.and_then(|prefix| Some(fib_route(daemon.node.dataplane()?, prefix)));
     let mut explanation = Explanation {
+        asked: text.to_owned(),
         address,
         prefix: prefix.map(|prefix| prefix.to_string()),
         node: node.map(|(_, name)| name.clone()),
@@ -51,13 +98,68 @@ pub(super) fn explain(daemon: &mut Daemon, address: IpAddr) -> Answer {
         ways: Vec::new(),
         wanted: row.as_ref().and_then(|row| row.wanted.clone()),
         installed: row.as_ref().and_then(|row| row.installed.clone()),
+        kernel: Vec::new(),
         problems: Vec::new(),
         lines: Vec::new(),
     };
     explanation.ways = prefix.map_or_else(Vec::new, |prefix| ways(daemon, prefix, &explanation));
-    explanation.problems = problems(daemon, &explanation, block);
-    explanation.lines = lines(daemon, &explanation, block, held_back.as_ref());
+    let wish = wish(daemon, &explanation, prefix, block);
+    explanation.kernel = kernel::ask(daemon, address, wish);
+    explanation.problems = if subject.is_peer() {
+        peer_problems(daemon, text, &explanation)
+    } else {
+        problems(daemon, &explanation, block)
+    };
+    explanation
+        .problems
+        .extend(kernel::problems(&explanation.kernel));
+    explanation.lines = lines(daemon, &subject, &explanation, block, held_back.as_ref());
     Answer::Explain(Box::new(explanation))
+}
+
+/// What ought to become of packets to the address.
+fn wish(
+    daemon: &Daemon,
+    found: &Explanation,
+    prefix: Option<Prefix>,
+    block: Option<Prefix>,
+) -> kernel::Wish {
+    let Some(dataplane) = daemon.node.dataplane() else {
+        return kernel::Wish::Nothing;
+    };
+    let sent_on = |prefix| {
+        let target = dataplane.target(prefix);
+        target.is_some_and(|shape| !shape.hops.is_empty())
+    };
+    let own = found.node.as_ref() == Some(&daemon.node.speaker().plan().name);
+    match (prefix, block) {
+        (Some(prefix), _) if sent_on(prefix) => kernel::Wish::Ours(prefix),
+        (_, Some(block)) if own => kernel::Wish::Pod(block),
+        // Wanted, and without a way: whatever takes the packet is not what should.
+        (Some(prefix), _) if found.node.is_some() || is_best_elsewhere(found) => {
+            kernel::Wish::Ours(prefix)
+        }
+        _ => kernel::Wish::Nothing,
+    }
+}
+
+/// Whether the best path leads to somebody else.
+fn is_best_elsewhere(found: &Explanation) -> bool {
+    let mut paths = found.paths.iter();
+    paths.any(|path| path.best && path.peer != "local")
+}
+
+/// What is wrong about a peer: its session, and packets to it.
+fn peer_problems(daemon: &Daemon, name: &str, found: &Explanation) -> Vec<String> {
+    let status = daemon.node.speaker().peer_named(name);
+    let mut problems: Vec<String> = status.and_then(|peer| peer.problem).into_iter().collect();
+    let sent = found.kernel.iter().filter(|answer| answer.from.is_none());
+    let lost = sent.filter(|answer| !matches!(answer.fate.as_str(), "sent_on" | "local"));
+    problems.extend(lost.map(|answer| {
+        let fate = answer.fate.replace('_', " ");
+        format!("packets to it do not leave this host: {fate}")
+    }));
+    problems
 }
 
 fn exports(daemon: &Daemon, prefix: Prefix) -> Vec<Export> {
@@ -145,6 +247,24 @@ fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<
     if by_paths && found.prefix.is_some() && !found.paths.iter().any(|path| path.best) {
         problems.push("no path of it can be used; see the reasons above".to_owned());
     }
+    let view = daemon
+        .node
+        .dataplane()
+        .map(crate::dataplane::Dataplane::view);
+    for way in &found.ways {
+        let own = |address: &crate::dataplane::Address| Some(address.address) == way.via;
+        let at = view.and_then(|view| {
+            let own = view.addresses().find(own)?;
+            view.link_by_index(own.interface)
+        });
+        if let (Some(via), Some(link)) = (way.via, at) {
+            problems.push(format!(
+                "its next hop {via} is an address of this host, on {}: packets to the node can't leave \
+                 until it is removed there",
+                link.name
+            ));
+        }
+    }
     let no_way = found.ways.iter().filter(|way| way.via.is_none());
     problems.extend(no_way.map(|way| format!("no way to {}: {}", way.next_hop, way.reason)));
     for way in &found.ways {
@@ -169,14 +289,9 @@ fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<
     problems
 }
 
-fn lines(
-    daemon: &Daemon,
-    found: &Explanation,
-    block: Option<Prefix>,
-    held_back: Option<&RouteStatus>,
-) -> Vec<String> {
+/// Whose address it is.
+fn place(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> String {
     let address = found.address;
-    let mut lines = Vec::new();
     match (&found.node, block) {
         (Some(node), Some(block)) => {
             let own = node == &daemon.node.speaker().plan().name;
@@ -186,15 +301,63 @@ fn lines(
                 format!("node {node}")
             };
             let pool = found.pool.as_deref().unwrap_or("no pool");
-            lines.push(format!(
-                "{address} is in block {block} of {whose} (pool {pool})"
-            ));
+            format!("{address} is in block {block} of {whose} (pool {pool})")
         }
         _ => match &found.pool {
-            Some(pool) => lines.push(format!("{address} is in pool {pool}, in no node's block")),
-            None => lines.push(format!("{address} is in no pool")),
+            Some(pool) => format!("{address} is in pool {pool}, in no node's block"),
+            None => format!("{address} is in no pool"),
         },
     }
+}
+
+/// What the subject is.
+fn beginning(
+    daemon: &Daemon,
+    subject: &Subject,
+    found: &Explanation,
+    block: Option<Prefix>,
+) -> Vec<String> {
+    match subject {
+        Subject::Address(_) => vec![place(daemon, found, block)],
+        Subject::Peer(name, address) => {
+            let status = daemon.node.speaker().peer_named(name);
+            let state = status.map(|peer| format!("{:?}", peer.state));
+            vec![format!(
+                "{name} is a peer at {address}: {}",
+                state.as_deref().unwrap_or("gone")
+            )]
+        }
+        Subject::Prefix(prefix) => {
+            let mut lines = vec![
+                place(daemon, found, block),
+                format!("of {prefix}, {} is asked about", found.address),
+            ];
+            let view = daemon
+                .node
+                .dataplane()
+                .map(crate::dataplane::Dataplane::view);
+            let inside = view
+                .map(|view| view.foreign_inside(*prefix))
+                .unwrap_or_default();
+            lines.extend(inside.iter().take(NAMED).map(|(route, protocol, _)| {
+                format!("inside   {route} of {}", kernel::owner(*protocol))
+            }));
+            if let Some(more) = inside.len().checked_sub(NAMED).filter(|more| *more > 0) {
+                lines.push(format!("         and {more} more routes of others"));
+            }
+            lines
+        }
+    }
+}
+
+fn lines(
+    daemon: &Daemon,
+    subject: &Subject,
+    found: &Explanation,
+    block: Option<Prefix>,
+    held_back: Option<&RouteStatus>,
+) -> Vec<String> {
+    let mut lines = beginning(daemon, subject, found, block);
     if let Some(prefix) = &found.prefix {
         let count = found.paths.len();
         let plural = if count == 1 { "" } else { "s" };
@@ -217,6 +380,7 @@ fn lines(
     }
     lines.extend(found.ways.iter().flat_map(way_lines));
     lines.extend(kernel_lines(daemon, found));
+    lines.extend(kernel::lines(&found.kernel));
     lines.extend(
         found
             .problems
@@ -259,6 +423,11 @@ fn path_line(path: &Path) -> String {
     let hop = path
         .next_hop
         .map_or_else(|| "here".to_owned(), |hop| format!("via {hop}"));
+    let stale = if path.stale {
+        "; stale: kept over a restart of its peer, and not confirmed since"
+    } else {
+        ""
+    };
     // Why a path was kept out is its reason already.
     let reason = match (&path.reason, &path.policy) {
         (Some(why), _) => format!("; {why}"),
@@ -271,7 +440,7 @@ fn path_line(path: &Path) -> String {
         path.as_path.clone()
     };
     format!(
-        "  {mark} {hop} from {}, AS path {as_path}{reason}",
+        "  {mark} {hop} from {}, AS path {as_path}{reason}{stale}",
         path.peer
     )
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::config::Config;
 use super::event_loop::{Daemon, RunError};
 use super::secrets;
 use crate::node::Backend;
@@ -54,6 +55,12 @@ fn addresses(plan: &Plan) -> Vec<SocketAddr> {
         .collect()
 }
 
+/// Where to listen.
+pub(super) fn wanted(config: &Config, plan: &Plan) -> Vec<SocketAddr> {
+    let wanted = config.listen.clone();
+    wanted.unwrap_or_else(|| addresses(plan))
+}
+
 /// The links that neighbours are looked for on.
 pub(super) fn links(plan: &Plan) -> BTreeSet<String> {
     let of_links = plan.templates.iter();
@@ -86,8 +93,7 @@ impl Daemon {
             return Ok(());
         }
         let plan = self.node.speaker().plan();
-        let wanted = self.config.listen.clone();
-        let wanted = wanted.unwrap_or_else(|| addresses(plan));
+        let wanted = wanted(&self.config, plan);
         let keys = secrets::keys(plan);
         self.neighbours.watch(&links(plan), &self.events);
         self.listeners.retain(|address, _| wanted.contains(address));

@@ -10,6 +10,7 @@
 //!                              ├─ control  (1 a client)
 //!                              ├─ kernel thread
 //!                              └─ BFD thread (0 or 1): reports only; its packets are its own
+//!  log lines ─▶ a bounded room ─▶ log thread (1) ─▶ standard error
 //!  watchers, signals: asked by the event loop itself
 //! ```
 //!
@@ -20,6 +21,7 @@ mod answers;
 mod attempts;
 mod bfd;
 mod capabilities;
+mod checks;
 mod clock;
 pub mod config;
 mod event_loop;
@@ -38,6 +40,10 @@ mod turn;
 
 use std::path::Path;
 
+use crate::control::protocol::{Check, CheckedNode, Remark};
+use source::Reading;
+use telemetry::Telemetry;
+
 /// Why the daemon did not run, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -52,63 +58,85 @@ pub enum DaemonError {
     System(String),
 }
 
-/// What a reading of the configuration says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
-    /// Whether a daemon would run with it.
-    pub good: bool,
-    /// One line a problem; for a good one a summary at the end.
-    pub lines: Vec<String>,
-}
-
-/// Runs until a signal ends it.
+/// Runs until a signal ends it; `socket` goes before what the file says of the control socket.
 ///
 /// # Errors
 /// What kept it from running.
-pub fn run(path: &Path) -> Result<(), DaemonError> {
-    let reading =
-        source::read(path, None).map_err(|bad| DaemonError::Configuration { lines: bad.lines })?;
-    telemetry::begin(reading.config.log);
+pub fn run(path: &Path, socket: Option<&Path>) -> Result<(), DaemonError> {
+    let bad = |bad: source::BadReading| DaemonError::Configuration {
+        lines: source::lines(&bad.remarks),
+    };
+    let mut reading = source::read(path, None).map_err(bad)?;
+    if let Some(socket) = socket {
+        reading.config.control.socket = socket.to_owned();
+    }
+    let telemetry = telemetry::begin(reading.config.log);
     for line in &reading.notes {
         tracing::info!("{line}");
     }
     for warning in &reading.warnings {
         tracing::warn!("{warning}");
     }
+    let ended = run_reading(path, socket.is_some(), reading, &telemetry);
+    telemetry.finish();
+    ended
+}
+
+fn run_reading(
+    path: &Path,
+    socket_is_given: bool,
+    reading: Reading,
+    telemetry: &Telemetry,
+) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| DaemonError::System(format!("cannot start the runtime: {error}")))?;
-    let ended = runtime.block_on(event_loop::run(path, reading));
+    let ended = runtime.block_on(event_loop::run(
+        path,
+        socket_is_given,
+        reading,
+        telemetry.clone(),
+    ));
     ended.map_err(|error| DaemonError::System(error.to_string()))
 }
 
-/// Reads the configuration and says everything about it.
-pub fn check(path: &Path) -> Checked {
+/// Reads the configuration and says everything about it: what is wrong with the files and, unless
+/// `offline`, what `run` would stumble over on this host.
+pub fn check(path: &Path, offline: bool) -> Check {
     let (reading, obstacles) = match source::examine(path, None) {
         Ok(examined) => examined,
         Err(bad) => {
-            return Checked {
+            return Check {
                 good: false,
-                lines: bad.lines,
+                file: path.display().to_string(),
+                offline,
+                remarks: bad.remarks,
+                node: None,
             };
         }
     };
-    let mut lines = reading.warnings;
-    // The files may be meant for another host than this one.
-    lines.extend(
-        obstacles
-            .iter()
-            .map(|line| format!("warning: on this host: {line}")),
-    );
     let plan = &reading.plan;
-    let (peers, blocks) = (plan.peers.len(), plan.originate.len());
-    lines.push(format!(
-        "{}: node {}, AS {}, router id {}, {peers} peers, {blocks} own blocks: good",
-        path.display(),
-        plan.name,
-        plan.asn,
-        plan.router_id
-    ));
-    Checked { good: true, lines }
+    let mut remarks = reading.warnings;
+    if !offline {
+        let of_host = checks::on_this_host(&reading.config, plan);
+        let of_host = obstacles.into_iter().chain(of_host);
+        remarks.extend(of_host.map(|remark| Remark {
+            text: format!("on this host: {}", remark.text),
+            ..remark
+        }));
+    }
+    Check {
+        good: !remarks.iter().any(Remark::is_error),
+        file: path.display().to_string(),
+        offline,
+        remarks,
+        node: Some(CheckedNode {
+            name: plan.name.clone(),
+            asn: plan.asn.0,
+            router_id: plan.router_id.to_string(),
+            peers: plan.peers.len(),
+            own_blocks: plan.originate.len(),
+        }),
+    }
 }

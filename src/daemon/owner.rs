@@ -123,7 +123,7 @@ fn attempt(name: &SocketAddr) -> io::Result<Attempt> {
 
 /// Waits until the other end is closed, at most so long.
 fn await_end(mut stream: UnixStream, most: Duration) -> io::Result<()> {
-    stream.set_read_timeout(Some(most.into()))?;
+    stream.set_read_timeout(Some(most))?;
     // Nobody says anything there: whatever comes is the end, or time is up.
     let _the_end = stream.read(&mut [0; 1]);
     Ok(())

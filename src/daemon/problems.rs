@@ -7,7 +7,7 @@
 
 use super::event_loop::Daemon;
 use super::secrets::{Dropped, followed_by};
-use crate::control::protocol;
+use crate::control::protocol::{self, Remark};
 use crate::problem::{Cause, Code, Journal, Line, Problem, Severity, Subject};
 use crate::time::{Duration, Instant};
 
@@ -82,7 +82,8 @@ impl Daemon {
             let dropped = *dropped.get_or_insert_with(Dropped::so_far);
             self.ask_for_protection(dropped, problem);
         }
-        problems.extend(self.bad_reading.iter().filter_map(|line| of_line(line)));
+        problems.extend(self.bad_reading.iter().filter_map(of_remark));
+        problems.extend(self.telemetry.problem());
         problems.extend(self.not_listening.iter().map(|why| {
             let advice = "free the address and port, or change [bgp] listen; then `dunlin reload`";
             Problem::new(Code::NotListening, Subject::Host, why, advice)
@@ -111,21 +112,25 @@ impl Daemon {
     }
 }
 
-/// A line that was said of the files: `FILE:LINE:COLUMN: WHAT`, or of all of this host.
-fn of_line(line: &str) -> Option<Problem> {
-    let (subject, what) = match line.split_once(": ").filter(|(place, _)| is_place(place)) {
-        Some((_, what)) if what.starts_with("warning: ") => return None,
-        Some((place, what)) => (Subject::Record(place.to_owned()), what),
-        None => (Subject::Host, line),
+/// What was said of the files, or of all of this host.
+fn of_remark(remark: &Remark) -> Option<Problem> {
+    if remark.severity == "warning" {
+        return None;
+    }
+    let subject = match (&remark.file, remark.line, remark.column) {
+        (Some(file), Some(line), Some(column)) => {
+            Subject::Record(format!("{file}:{line}:{column}"))
+        }
+        (Some(file), _, _) => Subject::Record(file.clone()),
+        (None, _, _) => Subject::Host,
     };
     let remedy = "correct it; until then the last good configuration is in force";
-    Some(Problem::new(Code::ConfigurationBad, subject, what, remedy))
-}
-
-fn is_place(text: &str) -> bool {
-    let mut parts = text.rsplit(':');
-    let mut is_number = || parts.next().is_some_and(|part| part.parse::<u32>().is_ok());
-    is_number() && is_number()
+    Some(Problem::new(
+        Code::ConfigurationBad,
+        subject,
+        remark.text.clone(),
+        remedy,
+    ))
 }
 
 fn log(line: &Line, now: Instant) {
@@ -177,12 +182,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_about_a_file_is_a_problem_of_its_place() {
-        let problem = of_line("cluster.yaml:3:7: no such pool: pods").unwrap();
+    fn a_remark_about_a_file_is_a_problem_of_its_place() {
+        let remark = |severity: &str, file: Option<&str>| Remark {
+            severity: severity.to_owned(),
+            file: file.map(str::to_owned),
+            line: file.map(|_| 3),
+            column: file.map(|_| 7),
+            text: "no such pool: pods".to_owned(),
+        };
+        let problem = of_remark(&remark("error", Some("cluster.yaml"))).unwrap();
         assert_eq!(problem.subject, Subject::Record("cluster.yaml:3:7".into()));
         assert_eq!(problem.what, "no such pool: pods");
-        assert_eq!(of_line("cluster.yaml:3:7: warning: no effect"), None);
-        let other = of_line("no address was found: eth0 has none").unwrap();
+        assert_eq!(of_remark(&remark("warning", Some("cluster.yaml"))), None);
+        let other = of_remark(&remark("error", None)).unwrap();
         assert_eq!(other.subject, Subject::Host);
     }
 }

@@ -51,13 +51,18 @@ pub(super) fn keys(plan: &Plan) -> Keys {
 /// The plan, with sessions that this kernel can't protect kept down. It is asked only if somebody wants
 /// TCP-AO.
 pub(super) fn fitted(plan: Plan) -> Plan {
-    let wants_ao = |peer: &PlannedPeer| matches!(peer.authentication, Authentication::Ao(_));
-    let of_templates = plan.templates.iter().map(|template| &template.peer);
-    if !plan.peers.iter().chain(of_templates).any(wants_ao) || has_tcp_ao().unwrap_or(false) {
+    if !lacks_tcp_ao(&plan) {
         return plan;
     }
     tracing::error!("this kernel has no TCP-AO: sessions with tcp-ao stay down");
     without_tcp_ao(plan)
+}
+
+/// Whether a session of the plan wants TCP-AO, and this kernel does not have it.
+pub(super) fn lacks_tcp_ao(plan: &Plan) -> bool {
+    let wants_ao = |peer: &PlannedPeer| matches!(peer.authentication, Authentication::Ao(_));
+    let of_templates = plan.templates.iter().map(|template| &template.peer);
+    plan.peers.iter().chain(of_templates).any(wants_ao) && !has_tcp_ao().unwrap_or(false)
 }
 
 fn without_tcp_ao(mut plan: Plan) -> Plan {

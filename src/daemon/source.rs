@@ -8,8 +8,9 @@ use std::path::Path;
 use super::config::{self, Config, Configured};
 use super::host::{NAME_PATIENCE, NAME_PATIENCE_RUNNING};
 use super::own_address::Own;
+use crate::control::protocol::Remark;
 use crate::dataplane::KernelView;
-use crate::datastore::{self, Problems, SecretFiles};
+use crate::datastore::{self, Problem, Problems, SecretFiles, Severity};
 use crate::topology::{self, Plan};
 
 /// Everything that a reading gives.
@@ -23,8 +24,8 @@ pub(super) struct Reading {
     pub places: Places,
     /// This node's own addresses, and what they depend on.
     pub own: Own,
-    /// One line a warning.
-    pub warnings: Vec<String>,
+    /// What is odd.
+    pub warnings: Vec<Remark>,
     /// The files that were asked for a secret.
     pub secrets: SecretFiles,
     /// What is worth a line though nothing is wrong: variables that were used, addresses found.
@@ -38,8 +39,8 @@ pub(super) struct Planned {
     pub plan: Plan,
     /// What the cluster file says of nodes and pools.
     pub places: Places,
-    /// One line a warning.
-    pub warnings: Vec<String>,
+    /// What is odd.
+    pub warnings: Vec<Remark>,
 }
 
 /// What a running daemon knows about this host already.
@@ -60,12 +61,12 @@ pub(super) struct Places {
     pub pools: Vec<crate::net::Prefix>,
 }
 
-/// A reading that can't be used: one line a problem, warnings among them.
+/// A reading that can't be used: all that is wrong, warnings among it.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{}", lines.join("\n"))]
+#[error("{}", lines(remarks).join("\n"))]
 pub(super) struct BadReading {
-    /// The lines.
-    pub lines: Vec<String>,
+    /// What is wrong.
+    pub remarks: Vec<Remark>,
     /// The files that were asked for a secret: the cure may be there.
     pub secrets: SecretFiles,
 }
@@ -73,7 +74,7 @@ pub(super) struct BadReading {
 impl From<Problems> for BadReading {
     fn from(problems: Problems) -> Self {
         Self {
-            lines: lines_of(&problems),
+            remarks: remarks_of(&problems),
             secrets: SecretFiles::default(),
         }
     }
@@ -90,7 +91,7 @@ pub(super) fn read(path: &Path, running: Option<Running<'_>>) -> Result<Reading,
         Ok(reading)
     } else {
         Err(BadReading {
-            lines: obstacles,
+            remarks: obstacles,
             secrets: reading.secrets,
         })
     }
@@ -100,13 +101,13 @@ pub(super) fn read(path: &Path, running: Option<Running<'_>>) -> Result<Reading,
 pub(super) fn examine(
     path: &Path,
     running: Option<Running<'_>>,
-) -> Result<(Reading, Vec<String>), BadReading> {
+) -> Result<(Reading, Vec<Remark>), BadReading> {
     let Configured {
         config,
         warnings,
         from_environment,
     } = config::load(path, &host_name())?;
-    let mut warnings = lines_of(&warnings);
+    let mut warnings = remarks_of(&warnings);
     let mut secrets = SecretFiles::default();
     let folder = config.secrets.as_deref();
     let loaded = match datastore::load_with(&config.datastore_path, folder, &mut secrets) {
@@ -116,7 +117,7 @@ pub(super) fn examine(
             return Err(BadReading { secrets, ..bad });
         }
     };
-    warnings.extend(lines_of(&loaded.warnings));
+    warnings.extend(remarks_of(&loaded.warnings));
     let names = running.map(|running| running.own.names.clone());
     let mut own = Own::new(
         config.node.clone(),
@@ -131,7 +132,7 @@ pub(super) fn examine(
         None => NAME_PATIENCE,
     };
     let found = own.find(running.and_then(|running| running.view), patience);
-    warnings.extend(found.warnings);
+    warnings.extend(found.warnings.into_iter().map(Remark::warning));
     let planned = plan(&config, &own)?;
     warnings.extend(planned.warnings);
     let mut notes = from_environment;
@@ -145,7 +146,8 @@ pub(super) fn examine(
         secrets,
         notes,
     };
-    Ok((reading, found.obstacles))
+    let obstacles = found.obstacles.into_iter().map(Remark::error);
+    Ok((reading, obstacles.collect()))
 }
 
 /// Makes the plan of this node from the cluster and its own addresses.
@@ -154,15 +156,16 @@ pub(super) fn examine(
 /// There is no such node.
 pub(super) fn plan(config: &Config, own: &Own) -> Result<Planned, BadReading> {
     let mut intent = own.intent.clone();
-    let mut warnings = own.identity.overlay(&mut intent, own.addresses);
+    let overlaid = own.identity.overlay(&mut intent, own.addresses);
     let plan = topology::plan(&intent, &own.identity.name).map_err(|error| BadReading {
-        lines: vec![format!(
+        remarks: vec![Remark::error(format!(
             "{}: {error} ([node] name of this node's file, or the host name)",
             config.datastore_path.display()
-        )],
+        ))],
         secrets: SecretFiles::default(),
     })?;
-    warnings.extend(plan.warnings.iter().cloned());
+    let warnings = overlaid.into_iter().chain(plan.warnings.iter().cloned());
+    let warnings = warnings.map(Remark::warning).collect();
     let blocks = intent
         .nodes
         .iter()
@@ -178,8 +181,25 @@ pub(super) fn plan(config: &Config, own: &Own) -> Result<Planned, BadReading> {
     })
 }
 
-pub(super) fn lines_of(problems: &Problems) -> Vec<String> {
-    problems.iter().map(ToString::to_string).collect()
+/// What a text has wrong, with its places.
+pub(super) fn remarks_of(problems: &Problems) -> Vec<Remark> {
+    let remark = |problem: &Problem| Remark {
+        severity: match problem.severity {
+            Severity::Error => crate::problem::Severity::Error,
+            Severity::Warning => crate::problem::Severity::Warning,
+        }
+        .to_string(),
+        file: Some(problem.place.file.to_string()),
+        line: Some(problem.place.line).filter(|line| *line > 0),
+        column: Some(problem.place.column).filter(|_| problem.place.line > 0),
+        text: problem.message.clone(),
+    };
+    problems.iter().map(remark).collect()
+}
+
+/// One line each.
+pub(super) fn lines(remarks: &[Remark]) -> Vec<String> {
+    remarks.iter().map(ToString::to_string).collect()
 }
 
 pub(super) fn host_name() -> String {

@@ -138,7 +138,7 @@ impl Neighbour {
 }
 
 /// Whether a refusal to make a link says that the kernel has no driver for it.
-pub(super) const fn lacks_driver(errno: Errno) -> bool {
+pub const fn lacks_driver(errno: Errno) -> bool {
     // EOPNOTSUPP is the answer for an unknown kind. ENODEV is not: a link under it may be gone.
     matches!(errno.0, 95)
 }

@@ -151,6 +151,13 @@ impl ForeignTable {
             .flat_map(|(_, group)| group)
     }
 
+    /// The routes to all of `range` or to a part of it, the best of each destination.
+    pub(super) fn inside(&self, range: Prefix) -> impl Iterator<Item = (Prefix, &Foreign)> {
+        let routes = self.routes.iter();
+        let inside = routes.filter(move |(prefix, _)| range.covers(**prefix));
+        inside.filter_map(|(prefix, group)| Some((*prefix, group.first()?)))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.routes.values().map(Vec::len).sum()
     }

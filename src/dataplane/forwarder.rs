@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use former::FormerWay;
+use paths::Paths;
 
 use super::adoption::{Adopt, Adoption};
 use super::device::Sysctl;
-use super::input::{Change, KernelInput, Op, OpId};
+use super::input::{Change, KernelInput, Link, Op, OpId};
 use super::next_hop::{Forwarding, NextHop, Resolution};
 use super::next_hop::{Reach, Unreachable};
 use super::ownership::Ownership;
@@ -26,7 +27,6 @@ use super::route::{Errno, Hop, Shape};
 use super::tunnels::{Tunnel, TunnelStatus, Tunnels};
 use crate::net::{Family, Prefix};
 use crate::time::Instant;
-use paths::Paths;
 
 /// What the operator may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -336,6 +336,16 @@ impl Dataplane {
         self.reconciler.seen(prefix)
     }
 
+    /// Whether all links that the kernel's route of ours leads by can be used.
+    pub fn is_whole(&self, prefix: Prefix) -> bool {
+        let usable = |hop: &Hop| {
+            let link = hop.interface.map(|index| self.view.link_by_index(index));
+            link.is_none_or(|link| link.is_some_and(Link::usable))
+        };
+        let installed = self.reconciler.seen(prefix);
+        installed.is_none_or(|shape| shape.hops.iter().all(usable))
+    }
+
     /// What the kernel should have for a prefix now; none if nothing is reachable or wanted.
     pub fn target(&self, prefix: Prefix) -> Option<&Arc<Shape>> {
         self.reconciler.target(prefix)
@@ -410,7 +420,9 @@ impl Dataplane {
 
     fn surroundings_changed(&mut self, now: Instant, change: &Change) {
         let lost = self.lost_link(change);
-        self.view.apply(change);
+        if self.view.apply(change) {
+            self.reconciler.request_dump(now);
+        }
         match change {
             Change::Route { route, replaced } => {
                 self.reconciler.route_seen(now, route, *replaced);
@@ -421,6 +433,9 @@ impl Dataplane {
                 }
             }
             Change::RouteGone(route) => self.reconciler.route_gone(now, route),
+            Change::Object { .. } => {}
+            // Routes go with it, and which ones nobody says.
+            Change::ObjectGone { .. } => self.reconciler.request_dump(now),
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
             Change::Link(_)
             | Change::LinkGone { .. }
@@ -451,7 +466,9 @@ impl Dataplane {
             | Change::Neighbour { .. }
             | Change::NeighbourGone(_)
             | Change::Route { .. }
-            | Change::RouteGone(_) => None,
+            | Change::RouteGone(_)
+            | Change::Object { .. }
+            | Change::ObjectGone { .. } => None,
         }
     }
 

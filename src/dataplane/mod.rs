@@ -30,8 +30,10 @@ mod lengths;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 mod next_hop;
+mod object;
 pub mod own_address;
 mod ownership;
+mod packet;
 mod problems;
 mod reconciler;
 mod report;
@@ -44,11 +46,13 @@ mod tunnels;
 
 pub use adoption::Adopt;
 pub use adoption::Former;
-pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
+pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl, lacks_driver};
 pub use forwarder::{Dataplane, FormerWay, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
+pub use object::Object;
 pub use ownership::{Owner, Ownership, Rank};
+pub use packet::{Fate, Outcome, Packet, protocol_name, table_name};
 pub use reconciler::{Aim, PathId, Reconciler};
 pub use report::{Counts, Report, RouteState};
 pub use resolve::{KernelView, Way};

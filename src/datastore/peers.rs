@@ -10,14 +10,14 @@ use toml::de::DeValue;
 use super::problem::Problems;
 use super::record::{Places, Record, plain};
 use super::scalar::{self, Fault, one_of};
-use super::schema::{FAMILIES, LIMIT_ACTIONS, NEXT_HOPS, POLICIES, REVERSE};
+use super::schema::{FAMILIES, LIMIT_ACTIONS, NEXT_HOPS, POLICIES, REVERSE, ROLES};
 use super::secrets::{Wanted, read_secret};
 use super::sessions::{read_bfd, read_session};
 use super::table::TableReader;
 use crate::net::{Asn, Family};
 use crate::topology::{
-    Authentication, Families, FarEnd, NextHopMode, Peer, PeerCapabilities, PeerRoutes, PeerScope,
-    PrefixLimit, SourceAddress, TtlRule,
+    Authentication, Families, FarEnd, MAX_PATHS, NextHopMode, Peer, PeerCapabilities, PeerRoutes,
+    PeerScope, PrefixLimit, RoleTerms, SourceAddress, TtlRule,
 };
 
 /// The keys that say who the other end is.
@@ -256,15 +256,28 @@ fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCa
         let message = "\"families\" has none; a session needs \"ipv4\", \"ipv6\" or both";
         problems.error(&table.key_place("families"), message);
     }
+    let add_path = plain(table.read("add-path", paths, problems));
+    let role = plain(table.read("role", one_of(ROLES), problems));
     let mut flag = |key| plain(table.read(key, scalar::boolean, problems));
     let any = flag("capabilities").unwrap_or(defaults.any);
+    let strict = flag("role-strict").unwrap_or(false);
     let capabilities = PeerCapabilities {
         families,
         any,
         four_octet_as: flag("four-octet-as").unwrap_or(defaults.four_octet_as),
         extended_messages: flag("extended-messages").unwrap_or(defaults.extended_messages),
-        add_path: flag("add-path"),
+        add_path: add_path.map(|paths| paths.is_some()),
+        role: RoleTerms { role, strict },
     };
+    if !any && has(Family::Ipv6) {
+        let message = "\"capabilities\" is false, so the session has IPv4 routes only: \"families\" can't have \
+                       \"ipv6\" (RFC 4760)";
+        problems.error(&table.key_place("families"), message);
+    }
+    if strict && role.is_none() && !table.has("role") {
+        let message = "\"role-strict\" needs \"role\": a role is required of the other end only if this end has one";
+        problems.error(&table.key_place("role-strict"), message);
+    }
     if !any && has(Family::Ipv6) {
         let message = "\"capabilities\" is false, so the session has IPv4 routes only: \"families\" can't have \
                        \"ipv6\" (RFC 4760)";
@@ -273,10 +286,30 @@ fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCa
     capabilities
 }
 
+/// Whether additional paths are offered, and if so how many of a prefix are sent: 0 is the best and its equals.
+fn paths(value: &DeValue<'_>) -> Result<Option<u8>, Fault> {
+    if value.as_str() == Some("all") {
+        return Ok(Some(MAX_PATHS));
+    }
+    if value.as_integer().is_some() {
+        let count = scalar::integer::<u8>("a number of paths", 1..=i64::from(MAX_PATHS));
+        return count(value).map(Some);
+    }
+    match value.as_bool() {
+        Some(offered) => Ok(offered.then_some(0)),
+        None => Err(Fault::expected(
+            "true, false, \"all\" or a number of paths",
+            value,
+        )),
+    }
+}
+
 fn read_routes(table: &TableReader<'_>, problems: &mut Problems) -> PeerRoutes {
     let limit = scalar::integer::<u32>("a number of prefixes", 1..=i64::from(u32::MAX));
     let times = scalar::integer::<u8>("a number of times", 0..=255);
     let action = table.read("max-prefixes-action", one_of(LIMIT_ACTIONS), problems);
+    // A fault of it is said where the capability is read.
+    let sent = plain(table.read("add-path", paths, &mut Problems::default()));
     let own_as = table.read("num-allowed-local-as-numbers", times, problems);
     let defaults = PeerRoutes::default();
     let mut flag = |key| plain(table.read(key, scalar::boolean, problems));
@@ -291,6 +324,7 @@ fn read_routes(table: &TableReader<'_>, problems: &mut Problems) -> PeerRoutes {
             max: plain(table.read("max-prefixes", limit, problems)),
             action: plain(action),
         },
+        paths: sent.flatten().unwrap_or(0),
         allowed_local_as: plain(own_as).unwrap_or(defaults.allowed_local_as),
         client,
         graceful_shutdown: shutdown.unwrap_or(defaults.graceful_shutdown),

@@ -156,5 +156,5 @@ fn kind(peer: &Record<Peer>) -> Option<Kind> {
 /// Whether a node has both.
 fn meet(a: &Peer, b: &Peer, nodes: &BTreeMap<&str, &Node>) -> bool {
     let both = |node: &&Node| a.scope.applies_to(node) && b.scope.applies_to(node);
-    nodes.values().any(|node| both(node))
+    nodes.values().any(both)
 }

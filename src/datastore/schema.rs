@@ -7,6 +7,7 @@
 use toml::de::DeValue;
 
 use super::table::Schema;
+use crate::net::Role;
 use crate::policy::{MatchOperator, PeerType, PolicyKind};
 use crate::topology::{
     AoAlgorithm, BindMode, Families, LimitAction, NatExclusions, NextHopMode, PoolMode,
@@ -156,6 +157,8 @@ pub(crate) const PEER: Schema = Schema {
         "four-octet-as",
         "extended-messages",
         "add-path",
+        "role",
+        "role-strict",
         "import",
         "export",
         "filters",
@@ -367,6 +370,14 @@ pub(crate) const NEXT_HOPS: &[(&str, NextHopMode)] = &[
     ("Self", NextHopMode::Own),
     ("Keep", NextHopMode::Keep),
 ];
+pub(crate) const ROLES: &[(&str, Role)] = &[
+    ("provider", Role::Provider),
+    ("customer", Role::Customer),
+    ("peer", Role::Peer),
+    ("rs-server", Role::RouteServer),
+    ("rs-client", Role::RouteServerClient),
+];
+
 pub(crate) const LIMIT_ACTIONS: &[(&str, LimitAction)] = &[
     ("restart", LimitAction::Restart),
     ("stop", LimitAction::Stop),

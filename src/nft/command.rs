@@ -56,12 +56,14 @@ pub(super) struct Run {
 
 /// Lets nft carry out `document` as one transaction.
 pub(super) fn run(search: &[PathBuf], document: &[u8], limit: Duration) -> Run {
-    let Some(program) = find(search) else {
-        let folders: Vec<String> = search.iter().map(|f| f.display().to_string()).collect();
-        return Run {
-            process: None,
-            result: Err(RunError::NoProgram(folders.join(":"))),
-        };
+    let program = match program(search) {
+        Ok(program) => program,
+        Err(error) => {
+            return Run {
+                process: None,
+                result: Err(error),
+            };
+        }
     };
     let started = Command::new(&program)
         .args(["-j", "-f", "-"])
@@ -100,6 +102,14 @@ pub(super) fn run(search: &[PathBuf], document: &[u8], limit: Duration) -> Run {
         (Err(error), _) | (_, Err(error)) => Err(fail(error)),
     };
     Run { process, result }
+}
+
+/// The program that would be run.
+pub(super) fn program(search: &[PathBuf]) -> Result<PathBuf, RunError> {
+    find(search).ok_or_else(|| {
+        let folders: Vec<String> = search.iter().map(|f| f.display().to_string()).collect();
+        RunError::NoProgram(folders.join(":"))
+    })
 }
 
 /// The program in the first folder that has it; a relative folder is nobody's.

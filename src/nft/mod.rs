@@ -50,6 +50,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The program that rules would be given to.
+    ///
+    /// # Errors
+    /// There is none, in words.
+    pub fn program(&self) -> Result<PathBuf, String> {
+        command::program(&self.search).map_err(|error| error.to_string())
+    }
+
     /// With the folders of a `PATH`, and those of the administrator's programs, which the `PATH` of a
     /// service may lack.
     pub fn with_path(path: Option<&std::ffi::OsStr>) -> Self {

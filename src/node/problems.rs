@@ -9,7 +9,7 @@ use crate::forwarding::{Choice, Reason, Way};
 use crate::net::Prefix;
 use crate::problem::{Code, Problem, Subject};
 use crate::time::Instant;
-use crate::topology::TemplateSource;
+use crate::topology::{Displaced, Encapsulation, TemplateSource};
 
 impl Node {
     /// What is wrong at `now`; one pass over peers, and over the prefixes that do not do well.
@@ -28,6 +28,7 @@ impl Node {
         if dataplane.is_synced() {
             self.of_links(dataplane.view(), &mut problems);
             self.of_addresses(dataplane, &mut problems);
+            problems.extend(self.displaced_ends());
         }
         problems
     }
@@ -131,6 +132,40 @@ impl Node {
                 "give a link that address, or correct natOutgoingAddress",
             ));
         }
+    }
+
+    /// Tunnel devices that have another address than the one that would be theirs, or none.
+    fn displaced_ends(&self) -> impl Iterator<Item = Problem> + '_ {
+        let me = self.chooser().me();
+        let pools = &self.chooser().fabric().pools;
+        let lacks = move |family| {
+            let mut tunnelled = pools
+                .iter()
+                .filter(|pool| pool.encapsulation != Encapsulation::None);
+            tunnelled.any(|pool| pool.cidr.family() == family)
+                && me.vtep(family).is_none()
+                && me.ipip_address(family).is_none()
+        };
+        let in_use = move |one: &&Displaced| match one.instead {
+            Some(instead) => me.ends().any(|end| end == instead),
+            None => lacks(Prefix::host(one.given).family()),
+        };
+        me.displaced.iter().filter(in_use).map(|one| {
+            let what = match one.instead {
+                Some(instead) => format!(
+                    "IPAM has given {}, the first address of this node's block, to somebody else; the \
+                     tunnel device has {instead} in its place, which may be given away, too",
+                    one.given
+                ),
+                None => "IPAM has given all addresses of this node's blocks away, so that its tunnel \
+                         device has none"
+                    .to_owned(),
+            };
+            let remedy = "reserve an address for the tunnel in IPAM and put it on the node's record \
+                          (`ipv4-vxlan-tunnel-addr` and its like)";
+            let subject = Subject::Record(format!("node {}", me.name));
+            Problem::new(Code::TunnelAddressGiven, subject, what, remedy)
+        })
     }
 }
 

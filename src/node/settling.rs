@@ -78,8 +78,8 @@ impl Settling {
         self.is_restart() && !dataplane.is_synced()
     }
 
-    /// Whether a change of forwarding waits: a former process's route stands there, and is not just what
-    /// is wanted.
+    /// Whether a change of forwarding waits: a former process's route stands there by links that work, and
+    /// is not just what is wanted.
     pub(super) fn holds(
         &mut self,
         dataplane: &Dataplane,
@@ -95,6 +95,7 @@ impl Settling {
             && !own
             && dataplane.state(prefix) == Some(RouteState::Stale)
             && dataplane.installed(prefix).is_some()
+            && dataplane.is_whole(prefix)
             && !wanted.is_some_and(|wanted| dataplane.was_left(prefix, wanted));
         self.held |= holds;
         holds

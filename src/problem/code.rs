@@ -129,12 +129,16 @@ codes! {
     ForwardingOff = "forwarding_off", Error;
     /// A reverse path filter may drop what comes through a tunnel, and could not be changed.
     ReversePathFilter = "reverse_path_filter", Warning;
+    /// An address that a tunnel device would have is given away by IPAM.
+    TunnelAddressGiven = "tunnel_address_given", Warning;
     /// The links under a tunnel device carry no packet as large as it takes in: they travel in pieces.
     DeviceMtu = "device_mtu", Warning;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
     /// No link of this host has the source address for natOutgoing.
     NatAddressMissing = "nat_address_missing", Error;
+    /// Lines of the log were lost, and the log could not be told so far.
+    LogLost = "log_lost", Warning;
     /// The configuration has errors; the last good one is in force.
     ConfigurationBad = "configuration_bad", Error;
     /// A socket for sessions could not be opened.

@@ -123,7 +123,7 @@ pub(crate) struct Exports {
 impl Exports {
     /// Starts sending to a peer: the whole table, End-of-RIB, then changes.
     pub(crate) fn add(&mut self, tables: &mut Tables, peer: PeerIndex, key: GroupKey) {
-        let (family, add_path) = (key.family, key.add_path);
+        let (family, paths) = (key.family, (key.add_path, key.paths));
         self.remove(tables, peer, family);
         if self.members.len() <= peer.index() {
             self.members.resize_with(peer.index() + 1, Member::default);
@@ -140,7 +140,7 @@ impl Exports {
             .find(|&c| self.cohort(c).is_some_and(|c| c.fresh));
         let index = match fresh {
             Some(index) => index,
-            None => self.insert(Cohort::new(group, peer, add_path), family),
+            None => self.insert(Cohort::new(group, peer, paths), family),
         };
         if let Some(cohort) = self.cohort_mut(index)
             && let Err(place) = cohort.members.binary_search(&peer)

@@ -56,6 +56,8 @@ pub(crate) struct Cohort {
     pub(crate) group: usize,
     /// The group's: members are sent several paths of a destination.
     pub(crate) add_path: bool,
+    /// How many paths of a prefix they are sent, however unequal; 0 is only those that share the traffic.
+    pub(crate) unequal: u8,
     pub(crate) members: Vec<PeerIndex>,
     /// What was sent.
     pub(crate) sent: Sent,
@@ -78,10 +80,11 @@ pub(crate) struct Cohort {
 
 impl Cohort {
     /// A cohort of one member that was sent nothing.
-    pub(crate) fn new(group: usize, member: PeerIndex, add_path: bool) -> Self {
+    pub(crate) fn new(group: usize, member: PeerIndex, (add_path, unequal): (bool, u8)) -> Self {
         Self {
             group,
             add_path,
+            unequal,
             members: vec![member],
             sent: Sent::default(),
             pending: IdQueue::default(),
@@ -105,6 +108,7 @@ impl Cohort {
         Self {
             group: self.group,
             add_path: self.add_path,
+            unequal: self.unequal,
             members: leaving,
             sent: self.sent.clone(),
             pending: self.pending.clone(),
@@ -284,7 +288,7 @@ mod tests {
 
     #[test]
     fn the_walk_covers_what_is_ahead_of_it_and_the_queue_what_is_behind() {
-        let mut cohort = Cohort::new(0, PeerIndex(1), false);
+        let mut cohort = Cohort::new(0, PeerIndex(1), (false, 0));
         assert!(!cohort.mark(5).news, "the walk will come by");
         let mut batch = Vec::new();
         cohort.take(10, &mut batch);
@@ -300,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_refresh_during_the_initial_table_still_owes_one_end_of_rib() {
-        let mut cohort = Cohort::new(0, PeerIndex(1), false);
+        let mut cohort = Cohort::new(0, PeerIndex(1), (false, 0));
         cohort.restart(true);
         assert!(!cohort.begin_due);
         cohort.take(0, &mut Vec::new());
@@ -311,7 +315,7 @@ mod tests {
 
     #[test]
     fn what_a_walk_left_over_is_sent_before_its_end() {
-        let mut cohort = Cohort::new(0, PeerIndex(1), false);
+        let mut cohort = Cohort::new(0, PeerIndex(1), (false, 0));
         let mut batch = Vec::new();
         cohort.take(3, &mut batch);
         cohort.put_back(batch.drain(..).skip(1));

@@ -224,16 +224,30 @@ impl Decider {
     }
 }
 
+/// How good a path is beside others that are not selected, the lowest the best; `None` if it does not count.
+/// It is an order of pairs, which a decision can't be (MED), so it is asked only of what nobody here uses.
+pub(crate) fn rank(path: &Path, facts: Facts<'_>) -> Option<impl Ord + use<>> {
+    let found = candidate(0, path, facts).ok();
+    found.map(|c| {
+        (
+            c.before_med,
+            c.med,
+            c.after_med,
+            c.tie,
+            c.address,
+            c.path_id,
+        )
+    })
+}
+
 /// The place of the least path of a peer, of several: none that is selected as long as there is another.
-/// It is an order of pairs, which a decision can't be (MED), so it is asked only of what nobody uses.
 pub(crate) fn least(paths: &[Path], peer: PeerIndex, facts: Facts<'_>) -> Option<usize> {
     let mine = paths.iter().enumerate().filter(|(_, p)| p.peer == peer);
-    let rank = |(place, path): &(usize, &Path)| {
-        let found = candidate(*place, path, facts).ok();
-        let key = found.map(|c| (c.before_med, c.med, c.after_med, c.tie));
-        (!path.selected, key.is_none(), key, path.path_id)
+    let last = |(_, path): &(usize, &Path)| {
+        let rank = rank(path, facts);
+        (!path.selected, rank.is_none(), rank, path.path_id)
     };
-    mine.max_by_key(rank).map(|(place, _)| place)
+    mine.max_by_key(last).map(|(place, _)| place)
 }
 
 /// Whether a single path counts: the decision among one.

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use super::attributes::{AttributeFlags, AttributesRef};
 use super::peer::{PeerFacts, PeerIndex, PeerKind};
-use crate::net::{Asn, Family, Prefix, RouterId};
+use crate::net::{Asn, Family, Prefix, Role, RouterId};
 use crate::wire::attribute::sent_on::{Reflected, SentOn};
 use crate::wire::attribute::{NextHop, PathAttributes, UnknownAttribute};
 
@@ -56,6 +56,11 @@ pub struct GroupKey {
     /// Whether all paths that share the traffic are sent, each under its own identifier (RFC 7911);
     /// else the best one, without.
     pub add_path: bool,
+    /// With additional paths: so many of a prefix are sent, the best first, however unequal; 0 is those
+    /// that share the traffic.
+    pub paths: u8,
+    /// What we are to the peers (RFC 9234).
+    pub role: Option<Role>,
     /// Our own address towards these peers: the next hop of what we originate and of next-hop-self.
     pub own_next_hop: NextHop,
     /// Whether iBGP peers get our address as the next hop of learnt routes, too.
@@ -160,7 +165,10 @@ pub fn permitted(key: &GroupKey, source: &PeerFacts, attributes: AttributesRef<'
     match key.kind {
         // Outside a confederation the whole AS is the confederation, so both communities bind.
         ExportKind::Ebgp { .. } => {
-            !flags.contains(AttributeFlags::NO_EXPORT)
+            let stays_below = key.role.is_some_and(Role::peer_is_not_below);
+            let leaks = stays_below && flags.contains(AttributeFlags::TO_CUSTOMERS);
+            !leaks
+                && !flags.contains(AttributeFlags::NO_EXPORT)
                 && !flags.contains(AttributeFlags::NO_EXPORT_SUBCONFED)
         }
         ExportKind::Ibgp => match source.kind {
@@ -188,6 +196,11 @@ pub fn rewrite(
         attributes.unknown.iter_mut().for_each(mark_partial);
     }
     sent_on(key, source).apply(&mut attributes);
+    if let ExportKind::Ebgp { local_as, .. } = key.kind
+        && key.role.is_some_and(Role::peer_is_not_above)
+    {
+        attributes.otc.get_or_insert(local_as);
+    }
     Some(attributes)
 }
 
@@ -199,7 +212,8 @@ pub(crate) fn write_stored(
     source: &PeerFacts,
     out: &mut Vec<u8>,
 ) -> Option<()> {
-    if !key.four_octet_as || key.family != Family::Ipv4 {
+    let marks = key.role.is_some_and(Role::peer_is_not_above);
+    if !key.four_octet_as || key.family != Family::Ipv4 || marks {
         return None;
     }
     let hop = |learnt| next_hop(key, Some(NextHop::new(IpAddr::V4(learnt))), source);
@@ -228,6 +242,21 @@ fn sent_on(key: &GroupKey, source: &PeerFacts) -> SentOn {
             ),
         },
     }
+}
+
+/// The address of a third one that the group is told to send to; none where it is the source's own, which
+/// split horizon is about, or ours.
+pub(crate) fn learnt_address(
+    key: &GroupKey,
+    learnt: Option<NextHop>,
+    source: &PeerFacts,
+) -> Option<IpAddr> {
+    let address = learnt?.address;
+    if address == source.address {
+        return None;
+    }
+    let hop = next_hop(key, learnt, source)?;
+    (hop.address == address && hop != key.own_next_hop).then_some(address)
 }
 
 /// RFC 4271 §5.1.3: whose address the peer is to use.

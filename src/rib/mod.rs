@@ -39,7 +39,7 @@ pub use attributes::{AttributeFlags, AttributeStore, AttributesId, AttributesRef
 pub use decision::{DecisionConfig, MedMode, Step};
 pub use export::{ExportKind, ExportPolicy, ExportRoute, GroupKey, StandardExport};
 pub use next_hop::{NextHopId, NextHopTable, Resolution, Tracked};
-pub use path::{MAX_RECEIVED, Path};
+pub use path::{MAX_RECEIVED, MAX_SENT_UNEQUAL, Path};
 pub use peer::{PeerCounts, PeerFacts, PeerIndex, PeerKind};
 pub use view::{ExplainedPath, Memory, PageCursor, Route};
 
@@ -47,6 +47,7 @@ use crate::net::{Asn, Family, Prefix, RouterId, ScopedAddress};
 use crate::time::Instant;
 use crate::wire::attribute::{NextHop, PathAttributes};
 use adj_rib_out::{Exports, Tables};
+use decision::Facts;
 use peer::Peers;
 use prefix_map::{DestinationId, TableKey};
 use table::{Change, Context, Sweep, Table};
@@ -92,6 +93,8 @@ pub struct Rib {
     exports: Exports,
     /// Whose turn it is in `poll_forwarding`.
     forwarding_family: Family,
+    /// How many unequal paths are numbered, by [`Family::index`].
+    unequal: [u8; 2],
 }
 
 /// Destinations of a sweep between two looks at what changed: bounds what has to be kept of it.
@@ -119,6 +122,7 @@ impl Rib {
             },
             exports: Exports::default(),
             forwarding_family: Family::Ipv4,
+            unequal: [0; 2],
         }
     }
 
@@ -403,6 +407,7 @@ impl Rib {
     /// Starts sending a family to a peer: the table, End-of-RIB, then changes. `key.family` says
     /// which. The peer's outbox is to be empty.
     pub fn add_export(&mut self, peer: PeerIndex, key: GroupKey) {
+        self.show_unequal(&key);
         self.exports.add(&mut self.tables, peer, key);
     }
 
@@ -410,7 +415,30 @@ impl Rib {
     /// is told what differs and nothing else. Peers that change together are better told at once. The
     /// policy that builds messages has to know the former keys until then.
     pub fn change_exports(&mut self, peers: Vec<(PeerIndex, GroupKey)>) {
+        for (_, key) in &peers {
+            self.show_unequal(key);
+        }
         self.exports.change(&mut self.tables, peers);
+    }
+
+    /// Numbers as many unequal paths as a group of this key wants. It does not become fewer again: who
+    /// wanted them may come back, and a walk over the table is worth more than numbers that nobody reads.
+    fn show_unequal(&mut self, key: &GroupKey) {
+        let facts = Facts {
+            config: self.config.decision,
+            store: &self.store,
+            peers: &self.peers,
+        };
+        let unequal = &mut self.unequal;
+        let most = key.family.of_mut(unequal);
+        if key.paths <= *most {
+            return;
+        }
+        *most = key.paths;
+        match key.family {
+            Family::Ipv4 => self.tables.v4.set_unequal(facts, key.paths),
+            Family::Ipv6 => self.tables.v6.set_unequal(facts, key.paths),
+        }
     }
 
     /// Holds End-of-RIB back from all peers, or lets go what is due: whoever has just restarted does not
@@ -478,6 +506,9 @@ impl Hearers<'_> {
         } else if change.selected {
             // Who is sent the best path only is not concerned.
             self.exports.mark(family, id, |cohort| cohort.add_path)
+        } else if change.more > 0 {
+            self.exports
+                .mark(family, id, |cohort| cohort.unequal >= change.more)
         } else {
             0
         };

@@ -49,6 +49,9 @@ impl Path {
 /// So many paths of a destination are sent to peers with Add-Path. As many as share the traffic by
 /// default; more would not be used, and each costs every receiver memory.
 pub(crate) const MAX_SENT: u8 = 16;
+/// So many at most to peers that want unequal paths, too: identifiers fit a set of 64 bits, and the lowest
+/// is 1.
+pub const MAX_SENT_UNEQUAL: u8 = 63;
 /// So many paths of a destination a peer may have: more than anybody sends who shares traffic, few
 /// enough that a prefix limit bounds memory and a decision stays short.
 pub const MAX_RECEIVED: usize = 64;
@@ -97,13 +100,20 @@ impl Paths {
         self.as_slice().iter().take_while(|path| path.selected)
     }
 
-    /// Gives each path that is to be sent its identifier: the lowest free one if it has none yet.
-    pub(crate) fn number(&mut self) {
+    /// The paths that somebody is sent, the selected ones in front.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = &Path> {
+        let paths = self.as_slice().iter();
+        paths.take_while(|path| path.selected || path.send_id != 0)
+    }
+
+    /// Gives each path that is to be sent its identifier: the lowest free one if it has none yet. `front` of
+    /// them are to be sent at least, as they stand in front.
+    pub(crate) fn number(&mut self, front: usize) {
         match self {
             Self::Vacant { .. } | Self::Empty { .. } => {}
             Self::One(path) if path.selected => path.send_id = path.send_id.max(1),
             Self::One(path) => path.send_id = 0,
-            Self::Many(paths) => number(paths),
+            Self::Many(paths) => number(paths, front),
         }
     }
 
@@ -133,23 +143,24 @@ impl Paths {
 }
 
 /// See [`Paths::number`]; the selected paths are in front.
-fn number(paths: &mut [Path]) {
+fn number(paths: &mut [Path], front: usize) {
     let count = paths.iter().take_while(|path| path.selected).count();
-    let count = count.min(usize::from(MAX_SENT));
+    let count = count.min(usize::from(MAX_SENT)).max(front);
+    let count = count.min(usize::from(MAX_SENT_UNEQUAL));
     let (sent, rest) = paths.split_at_mut_checked(count).unwrap_or_default();
     for path in rest {
         path.send_id = 0;
     }
-    let mut taken = sent.iter().fold(1_u32, |taken, path| taken | bit(path));
+    let mut taken = sent.iter().fold(1_u64, |taken, path| taken | bit(path));
     for path in sent.iter_mut().filter(|path| path.send_id == 0) {
-        // At most 16 are taken, so that there is a free one below 17.
-        path.send_id = u8::try_from(taken.trailing_ones()).unwrap_or(MAX_SENT);
+        // So many are taken at most that there is a free one.
+        path.send_id = u8::try_from(taken.trailing_ones()).unwrap_or(MAX_SENT_UNEQUAL);
         taken |= bit(path);
     }
 }
 
-const fn bit(path: &Path) -> u32 {
-    1_u32.wrapping_shl(path.send_id as u32)
+const fn bit(path: &Path) -> u64 {
+    1_u64.wrapping_shl(path.send_id as u32)
 }
 
 #[cfg(test)]
@@ -176,20 +187,20 @@ mod tests {
     #[test]
     fn a_path_keeps_its_number_while_it_is_sent_and_no_other_has_it() {
         let mut paths = Paths::Many(Box::new([1, 2, 3].map(|peer| path(peer, true)).to_vec()));
-        paths.number();
+        paths.number(0);
         assert_eq!(numbers(&paths), [(1, 1), (2, 2), (3, 3)]);
         paths.remove(0);
-        paths.number();
+        paths.number(0);
         assert_eq!(numbers(&paths), [(2, 2), (3, 3)]);
         paths.push(path(4, true));
-        paths.number();
+        paths.number(0);
         assert_eq!(numbers(&paths), [(2, 2), (3, 3), (4, 1)]);
         paths.remove(2);
         paths.remove(0);
-        paths.number();
+        paths.number(0);
         assert_eq!(numbers(&paths), [(3, 3)], "alone, too");
         paths.as_mut_slice()[0].selected = false;
-        paths.number();
+        paths.number(0);
         assert_eq!(numbers(&paths), [(3, 0)]);
     }
 
@@ -197,14 +208,14 @@ mod tests {
     fn sixteen_have_a_number_and_who_follows_has_none() {
         let all = (1..=40).map(|peer| path(peer, peer <= 30)).collect();
         let mut paths = Paths::Many(Box::new(all));
-        paths.number();
+        paths.number(0);
         let sent = numbers(&paths).into_iter().filter(|(_, id)| *id != 0);
         let expected: Vec<_> = (1..=16).map(|n| (n, u8::try_from(n).unwrap())).collect();
         assert_eq!(sent.collect::<Vec<_>>(), expected);
         paths.as_mut_slice().rotate_left(1);
         // The first is last among the selected now, and gives its number to who comes after.
         paths.as_mut_slice()[29..].reverse();
-        paths.number();
+        paths.number(0);
         let ids = numbers(&paths);
         assert_eq!(ids[0], (2, 2));
         assert_eq!(ids[15], (17, 1));

@@ -86,6 +86,9 @@ pub(crate) struct Change {
     pub(crate) best: bool,
     /// The selected paths are others.
     pub(crate) selected: bool,
+    /// The place, counted from 1, of the first of the others that is another one where unequal paths are
+    /// wanted; 0 if none is.
+    pub(crate) more: u8,
     /// No path is left.
     pub(crate) emptied: bool,
 }
@@ -97,6 +100,7 @@ impl Change {
             id,
             best: false,
             selected: false,
+            more: 0,
             emptied: false,
         }
     }
@@ -130,6 +134,11 @@ pub(crate) struct Table<P> {
     decider: Decider,
     /// The selected paths before a change.
     before: Vec<Selected>,
+    /// The others that somebody was sent.
+    before_more: Vec<Selected>,
+    /// So many paths of a destination are numbered, however unequal, if there are so many; 0 is only those
+    /// that are selected.
+    unequal: u8,
     reorder: Vec<Path>,
     /// Destinations with at least one path.
     pub(crate) populated: u32,
@@ -142,6 +151,8 @@ impl<P: TableKey> Table<P> {
             forwarding: IdQueue::default(),
             decider: Decider::default(),
             before: Vec::new(),
+            before_more: Vec::new(),
+            unequal: 0,
             reorder: Vec::new(),
             populated: 0,
         }
@@ -181,7 +192,7 @@ impl<P: TableKey> Table<P> {
             return unchanged;
         };
         let paths = &mut destination.paths;
-        remember(&mut self.before, paths);
+        remember((&mut self.before, &mut self.before_more), paths);
         let same = |p: &&mut Path| p.peer == path.peer && p.path_id == path.path_id;
         match paths.as_mut_slice().iter_mut().find(same) {
             Some(old) => {
@@ -291,7 +302,7 @@ impl<P: TableKey> Table<P> {
             paths.as_slice().iter().position(|path| goes(path, store))
         };
         let first = find(paths, ctx.store)?;
-        remember(&mut self.before, paths);
+        remember((&mut self.before, &mut self.before_more), paths);
         let mut next = Some(first);
         while let Some(place) = next {
             if let Some(path) = paths.as_slice().get(place).copied() {
@@ -316,7 +327,7 @@ impl<P: TableKey> Table<P> {
         mark: impl Fn(&mut Path, &AttributeStore) -> bool,
     ) -> Option<Change> {
         let paths = &mut self.map.get_mut(id)?.paths;
-        remember(&mut self.before, paths);
+        remember((&mut self.before, &mut self.before_more), paths);
         let mut marked = false;
         for path in paths.as_mut_slice() {
             let was = *path;
@@ -337,7 +348,7 @@ impl<P: TableKey> Table<P> {
         peer: PeerIndex,
     ) -> Option<Change> {
         let paths = &mut self.map.get_mut(id)?.paths;
-        remember(&mut self.before, paths);
+        remember((&mut self.before, &mut self.before_more), paths);
         let mut former = Vec::new();
         let mine = |path: &&mut Path| path.peer == peer && path.stale;
         for path in paths.as_mut_slice().iter_mut().filter(mine) {
@@ -401,9 +412,12 @@ impl<P: TableKey> Table<P> {
             map,
             decider,
             before,
+            before_more,
+            unequal,
             reorder,
             ..
         } = self;
+        let mut front = 0;
         let mut change = Change::none(id);
         let Some(destination) = map.get_mut(id) else {
             return change;
@@ -425,15 +439,41 @@ impl<P: TableKey> Table<P> {
                 for (at, path) in reorder.iter_mut().enumerate() {
                     path.selected = at < count;
                 }
+                if *unequal > 0 {
+                    let (_, rest) = reorder.split_at_mut_checked(count).unwrap_or_default();
+                    let last = |path: &Path| {
+                        let rank = decision::rank(path, facts);
+                        (rank.is_none(), rank)
+                    };
+                    rest.sort_by_cached_key(last);
+                    let counts = |path: &&Path| path.selected || eligible(path, facts);
+                    let counting = reorder.iter().take_while(counts).count();
+                    front = counting.min(usize::from(*unequal));
+                }
                 paths.copy_from_slice(reorder);
             }
         }
-        destination.paths.number();
+        destination.paths.number(front);
         let paths = &destination.paths;
         let best = |selected: &Selected| (selected.0, selected.1);
         change.best = before.first().map(best) != paths.best().map(|p| (p.peer, p.attributes));
         change.selected = change.best || !paths.selected().map(selected).eq(before.iter().copied());
+        change.more = first_other(paths, before_more);
         change
+    }
+
+    /// Numbers so many paths of each destination from here on, however unequal; 0 is only those that are
+    /// selected. What is numbered now and was not is for those to hear that come.
+    pub(crate) fn set_unequal(&mut self, facts: Facts<'_>, unequal: u8) {
+        if core::mem::replace(&mut self.unequal, unequal) == unequal {
+            return;
+        }
+        for id in 0..self.map.end() {
+            let several = self.map.get(id).map(|d| matches!(d.paths, Paths::Many(_)));
+            if several == Some(true) {
+                self.decide(id, facts);
+            }
+        }
     }
 
     /// A consumer has heard of a destination: if nothing is left of it, it may go.
@@ -481,9 +521,31 @@ const fn selected(path: &Path) -> Selected {
     (path.peer, path.attributes, path.send_id)
 }
 
-fn remember(before: &mut Vec<Selected>, paths: &Paths) {
+fn remember((before, more): (&mut Vec<Selected>, &mut Vec<Selected>), paths: &Paths) {
     before.clear();
     before.extend(paths.selected().map(selected));
+    more.clear();
+    more.extend(others_sent(paths).map(selected));
+}
+
+/// See [`Change::more`].
+fn first_other(paths: &Paths, before: &[Selected]) -> u8 {
+    let mut now = others_sent(paths).map(selected);
+    let mut was = before.iter().copied();
+    let in_front = paths.selected().count();
+    for place in in_front + 1.. {
+        match (now.next(), was.next()) {
+            (None, None) => break,
+            (now, was) if now == was => {}
+            (_, _) => return u8::try_from(place).unwrap_or(u8::MAX),
+        }
+    }
+    0
+}
+
+/// What is sent though it is not selected.
+fn others_sent(paths: &Paths) -> impl Iterator<Item = &Path> {
+    paths.shown().filter(|path| !path.selected)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use core::fmt;
 use std::net::IpAddr;
 
 use super::backoff::IdleHoldLimits;
-use crate::net::{Asn, Family, RouterId};
+use crate::net::{Asn, Family, Role, RouterId};
 use crate::time::Duration;
 use crate::wire::capability::Capability;
 use crate::wire::open::Open;
@@ -141,21 +141,6 @@ pub struct AddPath {
     pub send: bool,
     /// We take, or may expect, several paths.
     pub receive: bool,
-}
-
-/// A role on an eBGP session (RFC 9234 §4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// 0: the peer is our customer.
-    Provider,
-    /// 1: we are a route server.
-    RouteServer,
-    /// 2: the peer is our route server.
-    RouteServerClient,
-    /// 3: the peer is our provider.
-    Customer,
-    /// 4: neither pays.
-    Peer,
 }
 
 /// A host name and its domain (capability 73).
@@ -459,53 +444,5 @@ impl GracefulRestart {
 impl AddPath {
     const fn mode(self) -> u8 {
         self.receive as u8 + 2 * self.send as u8
-    }
-}
-
-impl Role {
-    /// The number on the wire.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Provider => 0,
-            Self::RouteServer => 1,
-            Self::RouteServerClient => 2,
-            Self::Customer => 3,
-            Self::Peer => 4,
-        }
-    }
-
-    /// The role of a number, if it is assigned.
-    pub const fn from_code(code: u8) -> Option<Self> {
-        Some(match code {
-            0 => Self::Provider,
-            1 => Self::RouteServer,
-            2 => Self::RouteServerClient,
-            3 => Self::Customer,
-            4 => Self::Peer,
-            _ => return None,
-        })
-    }
-
-    /// The only role that the other side may have.
-    pub const fn counterpart(self) -> Self {
-        match self {
-            Self::Provider => Self::Customer,
-            Self::RouteServer => Self::RouteServerClient,
-            Self::RouteServerClient => Self::RouteServer,
-            Self::Customer => Self::Provider,
-            Self::Peer => Self::Peer,
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Provider => "provider",
-            Self::RouteServer => "rs-server",
-            Self::RouteServerClient => "rs-client",
-            Self::Customer => "customer",
-            Self::Peer => "peer",
-        })
     }
 }

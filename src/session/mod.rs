@@ -43,11 +43,12 @@ mod reason;
 mod timer;
 mod withholding;
 
+pub use crate::net::Role;
 pub use backoff::IdleHoldLimits;
 pub use cause::Words;
 pub use config::{
     AddPath, Dial, Fqdn, GracefulRestart, HoldSeconds, HoldTime, HoldTimeError, Offer, PeerConfig,
-    Required, Role, TimerConfig,
+    Required, TimerConfig,
 };
 pub use counters::Counters;
 pub use event::{ConnectionId, ConnectionIds, DialError, Exceeded, Input, Output, StopReason};

@@ -3,8 +3,8 @@
 //! Pure: what we sent, what came, what is configured. What is wrong with an OPEN in itself is the
 //! codec's to say; here it is only judged against us.
 
-use super::config::{AddPath, HoldTime, PeerConfig, Role};
-use crate::net::{AfiSafi, Asn, Family, RouterId};
+use super::config::{AddPath, HoldTime, PeerConfig};
+use crate::net::{AfiSafi, Asn, Family, Role, RouterId};
 use crate::time::Duration;
 use crate::wire::capability::Capability;
 use crate::wire::notification::Notification;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::Speaker;
 use super::judging::{Judge, Made};
 use super::peer::is_own_as;
-use crate::net::{Asn, Family, RouterId, ScopedAddress};
+use crate::net::{Asn, Family, Role, RouterId, ScopedAddress};
 use crate::rib::{AttributesId, PeerIndex};
 use crate::time::{Duration, Instant};
 use crate::wire::attribute::plain::{self, Plain};
@@ -37,6 +37,11 @@ pub(super) enum Ineligible {
     /// RFC 4271 §6.3.
     #[error("its next hop is our own address")]
     OwnNextHop,
+    /// RFC 9234 §5.
+    #[error(
+        "it was to go to customers only (OTC), and the peer is none of whom it may come from: a route leak"
+    )]
+    Leak,
     /// RFC 4271 §6.3; only met by routes that came before it was enforced.
     #[error("its path does not begin with the peer's AS (enforce-first-as)")]
     FirstAs,
@@ -57,6 +62,7 @@ pub(super) struct Origins<P, C> {
     originator_id: Option<RouterId>,
     cluster_list: C,
     next_hop: Option<NextHop>,
+    otc: Option<Asn>,
 }
 
 impl Origins<(), ()> {
@@ -70,6 +76,7 @@ impl Origins<(), ()> {
             originator_id: attributes.originator_id,
             cluster_list: attributes.cluster_list.iter().copied(),
             next_hop: attributes.next_hop,
+            otc: attributes.otc,
         }
     }
 
@@ -86,6 +93,7 @@ impl Origins<(), ()> {
                 .iter()
                 .map(|word| RouterId(plain::of(*word))),
             next_hop: Some(plain.next_hop),
+            otc: None,
         }
     }
 }
@@ -100,6 +108,15 @@ fn lists<'a>(
         update::nlri_checked(bytes, Family::Ipv4, add_path).map_err(|error| error.notification())
     };
     Ok((list(raw.withdrawn)?, list(raw.nlri)?))
+}
+
+/// Whether a route that was to go to customers only has come from somebody who must not send it on (RFC 9234
+/// §5, ingress 1 and 2).
+fn leaks(ours: Option<Role>, otc: Option<Asn>, peer_as: Asn) -> bool {
+    let (Some(ours), Some(otc)) = (ours, otc) else {
+        return false;
+    };
+    ours.peer_is_below() || (ours == Role::Peer && otc != peer_as)
 }
 
 impl Speaker {
@@ -141,7 +158,8 @@ impl Speaker {
         };
         let asked_to_leave =
             context.ebgp && plain.communities.contains(&GRACEFUL_SHUTDOWN.to_be_bytes());
-        if asked_to_leave || self.eligible(index, &Origins::of_plain(&plain)).is_err() {
+        let marked = self.marks_received(index).is_some();
+        if marked || asked_to_leave || self.eligible(index, &Origins::of_plain(&plain)).is_err() {
             return Ok(false);
         }
         let (withdrawn, announced) = lists(raw, context)?;
@@ -214,6 +232,13 @@ impl Speaker {
             // RFC 8326 §4.2: the last choice, as long as there is another one.
             update.attributes.local_pref = Some(0);
         }
+        if context.ebgp {
+            // Nobody has configured a session that carries it (RFC 7311 §3.3).
+            update.attributes.aigp = None;
+        }
+        if let Some(peer_as) = self.marks_received(index) {
+            update.attributes.otc.get_or_insert(peer_as);
+        }
         if let Some(mp) = update.mp_announced.filter(|mp| !mp.nlri.is_ignored()) {
             let next_hop = Some(self.on_link(index, mp.next_hop));
             let attributes = PathAttributes {
@@ -285,10 +310,13 @@ impl Speaker {
         if origins.originator_id == Some(self.plan.router_id) {
             return Err(Ineligible::Originator);
         }
-        // Our identifier, too: it was our cluster id if we were a reflector before we had one.
-        let own_cluster = |id| id == self.plan.router_id || Some(id) == self.own_cluster();
+        // Nothing else: our identifier may be another's cluster id.
+        let own_cluster = |id| Some(id) == self.own_cluster();
         if origins.cluster_list.clone().any(own_cluster) {
             return Err(Ineligible::Cluster);
+        }
+        if leaks(peer.role(), origins.otc, peer.planned.remote_asn) {
+            return Err(Ineligible::Leak);
         }
         if !peer.takes_first_as(origins.first_as) {
             return Err(Ineligible::FirstAs);
@@ -302,6 +330,14 @@ impl Speaker {
             return Err(Ineligible::OwnNextHop);
         }
         Ok(())
+    }
+
+    /// The AS that routes of a peer are marked with if they have no mark: from here on they go to customers
+    /// only (RFC 9234 §5, ingress 3).
+    fn marks_received(&self, index: PeerIndex) -> Option<Asn> {
+        let peer = self.peer(index)?;
+        let marks = peer.role().is_some_and(Role::peer_is_not_below);
+        marks.then_some(peer.planned.remote_asn)
     }
 
     fn is_own_address(&self, index: PeerIndex, address: IpAddr) -> bool {

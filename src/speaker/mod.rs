@@ -18,6 +18,7 @@ mod ingest;
 mod judging;
 mod leaving;
 mod limits;
+mod orders;
 mod outgoing;
 mod peer;
 mod policies;
@@ -29,7 +30,7 @@ mod saying;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -45,7 +46,7 @@ use crate::wire::frame::{self, MessageKind};
 
 pub use dynamic::{MOST, MOST_ON_LINK, SessionLink, TurnedUp};
 use far_end::FarEnds;
-pub use peer::AdminError;
+pub use orders::AdminError;
 use peer::PeerEntry;
 pub use protection::NO_PEER;
 pub use replan::Replanned;
@@ -146,6 +147,8 @@ pub struct Speaker {
     leaving: Option<leaving::Leaving>,
     /// What OPEN says of our own start.
     own_start: OwnStart,
+    /// Our link-local address on the link of each peer that is on one.
+    link_locals: BTreeMap<IpAddr, Ipv6Addr>,
     /// The link that each next hop is reached by.
     links: Arc<Links>,
     /// Peers that are there by a template.
@@ -193,6 +196,7 @@ impl Speaker {
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
             own_start: OwnStart::default(),
+            link_locals: BTreeMap::new(),
             links: Arc::default(),
             far_ends: FarEnds::default(),
             rib,

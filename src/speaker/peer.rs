@@ -9,12 +9,12 @@ use super::limits::Asking;
 use super::restart::{OwnStart, Retention};
 use super::saying::Said;
 use super::{Output, Speaker};
-use crate::net::{Asn, Family, RouterId};
+use crate::net::{Asn, Family, Role, RouterId};
 use crate::policy::PeerClass;
 use crate::rib::{PeerFacts, PeerIndex, PeerKind};
 use crate::session::{
     self, AddPath, CloseReason, ConnectionId, ConnectionIds, Dial, HoldTime, Negotiated, Offer,
-    PeerConfig, StopReason,
+    PeerConfig,
 };
 use crate::time::Instant;
 use crate::topology::{self, Plan, PlannedPeer};
@@ -53,7 +53,7 @@ pub(super) struct PeerEntry {
     /// When the key of the session was changed in place, until the next session.
     pub(super) signed_anew: Option<Instant>,
     /// The reason for being down that the log has already.
-    pub(super) said: Option<Said>,
+    pub(super) said: Option<Box<Said>>,
 }
 
 /// What is known only while the session is up.
@@ -97,25 +97,6 @@ impl Established {
     }
 }
 
-/// Why an order for a peer can't be carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AdminError {
-    /// No peer has that name.
-    #[error("no peer is named {name:?}{}", nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
-    NoSuchPeer {
-        /// The name.
-        name: String,
-        /// The most similar one.
-        nearest: Option<String>,
-    },
-    /// It needs a session.
-    #[error("{name} is not Established, so there is nothing to refresh")]
-    NotEstablished {
-        /// The name.
-        name: String,
-    },
-}
-
 impl PeerEntry {
     pub(super) fn new(planned: PlannedPeer, plan: &Plan, own: OwnStart, seed: u64) -> Self {
         let session = session::Peer::new(session_config(&planned, plan, own), seed);
@@ -150,6 +131,11 @@ impl PeerEntry {
         !self.is_ebgp()
             || !self.planned.policy.enforce_first_as
             || first == Some(self.planned.remote_asn)
+    }
+
+    /// What we are to the peer, on eBGP (RFC 9234).
+    pub(super) fn role(&self) -> Option<Role> {
+        self.planned.open.role.role.filter(|_| self.is_ebgp())
     }
 
     /// Whether the other end keeps our routes if the connection is just gone (RFC 4724): it knows how to,
@@ -232,8 +218,13 @@ pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan, own: OwnStart) 
             receive: open.add_path,
         }; 2],
         graceful_restart: Some(own.offer(&planned.open)),
+        role: open
+            .role
+            .role
+            .filter(|_| planned.remote_asn != planned.local_asn),
         ..config.offer
     };
+    config.required.role = config.offer.role.is_some() && open.role.strict;
     config
 }
 
@@ -243,96 +234,6 @@ pub(super) fn is_own_as(plan: &Plan, planned: &PlannedPeer, asn: Asn) -> bool {
 }
 
 impl Speaker {
-    /// Takes a peer down until it is enabled.
-    ///
-    /// # Errors
-    /// If there is no such peer.
-    pub fn shutdown_peer(
-        &mut self,
-        now: Instant,
-        name: &str,
-        text: String,
-    ) -> Result<(), AdminError> {
-        let index = self.find(name)?;
-        tracing::info!(peer = name, text, "an operator shuts the session down");
-        if let Some(peer) = self.peer_mut(index) {
-            peer.shutdown = true;
-        }
-        self.news += 1;
-        self.far_ends.changed();
-        self.input(
-            now,
-            index,
-            session::Input::Stop(StopReason::AdminShutdown(text)),
-        );
-        self.drop_kept(index);
-        Ok(())
-    }
-
-    /// Takes a peer down, or lets it come up, as its record says.
-    pub(super) fn follow_record(&mut self, now: Instant, index: PeerIndex) {
-        let Some(peer) = self.peer_mut(index) else {
-            return;
-        };
-        peer.shutdown = peer.planned.shutdown;
-        if !peer.shutdown {
-            return self.input(now, index, session::Input::Start);
-        }
-        let text = String::new();
-        let stop = session::Input::Stop(StopReason::AdminShutdown(text));
-        self.input(now, index, stop);
-        self.drop_kept(index);
-    }
-
-    /// Undoes a shutdown.
-    ///
-    /// # Errors
-    /// If there is no such peer.
-    pub fn enable_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
-        let index = self.find(name)?;
-        tracing::info!(peer = name, "an operator enables the session");
-        if let Some(peer) = self.peer_mut(index) {
-            peer.shutdown = false;
-            peer.exceeded = None;
-        }
-        self.news += 1;
-        self.far_ends.changed();
-        self.input(now, index, session::Input::Start);
-        Ok(())
-    }
-
-    /// Bounces a session.
-    ///
-    /// # Errors
-    /// If there is no such peer.
-    pub fn reset_peer(&mut self, now: Instant, name: &str) -> Result<(), AdminError> {
-        let index = self.find(name)?;
-        tracing::info!(peer = name, "an operator resets the session");
-        self.input(now, index, session::Input::Reset);
-        Ok(())
-    }
-
-    /// Asks for all routes of a peer again and sends ours again.
-    ///
-    /// # Errors
-    /// If there is no such peer or no session.
-    pub fn refresh_peer(&mut self, name: &str) -> Result<(), AdminError> {
-        let index = self.find(name)?;
-        let not_established = || AdminError::NotEstablished {
-            name: name.to_owned(),
-        };
-        let established = self.peer(index).and_then(|peer| peer.established.as_ref());
-        let negotiated = Arc::clone(&established.ok_or_else(not_established)?.negotiated);
-        tracing::info!(peer = name, "an operator has the routes exchanged again");
-        self.ask_for_routes(index);
-        for family in Family::ALL {
-            if *family.of(&negotiated.families) {
-                self.rib.refresh(index, family, negotiated.enhanced_refresh);
-            }
-        }
-        Ok(())
-    }
-
     /// Asks the peer for all its routes again (RFC 2918), if it is up and can.
     pub(super) fn ask_for_routes(&mut self, index: PeerIndex) {
         for family in Family::ALL {
@@ -357,17 +258,6 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.session.count_sent(MessageKind::RouteRefresh, 1);
         }
-    }
-
-    fn find(&self, name: &str) -> Result<PeerIndex, AdminError> {
-        self.names
-            .get(name)
-            .copied()
-            .ok_or_else(|| AdminError::NoSuchPeer {
-                name: name.to_owned(),
-                nearest: topology::nearest(name, self.names.keys().map(String::as_str))
-                    .map(str::to_owned),
-            })
     }
 
     pub(super) fn input(&mut self, now: Instant, index: PeerIndex, input: session::Input<'_>) {
@@ -575,7 +465,7 @@ impl Speaker {
         };
         tracing::warn!(peer = %peer.planned.name, address = %peer.planned.address, %reason,
             "session is down");
-        peer.said = Some(Said::of(reason.clone()));
+        peer.said = Some(Box::new(Said::of(reason.clone())));
         let ended = peer.established.take();
         peer.over_limit = [false; 2];
         peer.asking = Asking::default();

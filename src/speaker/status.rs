@@ -76,6 +76,8 @@ pub struct PathStatus {
     pub best: bool,
     /// It is used beside the best.
     pub multipath: bool,
+    /// It is kept over a restart of its peer and was not confirmed since.
+    pub stale: bool,
     /// Why it is not the best.
     pub reason: Option<String>,
     /// What let it in, or kept it out: a rule of a filter or a default; nothing decides about our own.
@@ -214,6 +216,7 @@ impl Speaker {
             },
             best,
             multipath: path.selected && !best,
+            stale: path.stale,
             reason,
             policy: policy.map(|(Ok(why) | Err(why))| why),
             attributes,
@@ -260,10 +263,15 @@ impl Speaker {
             let (sent, why) = self.policies.explain(&group.key, &route);
             let members = group.cohorts.iter().flatten();
             for index in members.filter(|index| **index != best.peer) {
+                let itself = self.rib.leads_to(*index, &group.key, &route);
+                let why = match itself {
+                    true => "its next hop is the peer's own address".to_owned(),
+                    false => why.clone(),
+                };
                 answers.extend(self.peer(*index).map(|peer| ExportStatus {
                     peer: peer.planned.name.clone(),
-                    sent,
-                    why: why.clone(),
+                    sent: sent && !itself,
+                    why,
                 }));
             }
         }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::plan::{Plan, PlannedPeer};
+use crate::net::Prefix;
 use crate::policy::PolicyKind;
 
 /// One step from an old plan to a new one.
@@ -70,6 +71,8 @@ pub enum PeerField {
     Restart,
     /// Several paths of a prefix.
     AddPath,
+    /// What we are to the peer.
+    Role,
     /// The link that it is on.
     Interface,
     /// With what kind of key, if any, the session is protected.
@@ -98,6 +101,8 @@ pub enum PeerField {
     NextHop,
     /// The prefix limit.
     Limit,
+    /// How many paths of a prefix are sent.
+    Paths,
     /// How often our own AS may be in a path.
     AllowedLocalAs,
     /// The filters.
@@ -117,7 +122,7 @@ pub enum PeerField {
 
 impl PeerField {
     /// All, those that bounce a session first.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::RouterId,
         Self::Address,
         Self::Port,
@@ -132,6 +137,7 @@ impl PeerField {
         Self::Capabilities,
         Self::Restart,
         Self::AddPath,
+        Self::Role,
         Self::Interface,
         Self::Authentication,
         Self::Password,
@@ -146,6 +152,7 @@ impl PeerField {
         Self::Export,
         Self::NextHop,
         Self::Limit,
+        Self::Paths,
         Self::AllowedLocalAs,
         Self::Filters,
         Self::Client,
@@ -172,6 +179,7 @@ impl PeerField {
             | Self::Capabilities
             | Self::Restart
             | Self::AddPath
+            | Self::Role
             | Self::Interface
             | Self::Authentication => Impact::Bounce,
             Self::Name
@@ -186,6 +194,7 @@ impl PeerField {
             | Self::Password
             | Self::NextHop
             | Self::Limit
+            | Self::Paths
             | Self::AllowedLocalAs
             | Self::Filters
             | Self::Client
@@ -304,6 +313,7 @@ impl PeerField {
             Self::Capabilities => a.open.capabilities != b.open.capabilities,
             Self::Restart => a.open.restart != b.open.restart,
             Self::AddPath => a.open.add_path != b.open.add_path,
+            Self::Role => a.open.role != b.open.role,
             Self::Interface => a.interface != b.interface,
             Self::Authentication => a.authentication.bounces_from(&b.authentication),
             Self::Password => {
@@ -311,7 +321,7 @@ impl PeerField {
                     && !a.authentication.bounces_from(&b.authentication)
             }
             Self::Name => a.name != b.name,
-            Self::Kind => a.kind != b.kind,
+            Self::Kind => (a.kind, a.is_node) != (b.kind, b.is_node),
             Self::Dial => a.dial != b.dial,
             Self::ConnectRetry => a.connect_retry != b.connect_retry,
             Self::Shutdown => a.shutdown != b.shutdown,
@@ -321,6 +331,7 @@ impl PeerField {
             Self::Export => a.policy.export != b.policy.export,
             Self::NextHop => a.policy.next_hop != b.policy.next_hop,
             Self::Limit => a.policy.limit != b.policy.limit,
+            Self::Paths => a.policy.paths != b.policy.paths,
             Self::AllowedLocalAs => a.policy.allowed_local_as != b.policy.allowed_local_as,
             Self::Filters => a.filters != b.filters,
             Self::Client => a.client != b.client,
@@ -341,10 +352,18 @@ fn reads_facts(peer: &PlannedPeer) -> bool {
     peer.policy.import == PolicyKind::Safe || peer.policy.export == PolicyKind::Safe
 }
 
+/// What may be about more than one prefix. Single addresses that come, go or are lent concern the routes
+/// to themselves only, whoever carries the change out looks at those.
+fn wider(blocks: &[Prefix]) -> Vec<Prefix> {
+    let wider = |block: &&Prefix| !block.is_host();
+    blocks.iter().filter(wider).copied().collect()
+}
+
 fn facts(plan: &Plan) -> impl PartialEq + '_ {
     (
         &plan.pools,
-        &plan.own_blocks,
+        wider(&plan.own_blocks),
+        plan.tunnel_addresses(),
         plan.ipv4,
         plan.ipv6,
         plan.asn,
@@ -368,6 +387,7 @@ impl core::fmt::Display for PeerField {
             Self::Capabilities => "capabilities",
             Self::Restart => "max-restart-time",
             Self::AddPath => "add-path",
+            Self::Role => "role",
             Self::Interface => "interface",
             Self::Authentication => "authentication",
             Self::Password => "password",
@@ -382,6 +402,7 @@ impl core::fmt::Display for PeerField {
             Self::Export => "export",
             Self::NextHop => "next-hop-mode",
             Self::Limit => "max-prefixes",
+            Self::Paths => "add-path",
             Self::AllowedLocalAs => "num-allowed-local-as-numbers",
             Self::Filters => "filters",
             Self::Client => "route-reflector-client",

@@ -15,6 +15,7 @@ use super::Selector;
 use super::felix::FelixSettings;
 use super::peering::{
     Authentication, BfdTerms, BindMode, FarEnd, NextHopMode, PrefixAdvertisement, PrefixLimit,
+    RoleTerms,
 };
 use crate::net::{Asn, Family, Mac, Prefix, RouterId};
 use crate::policy::{Filter, PolicyKind};
@@ -151,6 +152,9 @@ pub struct Node {
     pub blocks: Vec<Prefix>,
     /// What its tunnel devices are known by, where it is on record.
     pub tunnels: TunnelAddresses,
+    /// Addresses of its blocks that IPAM has given away, to pods or to other nodes, sorted. Known only where
+    /// it matters: where an address of a tunnel device is not on record.
+    pub given: Vec<IpAddr>,
     /// Its addresses as Kubernetes knows them (`InternalIP`).
     pub internal_ips: Vec<IpAddr>,
     /// Communities of what it sends, in place of the cluster's.
@@ -228,6 +232,8 @@ pub struct PeerCapabilities {
     /// Offer to send and to take several paths of a prefix (RFC 7911); `None` is between nodes and
     /// reflectors only.
     pub add_path: Option<bool>,
+    /// What we are to the peer (RFC 9234).
+    pub role: RoleTerms,
 }
 
 impl Default for PeerCapabilities {
@@ -238,6 +244,7 @@ impl Default for PeerCapabilities {
             four_octet_as: true,
             extended_messages: true,
             add_path: None,
+            role: RoleTerms::default(),
         }
     }
 }
@@ -255,6 +262,9 @@ pub struct PeerRoutes {
     pub limit: PrefixLimit,
     /// So many times our own AS may be in a path (`num-allowed-local-as-numbers`).
     pub allowed_local_as: u8,
+    /// With additional paths (RFC 7911) so many of a prefix are sent, the best first, however unequal; 0 is the
+    /// best and its equals.
+    pub paths: u8,
     /// The other end is a client of ours as a reflector; `None` is decided by what is known of it.
     pub client: Option<bool>,
     /// Routes go out and are taken as the last choice: maintenance (RFC 8326).
@@ -272,6 +282,7 @@ impl Default for PeerRoutes {
             next_hop: NextHopMode::default(),
             limit: PrefixLimit::default(),
             allowed_local_as: 0,
+            paths: 0,
             client: None,
             graceful_shutdown: false,
             enforce_first_as: true,

@@ -40,7 +40,9 @@ mod plan;
 mod selector;
 
 pub use diff::{Impact, PeerChange, PeerField, diff, differences};
-pub use fabric::{Encapsulation, Fabric, FabricNode, FabricPool, Vtep, When, vtep_mac};
+pub use fabric::{
+    Displaced, Encapsulation, Fabric, FabricNode, FabricPool, Leftover, Vtep, When, vtep_mac,
+};
 pub use felix::{FelixSettings, NatExclusions};
 pub use intent::{
     BgpSettings, Families, Intent, Node, Peer, PeerAddress, PeerCapabilities, PeerRoutes,
@@ -48,8 +50,8 @@ pub use intent::{
 };
 pub use nearest::nearest;
 pub use peering::{
-    AoAlgorithm, AoKey, Authentication, BfdTerms, BindMode, FarEnd, LimitAction, NextHopMode,
-    PrefixAdvertisement, PrefixLimit, RestartTerms,
+    AoAlgorithm, AoKey, Authentication, BfdTerms, BindMode, FarEnd, LimitAction, MAX_PATHS,
+    NextHopMode, PrefixAdvertisement, PrefixLimit, RestartTerms, RoleTerms,
 };
 pub use plan::{
     BGP_PORT, DEFAULT_CONNECT_RETRY, DEFAULT_HOLD_TIME, DEFAULT_RESTART_TIME, Dial, LATE_DIAL,

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::intent::PeerAddress;
 use super::selector::Selector;
-use crate::net::{Community, Prefix, Secret};
+use crate::net::{Community, Prefix, Role, Secret};
 
 /// The other end of a peering.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,9 @@ pub enum NextHopMode {
     Keep,
 }
 
+/// The most paths of a prefix that a peer is sent, and what `add-path = "all"` is.
+pub const MAX_PATHS: u8 = 63;
+
 /// How many prefixes of a family a peer may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PrefixLimit {
@@ -108,6 +111,15 @@ pub enum LimitAction {
     Discard,
     /// It is said, and nothing else happens.
     Warn,
+}
+
+/// What we are to a peer (RFC 9234).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RoleTerms {
+    /// Our role; none is no part in it.
+    pub role: Option<Role>,
+    /// A peer without one is refused.
+    pub strict: bool,
 }
 
 /// What a restart of either end costs.

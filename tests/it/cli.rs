@@ -15,17 +15,17 @@ use std::time::{Duration, Instant};
 
 use crate::folder::Folder;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running daemon; killed when it goes out of scope.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
-    lines: Receiver<String>,
-    socket: PathBuf,
+    pub(crate) lines: Receiver<String>,
+    pub(crate) socket: PathBuf,
 }
 
 impl Daemon {
-    fn start(folder: &Path, name: &str, address: &str, port: u16) -> Self {
+    pub(crate) fn start(folder: &Path, name: &str, address: &str, port: u16) -> Self {
         let socket = folder.join(format!("{name}.sock"));
         let config = folder.join(format!("{name}.toml"));
         let text = format!(
@@ -61,7 +61,7 @@ impl Daemon {
     }
 
     /// Reads the log up to a line with these words.
-    fn wait_for(&self, words: &str) -> String {
+    pub(crate) fn wait_for(&self, words: &str) -> String {
         let end = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         loop {
@@ -74,7 +74,7 @@ impl Daemon {
         }
     }
 
-    fn ask(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
         dunlin()
             .arg("--socket")
             .arg(&self.socket)
@@ -84,13 +84,13 @@ impl Daemon {
     }
 
     /// The text of a command that succeeds.
-    fn says(&self, arguments: &[&str]) -> String {
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
         let output = self.ask(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let mut all = arguments.to_vec();
         all.extend(["--output", "json"]);
         serde_json::from_str(&self.says(&all)).unwrap()
@@ -104,19 +104,19 @@ impl Drop for Daemon {
     }
 }
 
-fn dunlin() -> Command {
+pub(crate) fn dunlin() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
     command.env_remove("DUNLIN_LOG").stdin(Stdio::null());
     command
 }
 
 /// A port that nobody listens on; taken for a moment, so that the kernel knows a free one.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-fn cluster(port: u16, more: &str) -> String {
+pub(crate) fn cluster(port: u16, more: &str) -> String {
     format!(
         "[bgp]\nas-number = 64512\nlisten-port = {port}\n[[ip-pool]]\ncidr = \"10.244.0.0/16\"\n\
          [[node]]\nname = \"a\"\nipv4-address = \"127.0.0.1/8\"\nblocks = [\"10.244.0.0/26\"]\n\
@@ -124,7 +124,7 @@ fn cluster(port: u16, more: &str) -> String {
     )
 }
 
-fn pair(name: &str) -> (Folder, u16, Daemon, Daemon) {
+pub(crate) fn pair(name: &str) -> (Folder, u16, Daemon, Daemon) {
     let folder = Folder::new(name);
     let port = free_port();
     fs::write(folder.0.join("cluster.toml"), cluster(port, "")).unwrap();
@@ -329,7 +329,15 @@ fn failures_have_exit_codes_and_say_what_to_do() {
     assert_eq!(unknown.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("did you mean \"b\"?"));
     assert_eq!(a.ask(&["routes", "10.9.0.0/16"]).status.code(), Some(4));
-    assert_eq!(a.ask(&["routes", "nonsense"]).status.code(), Some(1));
+    assert_eq!(a.ask(&["routes", "nonsense"]).status.code(), Some(2));
+    assert_eq!(a.ask(&["explain", "nonsense"]).status.code(), Some(2));
+    assert_eq!(a.ask(&["explain", "192.0.2.1"]).status.code(), Some(4));
+    // A peer is an address that packets go to, too.
+    let peer = a.says(&["explain", "b"]);
+    assert!(
+        peer.contains("b is a peer at 127.0.0.2: Established"),
+        "{peer}"
+    );
     assert_eq!(a.ask(&["frobnicate"]).status.code(), Some(2));
     let nobody = dunlin()
         .args(["--socket", "/nonexistent/d.sock", "status"])
@@ -367,7 +375,9 @@ fn a_configuration_is_checked_without_running_it() {
     let bad = check("json");
     assert_eq!(bad.status.code(), Some(5));
     let said: serde_json::Value = serde_json::from_slice(&bad.stdout).unwrap();
-    let lines = said["lines"].to_string();
+    assert_eq!(said["good"], false);
+    let bad = check("table");
+    let lines = String::from_utf8_lossy(&bad.stdout).into_owned();
     assert!(
         lines.contains("cluster.toml:2:1") && lines.contains("as-number"),
         "{lines}"

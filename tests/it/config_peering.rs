@@ -8,11 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use dunlin::datastore::{Loaded, Problems, SecretFile, Secrets, read_cluster_with};
-use dunlin::net::{Asn, Community, Family, Secret};
+use dunlin::net::{Asn, Community, Family, Role, Secret};
 use dunlin::policy::{Action, Direction, MatchOperator, Operation, PeerType, PrefixMatch};
 use dunlin::topology::{
-    AoAlgorithm, AoKey, Authentication, BfdTerms, BindMode, FarEnd, Intent, LimitAction,
-    NextHopMode, Peer, PrefixAdvertisement, SourceAddress, TtlRule,
+    AoAlgorithm, AoKey, Authentication, BfdTerms, BindMode, FarEnd, Intent, LimitAction, MAX_PATHS,
+    NextHopMode, Peer, PrefixAdvertisement, RoleTerms, SourceAddress, TtlRule,
 };
 
 /// A reader of secrets that there are: each path with its text and mode.
@@ -252,6 +252,52 @@ fn words_that_calico_lacks_arrive_too() {
         ),
     ] {
         assert_eq!(at_an_address(words).routes.next_hop, expected, "{words}");
+    }
+}
+
+#[test]
+fn roles_and_backup_paths_are_words_of_a_peer() {
+    for (words, offered, paths) in [
+        ("", None, 0),
+        ("add-path = true", Some(true), 0),
+        ("add-path = false", Some(false), 0),
+        ("add-path = 1", Some(true), 1),
+        ("add-path = 63", Some(true), 63),
+        ("add-path = \"all\"", Some(true), MAX_PATHS),
+    ] {
+        let peer = at_an_address(words);
+        assert_eq!(peer.capabilities.add_path, offered, "{words}");
+        assert_eq!(peer.routes.paths, paths, "{words}");
+    }
+    for role in Role::ALL {
+        let peer = at_an_address(&format!("role = \"{role}\"\nrole-strict = true"));
+        let (role, strict) = (Some(role), true);
+        assert_eq!(peer.capabilities.role, RoleTerms { role, strict });
+    }
+    assert_eq!(at_an_address("").capabilities.role, RoleTerms::default());
+    let discard = at_an_address("max-prefixes-action = \"discard\"");
+    assert_eq!(discard.routes.limit.action, Some(LimitAction::Discard));
+}
+
+#[test]
+fn the_own_address_at_another_port_or_calling_is_somebody_else() {
+    let own = |words: &str| {
+        peer(&format!(
+            "node = \"a\"\nas-number = 64999\npeer-ip = {words}\n"
+        ))
+    };
+    for refused in ["\"10.0.0.1\"", "\"10.0.0.1:179\""] {
+        assert!(
+            own(refused).unwrap_err().contains("own address"),
+            "{refused}"
+        );
+    }
+    for taken in [
+        "\"10.0.0.1:1179\"",
+        "\"10.0.0.1\"\npassive = true",
+        "\"127.0.0.1:1179\"",
+    ] {
+        own(taken).unwrap();
     }
 }
 

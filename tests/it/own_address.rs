@@ -160,8 +160,8 @@ impl Daemon {
             .unwrap();
         let status: Value = serde_json::from_slice(&output.stdout).unwrap();
         let id = status
-            .pointer("/router-id")
-            .or(status.pointer("/status/router-id"));
+            .pointer("/router_id")
+            .or(status.pointer("/status/router_id"));
         id.and_then(Value::as_str)
             .unwrap_or_else(|| panic!("{status}"))
             .to_owned()

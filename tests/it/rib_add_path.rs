@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin::net::{Family, Prefix};
 use dunlin::rib::{
-    DecisionConfig, ExportKind, ExportPolicy, ExportRoute, GroupKey, MAX_RECEIVED, PATIENCE,
+    DecisionConfig, ExportKind, ExportPolicy, ExportRoute, GroupKey, MAX_RECEIVED, PATIENCE, Path,
     PeerFacts, PeerIndex, PeerKind, RibConfig, StandardExport, export,
 };
 use dunlin::wire::attribute::PathAttributes;
 use proptest::prelude::*;
 
-use crate::rib_support::{CLUSTER, Net, OUR_AS, attributes, cases, key, prefix, rib};
+use crate::rib_support::{CLUSTER, Net, OUR_AS, address, attributes, cases, key, prefix, rib};
 
 const PEERS: u32 = 9;
 const PREFIXES: u32 = 10;
@@ -68,14 +68,19 @@ fn group(net: &Net, peer: u32, family: Family) -> GroupKey {
     let kind = net.rib.peer(PeerIndex(peer)).unwrap().kind;
     GroupKey {
         add_path: has_add_path(peer),
+        paths: net.paths.get(&peer).copied().unwrap_or(0),
         ..key(family, export_kind(kind))
     }
 }
 
 /// Nearly all routes are equal but for the next hop, so that they share the traffic.
-fn route(peer: u32, number: u32, variant: u32) -> PathAttributes {
+fn route(peer: u32, number: u32, variant: u32, thirds: bool) -> PathAttributes {
     let path: &[u32] = if peer <= 2 { &[65001] } else { &[64999] };
-    let mut attributes = attributes(path, variant % 5, prefix(number));
+    let mut attributes = attributes(
+        path,
+        variant % 5 + if thirds { 0 } else { 100 },
+        prefix(number),
+    );
     attributes.local_pref = (peer > 2).then_some(100 + u32::from(variant == 11));
     attributes.communities = match variant {
         12 => vec![13],
@@ -94,8 +99,15 @@ fn expected(net: &Net, peer: u32) -> BTreeMap<(Prefix, u32), PathAttributes> {
     for family in Family::ALL {
         let key = group(net, peer, family);
         for route in net.rib.page(family, None, usize::MAX).0 {
-            let several = route.paths.iter().filter(|path| path.selected).take(16);
-            let limit = if key.add_path { 16 } else { 1 };
+            // All next hops can be reached here.
+            let unequal = key.paths > 0;
+            let goes = |path: &&Path| path.selected || (unequal && path.accepted);
+            let several = route.paths.iter().filter(goes);
+            let limit = match (key.add_path, key.paths) {
+                (false, _) => 1,
+                (true, 0) => 16,
+                (true, most) => usize::from(most),
+            };
             for path in several.take(limit).filter(|path| path.peer.0 != peer) {
                 let source = net.rib.peer(path.peer).unwrap();
                 let attributes = net.rib.path_attributes(path).unwrap();
@@ -109,7 +121,8 @@ fn expected(net: &Net, peer: u32) -> BTreeMap<(Prefix, u32), PathAttributes> {
                     .accept(&key, &export)
                     .then(|| Picky.rewrite(&key, attributes.decode(), source))
                     .flatten()
-                    .filter(|sent| sent.communities.len() < 1000);
+                    .filter(|sent| sent.communities.len() < 1000)
+                    .filter(|sent| sent.next_hop.unwrap().address != address(peer));
                 let id = if key.add_path { path.send_id.into() } else { 0 };
                 if let Some(sent) = sent {
                     assert!(table.insert((route.prefix, id), sent).is_none());
@@ -129,8 +142,9 @@ fn ids(net: &Net) -> Ids {
         for route in net.rib.page(family, None, usize::MAX).0 {
             let mut taken = BTreeSet::new();
             for path in route.paths {
-                assert_eq!(path.send_id != 0, path.selected, "{path:?}");
-                if path.selected {
+                assert!(path.send_id != 0 || !path.selected, "{path:?}");
+                assert!(path.send_id == 0 || path.accepted, "{path:?}");
+                if path.send_id != 0 {
                     assert!(taken.insert(path.send_id), "{:?}", route.paths);
                     ids.insert((route.prefix, path.peer.0, path.path_id), path.send_id);
                 }
@@ -212,7 +226,7 @@ fn run(net: &mut Net, op: &Op) {
             path_id,
             variant,
         } => {
-            let id = net.rib.intern(&route(peer, number, variant));
+            let id = net.rib.intern(&route(peer, number, variant, net.thirds));
             net.rib
                 .announce(PeerIndex(peer), prefix(number), path_id, id, variant != 10);
             net.rib.release(id);
@@ -280,8 +294,12 @@ proptest! {
     #[test]
     fn everybody_ends_with_the_paths_that_policy_says(
         ops in proptest::collection::vec(op(), 1..300),
+        thirds in any::<bool>(),
     ) {
         let mut net = Net::new(rib(several()));
+        // The best and its equals, one, two, three, all.
+        net.paths = [(3, 1), (5, 2), (7, 3), (9, 63)].into();
+        net.thirds = thirds;
         for peer in 1..=PEERS {
             up(&mut net, peer);
         }
@@ -305,7 +323,8 @@ proptest! {
             prop_assert_eq!(receiver.end_of_rib, [1, 1]);
             prop_assert_eq!(net.rib.queued(PeerIndex(peer)), 0);
             let sum: usize = Family::ALL.iter().map(|f| net.rib.advertised(PeerIndex(peer), *f)).sum();
-            prop_assert_eq!(sum, has.len());
+            // The record is one for all, those that a route leads to among them.
+            prop_assert!(sum == has.len() || (thirds && sum > has.len()));
         }
         for group in net.rib.groups() {
             prop_assert_eq!(group.cohorts.len(), 1, "all have caught up: {:?}", group);

@@ -82,6 +82,8 @@ pub(crate) fn key(family: Family, kind: ExportKind) -> GroupKey {
         four_octet_as: true,
         max_len: 4096,
         add_path: false,
+        paths: 0,
+        role: None,
         own_next_hop: NextHop::new(own.parse().unwrap()),
         next_hop_self: false,
         next_hop_keep: false,
@@ -107,6 +109,8 @@ pub(crate) struct Receiver {
     pub(crate) messages: usize,
     /// How often it was told of a prefix.
     pub(crate) told: usize,
+    /// It may hear that a route is gone which it was spared, since it leads to itself.
+    spared: bool,
 }
 
 impl Receiver {
@@ -167,7 +171,7 @@ impl Receiver {
             };
             self.told += 1;
             assert!(
-                had.is_some(),
+                had.is_some() || self.spared,
                 "withdrawal of {prefix} (path {id}), never sent"
             );
         }
@@ -226,6 +230,10 @@ pub(crate) struct Net {
     pub(crate) now: Instant,
     pub(crate) receivers: HashMap<PeerIndex, Receiver>,
     pub(crate) deliveries: usize,
+    /// How many unequal paths a peer is sent, where that is not none.
+    pub(crate) paths: HashMap<u32, u8>,
+    /// Next hops may be other peers' addresses.
+    pub(crate) thirds: bool,
 }
 
 impl Net {
@@ -235,6 +243,8 @@ impl Net {
             now: Instant::ZERO,
             receivers: HashMap::new(),
             deliveries: 0,
+            paths: HashMap::new(),
+            thirds: false,
         }
     }
 
@@ -259,12 +269,14 @@ impl Net {
             Receiver {
                 ebgp,
                 add_path,
+                spared: self.thirds,
                 ..Receiver::default()
             },
         );
         for family in Family::ALL {
             let key = GroupKey {
                 add_path,
+                paths: self.paths.get(&peer).copied().unwrap_or(0),
                 ..key(family, export)
             };
             self.rib.add_export(index, key);

@@ -197,10 +197,8 @@ impl FakeKernel {
                 self.made.get(&neighbour.interface()).ok_or(Errno::ENODEV)?;
                 self.neighbours.insert(neighbour);
             }
-            Action::DeleteNeighbour(neighbour) => {
-                if !self.neighbours.remove(&neighbour) {
-                    return Err(Errno::ENOENT);
-                }
+            Action::DeleteNeighbour(neighbour) if !self.neighbours.remove(&neighbour) => {
+                return Err(Errno::ENOENT);
             }
             _ => {}
         }

@@ -110,6 +110,19 @@ fn stale(world: &World) -> usize {
     world.peer("hub", "p0").kept.map_or(0, |kept| kept.routes)
 }
 
+/// The blocks whose path is shown as stale.
+fn shown_as_stale(world: &mut World) -> Vec<Prefix> {
+    world.with_node("hub", |node, _| {
+        let speaker = node.speaker_mut();
+        let is_stale = |prefix: &Prefix| {
+            speaker
+                .route(*prefix)
+                .is_some_and(|route| route.paths[0].stale)
+        };
+        blocks().into_iter().filter(is_stale).collect()
+    })
+}
+
 #[test]
 fn routes_of_a_peer_that_restarts_stay_until_it_has_said_what_it_has() {
     let mut world = world(&hub(2), &[graceful(true)]);
@@ -118,12 +131,14 @@ fn routes_of_a_peer_that_restarts_stay_until_it_has_said_what_it_has() {
     world.run(secs(50));
     assert_ne!(world.peer("hub", "p0").state, State::Established);
     assert_eq!((heard(&world), stale(&world)), (all(), 3));
+    assert_eq!(shown_as_stale(&mut world), blocks());
     // It is back with less than before, and takes its time to say so.
     let mut back = script(0, &[graceful(true)], &[]);
     back.greeting = update(&[], &path(0), &blocks()[..2]);
     connect(&mut world, 0, back);
     world.run(secs(60));
     assert_eq!((heard(&world), stale(&world)), (all(), 1));
+    assert_eq!(shown_as_stale(&mut world), blocks()[2..]);
     world.say("p0", end_of_rib());
     world.run(secs(1));
     assert_eq!(heard(&world), blocks()[..2].iter().copied().collect());

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin::net::{Asn, Family, Prefix, Secret};
+use dunlin::net::{Asn, Family, Prefix, Role, Secret};
 use dunlin::policy::PolicyKind;
 use dunlin::topology::{
     Authentication, BfdTerms, Dial, Families, Impact, Intent, LATE_DIAL, NextHopMode, Node, Peer,
@@ -288,6 +288,9 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
     }),
     (PeerField::Restart, |p| p.peers[0].open.restart.time = 7),
     (PeerField::AddPath, |p| p.peers[0].open.add_path = true),
+    (PeerField::Role, |p| {
+        p.peers[0].open.role.role = Some(Role::Customer)
+    }),
     (PeerField::Interface, |p| {
         p.peers[0].interface = Some("eth0".into())
     }),
@@ -320,6 +323,7 @@ const EDITS: [Edit; PeerField::ALL.len()] = [
         p.peers[0].policy.next_hop = NextHopMode::Own
     }),
     (PeerField::Limit, |p| p.peers[0].policy.limit.max = Some(7)),
+    (PeerField::Paths, |p| p.peers[0].policy.paths = 3),
     (PeerField::AllowedLocalAs, |p| {
         p.peers[0].policy.allowed_local_as = 2
     }),

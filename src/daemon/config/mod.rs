@@ -123,6 +123,23 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// All of them, by their words.
+    pub(super) const WORDS: &[(&str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+
+    /// The one of this word.
+    pub(super) fn named(word: &str) -> Option<Self> {
+        let found = Self::WORDS.iter().find(|(name, _)| *name == word);
+        found.map(|(_, level)| *level)
+    }
+}
+
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {

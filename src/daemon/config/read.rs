@@ -100,13 +100,6 @@ const ADOPT: &[(&str, Adopt)] = &[
     ),
 ];
 const MED: &[(&str, MedRule)] = &[("per-as", MedRule::PerAs), ("always", MedRule::Always)];
-const LEVELS: &[(&str, LogLevel)] = &[
-    ("error", LogLevel::Error),
-    ("warn", LogLevel::Warn),
-    ("info", LogLevel::Info),
-    ("debug", LogLevel::Debug),
-    ("trace", LogLevel::Trace),
-];
 const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 const ORDERS: &[(&str, Order)] = &[
     (Order::Preferred.as_str(), Order::Preferred),
@@ -284,7 +277,7 @@ impl<'s> Reading<'s> {
         };
         set(
             &mut log.level,
-            table.read("level", one_of(LEVELS), problems),
+            table.read("level", one_of(LogLevel::WORDS), problems),
         );
         set(
             &mut log.format,

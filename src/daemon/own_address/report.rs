@@ -49,7 +49,7 @@ pub(crate) fn answer(path: &Path, must_exist: bool) -> Result<Answer, AnswerErro
         from_environment,
     } = read.map_err(bad)?;
     let mut notes: Vec<String> = missing.into_iter().collect();
-    notes.extend(source::lines_of(&warnings));
+    notes.extend(source::lines(&source::remarks_of(&warnings)));
     notes.extend(from_environment);
     let intent = record_of(&config, &mut notes);
     let mut own = Own::new(config.node, intent, Names::default());
@@ -72,7 +72,7 @@ pub(crate) fn answer(path: &Path, must_exist: bool) -> Result<Answer, AnswerErro
 }
 
 fn bad(problems: Problems) -> AnswerError {
-    let lines = source::lines_of(&problems);
+    let lines = source::lines(&source::remarks_of(&problems));
     AnswerError::Configuration(DaemonError::Configuration { lines })
 }
 

@@ -1,4 +1,6 @@
-//! The distinct wishes, each once: what prefixes are wanted with is a number.
+//! The distinct wishes of the dataplane, each once and by number, and who is affected when a next hop changes.
+//!
+//! Counted: a path without holders is forgotten, and its number given to another.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -23,6 +23,8 @@ mod codec;
 mod ethtool;
 mod links;
 mod neighbours;
+mod objects;
+mod query;
 mod route_writer;
 mod routes;
 mod socket;
@@ -44,6 +46,7 @@ use super::ownership::Ownership;
 use super::route::Errno;
 use codec::{Reader, Stage};
 use ethtool::Ethtool;
+pub use query::Questions;
 use socket::{Channel, Received};
 
 /// So many messages go into one send; more bring nothing.
@@ -323,8 +326,11 @@ impl Task {
                 }
                 match header.kind {
                     NLMSG_DONE | NLMSG_ERROR => {
-                        // A table without routes may not exist yet.
-                        if result != Err(Errno::ENOENT) {
+                        // A table without routes may not exist yet, and before Linux 5.3 there are no
+                        // nexthop objects.
+                        let lacks =
+                            dump.stage == Stage::Objects && result == Err(Errno::EOPNOTSUPP);
+                        if result != Err(Errno::ENOENT) && !lacks {
                             dump.result = dump.result.and(result);
                         }
                         stage_over = true;

@@ -2,15 +2,21 @@
 
 use super::super::tunnels::MARK;
 use super::super::*;
-use super::tunnels::{Fabric, VXLAN, far_end, ip, ip6tnl, ipip, run, through, vxlan};
+use super::tunnels::{Fabric, VXLAN, far_end, ip, ip6tnl, ipip, run, through, vxlan, vxlan6};
 use super::{Act, WINDOW, block};
 use crate::net::Prefix;
+
+/// All kinds, the VXLAN devices of one number.
+fn all(far: Vec<FarEnd>) -> Vec<Tunnel> {
+    let ipip = ipip("10.244.251.0");
+    vec![vxlan(4096, far), vxlan6(), ipip, ip6tnl(None)]
+}
 
 /// VXLAN to two far ends with a route each, at rest.
 fn fabric() -> Fabric {
     let mut fabric = Fabric::new(true, false);
     let far = vec![far_end(1, 0), far_end(2, 0)];
-    fabric.want(vec![vxlan(4096, far), ipip("10.244.251.0"), ip6tnl(None)]);
+    fabric.want(all(far));
     for n in 0..2 {
         let via = format!("10.244.250.{}", n + 1);
         fabric.world.act(&Act::Want(n, through(VXLAN, &via)));
@@ -45,7 +51,7 @@ fn state(fabric: &Fabric, name: &str) -> TunnelState {
 
 #[test]
 fn a_renamed_device_has_its_name_back_at_once_and_loses_nothing() {
-    for name in [VXLAN, "tunl0", "tunl6"] {
+    for name in [VXLAN, "vxlan-v6.calico", "tunl0", "tunl6"] {
         let mut fabric = fabric();
         let index = fabric.index(name).unwrap();
         let writes = fabric.world.kernel.writes;
@@ -109,7 +115,7 @@ fn what_was_renamed_while_no_daemon_ran_is_known_by_its_note() {
         };
         fabric.world.plane = Dataplane::new(settings);
         let far = vec![far_end(1, 0), far_end(2, 0)];
-        fabric.want(vec![vxlan(4096, far), ipip("10.244.251.0"), ip6tnl(None)]);
+        fabric.want(all(far));
         for n in 0..2 {
             let via = format!("10.244.250.{}", n + 1);
             fabric.world.act(&Act::Want(n, through(VXLAN, &via)));

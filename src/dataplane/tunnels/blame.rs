@@ -5,6 +5,7 @@ use super::super::device::Device;
 use super::super::input::Link;
 use super::super::resolve::KernelView;
 use super::super::route::Errno;
+use super::needs::has_family;
 use super::news::why;
 use super::port::Port;
 use super::{Tunnel, TunnelKind};
@@ -32,8 +33,11 @@ fn exists(view: &KernelView, tunnel: &Tunnel, own: Option<u32>) -> Option<String
     };
     let has_it = |link: &&Link| match link.device {
         Some(Device::Vxlan {
-            vni: id, port: udp, ..
-        }) => (id, udp) == (vni, port),
+            vni: id,
+            port: udp,
+            local,
+            ..
+        }) => (id, udp) == (vni, port) && has_family(local, tunnel.family()),
         _ => false,
     };
     let what = format!("VNI {vni} with UDP port {port}");
@@ -50,7 +54,9 @@ fn taken(view: &KernelView, tunnel: &Tunnel, own: Option<u32>) -> Option<String>
         return None;
     };
     let listens = |link: &&Link| match link.device {
-        Some(Device::Vxlan { port: udp, .. }) => link.up && udp == port,
+        Some(Device::Vxlan {
+            port: udp, local, ..
+        }) => link.up && udp == port && has_family(local, tunnel.family()),
         _ => false,
     };
     Some(match others(view, own).find(listens) {

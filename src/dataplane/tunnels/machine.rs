@@ -197,6 +197,8 @@ impl Tunnels {
             Change::Route { route, .. } | Change::RouteGone(route) => {
                 self.dirty |= self.ports.values().any(|port| port.is_under(route.prefix));
             }
+            // A way by a nexthop object may be another one with it.
+            Change::Object { .. } | Change::ObjectGone { .. } => self.dirty = true,
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
         }
         if let Some((key, value)) = told(change)

@@ -9,7 +9,7 @@ use super::super::device::{Device, LinkSetting, LinkSpec, Sysctl};
 use super::super::input::{Action, Address, Link};
 use super::uplink::Underlay;
 use super::{MARK, TooNarrow, Tunnel, TunnelKind};
-use crate::net::Family;
+use crate::net::{Family, Prefix};
 
 /// No link carries less IPv4, and no tunnel is set to less.
 const LEAST_V4: u32 = 68;
@@ -141,14 +141,23 @@ pub(super) fn is_strayed(tunnel: &Tunnel, link: &Link) -> bool {
         (
             TunnelKind::Vxlan { vni, port, .. },
             Device::Vxlan {
-                vni: id, port: udp, ..
+                vni: id,
+                port: udp,
+                local,
+                ..
             },
-        ) => (vni, port) == (*id, *udp),
+        ) => (vni, port) == (*id, *udp) && has_family(*local, tunnel.family()),
         (TunnelKind::Ipip, Device::Ipip { .. }) => true,
         (TunnelKind::Ip6tnl, Device::Ip6tnl { .. }) => true,
         _ => false,
     };
     is_marked(link) && link.device.as_ref().is_some_and(same)
+}
+
+/// Whether a VXLAN device that sends from `local` is of a family: there is one network of each number for
+/// each.
+pub(super) fn has_family(local: Option<IpAddr>, family: Family) -> bool {
+    local.map_or(Family::Ipv4, |local| Prefix::host(local).family()) == family
 }
 
 /// What has to be done to the link of a tunnel. `made` says that we have just made it, and

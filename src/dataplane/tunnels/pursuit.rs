@@ -213,26 +213,14 @@ impl Tunnels {
         if steps.is_empty() {
             port.calm = Some(mtu);
         } else if port.calm.take() == Some(mtu) {
-            let renamed = link.name != (*tunnel.name).into();
-            self.undone(
-                port,
-                if renamed {
-                    "its name"
-                } else {
-                    "a setting of the device"
-                },
-            );
+            let what = match *link.name == *tunnel.name {
+                true => "a setting of the device",
+                false => "its name",
+            };
+            self.undone(port, what);
         }
         if port.named_down && link.up {
-            // It has lost its routes by being renamed, as a rule: there, too, it had to be down.
-            let down = Action::SetLink {
-                index,
-                setting: LinkSetting::Down,
-            };
-            let name = steps.iter_mut().find(|(part, _)| *part == Part::Name);
-            if let Some((_, action)) = name {
-                *action = down;
-            }
+            set_down_first(index, &mut steps);
         }
         let sysctls = self.sysctls(view, (&tunnel, link), underlay);
         let is_tuned = |sysctl: &Sysctl, index: u32| {
@@ -303,5 +291,15 @@ impl Tunnels {
         }
         let addresses = self.entries.has_address(link.index);
         port.choose(needs::farewell(link, addresses));
+    }
+}
+
+/// Where a link has to be down to be renamed, whoever renamed it has set it down, and its routes are gone
+/// as a rule.
+fn set_down_first(index: u32, steps: &mut [(Part, Action)]) {
+    let name = steps.iter_mut().find(|(part, _)| *part == Part::Name);
+    if let Some((_, action)) = name {
+        let setting = LinkSetting::Down;
+        *action = Action::SetLink { index, setting };
     }
 }

@@ -59,6 +59,8 @@ impl Exports {
             return;
         };
         cohort.group = to;
+        let key = self.groups.get(to).and_then(Option::as_ref);
+        cohort.unequal = key.map_or(0, |group| group.key.paths);
         cohort.ready = false;
         cohort.compare(former);
         let own = self.insert(cohort, family);

@@ -28,6 +28,8 @@ impl AttributeFlags {
     pub(super) const ORIGINATOR: Self = Self(1 << 6);
     /// Has the community NO_LLGR (RFC 9494).
     pub const NO_LLGR: Self = Self(1 << 7);
+    /// Has OTC (RFC 9234): it goes to customers only.
+    pub const TO_CUSTOMERS: Self = Self(1 << 9);
     /// Policy made it of another set, whose number follows the canonical bytes.
     pub(super) const DERIVED: Self = Self(1 << 8);
 
@@ -94,7 +96,9 @@ impl Hot {
             next_hop: NextHopId::NONE,
             as_path_len: short(attributes.as_path.len()),
             cluster_list_len: short(attributes.cluster_list.len()),
-            flags: AttributeFlags::of(communities).and(local_pref, med, originator),
+            flags: AttributeFlags::of(communities)
+                .and(local_pref, med, originator)
+                .with(AttributeFlags::TO_CUSTOMERS, attributes.otc.is_some()),
             origin: attributes.origin,
         }
     }

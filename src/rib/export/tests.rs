@@ -32,6 +32,8 @@ fn key(kind: ExportKind) -> GroupKey {
         four_octet_as: true,
         max_len: 4096,
         add_path: false,
+        paths: 0,
+        role: None,
         own_next_hop: hop("10.0.0.1"),
         next_hop_self: false,
         next_hop_keep: false,

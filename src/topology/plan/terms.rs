@@ -12,7 +12,7 @@ use super::{
 use crate::net::{Asn, Family, RouterId};
 use crate::policy::Filter;
 use crate::topology::intent::{BgpSettings, Families, Intent, Node, Peer, SessionSettings};
-use crate::topology::peering::{LimitAction, PrefixLimit, RestartTerms};
+use crate::topology::peering::{LimitAction, PrefixLimit, RestartTerms, RoleTerms};
 
 /// The most prefixes of a family that a mesh peer may send where nothing is configured: a node sends
 /// its own blocks only, and no node has that many.
@@ -76,6 +76,7 @@ pub(super) fn open(
                 .unwrap_or(0),
         },
         add_path: false,
+        role: RoleTerms::default(),
     }
 }
 
@@ -104,6 +105,7 @@ pub(super) fn open_of(
         four_octet_as: offered.four_octet_as,
         extended_messages: offered.extended_messages,
         add_path: offered.add_path.unwrap_or(between_nodes),
+        role: offered.role,
         ..open(&record.session, cluster, families)
     }
 }

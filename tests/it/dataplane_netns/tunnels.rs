@@ -29,6 +29,46 @@ fn vxlan() -> Tunnel {
     }
 }
 
+/// What is done to it, where it shows, and the sign that it was undone.
+const THEFTS: [(&str, &str, &str); 8] = [
+    (
+        "neigh del 10.244.250.2 dev vxlan.calico",
+        "neigh show",
+        "10.244.250.2",
+    ),
+    (
+        "addr del 10.244.250.1/32 dev vxlan.calico",
+        "addr show dev vxlan.calico",
+        "10.244.250.1/32",
+    ),
+    (
+        "link set vxlan.calico down",
+        "link show dev vxlan.calico",
+        ",UP",
+    ),
+    (
+        "link set vxlan.calico mtu 1300",
+        "link show dev vxlan.calico",
+        "mtu 1450",
+    ),
+    (
+        "link set vxlan.calico name stolen",
+        "link show",
+        " vxlan.calico:",
+    ),
+    (
+        "link set vxlan.calico alias mine name stolen",
+        "link show",
+        "alias dunlin",
+    ),
+    (
+        "link set vxlan.calico down name stolen",
+        "link show",
+        " vxlan.calico:",
+    ),
+    ("link del vxlan.calico", "neigh show", "10.244.250.3"),
+];
+
 #[test]
 fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
     in_namespace(|| {
@@ -63,44 +103,7 @@ fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
         assert!(ip("route show 10.244.7.0/26").contains("via 10.244.250.2 dev vxlan.calico"));
 
         // Entry after entry is taken away, and comes back.
-        for (theft, back, sign) in [
-            (
-                "neigh del 10.244.250.2 dev vxlan.calico",
-                "neigh show",
-                "10.244.250.2",
-            ),
-            (
-                "addr del 10.244.250.1/32 dev vxlan.calico",
-                "addr show dev vxlan.calico",
-                "10.244.250.1/32",
-            ),
-            (
-                "link set vxlan.calico down",
-                "link show dev vxlan.calico",
-                ",UP",
-            ),
-            (
-                "link set vxlan.calico mtu 1300",
-                "link show dev vxlan.calico",
-                "mtu 1450",
-            ),
-            (
-                "link set vxlan.calico name stolen",
-                "link show",
-                " vxlan.calico:",
-            ),
-            (
-                "link set vxlan.calico alias mine name stolen",
-                "link show",
-                "alias dunlin",
-            ),
-            (
-                "link set vxlan.calico down name stolen",
-                "link show",
-                " vxlan.calico:",
-            ),
-            ("link del vxlan.calico", "neigh show", "10.244.250.3"),
-        ] {
+        for (theft, back, sign) in THEFTS {
             ip(theft);
             // Each result and each piece of news is a reason to look.
             rig.until(theft, |plane| {
