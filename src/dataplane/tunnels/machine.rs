@@ -44,6 +44,8 @@ pub(in crate::dataplane) struct Tunnels {
     pub(super) tuned: BTreeMap<Sysctl, Tuned>,
     /// Settings that could not be read or made.
     pub(super) untuned: BTreeMap<Sysctl, Errno>,
+    /// When these are tried again.
+    pub(super) tune_at: Option<Instant>,
     pub(super) outstanding: BTreeMap<OpId, Doing>,
     next_id: u64,
     /// Ports may have something to do.
@@ -96,6 +98,7 @@ impl Tunnels {
             to_forward: BTreeSet::new(),
             tuned: BTreeMap::new(),
             untuned: BTreeMap::new(),
+            tune_at: None,
             outstanding: BTreeMap::new(),
             next_id: OURS,
             dirty: false,
@@ -363,7 +366,7 @@ impl Tunnels {
     /// When [`Self::handle_timeout`] wants to be called.
     pub(in crate::dataplane) fn next_timeout(&self) -> Option<Instant> {
         let ports = self.ports.values().filter_map(Port::next_timeout);
-        let others = [self.entries.next_timeout(), self.review.timer];
+        let others = [self.entries.next_timeout(), self.review.timer, self.tune_at];
         ports.chain(others.into_iter().flatten()).min()
     }
 
@@ -372,6 +375,9 @@ impl Tunnels {
         self.now = now;
         let past = |at: &Instant| *at <= now;
         self.review.timer = self.review.timer.filter(|at| !past(at));
+        if self.tune_at.take_if(|at| past(at)).is_some() {
+            self.tune_again();
+        }
         self.entries.handle_timeout(now);
         for port in self.ports.values_mut() {
             if !port.next_timeout().as_ref().is_some_and(past) {
@@ -391,6 +397,19 @@ impl Tunnels {
             {
                 port.expects = Expects::Dump;
                 self.dump_wanted = true;
+            }
+        }
+    }
+
+    /// Settings that could not be made are asked for once more, where they are still needed.
+    fn tune_again(&mut self) {
+        self.dirty = true;
+        for sysctl in self.untuned.keys() {
+            if let Sysctl::Forwarding(family) = sysctl {
+                self.to_forward.insert(*family);
+            }
+            if let Some(tuned) = self.tuned.get_mut(sysctl) {
+                tuned.fresh = false;
             }
         }
     }

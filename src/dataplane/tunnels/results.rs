@@ -18,6 +18,9 @@ use crate::time::{Duration, Instant};
 /// The news of a link that was made come before the result, as a rule, or so much later at most.
 pub(super) const HEARSAY: Duration = Duration::from_millis(50);
 
+/// A setting that could not be made is tried again so much later.
+const TUNE_AGAIN: Duration = Duration::from_secs(30);
+
 /// What came of an operation.
 #[derive(Debug, Default)]
 pub(in crate::dataplane) struct Outcome {
@@ -194,9 +197,14 @@ impl Tunnels {
             Sysctl::LooseReversePath(name) => view.link_by_name(name).map(|link| link.index),
         };
         match result {
-            Err(errno) if index.is_some() => self.untuned.insert(sysctl.clone(), errno),
-            Ok(()) | Err(_) => self.untuned.remove(sysctl),
-        };
+            Err(errno) if index.is_some() => {
+                self.untuned.insert(sysctl.clone(), errno);
+                self.tune_at = self.tune_at.or(Some(self.now + TUNE_AGAIN));
+            }
+            Ok(()) | Err(_) => {
+                self.untuned.remove(sysctl);
+            }
+        }
         let Some(index) = index else { return };
         let tuned = Tuned { index, fresh: true };
         let before = self.tuned.insert(sysctl.clone(), tuned);
