@@ -112,12 +112,20 @@ impl LastError {
     /// Why there is no session now: what either end has said, else the latest, since a peer that can't be
     /// dialled is down whatever ended the last session.
     pub fn words(&self) -> Words {
-        let is_said = matches!(
-            self.reason,
-            CloseReason::ReceivedNotification(_)
-                | CloseReason::SentNotification { .. }
-                | CloseReason::Admin(_)
-        );
+        let is_said = match &self.reason {
+            // A Cease for a moment says nothing about a peer that can't be reached afterwards.
+            CloseReason::ReceivedNotification(said) => {
+                !matches!((said.code, said.subcode), (6, 0 | 4 | 6 | 7 | 10))
+            }
+            CloseReason::SentNotification { .. } | CloseReason::Admin(_) => true,
+            CloseReason::HoldTimerExpired
+            | CloseReason::NoOpen
+            | CloseReason::SendHoldTimerExpired
+            | CloseReason::Collision
+            | CloseReason::TransportLost(_)
+            | CloseReason::DialFailed(_)
+            | CloseReason::FarEndDown => false,
+        };
         match &self.since {
             Some((_, since)) if !is_said => since.words(self.config()),
             Some(_) | None => self.reason.words(self.config()),
