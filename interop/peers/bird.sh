@@ -22,6 +22,7 @@ bird_config() {
     done
     [ -z "$(of "$n" table)" ] || printf 'protocol static bulk { ipv4;\ninclude "%s";\n}\n' "$(of "$n" table)"
     [ -z "$(of "$n" radv)" ] || printf 'protocol radv { interface "%s" { min ra interval 3; max ra interval 4; }; }\n' "$(of "$n" radv)"
+    [ -z "$(of "$n" extra)" ] || printf '%s\n' "$(of "$n" extra)"
     _bird_export_filter "$n"
     while read -r name local remote as flags; do
       _bird_protocol "$n" "$name" "$local" "$remote" "$as" "$flags"
@@ -35,7 +36,7 @@ _bird_export_filter() {
   for c in $(of "$n" communities); do printf '  bgp_community.add((%s));\n' "${c/:/,}"; done
   for c in $(of "$n" large); do printf '  bgp_large_community.add((%s));\n' "${c//:/,}"; done
   for c in $(of "$n" ext); do printf '  bgp_ext_community.add((%s));\n' "${c//:/,}"; done
-  [ -z "$(of "$n" prepend)" ] || printf '  bgp_path.prepend(%s);\n' "$(of "$n" prepend)"
+  for c in $(of "$n" prepend); do printf '  bgp_path.prepend(%s);\n' "$c"; done
   printf '  accept;\n}\n'
 }
 
@@ -60,10 +61,12 @@ _bird_protocol() {
   ! value=$(flag "$flags" password) || printf '  password "%s";\n' "$value"
   ! value=$(flag "$flags" role) || printf '  local role %s;\n' "${value//-/_}"
   for family in $(of "$n" families); do
+    ! value=$(flag "$flags" family) || [ "$value" = "$family" ] || continue
     # Everything goes out, our neighbours' routes too: the reference for dunlin is a transit.
     printf '  ipv%s { import all; export filter outward;' "$family"
     [ "$(of "$n" as)" = "$as" ] && [ -n "$(of "$n" next-hop-self)" ] && printf ' next hop self;'
     ! flag "$flags" next-hop-self > /dev/null || printf ' next hop self;'
+    [ "$family" = 6 ] || ! flag "$flags" extended-next-hop > /dev/null || printf ' extended next hop yes;'
     ! flag "$flags" add-path > /dev/null || printf ' add paths yes;'
     printf ' };\n'
   done

@@ -26,6 +26,7 @@ frr_config() {
       [ "$family" = 6 ] || [ -z "$(of "$n" table)" ] || sed -n 's/^route \(.*\) blackhole;/  network \1/p' "$(of "$n" table)"
       case " $(of "$n" families) " in *" $family "*)
         while read -r name local remote as flags; do
+          ! value=$(flag "$flags" family) || [ "$value" = "$family" ] || continue
           printf '  neighbor %s activate\n' "$remote"
           [ -z "$(of "$n" prepend)" ] || printf '  neighbor %s route-map outward out\n' "$remote"
           ! flag "$flags" client > /dev/null || printf '  neighbor %s route-reflector-client\n' "$remote"

@@ -69,7 +69,11 @@ pub enum Command {
     #[command(name = crate::lab::INSIDE_COMMAND, hide = true)]
     LabInside(crate::lab::InsideOptions),
     /// This node at a glance: sessions, routes, and what is wrong
-    Status,
+    Status {
+        /// Only what is wrong; exit code 1 if anything of it is an error
+        #[arg(long)]
+        check: bool,
+    },
     /// All peers, or everything about one
     Peers {
         /// A peer's name

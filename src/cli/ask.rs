@@ -9,7 +9,7 @@ use super::args::{Args, CheckOptions, Command, Output, PeerOrder};
 use super::{Exit, peer_table, route_table};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{
-    Answer, Check, CheckedNode, Envelope, Failure, Fib, PeerLevel, Request, Routes,
+    self, Answer, Check, CheckedNode, Envelope, Failure, Fib, PeerLevel, Request, Routes,
 };
 use crate::daemon;
 use crate::net::Prefix;
@@ -117,7 +117,8 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
     let request = match command {
         Command::Routes { prefix } => return routes(&mut client, prefix.as_deref(), args.output),
         Command::Fib => return fib(&mut client, args.output),
-        Command::Status => Request::Status,
+        Command::Status { check: false } => Request::Status,
+        Command::Status { check: true } => return check_status(&mut client, args.output),
         Command::Peers { name } => Request::Peers { name: name.clone() },
         Command::Peer { name, order } => peer_request(name.clone(), order),
         Command::Explain { what } => Request::Explain { what: what.clone() },
@@ -136,6 +137,24 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
     };
     let one = matches!(command, Command::Peers { name: Some(_) });
     print(&client.ask(&request)?, args.output, one)
+}
+
+/// Prints what is wrong; scripts learn by the exit code whether any of it is an error.
+fn check_status(client: &mut Client, output: Output) -> Result<ExitCode, Problem> {
+    let status = match client.ask(&Request::Status)? {
+        Answer::Status(status) => status,
+        other => return print(&other, output, false),
+    };
+    match output {
+        Output::Json => print_json(&serde_json::json!({ "problems": status.problems }))?,
+        Output::Table => peer_table::problems(&mut io::stdout().lock(), &status.problems)?,
+    }
+    let is_error = |problem: &protocol::Problem| problem.severity == "error";
+    Ok(if status.problems.iter().any(is_error) {
+        Exit::Failed.into()
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn peer_request(name: String, order: &PeerOrder) -> Request {

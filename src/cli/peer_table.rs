@@ -3,10 +3,12 @@
 use std::io::{self, Write};
 
 use super::table::{Table, ago, colour, utc};
-use crate::control::protocol::{Bfd, Kernel, Messages, Peer, Status, Tunnel};
+use crate::control::protocol::{Bfd, Kernel, Messages, Peer, Problem, Status, Tunnel};
+use crate::problem::in_words;
 
 const GREEN: u8 = 32;
 const RED: u8 = 31;
+const YELLOW: u8 = 33;
 
 pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     let Status {
@@ -69,11 +71,24 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
             colour("draining", RED)
         )?;
     }
-    if status.problems.is_empty() {
+    problems(out, &status.problems)
+}
+
+/// What is wrong: a line a cause, and one on what to do about it.
+pub(super) fn problems(out: &mut impl Write, problems: &[Problem]) -> io::Result<()> {
+    if problems.is_empty() {
         return writeln!(out, "{}", colour("no problems", GREEN));
     }
-    for problem in &status.problems {
-        writeln!(out, "{} {problem}", colour("problem:", RED))?;
+    for problem in problems {
+        let (code, what) = (&problem.code, &problem.what);
+        let colour_of = |severity: &str| if severity == "error" { RED } else { YELLOW };
+        let severity = colour(&problem.severity, colour_of(&problem.severity));
+        let subjects = in_words(&problem.subject, &problem.subjects);
+        let since = ago(problem.since_s);
+        writeln!(out, "{severity} {subjects}: {what} ({code}, for {since})")?;
+        if !problem.remedy.is_empty() {
+            writeln!(out, "    {}", problem.remedy)?;
+        }
     }
     Ok(())
 }

@@ -215,8 +215,8 @@ pub struct Status {
     /// Whether traffic is moved away from this node (`dunlin drain`).
     #[serde(default)]
     pub draining: bool,
-    /// `ok`, or one line a problem.
-    pub problems: Vec<String>,
+    /// What is wrong, by cause: the worst first. Empty if nothing is.
+    pub problems: Vec<Problem>,
     /// Configured peers.
     pub peers: usize,
     /// Of these, Established.
@@ -244,14 +244,36 @@ pub struct Status {
     pub datastore: String,
     /// Seconds since it was last read well.
     pub datastore_read_ago_s: u64,
-    /// What the last failed read said; the configuration before it is in force.
-    pub datastore_problems: Vec<Remark>,
     /// Lines of the log that could not be written since the daemon started.
     #[serde(default)]
     pub lost_log_lines: u64,
     /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
     #[serde(default)]
     pub capabilities: Vec<String>,
+}
+
+/// What is wrong, of one cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Problem {
+    /// The kind of trouble: a word that never changes (`peer_down`, `route_refused`, ...).
+    pub code: String,
+    /// `error` (packets are lost, or will be at the next fault) or `warning`.
+    pub severity: String,
+    /// What kind of subjects: `peer`, `route`, `device`, `record` or `host`.
+    pub subject: String,
+    /// What it is about: all of them.
+    pub subjects: Vec<String>,
+    /// How many these are.
+    pub count: usize,
+    /// Seconds since the first of them began.
+    pub since_s: u64,
+    /// Unix time at which it did.
+    pub since_unix_s: u64,
+    /// What is wrong, in a sentence that does not name the subject.
+    pub what: String,
+    /// What to do; empty if there is nothing.
+    pub remedy: String,
 }
 
 /// One table.
@@ -276,10 +298,6 @@ pub struct Kernel {
     pub written: u64,
     /// Routes put back after another program removed or changed them.
     pub repaired: u64,
-    /// Prefixes at which a foreign route stands.
-    pub conflicts: Vec<String>,
-    /// Errors, one line each.
-    pub errors: Vec<String>,
 }
 
 /// One peer.

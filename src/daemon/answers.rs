@@ -7,7 +7,6 @@ use super::secrets::Dropped;
 use crate::control::protocol::{
     Answer, Failure, Kernel, LastError, Messages, Peer, Request, Status, Table,
 };
-use crate::dataplane::RouteState;
 use crate::net::Family;
 use crate::session::Negotiated;
 use crate::speaker::{AdminError, PeerStatus};
@@ -17,9 +16,6 @@ use crate::wire::frame::MessageKind;
 
 /// At most so many prefixes are put into one answer, whatever is asked.
 const PAGE_MAX: usize = 10_000;
-
-/// At most so many prefixes that do not do well are named in a status.
-const TROUBLES: usize = 20;
 
 pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
     let now = daemon.clock.now();
@@ -147,7 +143,9 @@ fn bad_request(message: String) -> Answer {
     }
 }
 
-fn status(daemon: &Daemon, now: Instant) -> Status {
+fn status(daemon: &mut Daemon, now: Instant) -> Status {
+    let causes = daemon.causes();
+    let daemon = &*daemon;
     let speaker = daemon.node.speaker();
     let plan = speaker.plan();
     let peers = speaker.peers();
@@ -155,34 +153,6 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
         .iter()
         .filter(|peer| peer.negotiated.is_some())
         .count();
-    let kernel = kernel(daemon);
-    let mut problems: Vec<String> = super::source::lines(&daemon.bad_reading);
-    let dropped = Dropped::so_far();
-    for peer in peers.iter().filter(|peer| !peer.shutdown) {
-        let since = daemon.attempts.since(peer.planned.address, dropped);
-        if let Some(problem) = since.problem(peer) {
-            problems.push(format!("{}: {problem}", peer.planned.name));
-        }
-    }
-    problems.extend(
-        peers
-            .iter()
-            .filter_map(|peer| super::bfd::problem(now, peer)),
-    );
-    let tunnels = super::tunnels::all(daemon, now);
-    problems.extend(tunnels.iter().filter_map(super::tunnels::problem));
-    problems.extend(daemon.nat.problem(&daemon.node));
-    problems.extend(
-        daemon
-            .telemetry
-            .problem()
-            .map(|problem| problem.to_string()),
-    );
-    if let Some(kernel) = &kernel {
-        problems.extend(kernel.errors.iter().cloned());
-        let foreign = |prefix| format!("{prefix}: a route of another program stands there");
-        problems.extend(kernel.conflicts.iter().map(foreign));
-    }
     Status {
         node: plan.name.clone(),
         asn: plan.asn.0,
@@ -195,20 +165,22 @@ fn status(daemon: &Daemon, now: Instant) -> Status {
             .map(|l| l.address().to_string())
             .collect(),
         draining: speaker.is_draining(),
-        problems,
+        problems: causes
+            .iter()
+            .map(|cause| super::problems::shown(daemon, now, cause))
+            .collect(),
         peers: peers.len(),
         established,
         bfd_watched: peers.iter().filter(|peer| peer.bfd.is_some()).count(),
         bfd_up: peers.iter().filter(|peer| super::bfd::is_up(peer)).count(),
         tables: Family::ALL.map(|family| table(daemon, family)).to_vec(),
         backend: daemon.node.backend().as_str().to_owned(),
-        kernel,
-        tunnels,
+        kernel: kernel(daemon),
+        tunnels: super::tunnels::all(daemon, now),
         nat_outgoing: nat_outgoing(daemon),
         originated: plan.own_blocks.iter().map(ToString::to_string).collect(),
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read_ago_s: now.since(daemon.read_at).as_secs(),
-        datastore_problems: daemon.bad_reading.clone(),
         lost_log_lines: daemon.telemetry.lost().total,
         capabilities: daemon.capabilities.clone(),
     }
@@ -233,27 +205,12 @@ fn kernel(daemon: &Daemon) -> Option<Kernel> {
     let dataplane = daemon.node.dataplane()?;
     let counts = dataplane.counts();
     let tally = daemon.node.tally();
-    let mut kernel = Kernel {
+    Some(Kernel {
         wanted: counts.wanted,
         installed: counts.installed,
         written: tally.written,
         repaired: tally.repaired,
-        conflicts: Vec::new(),
-        errors: Vec::new(),
-    };
-    for (prefix, state) in dataplane.troubled().take(TROUBLES) {
-        match state {
-            RouteState::Conflict { .. } => kernel.conflicts.push(prefix.to_string()),
-            RouteState::Installed | RouteState::Pending | RouteState::Stale => {}
-            RouteState::Unresolved
-            | RouteState::Waiting
-            | RouteState::Refused { .. }
-            | RouteState::Fought { .. } => {
-                kernel.errors.push(format!("{prefix}: {state}"));
-            }
-        }
-    }
-    Some(kernel)
+    })
 }
 
 fn one_peer(daemon: &Daemon, now: Instant, name: &str) -> Answer {

@@ -11,9 +11,6 @@ use crate::speaker::{PeerStatus, Speaker};
 use crate::time::{Duration, Instant};
 use crate::transport::bfd::Bfd;
 
-/// BFD that is not up so long after its session is a problem, not a beginning.
-const LATE: Duration = Duration::from_secs(15);
-
 /// The thread, if anybody is watched.
 #[derive(Debug, Default)]
 pub(super) struct Watching {
@@ -72,20 +69,4 @@ pub(super) fn is_up(peer: &PeerStatus) -> bool {
     peer.bfd
         .as_ref()
         .is_some_and(|report| report.state == State::Up)
-}
-
-/// A session that is up with BFD that is not: its loss is noticed only at the hold time.
-pub(super) fn problem(now: Instant, peer: &PeerStatus) -> Option<String> {
-    let report = peer.bfd.as_ref().filter(|_| peer.negotiated.is_some())?;
-    let late = now.since(peer.since.max(report.since)) >= LATE;
-    (late && !is_up(peer)).then(|| {
-        format!(
-            "{}: BFD with {} is {}: is it enabled there, and does a firewall drop UDP port {}? A \
-             failure is noticed only at the hold time",
-            peer.planned.name,
-            report.far_end.remote,
-            report.state,
-            report.hops.port()
-        )
-    })
 }

@@ -23,6 +23,7 @@ use super::listening::Strangers;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
 use super::owner::{self, Claim};
+use super::problems::Watch;
 use super::secrets;
 use super::source::{self, BadReading, Places, Reading, Running};
 use super::telemetry::Telemetry;
@@ -53,6 +54,8 @@ pub(super) enum Event {
     Control(Pending),
     FarEnd(crate::bfd::Report),
     Heard(transport::Heard),
+    /// The rules for natOutgoing do otherwise.
+    Nat,
 }
 
 impl From<transport::Accepted> for Event {
@@ -141,6 +144,9 @@ pub(super) struct Daemon {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) watching: Watching,
     pub(super) strangers: Strangers,
+    /// Why a socket of the last reading could not be opened.
+    pub(super) not_listening: Option<String>,
+    pub(super) watch: Watch,
     /// The last turn has left something to do that nobody will tell of.
     pub(super) unsettled: bool,
     pub(super) neighbours: transport::Neighbours,
@@ -177,7 +183,8 @@ pub(super) async fn run(
         {
             tracing::warn!("cannot watch the files of secrets: {error}");
         }
-        let deadline = daemon.node.next_timeout();
+        let deadlines = [daemon.node.next_timeout(), daemon.watch.next_timeout()];
+        let deadline = deadlines.into_iter().flatten().min();
         let due = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(daemon.clock.to_tokio(at)).await,
@@ -212,6 +219,7 @@ pub(super) async fn run(
         }
         daemon.follow_own_address();
         daemon.turn_over();
+        daemon.look_if_due();
     }
     tracing::info!("stopping; the routes stay in the kernel");
     let now = daemon.clock.now();
@@ -287,7 +295,7 @@ impl Daemon {
         );
         let mut daemon = Self {
             clock,
-            nat: NatOutgoing::start(config.routing.kernel_routes, &node),
+            nat: NatOutgoing::start(config.routing.kernel_routes, &node, &events),
             node,
             config,
             places: reading.places,
@@ -306,6 +314,8 @@ impl Daemon {
             watching: Watching::default(),
             events,
             strangers: Strangers::default(),
+            not_listening: None,
+            watch: Watch::default(),
             unsettled: false,
             neighbours: transport::Neighbours::default(),
             attempts: Attempts::new(secrets::Dropped::so_far()),
@@ -361,6 +371,7 @@ impl Daemon {
 
     /// Reads the files again; nothing is applied if anything is wrong with them.
     fn reload(&mut self) -> Result<(Vec<String>, Vec<Remark>), BadReading> {
+        self.watch.touched = true;
         let running = Running {
             own: &self.own,
             view: self.node.dataplane().map(Dataplane::view),
@@ -392,9 +403,8 @@ impl Daemon {
         self.bad_reading.clear();
         let changes = self.node.replan(now, secrets::fitted(reading.plan));
         self.nat.replan(&self.node);
-        if let Err(error) = self.listen() {
-            warnings.push(Remark::error(error.to_string()));
-        }
+        self.not_listening = self.listen().err().map(|error| error.to_string());
+        warnings.extend(self.not_listening.clone().map(Remark::error));
         Ok((changes, warnings))
     }
 

@@ -44,7 +44,9 @@ pub(super) fn look() -> Result<KernelView, HostError> {
     ask(|news| match news {
         News::Begin => view.dump_begins(),
         News::Row(row) => view.dumped(&row),
-        News::Changed(change) => view.apply(&change),
+        News::Changed(change) => {
+            let _incomplete = view.apply(&change);
+        }
         News::End(complete) => view.dump_ends(complete),
     })?;
     Ok(view)

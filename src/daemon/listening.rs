@@ -3,25 +3,33 @@
 //!
 //! Who a stranger is decides the speaker; how many connections are taken in at all, the transport.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::config::Config;
 use super::event_loop::{Daemon, RunError};
 use super::secrets;
 use crate::node::Backend;
-use crate::time::Instant;
+use crate::problem::{Code, Problem, Subject};
+use crate::time::{Duration, Instant};
 use crate::topology::{BindMode, Plan, TemplateSource};
 use crate::transport::{Heard, Listener};
 
 /// At most so many refused strangers are logged each ten seconds.
 const STRANGER_LINES: u32 = 5;
 
-/// Bounds what strangers can make us log.
+/// So long after its last call a stranger is still a problem.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// So many strangers are remembered; who is the problem can be seen from as many.
+const MOST: usize = 64;
+
+/// Bounds what strangers can make us log, and remembers who has called of late.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
     window: Option<Instant>,
     lines: u32,
+    /// When each called last, and why it was refused.
+    of_late: BTreeMap<IpAddr, (Instant, &'static str)>,
 }
 
 /// Where a plan wants to be called.
@@ -115,20 +123,49 @@ impl Strangers {
         now: Instant,
         remote: SocketAddr,
         local: SocketAddr,
-        why: &str,
+        why: &'static str,
     ) {
+        self.forget(now);
+        if self.of_late.len() < MOST || self.of_late.contains_key(&remote.ip()) {
+            self.of_late.insert(remote.ip(), (now, why));
+        }
         let fresh = self
             .window
             .is_none_or(|since| now.since(since).as_secs() >= 10);
         if fresh {
-            *self = Self {
-                window: Some(now),
-                lines: 0,
-            };
+            self.window = Some(now);
+            self.lines = 0;
         }
         self.lines += 1;
         if self.lines <= STRANGER_LINES {
             tracing::warn!(%remote, %local, "refused a connection: {why}");
         }
+    }
+
+    /// Who has called of late.
+    pub(super) fn problems(&mut self, now: Instant) -> Vec<Problem> {
+        self.forget(now);
+        let strangers = self.of_late.iter();
+        strangers
+            .map(|(address, (_, why))| {
+                Problem::new(
+                    Code::StrangerCalls,
+                    Subject::Peer(address.to_string()),
+                    format!("it calls here and is refused: {why}"),
+                    "add a peer of that address, or look at what calls from there",
+                )
+            })
+            .collect()
+    }
+
+    /// When the first of them is forgotten.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let last = self.of_late.values().map(|(at, _)| *at);
+        last.min().map(|at| at + REMEMBERED)
+    }
+
+    fn forget(&mut self, now: Instant) {
+        self.of_late
+            .retain(|_, (at, _)| now.since(*at) < REMEMBERED);
     }
 }

@@ -31,6 +31,7 @@ mod listening;
 mod nat;
 pub(crate) mod own_address;
 mod owner;
+mod problems;
 mod secrets;
 mod source;
 mod telemetry;

@@ -8,9 +8,13 @@ use std::cell::RefCell;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use tokio::sync::mpsc::Sender;
+
+use super::event_loop::Event;
 use crate::forwarding::Nat;
 use crate::nft::{Nft, Settings, Status};
 use crate::node::{Backend, Node};
+use crate::problem::{Code, Problem, Subject};
 
 /// How long the start may wait for the rules: a packet that leaves by a new route before them keeps
 /// its connection untranslated. nft takes some hundredths of a second.
@@ -28,11 +32,17 @@ pub(super) struct NatOutgoing {
 impl NatOutgoing {
     /// Writes the rules of `node`, or removes those of a former process. `may_write` is
     /// `kernel-routes`.
-    pub(super) fn start(may_write: bool, node: &Node) -> Self {
+    pub(super) fn start(may_write: bool, node: &Node, events: &Sender<Event>) -> Self {
         let (sender, news) = mpsc::channel();
         let settings = Settings::with_path(std::env::var_os("PATH").as_deref());
-        let spawned =
-            may_write.then(|| Nft::spawn(settings, move |status| sender.send(status).is_ok()));
+        let events = events.clone();
+        let tell = move |status| {
+            let heard = sender.send(status).is_ok();
+            // A full queue wakes the daemon anyway.
+            let _woken = events.try_send(Event::Nat);
+            heard
+        };
+        let spawned = may_write.then(|| Nft::spawn(settings, tell));
         let mut nat = Self {
             nft: None,
             news,
@@ -79,13 +89,18 @@ impl NatOutgoing {
         self.nft.as_ref().map(|_| status.clone())
     }
 
-    /// What somebody has to look after, in a line.
-    pub(super) fn problem(&self, node: &Node) -> Option<String> {
+    /// What somebody has to look after.
+    pub(super) fn problem(&self, node: &Node) -> Option<Problem> {
         let status = self
             .status()
             .filter(|_| node.chooser().fabric().has_nat_pools())?;
-        status
-            .is_failing()
-            .then(|| format!("natOutgoing: {status}"))
+        status.is_failing().then(|| {
+            Problem::new(
+                Code::NatFailing,
+                Subject::Host,
+                format!("the rules for natOutgoing are not in force: {status}"),
+                "install nft and let this process use it (CAP_NET_ADMIN); it is tried again by itself",
+            )
+        })
     }
 }

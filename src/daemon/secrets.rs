@@ -134,10 +134,19 @@ impl Dropped {
         dropped
     }
 
-    /// A peer's problem, with the question of the password if it may be that: the kernel tells neither
-    /// end of a wrong one, a dial just finds no answer. `self` is what came since it was tried last.
+    /// A peer's problem, with the question of the password if it may be that. `self` is what came since it
+    /// was tried last.
     pub(super) fn problem(self, peer: &PeerStatus) -> Option<String> {
         let problem = peer.problem.as_ref()?;
+        Some(match self.question(peer) {
+            Some(question) => followed_by(problem, &question),
+            None => problem.clone(),
+        })
+    }
+
+    /// What to ask about the protection of a session that is down: the kernel tells neither end of a wrong
+    /// password, a dial just finds no answer.
+    pub(super) fn question(self, peer: &PeerStatus) -> Option<String> {
         let error = peer.last_error.as_ref();
         let latest = error.map(|error| {
             let since = error.since.as_ref();
@@ -148,7 +157,7 @@ impl Dropped {
             latest
         {
             // Whoever has been heard has the password.
-            return Some(problem.clone());
+            return None;
         }
         let Self {
             unsigned,
@@ -158,28 +167,38 @@ impl Dropped {
         } = self;
         if matches!(peer.planned.ttl, TtlRule::Security(_)) && too_far > 0 {
             return Some(format!(
-                "{problem}; is it further away than ttl-security allows, or without GTSM itself? this \
-                 kernel has dropped {too_far} segments for their TTL since, of all peers"
+                "is it further away than ttl-security allows, or without GTSM itself? this kernel has \
+                 dropped {too_far} segments for their TTL since, of all peers"
             ));
         }
         match &peer.planned.authentication {
             Authentication::Md5(_) if unsigned + wrong > 0 => Some(format!(
-                "{problem}; is the password the same on both ends? this kernel has dropped {unsigned} \
-                 segments without and {wrong} with a wrong one since, of all peers"
+                "is the password the same on both ends? this kernel has dropped {unsigned} segments \
+                 without and {wrong} with a wrong one since, of all peers"
             )),
             Authentication::Md5(_) if silent => {
-                Some(format!("{problem} is the password the same on both ends?"))
+                Some("is the password the same on both ends?".to_owned())
             }
             Authentication::None if silent && unexpected > 0 => Some(format!(
-                "{problem} does the other end have a password? this kernel has dropped {unexpected} \
-                 segments that were signed unexpectedly since, of all peers"
+                "does the other end have a password? this kernel has dropped {unexpected} segments that \
+                 were signed unexpectedly since, of all peers"
             )),
             Authentication::Md5(_)
             | Authentication::None
             | Authentication::Ao(_)
-            | Authentication::Missing(_) => Some(problem.clone()),
+            | Authentication::Missing(_) => None,
         }
     }
+}
+
+/// One sentence after another that may be a question.
+pub(super) fn followed_by(first: &str, second: &str) -> String {
+    let between = match first {
+        "" => "",
+        first if first.ends_with('?') => " ",
+        _statement => "; ",
+    };
+    format!("{first}{between}{second}")
 }
 
 fn scope(range: Prefix) -> KeyScope {

@@ -12,11 +12,6 @@ pub(super) fn all(daemon: &Daemon, now: Instant) -> Vec<Tunnel> {
     shown.iter().map(|status| shape(status, now)).collect()
 }
 
-/// What is wrong with one, if anything is.
-pub(super) fn problem(tunnel: &Tunnel) -> Option<String> {
-    (!tunnel.works).then(|| format!("{}: {}", tunnel.name, tunnel.state_text))
-}
-
 fn shape(status: &TunnelStatus, now: Instant) -> Tunnel {
     Tunnel {
         name: status.name.to_string(),

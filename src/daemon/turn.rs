@@ -32,6 +32,7 @@ impl Daemon {
             }
             Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
             Event::Heard(heard) => self.heard(now, &heard),
+            Event::Nat => self.watch.touched = true,
             Event::Control(Pending { request, reply }) => {
                 let answer = self.answer(&request);
                 // A client that has gone needs no answer.
@@ -52,6 +53,7 @@ impl Daemon {
         let Some((connection, terms)) = self.node.accepted(now, from, local.ip()) else {
             let why = self.node.speaker().refusal(from, local.ip());
             self.strangers.complain(now, remote, local, why);
+            self.watch.touched = true;
             transport::refuse(stream);
             return;
         };
@@ -106,6 +108,7 @@ impl Daemon {
         if self.kernel.as_ref().is_some_and(|kernel| !kernel.send(ops)) {
             tracing::error!("the kernel thread has ended; routes are no longer programmed");
             self.kernel = None;
+            self.watch.touched = true;
         }
     }
 

@@ -6,14 +6,17 @@
 //! asked for.
 
 mod former;
+mod paths;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use former::FormerWay;
+use paths::Paths;
 
 use super::adoption::{Adopt, Adoption};
-use super::input::{Change, KernelInput, Op, OpId};
+use super::device::Sysctl;
+use super::input::{Change, KernelInput, Link, Op, OpId};
 use super::next_hop::{Forwarding, NextHop, Resolution};
 use super::next_hop::{Reach, Unreachable};
 use super::ownership::Ownership;
@@ -333,6 +336,16 @@ impl Dataplane {
         self.reconciler.seen(prefix)
     }
 
+    /// Whether all links that the kernel's route of ours leads by can be used.
+    pub fn is_whole(&self, prefix: Prefix) -> bool {
+        let usable = |hop: &Hop| {
+            let link = hop.interface.map(|index| self.view.link_by_index(index));
+            link.is_none_or(|link| link.is_some_and(Link::usable))
+        };
+        let installed = self.reconciler.seen(prefix);
+        installed.is_none_or(|shape| shape.hops.iter().all(usable))
+    }
+
     /// What the kernel should have for a prefix now; none if nothing is reachable or wanted.
     pub fn target(&self, prefix: Prefix) -> Option<&Arc<Shape>> {
         self.reconciler.target(prefix)
@@ -353,6 +366,39 @@ impl Dataplane {
         self.reconciler.troubled()
     }
 
+    /// The wishes for which there is no route to write now: nothing of their next hops can be used. A
+    /// pass over the routes, but none if there is no such wish.
+    pub(super) fn lost(&self) -> impl Iterator<Item = (Prefix, &Forwarding)> + '_ {
+        let lost = self
+            .paths
+            .used()
+            .filter(|(path, _)| self.reconciler.is_lost(*path));
+        let lost: BTreeMap<PathId, &Forwarding> = lost.collect();
+        let wishes = (!lost.is_empty()).then(|| self.reconciler.wishes());
+        let wishes = wishes.into_iter().flatten();
+        wishes.filter_map(move |(prefix, path)| Some((prefix, *lost.get(&path)?)))
+    }
+
+    /// Whether the kernel has said that we may not write, and nothing else since.
+    pub const fn is_denied(&self) -> bool {
+        self.reconciler.is_denied()
+    }
+
+    /// Whether the kernel is about to be read again.
+    pub fn is_reading(&self) -> bool {
+        self.reconciler.is_reading()
+    }
+
+    /// Whether the kernel is given a rest.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        self.reconciler.rests_at(now)
+    }
+
+    /// Settings that could not be read or made.
+    pub(super) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> + '_ {
+        self.tunnels.untuned()
+    }
+
     /// Whether the kernel was read completely at least once.
     pub const fn is_synced(&self) -> bool {
         self.reconciler.is_synced()
@@ -370,7 +416,9 @@ impl Dataplane {
 
     fn surroundings_changed(&mut self, now: Instant, change: &Change) {
         let lost = self.lost_link(change);
-        self.view.apply(change);
+        if self.view.apply(change) {
+            self.reconciler.request_dump(now);
+        }
         match change {
             Change::Route { route, replaced } => {
                 self.reconciler.route_seen(now, route, *replaced);
@@ -381,6 +429,9 @@ impl Dataplane {
                 }
             }
             Change::RouteGone(route) => self.reconciler.route_gone(now, route),
+            Change::Object { .. } => {}
+            // Routes go with it, and which ones nobody says.
+            Change::ObjectGone { .. } => self.reconciler.request_dump(now),
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
             Change::Link(_)
             | Change::LinkGone { .. }
@@ -411,7 +462,9 @@ impl Dataplane {
             | Change::Neighbour { .. }
             | Change::NeighbourGone(_)
             | Change::Route { .. }
-            | Change::RouteGone(_) => None,
+            | Change::RouteGone(_)
+            | Change::Object { .. }
+            | Change::ObjectGone { .. } => None,
         }
     }
 
@@ -435,7 +488,7 @@ impl Dataplane {
         self.tunnels.settle(&mut self.view);
         let mut moved = BTreeSet::new();
         while let Some(next_hop) = self.next_moved() {
-            if let Some(users) = self.paths.users.get(&next_hop) {
+            if let Some(users) = self.paths.users(&next_hop) {
                 moved.extend(users.iter().copied());
             }
             if self.asked.contains_key(&next_hop) {
@@ -458,8 +511,8 @@ impl Dataplane {
     }
 
     fn path(&mut self, forwarding: Forwarding) -> PathId {
-        if let Some(path) = self.paths.numbers.get(&forwarding) {
-            return *path;
+        if let Some(path) = self.paths.find(&forwarding) {
+            return path;
         }
         if let Forwarding::Via(next_hops) = &forwarding {
             let Self {
@@ -575,71 +628,5 @@ impl Target {
             Self::Hold => Aim::Hold,
             Self::Nothing => Aim::Nothing,
         }
-    }
-}
-
-/// Each distinct wish once, by number.
-#[derive(Debug, Default)]
-struct Paths {
-    slots: Vec<Option<(Forwarding, u32)>>,
-    free: Vec<u32>,
-    numbers: BTreeMap<Forwarding, PathId>,
-    users: BTreeMap<NextHop, BTreeSet<PathId>>,
-}
-
-impl Paths {
-    fn insert(&mut self, forwarding: Forwarding) -> PathId {
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX - 1)
-        });
-        let path = PathId(number);
-        if let Forwarding::Via(next_hops) = &forwarding {
-            for next_hop in next_hops {
-                self.users.entry(next_hop.clone()).or_default().insert(path);
-            }
-        }
-        self.numbers.insert(forwarding.clone(), path);
-        if let Some(slot) = self.slots.get_mut(number as usize) {
-            *slot = Some((forwarding, 0));
-        }
-        path
-    }
-
-    fn get(&self, path: PathId) -> Option<&Forwarding> {
-        self.slots
-            .get(path.0 as usize)?
-            .as_ref()
-            .map(|(forwarding, _)| forwarding)
-    }
-
-    fn hold(&mut self, path: PathId) {
-        if let Some(Some((_, references))) = self.slots.get_mut(path.0 as usize) {
-            *references += 1;
-        }
-    }
-
-    /// Takes back one hold; answers what the path was if nobody holds it any more.
-    fn release(&mut self, path: PathId) -> Option<Forwarding> {
-        let slot = self.slots.get_mut(path.0 as usize)?;
-        let (_, references) = slot.as_mut()?;
-        *references -= 1;
-        if *references > 0 {
-            return None;
-        }
-        let (forwarding, _) = slot.take()?;
-        self.free.push(path.0);
-        self.numbers.remove(&forwarding);
-        if let Forwarding::Via(next_hops) = &forwarding {
-            for next_hop in next_hops {
-                if let Some(users) = self.users.get_mut(next_hop) {
-                    users.remove(&path);
-                    if users.is_empty() {
-                        self.users.remove(next_hop);
-                    }
-                }
-            }
-        }
-        Some(forwarding)
     }
 }

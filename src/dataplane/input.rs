@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 
 use super::device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
+use super::object::Object;
 use super::route::{Errno, KernelRoute};
 use crate::net::Mac;
 
@@ -127,6 +128,18 @@ pub enum Change {
     },
     /// A route, or some hops of it (IPv6), was removed.
     RouteGone(KernelRoute),
+    /// A nexthop object was added or changed.
+    Object {
+        /// Its number.
+        id: u32,
+        /// What it is now.
+        object: Object,
+    },
+    /// A nexthop object is no longer there, and no route that names it.
+    ObjectGone {
+        /// Its number.
+        id: u32,
+    },
 }
 
 /// A network interface.

@@ -30,6 +30,7 @@ mod lengths;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 mod next_hop;
+mod object;
 pub mod own_address;
 mod ownership;
 mod packet;
@@ -49,6 +50,7 @@ pub use device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl, lacks_driver}
 pub use forwarder::{Dataplane, FormerWay, Settings};
 pub use input::{Action, Address, Change, KernelInput, Link, Op, OpId};
 pub use next_hop::{Forwarding, NextHop, Reach, Resolution, Unreachable};
+pub use object::Object;
 pub use ownership::{Owner, Ownership, Rank};
 pub use packet::{Fate, Outcome, Packet, protocol_name, table_name};
 pub use reconciler::{Aim, PathId, Reconciler};

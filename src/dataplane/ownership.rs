@@ -7,9 +7,13 @@
 //! The key depends on what a route does ([`Rank`]). One that leads somewhere has the configured metric; one
 //! that drops packets has the worst that there is, so that whatever else stands at the same prefix wins over
 //! it, whoever comes first: a bridge with just this node's block as its subnet is the usual case.
+//!
+//! One that leads to a single address is only just better than that: the address may be a pod's of this host
+//! already, or still, while another node is said to have it. The pod's route has to win then, whoever was
+//! first, and ours has to be there when that one goes.
 //! (What a program that has ended left can be taken over; `adoption` says which routes that are.)
 
-use crate::net::Family;
+use crate::net::{Family, Prefix};
 
 use super::route::{KernelRoute, RouteKind};
 
@@ -20,7 +24,7 @@ pub struct Ownership {
     pub table: u32,
     /// The protocol number on our routes.
     pub protocol: u8,
-    /// The metric of our IPv4 routes that lead somewhere; 0 is what `ip route add` gives.
+    /// The metric of our IPv4 routes that lead somewhere, but for single addresses; 0 is what `ip route add` gives.
     pub metric4: u32,
     /// The same for IPv6; the kernel makes 1024 of 0, so 0 is of no use here.
     pub metric6: u32,
@@ -85,20 +89,24 @@ impl Ownership {
         }
     }
 
-    /// The metric of our routes of one family and rank.
-    pub const fn metric(&self, family: Family, rank: Rank) -> u32 {
-        match (rank, family) {
+    /// The metric of routes that lead to a single address: worse than what anybody gives a pod's.
+    pub const HOST_METRIC: u32 = Self::WORST_METRIC - 1;
+
+    /// The metric of our route to a prefix, by its rank.
+    pub const fn metric(&self, prefix: Prefix, rank: Rank) -> u32 {
+        match (rank, prefix.family()) {
             (Rank::LastResort, Family::Ipv4 | Family::Ipv6) => Self::WORST_METRIC,
+            (Rank::Way, Family::Ipv4 | Family::Ipv6) if prefix.is_host() => Self::HOST_METRIC,
             (Rank::Way, Family::Ipv4) => self.metric4,
             (Rank::Way, Family::Ipv6) => self.metric6,
         }
     }
 
     /// The rank that a metric belongs to.
-    pub(super) fn rank(&self, family: Family, metric: u32) -> Option<Rank> {
+    pub(super) fn rank(&self, prefix: Prefix, metric: u32) -> Option<Rank> {
         [Rank::Way, Rank::LastResort]
             .into_iter()
-            .find(|rank| self.metric(family, *rank) == metric)
+            .find(|rank| self.metric(prefix, *rank) == metric)
     }
 
     /// Whose `route` is.
@@ -106,7 +114,7 @@ impl Ownership {
         if route.table != self.table {
             return Owner::Elsewhere;
         }
-        let rank = self.rank(route.prefix.family(), route.metric);
+        let rank = self.rank(route.prefix, route.metric);
         match (route.protocol == self.protocol, rank) {
             (true, Some(rank)) => Owner::Ours(rank),
             (true, None) => Owner::Stray,

@@ -1,20 +1,119 @@
-//! What is wrong with routes and devices, as problems: every wanted route that is not in the kernel, and
-//! every device that is not ready, is covered.
+//! What is wrong with routes and devices, as problems.
+//!
+//! What always holds: every wanted route that is not in the kernel is covered (by a problem of its own or one
+//! of the host), but for an operation that is outstanding at this very moment; and so is every device that is
+//! not ready, and every setting of the host that was found to be wrong and could not be changed.
 
+use super::device::Sysctl;
 use super::forwarder::Dataplane;
+use super::next_hop::{Forwarding, Reach, Resolution, Unreachable};
 use super::report::RouteState;
-use super::tunnels::{TooNarrow, TunnelStatus};
-use crate::net::Prefix;
+use super::route::Errno;
+use super::tunnels::{TooNarrow, TunnelState, TunnelStatus};
+use crate::net::{Family, Prefix};
 use crate::problem::{Code, Problem, Subject};
 use crate::time::Instant;
 
+/// So many routes of a kind are named one by one.
+const NAMED: usize = 10_000;
+
 impl Dataplane {
-    /// What is wrong at `now`.
-    pub fn problems(&self, _now: Instant) -> Vec<Problem> {
-        let routes = self.troubled().filter_map(of_route);
-        let narrow = self.tunnels().into_iter().filter_map(of_mtu);
-        routes.chain(narrow).collect()
+    /// What is wrong at `now`. A pass over the routes only while some of them have no way.
+    pub fn problems(&self, now: Instant) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self.of_kernel(now).into_iter().collect();
+        problems.extend(self.tunnels().iter().filter_map(of_tunnel));
+        problems.extend(self.tunnels().into_iter().filter_map(of_mtu));
+        problems.extend(self.untuned().filter_map(|(s, errno)| of_setting(s, errno)));
+        let mut more = 0_usize;
+        let mut troubled = self.troubled().filter_map(of_route);
+        problems.extend(troubled.by_ref().take(NAMED));
+        more += troubled.count();
+        let mut lost = self.lost();
+        let named = lost.by_ref().take(NAMED);
+        problems.extend(named.map(|(prefix, forwarding)| self.of_lost(prefix, forwarding)));
+        more += lost.count();
+        if more > 0 {
+            problems.push(Problem::new(
+                Code::RoutesUnnamed,
+                Subject::Host,
+                format!("{more} more routes are not in the kernel"),
+                "what is the matter with those that are named is likely to be the cause",
+            ));
+        }
+        problems
     }
+
+    /// What concerns all of the kernel.
+    fn of_kernel(&self, now: Instant) -> Option<Problem> {
+        let host =
+            |code, what: &str, remedy: &str| Some(Problem::new(code, Subject::Host, what, remedy));
+        if self.is_denied() {
+            return host(
+                Code::KernelDenies,
+                "the kernel does not let dunlin change routes and devices",
+                "run it as root or with CAP_NET_ADMIN in the namespace that owns the network",
+            );
+        }
+        if !self.is_synced() {
+            let what = "the kernel's routes have not been read yet, so none is written";
+            return host(Code::KernelUnread, what, "");
+        }
+        if self.is_reading() {
+            return host(Code::KernelUnread, "the kernel is being read anew", "");
+        }
+        if self.rests(now) {
+            return host(
+                Code::KernelExhausted,
+                "the kernel has no room for what it is asked to do; it is tried again in a moment",
+                "look at its memory: `dmesg`, `free`",
+            );
+        }
+        None
+    }
+
+    /// A wish of which no next hop can be used.
+    fn of_lost(&self, prefix: Prefix, forwarding: &Forwarding) -> Problem {
+        let subject = Subject::Route(prefix);
+        let problem =
+            |code, what: String, remedy: String| Problem::new(code, subject, what, remedy);
+        let Forwarding::Via(next_hops) = forwarding else {
+            return problem(
+                Code::RouteUnreachable,
+                "it has no way".to_owned(),
+                String::new(),
+            );
+        };
+        let reason = |hop| match self.view().resolution(hop) {
+            Some(Resolution::Unreachable(reason)) => Some((hop, *reason)),
+            Some(Resolution::Reachable { .. }) | None => None,
+        };
+        let Some((hop, reason)) = next_hops.iter().find_map(reason) else {
+            let what = "there is no way to the node that has it".to_owned();
+            let remedy = "`dunlin explain` an address of it".to_owned();
+            return problem(Code::RouteWithoutWay, what, remedy);
+        };
+        let address = hop.address;
+        match &hop.reach {
+            Reach::Device(name) | Reach::Onto(name) if waits(reason) => problem(
+                Code::RouteWaiting,
+                format!("it waits for {name}: {reason}"),
+                format!("what {name} lacks is a problem of its own; else it takes a moment"),
+            ),
+            Reach::Device(_)
+            | Reach::Onto(_)
+            | Reach::Link(_)
+            | Reach::Beside(_)
+            | Reach::Routed => problem(
+                Code::RouteUnreachable,
+                format!("its next hop {address} can't be reached: {reason}"),
+                format!("look at `ip route get {address}` and at the links of this host"),
+            ),
+        }
+    }
+}
+
+const fn waits(reason: Unreachable) -> bool {
+    matches!(reason, Unreachable::NotReady | Unreachable::NoDevice)
 }
 
 fn of_mtu(status: TunnelStatus) -> Option<Problem> {
@@ -29,15 +128,126 @@ fn of_mtu(status: TunnelStatus) -> Option<Problem> {
 }
 
 fn of_route((prefix, state): (Prefix, RouteState)) -> Option<Problem> {
-    let code = match state {
-        RouteState::Installed | RouteState::Pending | RouteState::Stale | RouteState::Waiting => {
-            return None;
+    let (code, what, remedy) = match state {
+        RouteState::Installed
+        | RouteState::Pending
+        | RouteState::Stale
+        | RouteState::Waiting
+        | RouteState::Unresolved => return None,
+        RouteState::Conflict { protocol } => {
+            let whose = protocol_name(protocol);
+            (
+                Code::RouteConflict,
+                format!("a route of {whose} stands where ours would; it is left alone"),
+                format!(
+                    "delete that route, or keep its program from making it (`ip route show proto \
+                     {protocol}`)"
+                ),
+            )
         }
-        RouteState::Unresolved => Code::RouteUnreachable,
-        RouteState::Conflict { .. } => Code::RouteConflict,
-        RouteState::Refused { .. } => Code::RouteRefused,
-        RouteState::Fought { .. } => Code::RouteFought,
+        RouteState::Refused { errno, .. } => (
+            Code::RouteRefused,
+            format!("the kernel refuses it: {errno}"),
+            "look at its next hop's link; it is tried again by itself".to_owned(),
+        ),
+        RouteState::Fought { .. } => (
+            Code::RouteFought,
+            "another program removes or changes it again and again".to_owned(),
+            "find that program (`ip monitor route`) and stop it".to_owned(),
+        ),
     };
     let subject = Subject::Route(prefix);
-    Some(Problem::new(code, subject, state.to_string(), ""))
+    Some(Problem::new(code, subject, what, remedy))
+}
+
+fn of_tunnel(status: &TunnelStatus) -> Option<Problem> {
+    let (code, what, remedy) = match &status.state {
+        TunnelState::Leaving { .. } => return None,
+        TunnelState::Up if status.ready >= status.far_ends => return None,
+        TunnelState::Up => (
+            Code::DevicePending,
+            "entries for some of its far ends are not in the kernel yet".to_owned(),
+            "it takes a moment; if it lasts, another program may remove them (`ip monitor neigh`)"
+                .to_owned(),
+        ),
+        TunnelState::Pending => (
+            Code::DevicePending,
+            "the tunnel device is being set up".to_owned(),
+            String::new(),
+        ),
+        TunnelState::NoDriver { module } => (
+            Code::DriverMissing,
+            "the kernel has no driver for the tunnel device".to_owned(),
+            format!("`modprobe {module}`, or choose another mode for the pools that need it"),
+        ),
+        TunnelState::Foreign => (
+            Code::DeviceForeign,
+            "a device of this name belongs to another program, so it is left alone".to_owned(),
+            "stop that program and let dunlin take over by `adopt = [\"felix\"]` in [routing], or \
+             delete the device"
+                .to_owned(),
+        ),
+        TunnelState::Refused { reason } => (
+            Code::DeviceDown,
+            reason.clone(),
+            "clear away what is in its way; it is tried again by itself".to_owned(),
+        ),
+        TunnelState::NoUnderlay => (
+            Code::UnderlayMissing,
+            "no link of this host has the address that the tunnel's packets leave with".to_owned(),
+            "give a link the node's address, or correct the node's record".to_owned(),
+        ),
+    };
+    let subject = Subject::Device(status.name.to_string());
+    Some(Problem::new(code, subject, what, remedy))
+}
+
+/// A setting that could not be made. A link that is gone needs none.
+fn of_setting(sysctl: &Sysctl, errno: Errno) -> Option<Problem> {
+    if matches!(errno, Errno::ENOENT | Errno::ENODEV) {
+        return None;
+    }
+    let (code, subject, key, what) = match sysctl {
+        Sysctl::Forwarding(family) => {
+            let (word, key) = match family {
+                Family::Ipv4 => ("IPv4", "net.ipv4.ip_forward"),
+                Family::Ipv6 => ("IPv6", "net.ipv6.conf.all.forwarding"),
+            };
+            let what = format!(
+                "{key} could not be read or set to 1 ({errno}): {word} packets of pods may not be forwarded"
+            );
+            (Code::ForwardingOff, Subject::Host, key.to_owned(), what)
+        }
+        Sysctl::LooseReversePath(link) => {
+            let key = format!("net.ipv4.conf.{link}.rp_filter");
+            let what = format!(
+                "its reverse path filter could not be read or loosened ({errno}): packets through the \
+                 tunnel may be dropped"
+            );
+            let subject = Subject::Device(link.to_string());
+            (Code::ReversePathFilter, subject, key, what)
+        }
+    };
+    let value = if code == Code::ForwardingOff { 1 } else { 2 };
+    let remedy =
+        format!("`sysctl -w {key}={value}` on the host, or mount /proc/sys writable for dunlin");
+    Some(Problem::new(code, subject, what, remedy))
+}
+
+/// Who writes routes under a protocol number, as far as that is known everywhere.
+fn protocol_name(protocol: u8) -> String {
+    let name = match protocol {
+        2 => "the kernel",
+        3 => "`ip route` (boot)",
+        4 => "an administrator (static)",
+        9 => "router advertisements",
+        11 => "FRR (zebra)",
+        12 => "BIRD",
+        16 => "DHCP",
+        80 => "Felix",
+        186 => "FRR (BGP)",
+        188 => "FRR (OSPF)",
+        _ => return format!("another program (protocol {protocol})"),
+    };
+    name.to_owned()
 }

@@ -14,6 +14,7 @@ mod lookup;
 mod own;
 mod way;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use super::foreign::{Foreign, ForeignTable};
 use super::gate::Gates;
 use super::input::{Address, Change, Link};
 use super::next_hop::{NextHop, Resolution};
+use super::object::{Object, Objects};
 use super::ownership::{Owner, Ownership, Rank};
-use super::route::{Hop, KernelRoute, Shape};
+use super::route::{Hop, KernelRoute, RouteKind, Shape};
 use crate::net::{Family, Prefix};
 use crate::time::Instant;
 
@@ -64,6 +66,7 @@ struct State {
     links: BTreeMap<u32, Link>,
     addresses: BTreeSet<Address>,
     foreign: ForeignTable,
+    objects: Objects,
 }
 
 /// The rows of a dump, and what not to believe them about.
@@ -74,6 +77,7 @@ struct Dump {
     addresses: BTreeSet<Address>,
     /// Prefixes with the metric: of other routes to the prefix the notification says nothing.
     routes: BTreeSet<(Prefix, u32)>,
+    objects: BTreeSet<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -150,8 +154,9 @@ impl KernelView {
         self.changed.pop_first()
     }
 
-    /// Takes in a change. Routes of ours are none of its business and are left out.
-    pub fn apply(&mut self, change: &Change) {
+    /// Takes in a change. Routes of ours are none of its business and are left out. Answers whether the
+    /// kernel has to be read anew, since other things went with what the change is about.
+    pub fn apply(&mut self, change: &Change) -> bool {
         if let Some(dump) = &mut self.dump {
             dump.distrust(self.rule, change);
         }
@@ -185,7 +190,56 @@ impl KernelView {
                     self.route_changed(route);
                 }
             }
+            Change::Object { id, object } => {
+                self.state.objects.set(*id, object.clone());
+                self.dirty.all = true;
+            }
+            Change::ObjectGone { id } => {
+                let gone = self.state.objects.remove(*id);
+                return self.drop_named(&gone);
+            }
         }
+        self.drop_objects(change)
+    }
+
+    /// Drops the objects over a link that can't be used any more, and the routes that name them: the
+    /// kernel does, and says nothing.
+    fn drop_objects(&mut self, change: &Change) -> bool {
+        if !matches!(change, Change::Link(_) | Change::LinkGone { .. }) {
+            return false;
+        }
+        let State { links, objects, .. } = &mut self.state;
+        let dead = |hop: &Hop| {
+            let link = hop.interface.and_then(|index| links.get(&index));
+            hop.interface.is_some() && !link.is_some_and(Link::usable)
+        };
+        let gone = objects.remove_over(dead);
+        self.drop_named(&gone)
+    }
+
+    /// Drops the routes that name one of these objects; whether there are any such objects.
+    fn drop_named(&mut self, gone: &BTreeSet<u32>) -> bool {
+        if gone.is_empty() {
+            return false;
+        }
+        let names = |_, shape: &Shape| gone.contains(&shape.object);
+        self.state.foreign.drop_where(names);
+        self.dirty.all = true;
+        true
+    }
+
+    /// The hops of a route, or of the object that it names.
+    fn hops<'a>(&self, shape: &'a Shape) -> Cow<'a, [Hop]> {
+        match self.state.objects.hops(shape.object) {
+            Some(hops) => Cow::Owned(hops),
+            None => Cow::Borrowed(&shape.hops),
+        }
+    }
+
+    /// Whether a route drops what it is for.
+    fn drops(&self, shape: &Shape) -> bool {
+        let object = self.state.objects.get(shape.object);
+        shape.kind != RouteKind::Unicast || object == Some(&Object::Blackhole)
     }
 
     /// A dump begins: its rows follow.
@@ -206,13 +260,15 @@ impl KernelView {
             Change::Route { route, .. } if is_foreign(self.rule, route) => {
                 dump.rows.foreign.insert(route, false);
             }
+            Change::Object { id, object } => dump.rows.objects.set(*id, object.clone()),
             // A dump has no rows about what is gone, and our own routes are kept elsewhere.
             Change::Route { .. }
             | Change::LinkGone { .. }
             | Change::AddressGone(_)
             | Change::Neighbour { .. }
             | Change::NeighbourGone(_)
-            | Change::RouteGone(_) => {}
+            | Change::RouteGone(_)
+            | Change::ObjectGone { .. } => {}
         }
     }
 
@@ -274,7 +330,7 @@ impl KernelView {
 
     /// The protocol number of the foreign route at that key.
     pub fn foreign_protocol(&self, prefix: Prefix, rank: Rank) -> Option<u8> {
-        let metric = self.rule.metric(prefix.family(), rank);
+        let metric = self.rule.metric(prefix, rank);
         let at_key = self
             .state
             .foreign
@@ -463,6 +519,9 @@ impl Dump {
             Change::Route { route, .. } | Change::RouteGone(route) => {
                 self.routes.insert((route.prefix, route.metric));
             }
+            Change::Object { id, .. } | Change::ObjectGone { id } => {
+                self.objects.insert(*id);
+            }
         }
     }
 
@@ -473,6 +532,7 @@ impl Dump {
             links,
             addresses,
             routes,
+            objects,
         } = self;
         for index in links {
             match current.links.get(&index) {
@@ -489,6 +549,12 @@ impl Dump {
         }
         for (prefix, metric) in routes {
             rows.foreign.copy_from(&current.foreign, prefix, metric);
+        }
+        for id in objects {
+            match current.objects.get(id) {
+                Some(object) => rows.objects.set(id, object.clone()),
+                None => drop(rows.objects.remove(id)),
+            }
         }
         rows
     }

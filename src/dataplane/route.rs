@@ -67,6 +67,9 @@ pub struct Shape {
     pub mtu: Option<u32>,
     /// Where a unicast route leads; empty for the other kinds.
     pub hops: Box<[Hop]>,
+    /// The number of the nexthop object that it leads by, 0 if it has hops of its own. Such a route's
+    /// hops may be left out.
+    pub object: u32,
 }
 
 impl Shape {
@@ -77,6 +80,7 @@ impl Shape {
             preferred_source: None,
             mtu: None,
             hops: Box::new([]),
+            object: 0,
         }
     }
 
@@ -87,6 +91,7 @@ impl Shape {
             preferred_source: None,
             mtu: None,
             hops: canonical(hops),
+            object: 0,
         }
     }
 

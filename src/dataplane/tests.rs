@@ -165,7 +165,7 @@ impl World {
                 assert!(self.wanted.contains_key(&key.0), "left over: {stands}");
                 let right = self.plane.target(key.0).is_none_or(|shape| {
                     let rank = Rank::of(shape.kind);
-                    key.1 == Ownership::default().metric(key.0.family(), rank)
+                    key.1 == Ownership::default().metric(key.0, rank)
                 });
                 assert!(right, "beside what is wanted: {stands}");
             }
@@ -173,7 +173,7 @@ impl World {
         for prefix in self.wanted.keys() {
             let target = self.plane.target(*prefix);
             let rank = target.map_or(Rank::Way, |shape| Rank::of(shape.kind));
-            let metric = Ownership::default().metric(prefix.family(), rank);
+            let metric = Ownership::default().metric(*prefix, rank);
             let stands = self.kernel.routes.get(&(*prefix, metric));
             let state = self.plane.state(*prefix);
             match stands.filter(|stands| stands.protocol != 179) {
@@ -229,15 +229,19 @@ fn at(n: u8, key: Key, protocol: u8) -> KernelRoute {
     let prefix = block(n);
     KernelRoute {
         metric: match key {
-            Key::Way => rule.metric(prefix.family(), Rank::Way),
-            Key::LastResort => rule.metric(prefix.family(), Rank::LastResort),
+            Key::Way => rule.metric(prefix, Rank::Way),
+            Key::LastResort => rule.metric(prefix, Rank::LastResort),
             Key::Odd => 77,
         },
         ..route(prefix, protocol, Shape::blackhole())
     }
 }
 
+/// From 100 on they are single addresses.
 fn block(n: u8) -> Prefix {
+    if n >= 100 {
+        return Prefix::host(block(n - 100).address());
+    }
     if n.is_multiple_of(2) {
         Prefix::new(IpAddr::from([10, 244, n, 0]), 24)
     } else {
@@ -245,6 +249,20 @@ fn block(n: u8) -> Prefix {
             IpAddr::from([0xFD00, 0x244, u16::from(n), 0, 0, 0, 0, 0]),
             64,
         )
+    }
+}
+
+/// The route to a pod of this host, as it is when nobody names a metric.
+fn pods_route(prefix: Prefix) -> KernelRoute {
+    let onto = Hop {
+        via: None,
+        interface: Some(3),
+        onlink: false,
+        weight: 1,
+    };
+    KernelRoute {
+        metric: if prefix.address().is_ipv4() { 0 } else { 1024 },
+        ..route(prefix, 3, Shape::unicast([onto]))
     }
 }
 
@@ -259,7 +277,7 @@ fn via(addresses: &[&str]) -> Forwarding {
 }
 
 fn acts() -> impl Strategy<Value = Act> {
-    let n = 0..4_u8;
+    let n = prop_oneof![2 => 0..4_u8, 1 => 100..102_u8];
     let key = prop_oneof![
         3 => Just(Key::Way),
         2 => Just(Key::LastResort),
@@ -341,6 +359,50 @@ fn nothing_is_deleted_before_all_wishes_are_known() {
     world.settle();
     world.check();
     assert_eq!(world.plane.state(block(0)), None);
+}
+
+#[test]
+fn a_local_pods_route_stands_and_ours_takes_over_when_it_goes() {
+    for n in [100, 101] {
+        for (pod_first, replaces) in [(true, false), (false, false), (false, true)] {
+            let mut world = World::new();
+            let pod = pods_route(block(n));
+            let key = (pod.prefix, pod.metric);
+            let best = |world: &World| {
+                let mut at = world.kernel.routes.iter();
+                let best = at.find(|(key, _)| key.0 == block(n));
+                best.map(|(_, route)| route.protocol)
+            };
+            if pod_first {
+                world.kernel.foreign_write(pod.clone(), false);
+            }
+            world.act(&Act::Want(n, via(&["10.9.0.2"])));
+            world.settle();
+            if !pod_first {
+                assert_eq!(best(&world), Some(179));
+                assert!(
+                    !world.kernel.routes.contains_key(&key),
+                    "the pod's key is free"
+                );
+                world.kernel.foreign_write(pod.clone(), replaces);
+                world.settle();
+            }
+            assert_eq!(best(&world), Some(3), "the lower metric wins");
+            world.check();
+            let writes = world.kernel.writes;
+            world.kernel.foreign_delete(key);
+            assert_eq!(best(&world), Some(179), "at once, not by a write");
+            world.settle();
+            world.check();
+            assert_eq!(world.kernel.writes, writes);
+            // And what is given up is ours alone.
+            world.kernel.foreign_write(pod, false);
+            world.act(&Act::Unwant(n));
+            world.settle();
+            assert_eq!(best(&world), Some(3));
+            world.check();
+        }
+    }
 }
 
 #[test]

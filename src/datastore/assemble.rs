@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::bgp::resolve_advertisements;
 use super::file::is_yaml;
-use super::ipam::{hand_out, hand_out_borrowed};
+use super::ipam::{hand_out, hand_out_borrowed, hand_out_given};
 use super::manifest;
 use super::peer_checks::{check_filters, check_peers};
 use super::problem::{Place, Problems};
@@ -69,6 +69,7 @@ pub fn read_cluster_with(
     resolve_advertisements(&mut records, &mut problems);
     check_pools(&records, &mut problems);
     check_nodes(&records, &mut problems);
+    leave_out_blocks(&mut records, &mut problems);
     check_blocks(&records, &mut problems);
     check_peers(&records, &mut problems);
     check_filters(&records, &mut problems);
@@ -76,6 +77,7 @@ pub fn read_cluster_with(
         felix.check(records.pools.iter().map(|pool| &pool.value), &mut problems);
     }
     hand_out_borrowed(&mut records, &mut problems);
+    hand_out_given(&mut records);
     fetch_secrets(&mut records, secrets, &mut problems);
     let problems = problems.sorted();
     if problems.has_errors() {
@@ -247,8 +249,46 @@ fn check_nodes(records: &Records, problems: &mut Problems) {
     }
 }
 
-fn check_blocks(records: &Records, problems: &mut Problems) {
+/// Blocks outlive their pools in real clusters, and one faulty record is no reason to refuse the others. One
+/// around a pool is nobody's.
+fn leave_out_blocks(records: &mut Records, problems: &mut Problems) {
+    if records.pools_missing {
+        return;
+    }
     let pools: Vec<Prefix> = records.pools.iter().map(|pool| pool.value.cidr).collect();
+    for node in &mut records.nodes {
+        let (blocks, places) = (&mut node.value.blocks, &mut node.items);
+        let both = std::mem::take(blocks)
+            .into_iter()
+            .zip(std::mem::take(places));
+        for (block, place) in both {
+            let inside = pools.iter().any(|pool| pool.covers(block));
+            let around = pools.iter().any(|pool| block.covers(*pool));
+            if !inside {
+                let near = pools.iter().filter(|pool| pool.family() == block.family());
+                let list: Vec<String> = near.map(ToString::to_string).collect();
+                let hint = if list.is_empty() {
+                    "there is no pool of its family".to_owned()
+                } else {
+                    format!("expected one within {}", list.join(" or "))
+                };
+                let fate = if around {
+                    "it is left out"
+                } else {
+                    "it keeps the way that it has, as far as that is known"
+                };
+                let message = format!("block {block} lies in no pool; {fate}; {hint}");
+                problems.warning(&place, message);
+            }
+            if inside || !around {
+                blocks.push(block);
+                places.push(place);
+            }
+        }
+    }
+}
+
+fn check_blocks(records: &Records, problems: &mut Problems) {
     let mut ranges = Vec::new();
     for node in &records.nodes {
         for (block, place) in node.value.blocks.iter().zip(&node.items) {
@@ -257,16 +297,6 @@ fn check_blocks(records: &Records, problems: &mut Problems) {
                 owner: &node.value.name,
                 place,
             });
-            if !records.pools_missing && !pools.iter().any(|pool| pool.covers(*block)) {
-                let near = pools.iter().filter(|pool| pool.family() == block.family());
-                let list: Vec<String> = near.map(ToString::to_string).collect();
-                let hint = if list.is_empty() {
-                    "there is no pool of its family".to_owned()
-                } else {
-                    format!("expected one within {}", list.join(" or "))
-                };
-                problems.error(place, format!("block {block} lies in no pool; {hint}"));
-            }
         }
     }
     for (inner, outer) in overlaps(ranges) {

@@ -2,7 +2,8 @@
 //!
 //! The node may be in another file, so what is read is kept until all nodes are known. An address
 //! of a block that another node than its owner uses is routed to that node by itself, as Felix
-//! does it: a borrowed address.
+//! does it: a borrowed address. What is given away at all is kept only for nodes whose tunnel devices
+//! would else take it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,8 +16,8 @@ use super::schema::{AFFINITY, BLOCK};
 use super::source::Source;
 use super::table::{Located, TableReader};
 use super::yaml::{Entries, Node, Resource, Value, table_of};
-use crate::net::Prefix;
-use crate::topology::{self, nearest};
+use crate::net::{Family, Prefix};
+use crate::topology::{self, PoolMode, nearest};
 
 /// Addresses that a node has by IPAM.
 #[derive(Debug)]
@@ -88,7 +89,10 @@ pub(crate) fn read_block(
             block: block.value,
             owner,
         };
-        records.borrowed.extend(borrowed.read(spec, problems));
+        let given = records.given.entry(block.value).or_default();
+        records
+            .borrowed
+            .extend(borrowed.read(spec, given, problems));
     }
     records.owned.extend(owner.map(|node| Owned {
         node,
@@ -104,7 +108,12 @@ struct Borrowed<'a> {
 }
 
 impl Borrowed<'_> {
-    fn read(&self, spec: &Entries, problems: &mut Problems) -> Vec<Owned> {
+    fn read(
+        &self,
+        spec: &Entries,
+        given: &mut Vec<(IpAddr, Option<String>)>,
+        problems: &mut Problems,
+    ) -> Vec<Owned> {
         let list = |key: &str, problems: &mut Problems| match spec.get(key) {
             None => [].as_slice(),
             Some((_, node)) => match &node.value {
@@ -133,16 +142,16 @@ impl Borrowed<'_> {
                 problems.warning(&self.source.place(&allocation.span), message);
                 continue;
             };
-            borrowed.extend(self.borrower(attribute, address, allocation));
+            let released = attribute.get("releasedAt");
+            if released.is_none_or(|at| at.value == Value::Null) {
+                given.push((address, end_of(attribute)));
+                borrowed.extend(self.borrower(attribute, address, allocation));
+            }
         }
         borrowed
     }
 
     fn borrower(&self, attribute: &Node, address: IpAddr, allocation: &Node) -> Option<Owned> {
-        let released = attribute.get("releasedAt");
-        if released.is_some_and(|at| at.value != Value::Null) {
-            return None;
-        }
         let node = attribute.get("secondary")?.get("node")?;
         let name = node.text()?;
         (!name.is_empty() && Some(name) != self.owner).then(|| Owned {
@@ -171,6 +180,46 @@ impl Borrowed<'_> {
         };
         self.block.contains(address).then_some(address)
     }
+}
+
+/// The node whose tunnel's end an allocation is for.
+fn end_of(attribute: &Node) -> Option<String> {
+    let secondary = attribute.get("secondary")?;
+    let kind = secondary.get("type")?.text()?;
+    let node = secondary.get("node")?.text()?;
+    kind.ends_with("TunnelAddress").then(|| node.to_owned())
+}
+
+/// Tells nodes which addresses of their blocks are given away, if they have a use for it: if a tunnel
+/// device of theirs has no address on record.
+pub(crate) fn hand_out_given(records: &mut Records) {
+    let given = std::mem::take(&mut records.given);
+    for node in &mut records.nodes {
+        let node = &mut node.value;
+        if !lacks_end(node, &records.pools) {
+            continue;
+        }
+        let of_block = node.blocks.iter().filter_map(|block| given.get(block));
+        let others = of_block
+            .flatten()
+            .filter(|(_, end)| end.as_ref() != Some(&node.name));
+        let mut addresses: Vec<IpAddr> = others.map(|(address, _)| *address).collect();
+        addresses.sort_unstable();
+        node.given = addresses;
+    }
+}
+
+/// Whether a pool asks for a tunnel whose end is not on record.
+fn lacks_end(node: &topology::Node, pools: &[Record<topology::Pool>]) -> bool {
+    let ends = &node.tunnels;
+    pools.iter().map(|pool| &pool.value).any(|pool| {
+        let (ipip, vxlan) = match pool.cidr.family() {
+            Family::Ipv4 => (ends.ipip_v4.is_some(), ends.vxlan_v4.is_some()),
+            Family::Ipv6 => (ends.ipip_v6.is_some(), ends.vxlan_v6.is_some()),
+        };
+        let lacks = |mode, on_record: bool| mode != PoolMode::Never && !on_record;
+        lacks(pool.ipip_mode, ipip) || lacks(pool.vxlan_mode, vxlan)
+    })
 }
 
 /// Gives each node the blocks that are its own by affinity, and the settings of its own.
@@ -205,7 +254,10 @@ pub(crate) fn hand_out(records: &mut Records, problems: &mut Problems) {
 /// Gives nodes what they borrow. It comes last: it lies inside others' blocks.
 pub(crate) fn hand_out_borrowed(records: &mut Records, problems: &mut Problems) {
     let index = index(&records.nodes);
-    let pools: Vec<Prefix> = records.pools.iter().map(|pool| pool.value.cidr).collect();
+    let mut pools: Vec<Prefix> = records.pools.iter().map(|pool| pool.value.cidr).collect();
+    // Blocks outlive their pools, and what is lent of them does.
+    let blocks = records.nodes.iter().flat_map(|node| &node.value.blocks);
+    pools.extend(blocks.filter(|block| !block.is_host()));
     for Owned { node, prefix } in std::mem::take(&mut records.borrowed) {
         let Some(at) = find(
             &index,

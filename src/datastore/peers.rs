@@ -278,6 +278,11 @@ fn read_capabilities(table: &TableReader<'_>, problems: &mut Problems) -> PeerCa
         let message = "\"role-strict\" needs \"role\": a role is required of the other end only if this end has one";
         problems.error(&table.key_place("role-strict"), message);
     }
+    if !any && has(Family::Ipv6) {
+        let message = "\"capabilities\" is false, so the session has IPv4 routes only: \"families\" can't have \
+                       \"ipv6\" (RFC 4760)";
+        problems.error(&table.key_place("families"), message);
+    }
     capabilities
 }
 

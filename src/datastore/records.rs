@@ -4,6 +4,7 @@
 //! What can be judged within one table is judged here; what takes two is `assemble`'s.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::bgp::{Advertisement, Bgp, read_advertisements, read_bgp};
 use super::felix::{Felix, read_felix};
@@ -19,6 +20,7 @@ use super::secrets::Wanted;
 use super::source::Source;
 use super::table::{Located, TableReader};
 use super::tunnels::read_tunnels;
+use crate::net::Prefix;
 use crate::policy::Filter;
 use crate::topology::{Node, Peer, Pool};
 
@@ -37,6 +39,8 @@ pub(crate) struct Records {
     pub(crate) owned: Vec<Owned>,
     /// Addresses that a node has of another's block.
     pub(crate) borrowed: Vec<Owned>,
+    /// Addresses that somebody has by IPAM, by their block, and the node whose tunnel's end each is, if it is.
+    pub(crate) given: BTreeMap<Prefix, Vec<(IpAddr, Option<String>)>>,
     /// Ports of single nodes.
     pub(crate) ports: Vec<(Located<String>, Located<u16>)>,
     /// Advertisements of single nodes.
@@ -193,6 +197,7 @@ fn read_node(table: &TableReader<'_>, problems: &mut Problems) -> Option<Record<
         labels,
         blocks,
         tunnels,
+        given: Vec::new(),
         internal_ips: internal_ips.into_iter().map(|ip| ip.value).collect(),
         prefix_advertisements: None,
     };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::tunnels::Devices;
 use crate::dataplane::{NextHop, Tunnel};
 use crate::net::{Family, Prefix};
-use crate::topology::{Encapsulation, Fabric, FabricNode, FabricPool, When};
+use crate::topology::{Encapsulation, Fabric, FabricNode, FabricPool, Leftover, When};
 
 /// Decides by the fabric, from one node's point of view.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Chooser {
     by_address: BTreeMap<IpAddr, usize>,
     /// Places in `fabric.nodes`, by each block.
     by_block: BTreeMap<Prefix, usize>,
+    /// Places in `fabric.nodes`, by tunnel addresses of other nodes that lie in none of their blocks.
+    by_end: BTreeMap<Prefix, usize>,
     devices: Devices,
 }
 
@@ -75,12 +77,23 @@ pub enum Reason {
         /// The far end.
         node: String,
     },
-    /// The pool encapsulates, but the next hop is no node of the cluster, so nobody would unwrap it.
+    /// It is the address on a tunnel device of a node, and lies in no block of that node.
+    TunnelEnd {
+        /// Whose.
+        node: String,
+    },
+    /// The pool encapsulates, but no node of the cluster is known to have the next hop: it is not known
+    /// who would unwrap a packet, and none leaves bare.
     NotANode {
         /// The pool.
         pool: Prefix,
         /// The next hop.
         next_hop: IpAddr,
+    },
+    /// Its pool is gone, and how packets travelled is not known: other pools encapsulate.
+    PoolGone {
+        /// The block.
+        block: Prefix,
     },
     /// The node has no address of the family under the tunnel.
     NoNodeAddress {
@@ -111,6 +124,8 @@ impl Reason {
             Self::NotANode { .. } => "not_a_node",
             Self::NoNodeAddress { .. } => "no_node_address",
             Self::NoVtep { .. } => "no_vtep",
+            Self::TunnelEnd { .. } => "tunnel_end",
+            Self::PoolGone { .. } => "pool_gone",
         }
     }
 }
@@ -150,6 +165,7 @@ impl Chooser {
     pub fn new(fabric: Arc<Fabric>, me: &str) -> Self {
         let mut by_address = BTreeMap::new();
         let mut by_block = BTreeMap::new();
+        let mut by_end = BTreeMap::new();
         for (place, node) in fabric.nodes.iter().enumerate() {
             for address in Family::ALL
                 .into_iter()
@@ -160,6 +176,9 @@ impl Chooser {
             for block in &node.blocks {
                 by_block.insert(*block, place);
             }
+            if node.name != me {
+                by_end.extend(node.ends_apart().map(|end| (Prefix::host(end), place)));
+            }
         }
         let unknown = || FabricNode {
             name: me.to_owned(),
@@ -168,11 +187,13 @@ impl Chooser {
             ipip: [None; 2],
             vxlan: [None; 2],
             blocks: Vec::new(),
+            displaced: Vec::new(),
         };
         Self {
             me: fabric.node(me).cloned().unwrap_or_else(unknown),
             by_address,
             by_block,
+            by_end,
             devices: Devices::default(),
             fabric,
         }
@@ -230,6 +251,71 @@ impl Chooser {
         })
     }
 
+    /// The way to a node's block, as the datastore alone knows it.
+    pub fn route(&self, block: Prefix) -> Option<Choice> {
+        let place = self.by_block.get(&block)?;
+        let node = self.fabric.nodes.get(*place)?;
+        Some(match node.address(block.family()) {
+            Some(address) => self.choose(block, address),
+            None => self.without_address(block, node),
+        })
+    }
+
+    /// The routes to the tunnel addresses of other nodes to which the ways to their blocks don't lead:
+    /// without them what a node sends itself is not answered. They are on record, so every node has them
+    /// whoever announces what.
+    pub fn ends(&self) -> impl Iterator<Item = (Prefix, Choice)> + '_ {
+        let ends = self.by_end.keys().filter_map(|end| {
+            let node = self.end_of(*end)?;
+            let address = node.address(end.family())?;
+            Some((*end, self.choose(*end, address)))
+        });
+        // Its device may be of a mode that no pool has any more.
+        ends.filter(|(_, choice)| choice.reason != Reason::OutsidePools)
+    }
+
+    /// The node that has a tunnel address outside its blocks.
+    fn end_of(&self, prefix: Prefix) -> Option<&FabricNode> {
+        let place = self.by_end.get(&prefix)?;
+        self.fabric.nodes.get(*place)
+    }
+
+    /// The way to a tunnel address, if the device that it is on is in use.
+    fn to_end(&self, end: Prefix, node: &FabricNode) -> Option<Choice> {
+        let family = end.family();
+        let address = node.address(family)?;
+        self.me.address(family)?;
+        let in_use = |wanted: fn(Encapsulation) -> bool| {
+            let mut pools = self.fabric.pools.iter();
+            pools.any(|pool| pool.cidr.family() == family && wanted(pool.encapsulation))
+        };
+        let ipip = |mode| matches!(mode, Encapsulation::Ipip(_));
+        let vxlan = |mode| matches!(mode, Encapsulation::Vxlan(_));
+        let way = match node.vtep(family) {
+            Some(vtep) if vtep.address == end.address() && in_use(vxlan) => {
+                Way::Vxlan(NextHop::onto(vtep.address, self.devices.vxlan(family)))
+            }
+            _other if node.ipip_address(family) != Some(end.address()) || !in_use(ipip) => {
+                return None;
+            }
+            _ipip if self.travels_bare(end, node) => return None,
+            _ipip => Way::Ipip(NextHop::through(address, self.devices.ipip(family))),
+        };
+        let node = node.name.clone();
+        Some(Choice::new(way, Reason::TunnelEnd { node }))
+    }
+
+    /// Whether the pool around a prefix leaves packets to that node as they are.
+    fn travels_bare(&self, prefix: Prefix, node: &FabricNode) -> bool {
+        let pool = self.pool(prefix);
+        pool.is_some_and(|pool| match pool.encapsulation {
+            Encapsulation::None => true,
+            Encapsulation::Ipip(when) | Encapsulation::Vxlan(when) => {
+                when == When::CrossSubnet && self.me.shares_subnet(node, prefix.family())
+            }
+        })
+    }
+
     /// Whether another node's block is on this node's subnet, as the datastore alone knows it.
     pub fn is_near(&self, block: Prefix) -> Option<bool> {
         let node = self.fabric.nodes.get(*self.by_block.get(&block)?)?;
@@ -240,11 +326,22 @@ impl Chooser {
 
     /// The way of packets to `prefix` by `next_hop`.
     pub fn choose(&self, prefix: Prefix, next_hop: IpAddr) -> Choice {
+        let end = if prefix.is_host() {
+            self.end_of(prefix)
+        } else {
+            None
+        };
+        if let Some(choice) = end.and_then(|node| self.to_end(prefix, node)) {
+            return choice;
+        }
         let native = Way::Native(NextHop::routed(next_hop));
         let Some(pool) = self.pool(prefix) else {
             return Choice::new(native, Reason::OutsidePools);
         };
         let cidr = pool.cidr;
+        if pool.leftover == Some(Leftover::Unknown) {
+            return Choice::new(Way::Unreachable, Reason::PoolGone { block: cidr });
+        }
         let when = match pool.encapsulation {
             Encapsulation::None => {
                 return Choice::new(native, Reason::NoEncapsulation { pool: cidr });
@@ -253,7 +350,7 @@ impl Chooser {
         };
         let Some(node) = self.far_end(prefix, next_hop) else {
             return Choice::new(
-                native,
+                Way::Unreachable,
                 Reason::NotANode {
                     pool: cidr,
                     next_hop,
@@ -290,7 +387,8 @@ impl Chooser {
             .by_address
             .get(&next_hop)
             .or_else(|| self.by_block.get(&prefix))?;
-        self.fabric.nodes.get(*place)
+        let node = self.fabric.nodes.get(*place)?;
+        (node.name != self.me.name).then_some(node)
     }
 
     fn without_address(&self, block: Prefix, node: &FabricNode) -> Choice {
@@ -360,8 +458,16 @@ impl fmt::Display for Reason {
             ),
             Self::NotANode { pool, next_hop } => write!(
                 f,
-                "pool {pool} encapsulates between nodes, and the next hop {next_hop} is none"
+                "pool {pool} encapsulates between nodes, and no node with the address {next_hop} is on \
+                 record"
             ),
+            Self::PoolGone { block } => write!(
+                f,
+                "the pool of block {block} is gone, and it is not known how its packets travelled"
+            ),
+            Self::TunnelEnd { node } => {
+                write!(f, "it is the address on a tunnel device of {node}")
+            }
             Self::NoNodeAddress { pool, node } => write!(
                 f,
                 "pool {pool} encapsulates, and {node} has no address of the family to send to or from"

@@ -189,6 +189,7 @@ mod tests {
             encapsulation,
             nat_outgoing,
             disabled: false,
+            leftover: None,
         }
     }
 

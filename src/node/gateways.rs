@@ -69,7 +69,7 @@ impl Gateways {
         (resolved.collect(), differ)
     }
 
-    /// Asks for a next hop; how it is reached, if that is known and nobody else will say it.
+    /// Asks for a next hop; how it is reached, if that is known.
     pub(super) fn track(
         &mut self,
         dataplane: &mut Dataplane,
@@ -77,11 +77,10 @@ impl Gateways {
         link: LinkOf<'_>,
     ) -> Option<Resolved> {
         let asked = self.place(target, link);
-        let others = self.about.contains_key(&asked);
         self.note(target, asked.clone());
         dataplane.track(asked.clone());
-        // The dataplane answers the first who asks for a place, and whoever comes later is told here.
-        others.then(|| Some((target, known(dataplane, &asked)?)))?
+        // The dataplane answers the first who asks for a place; whoever comes later is told here.
+        Some((target, known(dataplane, &asked)?))
     }
 
     /// Takes a question back.

@@ -12,6 +12,7 @@ mod gateways;
 mod modes;
 mod problems;
 mod settling;
+mod shared_links;
 mod ways;
 
 use std::net::IpAddr;
@@ -29,6 +30,7 @@ use crate::wire::error::HeaderError;
 
 use gateways::Gateways;
 use settling::Settling;
+use shared_links::SharedLinks;
 pub use ways::Backend;
 use ways::Ways;
 
@@ -91,10 +93,13 @@ pub struct Node {
     gateways: Gateways,
     /// The [`chooser`](Self::chooser) is another one than at the last look.
     chosen_anew: bool,
+    shared_links: SharedLinks,
     /// Next hops that a new plan has given another way.
     moved: Vec<gateways::Resolved>,
     settling: Settling,
     tally: Tally,
+    /// Counts whatever may change [`Self::problems`], beside what the speaker counts.
+    news: u64,
 }
 
 /// What the dataplane has done since the start.
@@ -134,16 +139,20 @@ impl Node {
         let mut speaker = Speaker::new(now, settings.speaker, plan);
         speaker.set_own_start(settling.is_restart(), kept);
         speaker.hold_end_of_rib(settling.is_restart());
-        Self {
+        let mut node = Self {
             speaker,
             dataplane,
             ways,
             gateways,
             chosen_anew: false,
+            shared_links: SharedLinks::default(),
             moved: Vec::new(),
             settling,
             tally: Tally::default(),
-        }
+            news: 0,
+        };
+        node.ask_about_peers();
+        node
     }
 
     /// Something has happened. Call [`settle`](Self::settle) after the last of several inputs.
@@ -157,6 +166,8 @@ impl Node {
             Input::Sent(connection, octets) => speaker.sent(now, connection, octets),
             Input::Closed(connection, error) => speaker.closed(now, connection, error),
             Input::Kernel(input) => {
+                self.news += 1;
+                self.settling.note(&input);
                 if let Some(dataplane) = &mut self.dataplane {
                     dataplane.handle(now, input);
                 }
@@ -171,11 +182,24 @@ impl Node {
         remote: impl Into<ScopedAddress>,
         local: IpAddr,
     ) -> Option<(ConnectionId, SocketTerms)> {
-        self.speaker.accepted(now, remote, local)
+        let remote = remote.into();
+        let accepted = self.speaker.accepted(now, remote, local);
+        if accepted.is_some() && !self.shared_links.knows(remote.address) {
+            self.ask_about_peers();
+        }
+        accepted
+    }
+
+    fn ask_about_peers(&mut self) {
+        if let Some(dataplane) = &mut self.dataplane {
+            let peers = self.speaker.plan().peers.iter().map(|peer| peer.address);
+            self.shared_links.set_peers(dataplane, peers);
+        }
     }
 
     /// A new plan.
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
+        self.news += 1;
         let ways_differ = self.ways.replan(now, &plan);
         let plan = self.ways.spoken(plan);
         if let Some(dataplane) = &mut self.dataplane {
@@ -186,6 +210,7 @@ impl Node {
         }
         let said = self.speaker.replan(now, plan);
         self.find_gateways();
+        self.ask_about_peers();
         said
     }
 
@@ -220,6 +245,11 @@ impl Node {
             self.forward();
         }
         self.forward();
+        if let Some(dataplane) = &self.dataplane
+            && let Some(link_locals) = self.shared_links.news(dataplane)
+        {
+            self.speaker.set_link_locals(link_locals);
+        }
         self.notice_convergence(now);
         self.speaker.flush(now);
         self.log_reports();
@@ -247,6 +277,7 @@ impl Node {
             }
         }
         while let Some((hop, resolution)) = dataplane.poll_resolution() {
+            self.shared_links.told(&hop, &resolution);
             for next_hop in self.gateways.next_hops(&hop) {
                 found.push((*next_hop, resolution.clone()));
             }
@@ -309,6 +340,8 @@ impl Node {
         self.speaker.handle_timeout(now);
         let switched = self.ways.switch(now);
         if let Some(dataplane) = &mut self.dataplane {
+            let due = dataplane.next_timeout().is_some_and(|at| at <= now);
+            self.news += u64::from(due || !switched.is_empty());
             dataplane.handle_timeout(now);
             if !switched.is_empty() {
                 self.ways.apply(now, dataplane);
@@ -385,15 +418,20 @@ impl Node {
     }
 
     fn forward(&mut self) {
-        let dataplane = self.dataplane.as_ref();
-        if dataplane.is_some_and(|dataplane| self.settling.is_blind(dataplane)) {
-            return;
+        if let Some(dataplane) = &self.dataplane {
+            if self.settling.is_blind(dataplane) {
+                return;
+            }
+            if self.settling.takes_loss(dataplane) {
+                self.speaker.forward_again();
+            }
         }
         while let Some((prefix, change)) = self.speaker.poll_forwarding() {
+            self.news += 1;
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
             };
-            if self.gateways.holds(prefix) {
+            if self.ways.is_settled_by_records(prefix) || self.gateways.holds(prefix) {
                 continue;
             }
             let wanted = match &change {
@@ -526,7 +564,8 @@ mod tests {
     #[test]
     fn a_stopping_node_leaves_its_routes_in_the_kernel() {
         let mut node = node();
-        assert_eq!(kernel(&mut node, Instant::ZERO), 1, "its own block");
+        let changes = kernel(&mut node, Instant::ZERO);
+        assert_eq!(changes, 2, "its own block, and that this host forwards");
         node.stop(Instant::from_secs(1));
         let empty = node.speaker.plan().clone();
         let without = Plan {

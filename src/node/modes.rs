@@ -3,6 +3,7 @@
 //! Not the ways themselves. What always holds:
 //!
 //! - a change of one pool's mode waits for itself: another pool's neither hastens nor delays it;
+//! - a block whose pool is gone keeps the mode that it had, as long as it is on record;
 //! - what is read again is no change, and one that is taken back is forgotten;
 //! - a process that starts takes what the kernel's routes do for the mode in force: if the records say
 //!   another one, the change was under way (or came meanwhile), and waits from the start on.
@@ -73,6 +74,11 @@ impl Modes {
     /// Takes over what the records say; whether next hops may have another way now.
     pub(super) fn replan(&mut self, now: Instant, fabric: &Arc<Fabric>, me: &str) -> bool {
         let latest = self.latest();
+        let mut fabric = Arc::clone(fabric);
+        if fabric.pools.iter().any(|pool| pool.leftover.is_some()) {
+            Arc::make_mut(&mut fabric).remember(latest.fabric());
+        }
+        let fabric = &fabric;
         if *latest.fabric() == **fabric && latest.me().name == me {
             return false;
         }
@@ -284,7 +290,7 @@ mod tests {
                 let route = KernelRoute {
                     prefix,
                     table: 254,
-                    metric: Ownership::default().metric(prefix.family(), Rank::Way),
+                    metric: Ownership::default().metric(prefix, Rank::Way),
                     protocol: 179,
                     shape: Arc::new(Shape::unicast([hop])),
                 };

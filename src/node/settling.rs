@@ -15,7 +15,7 @@
 mod awaited;
 
 use super::{CONVERGENCE_LIMIT, Node};
-use crate::dataplane::{Dataplane, Forwarding, RouteState};
+use crate::dataplane::{Change, Dataplane, Forwarding, KernelInput, RouteState};
 use crate::net::Prefix;
 use crate::rib::{ForwardingChange, PeerIndex};
 use crate::speaker::Awaited;
@@ -34,6 +34,8 @@ pub(super) struct Settling {
     kept: [bool; 2],
     /// A former process's route is wanted otherwise, and stays as it is so long.
     held: bool,
+    /// One that is held may have gone by somebody else's doing: then there is nothing to keep.
+    lost: bool,
     /// A peer that was waited for.
     awaited: Option<PeerIndex>,
     /// Ways to peers that have not turned up.
@@ -48,6 +50,7 @@ impl Settling {
             over: false,
             kept,
             held: false,
+            lost: false,
             awaited: None,
             ways: awaited::Ways::default(),
         }
@@ -75,8 +78,8 @@ impl Settling {
         self.is_restart() && !dataplane.is_synced()
     }
 
-    /// Whether a change of forwarding waits: a former process's route stands there, and is not just what
-    /// is wanted.
+    /// Whether a change of forwarding waits: a former process's route stands there by links that work, and
+    /// is not just what is wanted.
     pub(super) fn holds(
         &mut self,
         dataplane: &Dataplane,
@@ -91,9 +94,31 @@ impl Settling {
         let holds = self.is_restart()
             && !own
             && dataplane.state(prefix) == Some(RouteState::Stale)
+            && dataplane.installed(prefix).is_some()
+            && dataplane.is_whole(prefix)
             && !wanted.is_some_and(|wanted| dataplane.was_left(prefix, wanted));
         self.held |= holds;
         holds
+    }
+}
+
+impl Settling {
+    /// Takes note of a change in the kernel by which a route that is held may have gone.
+    pub(super) const fn note(&mut self, input: &KernelInput) {
+        if let KernelInput::Changed(
+            Change::RouteGone(_)
+            | Change::Route { replaced: true, .. }
+            | Change::Link(_)
+            | Change::LinkGone { .. },
+        ) = input
+        {
+            self.lost |= self.held;
+        }
+    }
+
+    /// Whether to say all forwarding again, since something that was held may be gone.
+    pub(super) fn takes_loss(&mut self, dataplane: &Dataplane) -> bool {
+        !dataplane.is_reading() && core::mem::take(&mut self.lost)
     }
 }
 

@@ -6,14 +6,15 @@
 //! - an own block is a blackhole, since its pods have more specific routes; a single own address has
 //!   none of ours, since its pod's route has that very prefix;
 //! - tunnels are asked for before the routes that lead through them;
+//! - a far end's address that the records name has the way that follows from them, whoever announces it;
 //! - a change of mode waits a while: this node's devices are there at once, but it sends by the
 //!   new way only when the other nodes have had time to make theirs. What is new beside the mode (nodes,
 //!   blocks, pools) is not held;
+//! - a block whose pool is gone keeps the way that it had, as long as it is on record;
 //! - without BGP every wish comes from the datastore, and a new reading changes only what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::modes::Modes;
 use crate::dataplane::{Dataplane, Forwarding, NextHop, Tunnel};
@@ -129,10 +130,10 @@ impl Ways {
         let families: BTreeSet<Family> = pools.map(|pool| pool.cidr.family()).collect();
         dataplane.set_forwarding(families.into_iter());
         let tunnels = self.tunnels();
-        let far_ends = far_end_routes(&tunnels);
+        let far_ends = self.far_end_routes(&tunnels);
         dataplane.set_tunnels(now, tunnels);
         // First of all routes: blocks lead via them.
-        change(dataplane, &self.far_ends, &far_ends);
+        change(dataplane, &self.far_ends, &far_ends, &self.wanted);
         self.far_ends = far_ends;
         if self.backend != Backend::Vxlan {
             return;
@@ -141,9 +142,11 @@ impl Ways {
         let mut wanted: BTreeMap<Prefix, Forwarding> =
             own.map(|block| (*block, Forwarding::Blackhole)).collect();
         for (block, choice) in self.chooser().routes() {
-            wanted.entry(block).or_insert_with(|| via([choice]));
+            if !self.far_ends.contains_key(&block) {
+                wanted.entry(block).or_insert_with(|| via([choice]));
+            }
         }
-        change(dataplane, &self.wanted, &wanted);
+        change(dataplane, &self.wanted, &wanted, &self.far_ends);
         self.wanted = wanted;
     }
 
@@ -159,6 +162,34 @@ impl Ways {
             }
         }
         tunnels
+    }
+
+    /// The far ends that have a route of their own: in IPv4 those that no block of their node's holds.
+    ///
+    /// IPv6 accepts no gateway on a device, `onlink` or not, to which another route than the default one
+    /// leads by another device: and until a block's route goes through the tunnel, the far end's address in
+    /// that block does. So there it is all of them. (IPv4 has no such check.)
+    fn far_end_routes(&self, tunnels: &[Tunnel]) -> BTreeMap<Prefix, Forwarding> {
+        let ends = tunnels.iter().flat_map(|tunnel| {
+            let ends = tunnel.far_ends.iter().map(|end| end.address);
+            ends.map(|address| NextHop::onto(address, tunnel.name.clone()))
+        });
+        let ends = ends.filter(|hop| hop.address.is_ipv6());
+        let mut routes: BTreeMap<Prefix, Forwarding> = ends
+            .map(|hop| (Prefix::host(hop.address), Forwarding::Via(vec![hop])))
+            .collect();
+        for (end, choice) in self.chooser().ends() {
+            // What is ours by the records, too, is ours.
+            if self.own_blocks.binary_search(&end).is_err() {
+                routes.entry(end).or_insert_with(|| via([choice]));
+            }
+        }
+        routes
+    }
+
+    /// Whether a prefix has its route by the records, whatever BGP says of it.
+    pub(super) fn is_settled_by_records(&self, prefix: Prefix) -> bool {
+        prefix.is_host() && self.far_ends.contains_key(&prefix)
     }
 
     /// What best paths mean: none is an own address that has a pod's route. `way` says where a next hop
@@ -186,35 +217,20 @@ impl Ways {
     }
 }
 
-/// IPv6 accepts no gateway on a device, `onlink` or not, to which another route than the default one
-/// leads by another device: and until a block's route goes through the tunnel, the far end's address in
-/// that block does. So each far end has a route of its own. (IPv4 has no such check.)
-fn far_end_routes(tunnels: &[Tunnel]) -> BTreeMap<Prefix, Forwarding> {
-    let ends = tunnels.iter().flat_map(|tunnel| {
-        tunnel
-            .far_ends
-            .iter()
-            .map(|end| (&tunnel.name, end.address))
-    });
-    let ends = ends.filter(|(_, address)| address.is_ipv6());
-    let onto =
-        |name: &Arc<str>, address| Forwarding::Via(vec![NextHop::onto(address, name.clone())]);
-    ends.map(|(name, address)| (Prefix::host(address), onto(name, address)))
-        .collect()
-}
-
-/// Wants what is new, and no longer what is not.
+/// Wants what is new, and no longer what is not, unless it is wanted beside these (`others`).
 fn change(
     dataplane: &mut Dataplane,
     before: &BTreeMap<Prefix, Forwarding>,
     after: &BTreeMap<Prefix, Forwarding>,
+    others: &BTreeMap<Prefix, Forwarding>,
 ) {
     for (prefix, forwarding) in after {
         if before.get(prefix) != Some(forwarding) {
             dataplane.want(*prefix, forwarding.clone());
         }
     }
-    for prefix in before.keys().filter(|prefix| !after.contains_key(prefix)) {
+    let kept = |prefix: &&Prefix| after.contains_key(prefix) || others.contains_key(prefix);
+    for prefix in before.keys().filter(|prefix| !kept(prefix)) {
         dataplane.unwant(*prefix);
     }
 }
@@ -348,5 +364,147 @@ mod tests {
         assert!(ways.replan(now, &cluster(PoolMode::Always, 1)));
         assert_eq!(ways.next_timeout(), None);
         assert!(matches!(way(&ways), Way::Ipip(_)));
+    }
+
+    /// The second node's tunnel has this address on record, and the third node borrows these of the first.
+    fn lending(vxlan_mode: PoolMode, end: Option<&str>, borrowed: &[&str]) -> Plan {
+        let node = |number: u8| Node {
+            ipv4_address: format!("10.0.0.{number}/24").parse().ok(),
+            blocks: vec![format!("10.244.{number}.0/26").parse().unwrap()],
+            ..Node::named(format!("n{number}"))
+        };
+        let mut intent = Intent {
+            pools: vec![Pool {
+                name: "pods".to_owned(),
+                cidr: "10.244.0.0/16".parse().unwrap(),
+                ipip_mode: PoolMode::Never,
+                vxlan_mode,
+                nat_outgoing: false,
+                disabled: false,
+                disable_bgp_export: false,
+            }],
+            nodes: (1..=3).map(node).collect(),
+            ..Intent::default()
+        };
+        intent.nodes[1].tunnels.vxlan_v4 = end.and_then(|end| end.parse().ok());
+        for address in borrowed {
+            intent.nodes[2].blocks.push(address.parse().unwrap());
+        }
+        plan(&intent, "n1").unwrap()
+    }
+
+    /// The wishes for these prefixes after each of the plans, as far as the dataplane has them.
+    fn wished(backend: Backend, plans: &[Plan], prefixes: &[&str]) -> Vec<Vec<bool>> {
+        let now = Instant::from_secs(1);
+        let mut dataplane = Dataplane::new(crate::dataplane::Settings::default());
+        let mut ways = Ways::new(backend, HOLD, &plans[0]);
+        let mut all = Vec::new();
+        for plan in plans {
+            ways.replan(now, plan);
+            ways.apply(now, &mut dataplane);
+            let known = |text: &&str| dataplane.state(text.parse().unwrap()).is_some();
+            all.push(prefixes.iter().map(known).collect());
+        }
+        all
+    }
+
+    #[test]
+    fn a_lent_address_and_a_far_tunnels_are_wanted_and_given_up_in_any_order() {
+        let none = || lending(PoolMode::Always, None, &[]);
+        let lent = || lending(PoolMode::Always, None, &["10.244.1.5/32"]);
+        let end = || lending(PoolMode::Always, Some("10.244.1.5"), &[]);
+        let both = || lending(PoolMode::Always, Some("10.244.1.5"), &["10.244.1.5/32"]);
+        let address = ["10.244.1.5/32", "10.244.1.0/26", "10.244.2.0/26"];
+        let orders: [Vec<Plan>; 4] = [
+            vec![none(), lent(), both(), end(), none()],
+            vec![none(), end(), both(), lent(), none()],
+            vec![both(), none(), both(), lent(), end()],
+            vec![lent(), end(), lent(), none(), lent()],
+        ];
+        for plans in orders {
+            let seen = wished(Backend::Vxlan, &plans, &address);
+            for (plan, seen) in plans.iter().zip(seen) {
+                let wanted = plan.lent == ["10.244.1.5/32".parse().unwrap()];
+                assert_eq!(seen, [wanted, true, true]);
+            }
+        }
+    }
+
+    #[test]
+    fn with_sessions_the_records_alone_give_the_way_to_a_far_tunnel() {
+        let before = lending(PoolMode::Always, None, &[]);
+        let after = lending(PoolMode::Always, Some("10.244.1.5"), &[]);
+        let seen = wished(Backend::Bgp, &[before, after.clone()], &["10.244.1.5/32"]);
+        assert_eq!(seen, [[false], [true]]);
+        let mut ways = Ways::new(Backend::Bgp, HOLD, &after);
+        let mut dataplane = Dataplane::new(crate::dataplane::Settings::default());
+        ways.apply(Instant::from_secs(1), &mut dataplane);
+        assert!(ways.is_settled_by_records("10.244.1.5/32".parse().unwrap()));
+        assert!(!ways.is_settled_by_records("10.244.1.6/32".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_block_whose_pool_is_gone_keeps_its_way_and_hinders_no_other() {
+        let pool = |cidr: &str, ipip_mode| Pool {
+            name: cidr.to_owned(),
+            cidr: cidr.parse().unwrap(),
+            ipip_mode,
+            vxlan_mode: Never,
+            nat_outgoing: false,
+            disabled: false,
+            disable_bgp_export: false,
+        };
+        let intent = |pools: Vec<Pool>, more: &[&str]| {
+            let node = |number: u8| Node {
+                ipv4_address: format!("10.0.0.{number}/24").parse().ok(),
+                blocks: vec![format!("10.244.{number}.0/26").parse().unwrap()],
+                ..Node::named(format!("n{number}"))
+            };
+            let mut nodes = vec![node(1), node(2)];
+            nodes[1]
+                .blocks
+                .extend(more.iter().map(|block| block.parse::<Prefix>().unwrap()));
+            let intent = Intent {
+                pools,
+                nodes,
+                ..Intent::default()
+            };
+            plan(&intent, "n1").unwrap()
+        };
+        use PoolMode::{Always, Never};
+        let now = Instant::from_secs(100);
+        for (mode, other) in [
+            (Always, Never),
+            (Never, Always),
+            (Always, Always),
+            (Never, Never),
+        ] {
+            let before = intent(vec![pool("10.244.0.0/16", mode)], &[]);
+            // The pool goes, and another has a block, in one change.
+            let after = intent(vec![pool("10.99.0.0/16", other)], &["10.99.2.0/26"]);
+            let mut ways = Ways::new(Backend::Bgp, HOLD, &before);
+            let (was, tunnels) = (way(&ways), ways.tunnels().len());
+            ways.replan(now, &after);
+            let later = now + HOLD;
+            ways.switch(later);
+            assert_eq!(way(&ways), was, "{mode:?}, {other:?}");
+            let next = ways.choose("10.99.2.0/26".parse().unwrap(), "10.0.0.2".parse().unwrap());
+            assert_eq!(matches!(next.way, Way::Ipip(_)), other == Always);
+            assert!(ways.tunnels().len() >= tunnels, "its device stays");
+            // The same once more, and another change, forget nothing.
+            ways.replan(later, &after);
+            ways.replan(later, &intent(vec![pool("10.99.0.0/16", other)], &[]));
+            assert_eq!(way(&ways), was);
+            // A node that begins now can't know it, unless there is but one way.
+            let fresh = Ways::new(Backend::Bgp, HOLD, &after);
+            match other {
+                Never => assert!(matches!(way(&fresh), Way::Native(_))),
+                _ => assert_eq!(way(&fresh), Way::Unreachable),
+            }
+            // The pool comes back.
+            ways.replan(later, &before);
+            ways.switch(later + HOLD);
+            assert_eq!(way(&ways), was);
+        }
     }
 }

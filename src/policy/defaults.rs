@@ -48,7 +48,9 @@ pub struct Surroundings {
     pub pools: Vec<Prefix>,
     /// This node's own blocks.
     pub own_blocks: Vec<Prefix>,
-    /// This node's own addresses.
+    /// Single addresses inside own blocks that the records give to other nodes, sorted.
+    pub lent: Vec<Prefix>,
+    /// This node's own addresses, those on its tunnel devices among them.
     pub own_addresses: Vec<IpAddr>,
     /// Whether the node-to-node mesh carries the pools.
     pub mesh: bool,
@@ -107,19 +109,25 @@ impl fmt::Display for Rejection {
 }
 
 impl Surroundings {
-    /// Refuses what is this node's own.
+    /// Refuses what is this node's own. A single address inside an own block is not, if the records give
+    /// it to another node, or if a node of the cluster (`from_node`) says that it has it: a pod that has
+    /// moved keeps its address. A router can't say so.
     ///
     /// # Errors
     /// What of it the prefix is.
-    pub(super) fn refuse_own(&self, prefix: Prefix) -> Result<(), Rejection> {
-        if self.own_blocks.iter().any(|own| own.covers(prefix)) {
-            return Err(Rejection::OwnBlock);
-        }
+    pub(super) fn refuse_own(&self, prefix: Prefix, from_node: bool) -> Result<(), Rejection> {
         let host = |own: &IpAddr| Prefix::host(*own) == prefix;
         if self.own_addresses.iter().any(host) {
             return Err(Rejection::OwnAddress);
         }
-        Ok(())
+        if !self.own_blocks.iter().any(|own| own.covers(prefix)) {
+            return Ok(());
+        }
+        let moved = from_node && prefix.is_host();
+        if moved || self.lent.binary_search(&prefix).is_ok() {
+            return Ok(());
+        }
+        Err(Rejection::OwnBlock)
     }
 }
 
@@ -129,7 +137,7 @@ impl Surroundings {
 /// The reason, if not.
 pub(super) fn import(
     kind: PolicyKind,
-    class: PeerClass,
+    (class, is_node): (PeerClass, bool),
     around: &Surroundings,
     prefix: Prefix,
 ) -> Result<(), Rejection> {
@@ -138,7 +146,7 @@ pub(super) fn import(
         PolicyKind::RejectAll => return Err(Rejection::Switch),
         PolicyKind::Safe => {}
     }
-    around.refuse_own(prefix)?;
+    around.refuse_own(prefix, is_node)?;
     let in_pool = around.pools.iter().any(|pool| pool.covers(prefix));
     match class {
         PeerClass::Mesh if !in_pool => Err(Rejection::OutsidePools),
@@ -173,9 +181,11 @@ pub(super) fn export(
         return Err(Rejection::NotOwn);
     }
     // What is inside a block of ours is told by the block; a pod that is about to move says so by a
-    // priority that is better than the normal one.
+    // priority that is better than the normal one, and a pod that has moved, or borrows its address, is
+    // what another node has told us of: a reflector that lends is the only one who can hand it on.
     let urgent = || priority(candidate).is_some_and(|found| found.get() < NORMAL_PRIORITY);
-    if own_blocks.iter().any(covers) && !urgent() {
+    let of_another = source == Source::Internal && prefix.is_host();
+    if own_blocks.iter().any(covers) && !of_another && !urgent() {
         return Err(Rejection::OwnBlock);
     }
     Ok(())
@@ -192,14 +202,46 @@ mod tests {
     fn around(mesh: bool) -> Surroundings {
         Surroundings {
             pools: vec![prefix("10.244.0.0/16"), prefix("fd00:10:244::/48")],
-            own_blocks: vec![prefix("10.244.1.0/26")],
-            own_addresses: vec!["10.0.0.1".parse().unwrap()],
+            own_blocks: vec![prefix("10.244.1.0/26"), prefix("10.244.9.9/32")],
+            lent: vec![prefix("10.244.1.5/32"), prefix("10.244.1.6/32")],
+            own_addresses: vec!["10.0.0.1".parse().unwrap(), "10.244.1.0".parse().unwrap()],
             mesh,
         }
     }
 
     fn safe(class: PeerClass, mesh: bool, text: &str) -> Result<(), Rejection> {
-        import(PolicyKind::Safe, class, &around(mesh), prefix(text))
+        let is_node = class == PeerClass::Mesh;
+        import(
+            PolicyKind::Safe,
+            (class, is_node),
+            &around(mesh),
+            prefix(text),
+        )
+    }
+
+    #[test]
+    fn an_address_that_another_node_has_is_not_own() {
+        use PeerClass::{External, Internal, Mesh};
+        // By the records: whoever carries the pools may say where it is.
+        assert_eq!(safe(Internal, false, "10.244.1.5/32"), Ok(()));
+        assert_eq!(safe(External, false, "10.244.1.6/32"), Ok(()));
+        assert_eq!(
+            safe(External, true, "10.244.1.6/32"),
+            Err(Rejection::PoolFromOutside)
+        );
+        // By a node's own word: single addresses, and from nodes only.
+        assert_eq!(safe(Mesh, true, "10.244.1.7/32"), Ok(()));
+        let reflector = |text| {
+            let around = around(false);
+            import(PolicyKind::Safe, (Internal, true), &around, prefix(text))
+        };
+        assert_eq!(reflector("10.244.1.7/32"), Ok(()));
+        assert_eq!(reflector("10.244.9.9/32"), Ok(()));
+        for wider in ["10.244.1.0/26", "10.244.1.6/31", "10.244.1.4/30"] {
+            assert_eq!(reflector(wider), Err(Rejection::OwnBlock));
+        }
+        // Its tunnel's end is the node's own, whoever says what.
+        assert_eq!(reflector("10.244.1.0/32"), Err(Rejection::OwnAddress));
     }
 
     #[test]
@@ -218,13 +260,15 @@ mod tests {
 
     #[test]
     fn nobody_takes_over_own_blocks_or_addresses() {
+        for class in [PeerClass::Internal, PeerClass::External] {
+            assert_eq!(
+                safe(class, false, "10.244.1.7/32"),
+                Err(Rejection::OwnBlock)
+            );
+        }
         for class in [PeerClass::Mesh, PeerClass::Internal, PeerClass::External] {
             assert_eq!(
                 safe(class, false, "10.244.1.0/26"),
-                Err(Rejection::OwnBlock)
-            );
-            assert_eq!(
-                safe(class, false, "10.244.1.7/32"),
                 Err(Rejection::OwnBlock)
             );
             assert_eq!(

@@ -46,6 +46,8 @@ pub struct ImportTerms {
     pub kind: PolicyKind,
     /// How close the peer is.
     pub class: PeerClass,
+    /// The peer is a node of the cluster, by the records.
+    pub is_node: bool,
     /// In order.
     pub filters: Vec<Arc<Filter>>,
     /// All that comes is the last choice (RFC 8326).
@@ -124,14 +126,14 @@ impl ImportTerms {
     /// # Errors
     /// The reason, if the route is not taken.
     pub fn defaults(&self, around: &Surroundings, prefix: Prefix) -> Result<(), Rejection> {
-        defaults::import(self.kind, self.class, around, prefix)
+        defaults::import(self.kind, (self.class, self.is_node), around, prefix)
     }
 
     /// What becomes of a route, and why. No filter lets this node's own blocks and addresses in: one that
     /// accepts "everything" was hardly meant to give them away. Only the switch `accept-all` does.
     pub fn rule(&self, around: &Surroundings, candidate: &impl Candidate) -> Ruling<'_> {
         if self.kind != PolicyKind::AcceptAll
-            && let Err(own) = around.refuse_own(candidate.prefix())
+            && let Err(own) = around.refuse_own(candidate.prefix(), self.is_node)
         {
             return Ruling::Default(Err(own));
         }

@@ -69,8 +69,18 @@ codes! {
     PeerDown = "peer_down", Error;
     /// An operator has taken a session down.
     PeerShutDown = "peer_shut_down", Warning;
+    /// A session stays down because the peer sent more prefixes than it may.
+    PeerStopped = "peer_stopped", Error;
+    /// A session stays down because its secret can't be had.
+    SecretMissing = "secret_missing", Error;
+    /// No router was heard on a link that a peer is expected on.
+    NeighbourMissing = "neighbour_missing", Error;
+    /// A node of the mesh announces routes that no pool covers, and they are not taken.
+    OutsidePools = "outside_pools", Warning;
     /// A session is up, and BFD of its far end is not.
     BfdDown = "bfd_down", Warning;
+    /// Somebody who is no peer calls.
+    StrangerCalls = "stranger_calls", Warning;
     /// A peer has routes that were not taken, because of a limit.
     RoutesNotTaken = "routes_not_taken", Error;
     /// A peer has sent more prefixes than max-prefixes says, and all were taken.
@@ -79,22 +89,60 @@ codes! {
     CapabilitiesWithheld = "capabilities_withheld", Warning;
     /// None of a route's next hops can be reached.
     RouteUnreachable = "route_unreachable", Error;
+    /// There is no way to a route's node: something about it is not known.
+    RouteWithoutWay = "route_without_way", Error;
     /// A route of another program stands where ours would.
     RouteConflict = "route_conflict", Error;
     /// The kernel refused a route.
     RouteRefused = "route_refused", Error;
     /// Another program removes a route of ours again and again.
     RouteFought = "route_fought", Error;
+    /// A route waits for its tunnel.
+    RouteWaiting = "route_waiting", Warning;
+    /// More routes do not do well than are named one by one.
+    RoutesUnnamed = "routes_unnamed", Error;
+    /// The kernel does not let us write.
+    KernelDenies = "kernel_denies", Error;
+    /// The kernel has no room for what we ask; writing rests for a moment.
+    KernelExhausted = "kernel_exhausted", Warning;
+    /// What is in the kernel is not known at the moment.
+    KernelUnread = "kernel_unread", Warning;
+    /// Nothing programs the kernel any more.
+    KernelLost = "kernel_lost", Error;
+    /// A link that sessions or tunnels need is down or absent.
+    LinkDown = "link_down", Error;
+    /// No link of this host has the node's own address.
+    NodeAddressMissing = "node_address_missing", Error;
     /// A tunnel device does not work.
     DeviceDown = "device_down", Error;
+    /// A tunnel device, or its entries for far ends, are being made.
+    DevicePending = "device_pending", Warning;
+    /// The kernel has no driver for a tunnel device.
+    DriverMissing = "driver_missing", Error;
+    /// A device of another program has the name of a tunnel device.
+    DeviceForeign = "device_foreign", Error;
+    /// No link has the address that a tunnel's packets leave with.
+    UnderlayMissing = "underlay_missing", Error;
+    /// The tunnel address of another node is not known.
+    TunnelAddressUnknown = "tunnel_address_unknown", Error;
+    /// A setting of the host stops forwarding, and could not be changed.
+    ForwardingOff = "forwarding_off", Error;
+    /// A reverse path filter may drop what comes through a tunnel, and could not be changed.
+    ReversePathFilter = "reverse_path_filter", Warning;
+    /// An address that a tunnel device would have is given away by IPAM.
+    TunnelAddressGiven = "tunnel_address_given", Warning;
     /// The links under a tunnel device carry no packet as large as it takes in: they travel in pieces.
     DeviceMtu = "device_mtu", Warning;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
+    /// No link of this host has the source address for natOutgoing.
+    NatAddressMissing = "nat_address_missing", Error;
     /// Lines of the log were lost, and the log could not be told so far.
     LogLost = "log_lost", Warning;
     /// The configuration has errors; the last good one is in force.
     ConfigurationBad = "configuration_bad", Error;
+    /// A socket for sessions could not be opened.
+    NotListening = "not_listening", Error;
 }
 
 impl fmt::Display for Code {

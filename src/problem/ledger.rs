@@ -64,7 +64,7 @@ impl Ledger {
     }
 }
 
-/// Problems that are equal but for their subjects.
+/// Problems that are equal but for their subjects, which are of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     /// Which kind of trouble.
@@ -79,11 +79,41 @@ pub struct Cause {
     pub remedy: String,
 }
 
+/// So many subjects are named where there is no room for all.
+const EXAMPLES: usize = 3;
+
+impl Cause {
+    /// How bad it is.
+    pub const fn severity(&self) -> Severity {
+        self.code.severity()
+    }
+
+    /// The subjects in a few words: all of them if they are few, else their number and some examples.
+    pub fn subjects_in_words(&self) -> String {
+        in_words(
+            self.subjects.first().map_or("", Subject::kind),
+            &self.subjects,
+        )
+    }
+}
+
+/// Subjects of one kind in a few words.
+pub fn in_words<T: ToString>(kind: &str, subjects: &[T]) -> String {
+    let named = subjects.iter().take(EXAMPLES).map(T::to_string);
+    let named = named.collect::<Vec<_>>().join(", ");
+    if subjects.len() <= EXAMPLES {
+        named
+    } else {
+        format!("{} {kind}s ({named}, ...)", subjects.len())
+    }
+}
+
 /// Problems by cause, the worst first, then those that began first.
 pub fn causes<'a>(problems: impl Iterator<Item = (&'a Problem, Instant)>) -> Vec<Cause> {
-    let mut by_cause: BTreeMap<(Code, &str, &str), Cause> = BTreeMap::new();
+    let mut by_cause: BTreeMap<(Code, &str, &str, &str), Cause> = BTreeMap::new();
     for (problem, since) in problems {
-        let key = (problem.code, &*problem.what, &*problem.remedy);
+        let kind = problem.subject.kind();
+        let key = (problem.code, &*problem.what, &*problem.remedy, kind);
         let cause = by_cause.entry(key).or_insert_with(|| Cause {
             code: problem.code,
             subjects: Vec::new(),

@@ -9,6 +9,7 @@
 //! - it holds no secret, and nothing that a peer can make long.
 
 mod code;
+mod journal;
 mod ledger;
 
 use core::fmt;
@@ -16,7 +17,8 @@ use core::fmt;
 use crate::net::Prefix;
 
 pub use code::{Code, Severity};
-pub use ledger::{Cause, Ledger, News, causes};
+pub use journal::{GRACE, Journal, Line};
+pub use ledger::{Cause, Ledger, News, causes, in_words};
 
 /// What a problem is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::attributes::{AttributeStore, AttributesId};
 use super::cohort::Cohort;
-use super::export::{ExportPolicy, ExportRoute, GroupKey, write_stored};
+use super::export::{ExportPolicy, ExportRoute, GroupKey, learnt_address, write_stored};
 use super::path::Path;
 use super::peer::{PeerIndex, Peers};
 use super::prefix_map::{Destination, DestinationId, TableKey};
@@ -129,7 +129,8 @@ impl Batch {
                 .best()
                 .filter(|best| Some(best.peer) != sole);
             let place = (id, FIRST, prefix);
-            match best.and_then(|best| self.going(cohort, place, best, sources, former)) {
+            let going = best.and_then(|best| self.going(cohort, place, best, sources, former));
+            match going.filter(|kind| Some(kind.also) != sole) {
                 Some(kind) => self.out.push(kind, id, FIRST),
                 None => self.withdraw(cohort, id, FIRST, prefix),
             }
@@ -159,7 +160,8 @@ impl Batch {
                 continue;
             }
             let place = (id, path.send_id, prefix);
-            if let Some(kind) = self.going(cohort, place, path, sources, former) {
+            let going = self.going(cohort, place, path, sources, former);
+            if let Some(kind) = going.filter(|kind| Some(kind.also) != sole) {
                 sent |= 1_u64.wrapping_shl(path.send_id.into());
                 self.out.push(kind, id, path.send_id);
             }
@@ -261,6 +263,7 @@ impl Batch {
             return false;
         }
         push_segment(&mut self.segments, set.kind.bar, start, self.bytes.len());
+        push_segment(&mut self.segments, set.kind.also, start, self.bytes.len());
         for (route, prefix) in prefixes {
             self.record(cohort, set.kind, route, prefix);
         }
@@ -329,7 +332,8 @@ impl Batch {
         }
     }
 
-    /// Notes that a route was announced; its source, if it had somebody else's, loses that.
+    /// Notes that a route was announced; its source, if it had somebody else's, loses that, and whom it
+    /// leads to whatever it had.
     #[inline]
     fn record(&mut self, cohort: &mut Cohort, kind: Kind, route: &Route, prefix: Prefix) {
         let now = Some(kind.source);
@@ -337,6 +341,13 @@ impl Batch {
         if old.is_some() && old != now && !kind.bar.is_local() {
             self.private.push(Gone {
                 bar: kind.bar,
+                prefix,
+                path: route.path,
+            });
+        }
+        if old.is_some() && !kind.also.is_local() {
+            self.private.push(Gone {
+                bar: kind.also,
                 prefix,
                 path: route.path,
             });
@@ -367,6 +378,7 @@ impl Batch {
         let Sources { policy, key, .. } = sources;
         let kind = |mark| Kind {
             bar: bar(cohort, path.peer),
+            also: addressee(cohort, sources, &route),
             attributes: path.attributes,
             source: path.peer,
             mark,
@@ -496,6 +508,21 @@ fn bar(cohort: &Cohort, source: PeerIndex) -> PeerIndex {
         Ok(_) => source,
         Err(_) => PeerIndex::LOCAL,
     }
+}
+
+/// The member, other than the source, whose own address a route has as its next hop: to it that is no way
+/// (RFC 4271 §5.1.3).
+fn addressee(cohort: &Cohort, sources: Sources<'_>, route: &ExportRoute<'_>) -> PeerIndex {
+    let Sources {
+        key, store, peers, ..
+    } = sources;
+    let learnt = store.next_hops().get(route.attributes.next_hop());
+    let Some(to) = learnt_address(key, learnt, route.source) else {
+        return PeerIndex::LOCAL;
+    };
+    let member = |index: &PeerIndex| cohort.members.binary_search(index).is_ok();
+    let found = peers.at(to).find(member);
+    found.unwrap_or(PeerIndex::LOCAL)
 }
 
 /// Notes a part of the buffer that a member must not get; what all get needs no note.

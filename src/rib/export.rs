@@ -165,8 +165,9 @@ pub fn permitted(key: &GroupKey, source: &PeerFacts, attributes: AttributesRef<'
     match key.kind {
         // Outside a confederation the whole AS is the confederation, so both communities bind.
         ExportKind::Ebgp { .. } => {
-            let to_customers = flags.contains(AttributeFlags::TO_CUSTOMERS);
-            !(to_customers && key.role.is_some_and(Role::peer_is_not_below))
+            let stays_below = key.role.is_some_and(Role::peer_is_not_below);
+            let leaks = stays_below && flags.contains(AttributeFlags::TO_CUSTOMERS);
+            !leaks
                 && !flags.contains(AttributeFlags::NO_EXPORT)
                 && !flags.contains(AttributeFlags::NO_EXPORT_SUBCONFED)
         }
@@ -241,6 +242,21 @@ fn sent_on(key: &GroupKey, source: &PeerFacts) -> SentOn {
             ),
         },
     }
+}
+
+/// The address of a third one that the group is told to send to; none where it is the source's own, which
+/// split horizon is about, or ours.
+pub(crate) fn learnt_address(
+    key: &GroupKey,
+    learnt: Option<NextHop>,
+    source: &PeerFacts,
+) -> Option<IpAddr> {
+    let address = learnt?.address;
+    if address == source.address {
+        return None;
+    }
+    let hop = next_hop(key, learnt, source)?;
+    (hop.address == address && hop != key.own_next_hop).then_some(address)
 }
 
 /// RFC 4271 §5.1.3: whose address the peer is to use.

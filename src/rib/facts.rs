@@ -4,7 +4,7 @@
 //! what is known of the peer now, and a change of that costs the destinations that it is about.
 
 use super::Rib;
-use super::export::{ExportKind, GroupKey};
+use super::export::{ExportKind, ExportRoute, GroupKey, learnt_address};
 use super::peer::{PeerFacts, PeerIndex, PeerKind};
 use super::prefix_map::{DestinationId, TableKey};
 use super::table::{Sweep, Table};
@@ -41,6 +41,14 @@ impl Rib {
     /// The facts of a peer.
     pub fn peer(&self, peer: PeerIndex) -> Option<&PeerFacts> {
         self.peers.facts(peer)
+    }
+
+    /// Whether a route goes to everybody in a group but this peer, whose own address is its next hop (RFC
+    /// 4271 §5.1.3).
+    pub fn leads_to(&self, peer: PeerIndex, key: &GroupKey, route: &ExportRoute<'_>) -> bool {
+        let learnt = self.store.next_hops().get(route.attributes.next_hop());
+        let to = learnt_address(key, learnt, route.source);
+        to.is_some() && to == self.peers.facts(peer).map(|facts| facts.address)
     }
 
     /// Lets some groups look again at what they are sent of a peer.

@@ -3,6 +3,7 @@
 //! It is not a session: no state machine, no transport, no capability. A peer is here as long as
 //! the speaker says so; its index may be given to another one after `Rib::remove_peer`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::path::Path;
@@ -82,6 +83,7 @@ pub struct PeerCounts {
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     rows: Vec<Option<Row>>,
+    addresses: BTreeSet<(IpAddr, PeerIndex)>,
 }
 
 #[derive(Debug)]
@@ -152,6 +154,9 @@ impl Peers {
         if self.rows.len() <= peer.index() {
             self.rows.resize_with(peer.index() + 1, || None);
         }
+        let address = facts.address;
+        self.forget_address(peer);
+        self.addresses.insert((address, peer));
         if let Some(row) = self.rows.get_mut(peer.index()) {
             match row {
                 Some(row) => row.facts = facts,
@@ -165,7 +170,20 @@ impl Peers {
         }
     }
 
+    fn forget_address(&mut self, peer: PeerIndex) {
+        if let Some(address) = self.facts(peer).map(|facts| facts.address) {
+            self.addresses.remove(&(address, peer));
+        }
+    }
+
+    /// The peers with this address.
+    pub(crate) fn at(&self, address: IpAddr) -> impl Iterator<Item = PeerIndex> + '_ {
+        let range = (address, PeerIndex::LOCAL)..=(address, PeerIndex(u32::MAX));
+        self.addresses.range(range).map(|(_, peer)| *peer)
+    }
+
     pub(crate) fn clear(&mut self, peer: PeerIndex) {
+        self.forget_address(peer);
         if let Some(row) = self.rows.get_mut(peer.index()) {
             *row = None;
         }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::attributes::AttributesRef;
 use super::decision::{Facts, Step};
+use super::next_hop::Resolution;
 use super::path::{Path, Paths};
 use super::peer::PeerIndex;
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
@@ -109,6 +110,31 @@ impl Rib {
             Family::Ipv4 => page(&self.tables.v4.map, from, limit),
             Family::Ipv6 => page(&self.tables.v6.map, from, limit),
         }
+    }
+
+    /// All destinations with their paths, in no order: a walk over the tables.
+    pub fn routes(&self) -> impl Iterator<Item = Route<'_>> + '_ {
+        let (v4, v6) = (&self.tables.v4.map, &self.tables.v6.map);
+        let v4 = (0..v4.end()).filter_map(|id| route(v4, id));
+        v4.chain((0..v6.end()).filter_map(|id| route(v6, id)))
+    }
+
+    /// Destinations without a best path though paths were accepted, since none of their next hops can be
+    /// reached; each with one of these. No walk at all while every next hop can be reached.
+    pub fn unreachable(&self) -> impl Iterator<Item = (Prefix, IpAddr)> + '_ {
+        let hops = self.store.next_hops();
+        let is_lost = |resolution| !matches!(resolution, Resolution::Reachable { .. });
+        let any = hops.iter().any(|(_, resolution)| is_lost(resolution));
+        let routes = any.then(|| self.routes()).into_iter().flatten();
+        routes.filter_map(move |found| {
+            if found.best().is_some() {
+                return None;
+            }
+            let path = found.paths.iter().find(|path| path.accepted)?;
+            let attributes = self.store.get(path.attributes)?;
+            let next_hop = hops.get(attributes.next_hop())?;
+            Some((found.prefix, next_hop.address))
+        })
     }
 
     /// All paths of a prefix, best first, each with the rule by which it lost.

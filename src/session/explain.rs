@@ -160,7 +160,11 @@ impl Explanation<'_> {
         }
     }
 
-    fn received_advice(&self, f: &mut fmt::Formatter<'_>, said: &Notification) -> fmt::Result {
+    pub(super) fn received_advice(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        said: &Notification,
+    ) -> fmt::Result {
         let config = self.config;
         // A Hard Reset is only the wrapping of what is meant.
         let meant = said.hard_reset_reason();
@@ -216,7 +220,7 @@ const fn plain_advice(code: u8, subcode: u8) -> &'static str {
     }
 }
 
-fn fault_advice(fault: &Fault) -> &'static str {
+pub(super) fn fault_advice(fault: &Fault) -> &'static str {
     match fault {
         Fault::Refused(error) => refused_advice(error),
         Fault::Header(_) => "is that a BGP speaker, and is nothing between changing the stream?",

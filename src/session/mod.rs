@@ -30,6 +30,7 @@
 //!   would lose the collision (§6.8), so that the two ends can't each keep a different one.
 
 mod backoff;
+mod cause;
 pub mod collision;
 mod config;
 mod connection;
@@ -44,6 +45,7 @@ mod withholding;
 
 pub use crate::net::Role;
 pub use backoff::IdleHoldLimits;
+pub use cause::Words;
 pub use config::{
     AddPath, Dial, Fqdn, GracefulRestart, HoldSeconds, HoldTime, HoldTimeError, Offer, PeerConfig,
     Required, TimerConfig,

@@ -18,11 +18,13 @@ use crate::net::{Family, Prefix, ScopedAddress};
 use crate::rib::PeerIndex;
 use crate::time::{Duration, Instant};
 use crate::topology::{
-    Authentication, DEFAULT_HOLD_TIME, Plan, PlannedPeer, Template, TemplateSource,
+    Authentication, DEFAULT_HOLD_TIME, Dial, Plan, PlannedPeer, Template, TemplateSource,
 };
 
 /// The most peers of one range.
 pub const MOST: usize = 1024;
+/// How long a peer of a former process may take to call before it is called.
+const CALL_AFTER: Duration = Duration::from_secs(2);
 /// The most neighbours on one link: it is meant for a cable with one at its end.
 pub const MOST_ON_LINK: usize = 16;
 
@@ -35,6 +37,8 @@ pub(super) struct Dynamic {
     due: Instant,
     /// It was down when it was looked at last.
     was_down: bool,
+    /// It has not called: we call it, since a former process had routes of it.
+    called: bool,
 }
 
 /// Whether whoever is behind a next hop has turned up.
@@ -101,6 +105,35 @@ impl Speaker {
         self.make_peer(now, &template, remote, MOST)
     }
 
+    /// A former process has left routes of whoever is at `remote`: if a range has it, it is called. A peer that
+    /// keeps our routes while we restart may be waiting for just that (FRR does).
+    pub fn call_former(&mut self, now: Instant, remote: IpAddr) {
+        if self.addresses.contains_key(&remote) || self.around.own_addresses.contains(&remote) {
+            return;
+        }
+        let Some(template) = of_range(&self.plan, remote) else {
+            return;
+        };
+        let mut template = template.clone();
+        template.peer.dial = Dial::After(CALL_AFTER);
+        let made = self.make_peer(now, &template, remote, MOST);
+        if let Some(dynamic) = made.and_then(|index| self.dynamic.get_mut(&index)) {
+            dynamic.called = true;
+        }
+    }
+
+    /// Whether a peer is there only because it is called, and has not answered.
+    pub(super) fn is_only_called(&self, index: PeerIndex) -> bool {
+        let called = self
+            .dynamic
+            .get(&index)
+            .is_some_and(|dynamic| dynamic.called);
+        called
+            && self
+                .peer(index)
+                .is_some_and(|peer| peer.established.is_none())
+    }
+
     /// A router was heard on a link: it becomes a peer if the plan has one there.
     pub fn neighbour_found(&mut self, now: Instant, interface: &str, index: u32, address: IpAddr) {
         let link = |template: &&Template| matches!(&template.from, TemplateSource::Link(name) if name == interface);
@@ -143,6 +176,7 @@ impl Speaker {
             .peers
             .partition_point(|peer| peer.name < planned.name);
         self.plan.peers.insert(place, planned.clone());
+        self.news += 1;
         let made = planned.name.clone();
         let due = now + hold_time(&planned);
         self.add_peer(now, planned);
@@ -151,6 +185,7 @@ impl Speaker {
             template: name.clone(),
             due,
             was_down: false,
+            called: false,
         };
         self.dynamic.insert(index, dynamic);
         self.dynamic_due = Some(self.dynamic_due.map_or(due, |first| first.min(due)));

@@ -3,7 +3,8 @@
 //! Bytes are pulled: a cohort encodes only while one of its members can take more, so what is
 //! superseded before it leaves is never sent.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::peer::PeerEntry;
@@ -85,6 +86,14 @@ impl Speaker {
         }
     }
 
+    /// Says which link-local address of ours each peer has on its link, for those that are on one.
+    pub fn set_link_locals(&mut self, link_locals: BTreeMap<IpAddr, Ipv6Addr>) {
+        if self.link_locals != link_locals {
+            self.link_locals = link_locals;
+            self.change_exports();
+        }
+    }
+
     /// Whether it is.
     pub const fn is_draining(&self) -> bool {
         self.draining
@@ -160,7 +169,10 @@ impl Speaker {
                 false => 0,
             },
             role: peer.role(),
-            own_next_hop: NextHop::new(self.own_next_hop(established.local, family, negotiated)?),
+            own_next_hop: self.beside(
+                peer,
+                self.own_next_hop(established.local, family, negotiated)?,
+            ),
             next_hop_self: peer.planned.policy.next_hop == NextHopMode::Own,
             next_hop_keep: peer.planned.policy.next_hop == NextHopMode::Keep,
             // Who asked for our own address is not told of a neighbour's, however near.
@@ -207,6 +219,17 @@ impl Speaker {
         // A peer on a link without addresses has no way to another address of ours.
         let on_link = over_ipv6.filter(is_link_local);
         local.filter(fits).or(on_link).or(node).or(over_ipv6)
+    }
+
+    /// Our next hop with the link-local address beside a global IPv6 one, if the peer is on a link of ours
+    /// (RFC 2545 §3).
+    fn beside(&self, peer: &PeerEntry, address: IpAddr) -> NextHop {
+        let link_local = self.link_locals.get(&peer.planned.address).copied();
+        let global = address.is_ipv6() && !is_link_local(&address);
+        NextHop {
+            link_local: link_local.filter(|_| global),
+            ..NextHop::new(address)
+        }
     }
 
     /// The subnet that this node shares with the peer, if they are neighbours.

@@ -67,6 +67,7 @@ impl Speaker {
         if peers.is_empty() {
             return;
         }
+        self.news += 1;
         let before = self.far_ends.seen.get(&report.far_end);
         let before = before.filter(|before| before.session == report.session);
         let failed = report.failures > before.map_or(0, |before| before.failures);

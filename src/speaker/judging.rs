@@ -15,7 +15,8 @@ use super::peer::PeerEntry;
 use super::status::Said;
 use crate::net::{Family, Prefix};
 use crate::policy::{Direction, ImportTerms, Links, Mark, PeerType, Ruling, Source, Surroundings};
-use crate::rib::{AttributeStore, AttributesId, AttributesRef, PageCursor, Path, PeerIndex};
+use crate::rib::{AttributeStore, AttributesId, AttributesRef, PageCursor, Path, PeerIndex, Route};
+use crate::topology::Plan;
 
 /// How the routes of one peer are judged, copied out so that the tables can be written meanwhile.
 #[derive(Debug, Clone)]
@@ -45,6 +46,7 @@ impl Judge {
             terms: ImportTerms {
                 kind: planned.policy.import,
                 class: peer.class(),
+                is_node: planned.is_node,
                 filters: planned.filters.clone(),
                 last_choice: planned.policy.graceful_shutdown || draining,
                 links,
@@ -182,10 +184,19 @@ impl Speaker {
         from: Option<PageCursor>,
     ) -> (Vec<Again>, Option<PageCursor>) {
         let (page, next) = self.rib.page(family, from, 4096);
+        (self.to_judge(judges, page.into_iter()), next)
+    }
+
+    /// The paths of these routes that may have to be changed.
+    fn to_judge<'a>(
+        &self,
+        judges: &BTreeMap<PeerIndex, Judge>,
+        routes: impl Iterator<Item = Route<'a>>,
+    ) -> Vec<Again> {
         let mut again = Vec::new();
         // Loops are a matter of the peer and the set, and most routes share theirs with others.
         let mut eligible: BTreeMap<(PeerIndex, AttributesId), bool> = BTreeMap::new();
-        for route in page {
+        for route in routes {
             for path in route.paths {
                 let Some(judge) = judges.get(&path.peer) else {
                     continue;
@@ -209,7 +220,31 @@ impl Speaker {
                 }
             }
         }
-        (again, next)
+        again
+    }
+
+    /// Judges the paths of single addresses again that have become this node's own or another's.
+    pub(super) fn judge_addresses_again(&mut self, old: &Plan) {
+        let single = |plan: &Plan| -> BTreeSet<(Prefix, bool)> {
+            let own = plan.own_blocks.iter().filter(|block| block.is_host());
+            let own = own.map(|address| (*address, true));
+            let lent = plan.lent.iter().map(|address| (*address, false));
+            own.chain(lent).collect()
+        };
+        let (before, after) = (single(old), single(&self.plan));
+        let changed = before.symmetric_difference(&after).map(|(one, _)| *one);
+        let changed: Vec<Prefix> = changed.collect();
+        let lookup = |prefix: &Prefix| self.rib.lookup(*prefix);
+        let paths = changed.iter().filter_map(lookup);
+        let peers: BTreeSet<PeerIndex> = paths
+            .flat_map(|route| route.paths.iter().map(|path| path.peer))
+            .collect();
+        let judges: BTreeMap<PeerIndex, Judge> = peers
+            .iter()
+            .filter_map(|index| Some((*index, self.judge(*index)?)))
+            .collect();
+        let again = self.to_judge(&judges, changed.iter().filter_map(lookup));
+        self.carry_out_verdicts(&judges, again);
     }
 
     fn carry_out_verdicts(&mut self, judges: &BTreeMap<PeerIndex, Judge>, again: Vec<Again>) {

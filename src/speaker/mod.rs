@@ -30,7 +30,7 @@ mod saying;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -146,6 +146,8 @@ pub struct Speaker {
     leaving: Option<leaving::Leaving>,
     /// What OPEN says of our own start.
     own_start: OwnStart,
+    /// Our link-local address on the link of each peer that is on one.
+    link_locals: BTreeMap<IpAddr, Ipv6Addr>,
     /// The link that each next hop is reached by.
     links: Arc<Links>,
     /// Peers that are there by a template.
@@ -158,6 +160,8 @@ pub struct Speaker {
     originated: BTreeMap<Prefix, AttributesId>,
     outputs: VecDeque<Output>,
     scratch: Vec<session::Output>,
+    /// Counts whatever may change [`Self::problems`].
+    news: u64,
 }
 
 impl Speaker {
@@ -191,6 +195,7 @@ impl Speaker {
             deadlines: BTreeSet::new(),
             sessions_begun: 0,
             own_start: OwnStart::default(),
+            link_locals: BTreeMap::new(),
             links: Arc::default(),
             far_ends: FarEnds::default(),
             rib,
@@ -201,6 +206,7 @@ impl Speaker {
             originated: BTreeMap::new(),
             outputs: VecDeque::new(),
             scratch: Vec::new(),
+            news: 0,
         };
         speaker.replan(now, plan);
         speaker
@@ -286,6 +292,8 @@ impl Speaker {
             let Some(index) = self.connections.get(&connection).copied() else {
                 return;
             };
+            // A thousand idle peers send these and nothing else.
+            self.news += u64::from(kind != MessageKind::Keepalive);
             if kind != MessageKind::Update || !self.update(now, index, connection, body) {
                 self.message(now, index, connection, kind, body);
             }
@@ -341,6 +349,7 @@ impl Speaker {
 
     /// The kernel's word on next hops; several at once cost one walk over the tables.
     pub fn next_hops_resolved(&mut self, resolutions: &[(ScopedAddress, rib::Resolution)]) {
+        self.news += u64::from(!resolutions.is_empty());
         self.rib.set_resolution(resolutions);
     }
 

@@ -47,6 +47,7 @@ impl Speaker {
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = true;
         }
+        self.news += 1;
         self.far_ends.changed();
         self.input(
             now,
@@ -83,6 +84,7 @@ impl Speaker {
             peer.shutdown = false;
             peer.exceeded = None;
         }
+        self.news += 1;
         self.far_ends.changed();
         self.input(now, index, session::Input::Start);
         Ok(())

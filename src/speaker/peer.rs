@@ -53,7 +53,7 @@ pub(super) struct PeerEntry {
     /// When the key of the session was changed in place, until the next session.
     pub(super) signed_anew: Option<Instant>,
     /// The reason for being down that the log has already.
-    pub(super) said: Option<Said>,
+    pub(super) said: Option<Box<Said>>,
 }
 
 /// What is known only while the session is up.
@@ -176,6 +176,12 @@ impl PeerEntry {
     }
 }
 
+/// When something last failed: the session, and dialling since.
+fn last_failure(session: &session::Peer) -> Option<(Instant, Option<Instant>)> {
+    let error = session.last_error()?;
+    Some((error.at, error.since.as_ref().map(|(at, _)| *at)))
+}
+
 /// What the state machine needs to know of a planned peer.
 pub(super) fn session_config(planned: &PlannedPeer, plan: &Plan, own: OwnStart) -> PeerConfig {
     let open = &planned.open;
@@ -274,7 +280,9 @@ impl Speaker {
             .checked_sub(1)
             .and_then(|at| self.peers.get_mut(at));
         if let Some(Some(peer)) = slot {
+            let before = last_failure(&peer.session);
             step(&mut peer.session, now, &mut self.ids, &mut out);
+            self.news += u64::from(last_failure(&peer.session) != before);
         }
         self.carry_out(now, index, &mut out);
         self.scratch = out;
@@ -443,6 +451,7 @@ impl Speaker {
         if !withheld.is_empty() {
             tracing::warn!(peer = %peer.planned.name, withheld, "without what the other end does not take");
         }
+        self.news += 1;
         if let Some(facts) = self.peer(index).map(|peer| peer.facts(&self.plan)) {
             self.rib.set_peer(index, facts);
         }
@@ -456,7 +465,7 @@ impl Speaker {
         };
         tracing::warn!(peer = %peer.planned.name, address = %peer.planned.address, %reason,
             "session is down");
-        peer.said = Some(Said::of(reason.clone()));
+        peer.said = Some(Box::new(Said::of(reason.clone())));
         let ended = peer.established.take();
         peer.over_limit = [false; 2];
         peer.asking = Asking::default();
@@ -466,6 +475,7 @@ impl Speaker {
             self.rib.remove_export(index, family);
             self.rib.forget_beyond(index, family);
         }
+        self.news += 1;
         self.keep_or_flush(now, index, ended.as_ref(), reason);
     }
 

@@ -59,15 +59,19 @@ impl PeerEntry {
                 "its password is missing, and there is no session without it: {why}"
             ));
         }
-        let changed = self.signed_anew?;
         let error = error?;
-        let after = ended.since(changed).as_secs();
+        let question = self.password_question(ended)?;
+        Some(format!("{error}; {question}"))
+    }
+
+    /// What to ask if the session ended at `ended` because only one end has another password.
+    pub(super) fn password_question(&self, ended: Instant) -> Option<String> {
+        let after = ended.since(self.signed_anew?).as_secs();
         let hold = u64::from(self.planned.open.hold_time);
         // Where the other end has not followed, nothing comes through, and the hold time is the limit.
         (after <= hold + SLACK).then(|| {
             format!(
-                "{error}; the password was changed here {after} s before that: was it changed there, \
-                 too?"
+                "the password was changed here {after} s before that: was it changed there, too?"
             )
         })
     }

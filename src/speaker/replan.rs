@@ -70,6 +70,7 @@ impl Speaker {
         self.keep_dynamic();
         self.begin_leaving(now, leavers, &changes, (held, promoted));
         self.judge_again(&to_judge);
+        self.judge_addresses_again(&old);
         self.change_own_blocks();
         self.change_exports();
         self.far_ends.changed();
@@ -289,14 +290,14 @@ impl Speaker {
 }
 
 fn surroundings(plan: &Plan) -> Surroundings {
-    let addresses = [
-        plan.ipv4.map(|net| net.ip().into()),
-        plan.ipv6.map(|net| net.ip().into()),
-    ];
+    let mut own_addresses = plan.tunnel_addresses();
+    own_addresses.extend(plan.ipv4.map(|net| IpAddr::from(net.ip())));
+    own_addresses.extend(plan.ipv6.map(|net| IpAddr::from(net.ip())));
     Surroundings {
         pools: plan.pools.clone(),
         own_blocks: plan.own_blocks.clone(),
-        own_addresses: addresses.into_iter().flatten().collect(),
+        lent: plan.lent.clone(),
+        own_addresses,
         mesh: plan.mesh,
     }
 }

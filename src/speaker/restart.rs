@@ -158,7 +158,9 @@ impl Speaker {
         known: Option<PeerIndex>,
     ) -> Option<PeerIndex> {
         let awaits = |index: &PeerIndex| {
-            let peer = self.peer(*index).filter(|_| !self.is_leaving(*index));
+            // Whoever is only called is waited for by the routes that it may have.
+            let passed_over = self.is_leaving(*index) || self.is_only_called(*index);
+            let peer = self.peer(*index).filter(|_| !passed_over);
             peer.is_some_and(|peer| peer.is_awaited(now, whom))
         };
         let all = || self.names.values().copied().find(awaits);

@@ -50,6 +50,6 @@ impl Speaker {
             tracing::info!(peer = %name, %address, "no session: {why}");
         }
         let reason = error.reason.clone();
-        peer.said = Some(Said { reason, more });
+        peer.said = Some(Box::new(Said { reason, more }));
     }
 }

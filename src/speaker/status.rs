@@ -273,10 +273,18 @@ impl Speaker {
             let (sent, (code, why)) = self.policies.explain(&group.key, &route);
             let members = group.cohorts.iter().flatten();
             for index in members.filter(|index| **index != best.peer) {
+                let itself = self.rib.leads_to(*index, &group.key, &route);
+                let (code, why) = match itself {
+                    true => (
+                        "own_next_hop",
+                        "its next hop is the peer's own address".to_owned(),
+                    ),
+                    false => (code, why.clone()),
+                };
                 answers.extend(self.peer(*index).map(|peer| ExportStatus {
                     peer: peer.planned.name.clone(),
-                    sent,
-                    why: why.clone(),
+                    sent: sent && !itself,
+                    why,
                     code,
                 }));
             }

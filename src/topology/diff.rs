@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::plan::{Plan, PlannedPeer};
+use crate::net::Prefix;
 use crate::policy::PolicyKind;
 
 /// One step from an old plan to a new one.
@@ -320,7 +321,7 @@ impl PeerField {
                     && !a.authentication.bounces_from(&b.authentication)
             }
             Self::Name => a.name != b.name,
-            Self::Kind => a.kind != b.kind,
+            Self::Kind => (a.kind, a.is_node) != (b.kind, b.is_node),
             Self::Dial => a.dial != b.dial,
             Self::ConnectRetry => a.connect_retry != b.connect_retry,
             Self::Shutdown => a.shutdown != b.shutdown,
@@ -351,10 +352,18 @@ fn reads_facts(peer: &PlannedPeer) -> bool {
     peer.policy.import == PolicyKind::Safe || peer.policy.export == PolicyKind::Safe
 }
 
+/// What may be about more than one prefix. Single addresses that come, go or are lent concern the routes
+/// to themselves only, whoever carries the change out looks at those.
+fn wider(blocks: &[Prefix]) -> Vec<Prefix> {
+    let wider = |block: &&Prefix| !block.is_host();
+    blocks.iter().filter(wider).copied().collect()
+}
+
 fn facts(plan: &Plan) -> impl PartialEq + '_ {
     (
         &plan.pools,
-        &plan.own_blocks,
+        wider(&plan.own_blocks),
+        plan.tunnel_addresses(),
         plan.ipv4,
         plan.ipv6,
         plan.asn,

@@ -1,9 +1,9 @@
 //! What packets between nodes are carried by: each pool's encapsulation, each node's tunnel ends.
 //!
 //! Every node derives the same fabric from the same intent. A tunnel address that is not on record
-//! is the first address of the node's first block in a pool of that encapsulation; the MAC of a
-//! VXLAN end is a hash of the node's name, as Calico's nodes compute it. So none of it has to be
-//! distributed.
+//! is the first address of the node's first block in a pool of that encapsulation, or, if IPAM has given
+//! that one away, the last that is free there, which IPAM comes to last; the MAC of a VXLAN end is a hash
+//! of the node's name, as Calico's nodes compute it. So none of it has to be distributed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -36,6 +36,17 @@ pub struct FabricPool {
     pub nat_outgoing: bool,
     /// No new blocks come from it; it counts for routing and as a NAT destination all the same.
     pub disabled: bool,
+    /// It is a block that has outlived its pool.
+    pub leftover: Option<Leftover>,
+}
+
+/// What is known of a block whose pool is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leftover {
+    /// The way that it had, or the only one that the cluster has.
+    Known,
+    /// Nothing: some pools encapsulate, and it is not known whether its own did.
+    Unknown,
 }
 
 /// How a pool's packets travel between nodes.
@@ -74,6 +85,17 @@ pub struct FabricNode {
     pub vxlan: [Option<Vtep>; 2],
     /// Its pod blocks, sorted.
     pub blocks: Vec<Prefix>,
+    /// First addresses of its blocks that its tunnel devices can't have, since IPAM has given them away.
+    pub displaced: Vec<Displaced>,
+}
+
+/// An address that could be that of a tunnel device, if IPAM had not given it to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Displaced {
+    /// It.
+    pub given: IpAddr,
+    /// What a device would have in its place; none if the block is full.
+    pub instead: Option<IpAddr>,
 }
 
 /// An end of VXLAN tunnels.
@@ -89,6 +111,7 @@ impl Fabric {
     /// The fabric of a cluster.
     pub fn new(intent: &Intent) -> Self {
         let mut pools: Vec<FabricPool> = intent.pools.iter().map(FabricPool::new).collect();
+        pools.extend(leftovers(intent, &pools));
         pools.sort_by_key(|pool| pool.cidr);
         let mut nodes: Vec<FabricNode> = intent
             .nodes
@@ -114,30 +137,77 @@ impl Fabric {
                 pool.encapsulation = *mode;
             }
         }
-        let pools = &held.pools;
-        for node in &mut held.nodes {
+        held.keep_ends(former);
+        held
+    }
+
+    /// Takes over from `former` how packets to blocks travel whose pool is gone since: a running node has
+    /// not forgotten it.
+    pub fn remember(&mut self, former: &Self) {
+        let mut any = false;
+        for pool in &mut self.pools {
+            let Some(left) = &mut pool.leftover else {
+                continue;
+            };
+            let known = |other: &&FabricPool| {
+                other.cidr.covers(pool.cidr) && other.leftover != Some(Leftover::Unknown)
+            };
+            if let Some(other) = former.pools.iter().find(known) {
+                *left = Leftover::Known;
+                pool.encapsulation = other.encapsulation;
+                pool.nat_outgoing = other.nat_outgoing;
+                any = true;
+            }
+        }
+        if any {
+            self.keep_ends(former);
+        }
+    }
+
+    /// Tunnel ends that only former modes or pools gave stay: the one that `former` has, or else the one
+    /// that every node derives.
+    fn keep_ends(&mut self, former: &Self) {
+        let pools = &self.pools;
+        for node in &mut self.nodes {
             let other = former.node(&node.name);
             for family in Family::ALL {
                 let before = other.and_then(|other| other.vtep(family));
                 let derived = || {
-                    let address = first_address(&node.blocks, pools, family, is_vxlan)?;
+                    let address = node.first_address(pools, family, is_vxlan)?;
                     let mac = vtep_mac(&node.name, family);
                     Some(Vtep { address, mac })
                 };
                 let end = family.of(&node.vxlan).or(before).or_else(derived);
                 *family.of_mut(&mut node.vxlan) = end;
                 let before = other.and_then(|other| other.ipip_address(family));
-                let derived = || first_address(&node.blocks, pools, family, is_ipip);
+                let derived = || node.first_address(pools, family, is_ipip);
                 let end = family.of(&node.ipip).or(before).or_else(derived);
                 *family.of_mut(&mut node.ipip) = end;
             }
         }
-        held
     }
 
     /// Whether traffic of any pool is masqueraded when it leaves the pools.
     pub fn has_nat_pools(&self) -> bool {
         self.pools.iter().any(|pool| pool.nat_outgoing)
+    }
+
+    /// Single addresses inside the blocks of the node `me` that other nodes have, sorted.
+    pub(super) fn lent(&self, me: &str, blocks: &[Prefix]) -> Vec<Prefix> {
+        let inside = |address: &Prefix| {
+            blocks.iter().any(|block| block.covers(*address)) && !blocks.contains(address)
+        };
+        let others = self.nodes.iter().filter(|node| node.name != me);
+        let mut lent: Vec<Prefix> = others
+            .flat_map(|node| {
+                let borrowed = node.blocks.iter().copied().filter(|block| block.is_host());
+                borrowed.chain(node.ends_apart().map(Prefix::host))
+            })
+            .filter(inside)
+            .collect();
+        lent.sort_unstable();
+        lent.dedup();
+        lent
     }
 
     /// The node of that name.
@@ -163,8 +233,39 @@ impl FabricPool {
             encapsulation: vxlan.or(ipip).unwrap_or_default(),
             nat_outgoing: pool.nat_outgoing,
             disabled: pool.disabled,
+            leftover: None,
         }
     }
+}
+
+/// Blocks outside every pool, each as a pool of its own.
+fn leftovers(intent: &Intent, pools: &[FabricPool]) -> Vec<FabricPool> {
+    let outside = |block: &Prefix| {
+        let apart = |pool: &FabricPool| !pool.cidr.covers(*block) && !block.covers(pool.cidr);
+        pools.iter().all(apart)
+    };
+    let blocks = intent.nodes.iter().flat_map(|node| &node.blocks);
+    let mut left: Vec<Prefix> = blocks.copied().filter(outside).collect();
+    left.sort_unstable();
+    left.dedup();
+    // What lies in another (a borrowed address) is of that one. In order it comes after it.
+    left.dedup_by(|inner, outer| outer.covers(*inner));
+    let encapsulates = |family| {
+        let mut of_family = pools.iter().filter(|pool| pool.cidr.family() == family);
+        of_family.any(|pool| pool.encapsulation != Encapsulation::None)
+    };
+    let as_pool = |cidr: Prefix| FabricPool {
+        cidr,
+        encapsulation: Encapsulation::None,
+        nat_outgoing: false,
+        disabled: true,
+        leftover: Some(if encapsulates(cidr.family()) {
+            Leftover::Unknown
+        } else {
+            Leftover::Known
+        }),
+    };
+    left.into_iter().map(as_pool).collect()
 }
 
 impl FabricNode {
@@ -172,42 +273,67 @@ impl FabricNode {
         let mut blocks = node.blocks.clone();
         blocks.sort_unstable();
         blocks.dedup();
-        let first_of = |family, wanted| first_address(&blocks, pools, family, wanted);
-        let (ipip, vxlan) = (is_ipip, is_vxlan);
-        let on_record = &node.tunnels;
-        let vtep = |family, recorded: Option<IpAddr>, mac: Option<Mac>| {
-            let address = recorded.or_else(|| first_of(family, vxlan))?;
-            let mac = mac.unwrap_or_else(|| vtep_mac(&node.name, family));
-            Some(Vtep { address, mac })
+        let given = |block: &&Prefix| {
+            !block.is_host() && node.given.binary_search(&block.address()).is_ok()
         };
-        Self {
+        let displaced = blocks.iter().filter(given).map(|block| Displaced {
+            given: block.address(),
+            instead: last_free(*block, &node.given),
+        });
+        let mut made = Self {
             name: node.name.clone(),
             ipv4: node.ipv4_address,
             ipv6: node.ipv6_address,
-            ipip: [
-                on_record
-                    .ipip_v4
-                    .map(IpAddr::from)
-                    .or_else(|| first_of(Family::Ipv4, ipip)),
-                on_record
-                    .ipip_v6
-                    .map(IpAddr::from)
-                    .or_else(|| first_of(Family::Ipv6, ipip)),
-            ],
-            vxlan: [
-                vtep(
-                    Family::Ipv4,
-                    on_record.vxlan_v4.map(Into::into),
-                    on_record.vxlan_mac_v4,
-                ),
-                vtep(
-                    Family::Ipv6,
-                    on_record.vxlan_v6.map(Into::into),
-                    on_record.vxlan_mac_v6,
-                ),
-            ],
+            ipip: [None; 2],
+            vxlan: [None; 2],
+            displaced: displaced.collect(),
             blocks,
+        };
+        let on_record = &node.tunnels;
+        let ipip = [
+            on_record.ipip_v4.map(IpAddr::from),
+            on_record.ipip_v6.map(IpAddr::from),
+        ];
+        let vxlan = [
+            on_record.vxlan_v4.map(IpAddr::from),
+            on_record.vxlan_v6.map(IpAddr::from),
+        ];
+        let macs = [on_record.vxlan_mac_v4, on_record.vxlan_mac_v6];
+        for family in Family::ALL {
+            let derived = |wanted| made.first_address(pools, family, wanted);
+            let end = family.of(&ipip).or_else(|| derived(is_ipip));
+            let vtep = family.of(&vxlan).or_else(|| derived(is_vxlan));
+            let mac = || vtep_mac(&node.name, family);
+            let vtep = vtep.map(|address| Vtep {
+                address,
+                mac: family.of(&macs).unwrap_or_else(mac),
+            });
+            *family.of_mut(&mut made.ipip) = end;
+            *family.of_mut(&mut made.vxlan) = vtep;
         }
+        made
+    }
+
+    /// The first address of the first block that is in a pool with such an encapsulation, or what a tunnel
+    /// device has in its place; none of a block that is full.
+    fn first_address(
+        &self,
+        pools: &[FabricPool],
+        family: Family,
+        wanted: fn(Encapsulation) -> bool,
+    ) -> Option<IpAddr> {
+        let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
+        let mut suitable = self
+            .blocks
+            .iter()
+            // A borrowed address is a pod's.
+            .filter(|block| block.family() == family && !block.is_host())
+            .filter(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)));
+        suitable.find_map(|block| {
+            let first = block.address();
+            let given = self.displaced.iter().find(|one| one.given == first);
+            given.map_or(Some(first), |one| one.instead)
+        })
     }
 
     /// Its address of a family.
@@ -216,6 +342,22 @@ impl FabricNode {
             Family::Ipv4 => self.ipv4.map(|network| network.ip().into()),
             Family::Ipv6 => self.ipv6.map(|network| network.ip().into()),
         }
+    }
+
+    /// The addresses on its tunnel devices.
+    pub fn ends(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let vxlan = self.vxlan.iter().flatten().map(|vtep| vtep.address);
+        self.ipip.iter().flatten().copied().chain(vxlan)
+    }
+
+    /// Those that lie in no block of its own, so that the way to its blocks is none to them.
+    pub fn ends_apart(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let wider = |block: &&Prefix| !block.is_host();
+        let inside = move |end| {
+            let mut blocks = self.blocks.iter().filter(wider);
+            blocks.any(|block| block.contains(end))
+        };
+        self.ends().filter(move |end| !inside(*end))
     }
 
     /// Its end of VXLAN tunnels of a family.
@@ -242,20 +384,36 @@ impl FabricNode {
     }
 }
 
-/// The first address of the first block that is in a pool with such an encapsulation.
-fn first_address(
-    blocks: &[Prefix],
-    pools: &[FabricPool],
-    family: Family,
-    wanted: fn(Encapsulation) -> bool,
-) -> Option<IpAddr> {
-    let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
-    blocks
-        .iter()
-        // A borrowed address is a pod's.
-        .filter(|block| block.family() == family && !block.is_host())
-        .find(|block| pool(block).is_some_and(|pool| wanted(pool.encapsulation)))
-        .map(|block| block.address())
+/// The last address of a block that is not among those given away, which are sorted.
+fn last_free(block: Prefix, given: &[IpAddr]) -> Option<IpAddr> {
+    let (first, mut last) = match (block.address(), block) {
+        (IpAddr::V4(first), Prefix::V4(_)) => {
+            let first = u128::from(first.to_bits());
+            (first, first | host_bits(32, block.len()))
+        }
+        (IpAddr::V6(first), _) => (
+            first.to_bits(),
+            first.to_bits() | host_bits(128, block.len()),
+        ),
+        (IpAddr::V4(_), Prefix::V6(_)) => return None,
+    };
+    let address = |bits: u128| match block.family() {
+        Family::Ipv4 => IpAddr::V4(u32::try_from(bits).unwrap_or(u32::MAX).into()),
+        Family::Ipv6 => IpAddr::V6(bits.into()),
+    };
+    // So many steps at most as addresses are given away.
+    while given.binary_search(&address(last)).is_ok() {
+        last = last.checked_sub(1).filter(|last| *last >= first)?;
+    }
+    Some(address(last))
+}
+
+/// The bits of an address that a prefix leaves open.
+const fn host_bits(width: u8, len: u8) -> u128 {
+    match width.saturating_sub(len) {
+        open @ 0..128 => (1 << open) - 1,
+        _all => u128::MAX,
+    }
 }
 
 const fn is_ipip(encapsulation: Encapsulation) -> bool {

@@ -152,6 +152,9 @@ pub struct Node {
     pub blocks: Vec<Prefix>,
     /// What its tunnel devices are known by, where it is on record.
     pub tunnels: TunnelAddresses,
+    /// Addresses of its blocks that IPAM has given away, to pods or to other nodes, sorted. Known only where
+    /// it matters: where an address of a tunnel device is not on record.
+    pub given: Vec<IpAddr>,
     /// Its addresses as Kubernetes knows them (`InternalIP`).
     pub internal_ips: Vec<IpAddr>,
     /// Communities of what it sends, in place of the cluster's.

@@ -40,7 +40,9 @@ mod plan;
 mod selector;
 
 pub use diff::{Impact, PeerChange, PeerField, diff, differences};
-pub use fabric::{Encapsulation, Fabric, FabricNode, FabricPool, Vtep, When, vtep_mac};
+pub use fabric::{
+    Displaced, Encapsulation, Fabric, FabricNode, FabricPool, Leftover, Vtep, When, vtep_mac,
+};
 pub use felix::{FelixSettings, NatExclusions};
 pub use intent::{
     BgpSettings, Families, Intent, Node, Peer, PeerAddress, PeerCapabilities, PeerRoutes,

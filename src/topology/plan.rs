@@ -63,7 +63,9 @@ pub struct Plan {
     pub originate: Vec<Prefix>,
     /// The pod blocks that live on it, sorted.
     pub own_blocks: Vec<Prefix>,
-    /// The cluster's pools, disabled ones too, sorted.
+    /// Single addresses inside own blocks that the records give to other nodes, sorted.
+    pub lent: Vec<Prefix>,
+    /// The cluster's pools, disabled ones too, and blocks that have outlived theirs; sorted.
     pub pools: Vec<Prefix>,
     /// What packets between nodes are carried by.
     pub fabric: Arc<Fabric>,
@@ -108,6 +110,8 @@ pub struct PlannedPeer {
     pub name: String,
     /// Where it comes from.
     pub kind: PeerKind,
+    /// The other end is a node of the cluster, by the records.
+    pub is_node: bool,
     /// The other end.
     pub address: IpAddr,
     /// The port to dial.
@@ -246,6 +250,8 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
     refuse_duplicates(node, &peers)?;
     let own_blocks = sorted(node.blocks.iter().copied());
     let advertisements = node.prefix_advertisements.as_ref();
+    let fabric = Fabric::new(intent);
+    let lent = fabric.lent(&node.name, &own_blocks);
     let unexported = intent.pools.iter().filter(|pool| pool.disable_bgp_export);
     Ok(Plan {
         name: node.name.clone(),
@@ -258,8 +264,9 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
         peers,
         originate: own_blocks.clone(),
         own_blocks,
-        pools: sorted(intent.pools.iter().map(|pool| pool.cidr)),
-        fabric: Arc::new(Fabric::new(intent)),
+        lent,
+        pools: sorted(fabric.pools.iter().map(|pool| pool.cidr)),
+        fabric: Arc::new(fabric),
         cluster_id: node.route_reflector_cluster_id,
         templates: records::templates(intent, node),
         gateways: records::gateways(intent, node),
@@ -273,13 +280,21 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
 }
 
 impl Plan {
-    /// Whether an address is this node's: whoever speaks BGP there is beside us on it.
+    /// The addresses on this node's tunnel devices.
+    pub fn tunnel_addresses(&self) -> Vec<IpAddr> {
+        let me = self.fabric.node(&self.name);
+        me.map_or_else(Vec::new, |me| me.ends().collect())
+    }
+
+    /// Whether an address is this node's: whoever speaks BGP there is beside us on it. Nodes that are at
+    /// loopback addresses themselves, several on one host, are no more to each other than others are.
     pub fn is_here(&self, address: IpAddr) -> bool {
         let own = [
-            self.ipv4.map(|net| net.ip().into()),
-            self.ipv6.map(|net| net.ip().into()),
+            self.ipv4.map(|net| IpAddr::from(net.ip())),
+            self.ipv6.map(|net| IpAddr::from(net.ip())),
         ];
-        address.is_loopback() || own.contains(&Some(address))
+        let mut all = own.iter().flatten();
+        own.contains(&Some(address)) || (address.is_loopback() && !all.any(IpAddr::is_loopback))
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! What is waited for is a line of a daemon's log; nothing sleeps.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -188,6 +189,69 @@ fn a_peer_is_shut_down_with_words_and_enabled_again() {
     a.wait_for("session is up");
     let kept = a.json(&["peers", "b"]);
     assert_eq!(kept["peers"][0]["established_count"], 3);
+}
+
+/// The problems of a daemon, by code.
+fn problems(daemon: &Daemon) -> BTreeMap<String, serde_json::Value> {
+    let status = daemon.json(&["status"]);
+    let problems = status["problems"].as_array().unwrap().iter();
+    let by_code = problems.map(|problem| {
+        let code = problem["code"].as_str().unwrap();
+        (code.to_owned(), problem.clone())
+    });
+    by_code.collect()
+}
+
+#[test]
+fn what_is_wrong_has_a_code_for_scripts_a_line_for_people_and_one_in_the_log() {
+    let (folder, port, a, b) = pair("problems");
+    let check = || a.ask(&["status", "--check"]);
+    assert_eq!(check().status.code(), Some(0));
+    a.says(&["peer", "b", "shutdown"]);
+    let shut = &problems(&a)["peer_shut_down"];
+    assert_eq!(shut["severity"], "warning");
+    assert_eq!(shut["subject"], "peer");
+    assert_eq!(shut["subjects"], serde_json::json!(["b"]));
+    assert_eq!(shut["count"], 1);
+    assert!(shut["since_unix_s"].as_u64() > Some(1_700_000_000));
+    assert_eq!(check().status.code(), Some(0), "a warning is no error");
+    a.wait_for("problem: b: it was shut down here");
+    a.says(&["peer", "b", "enable"]);
+    a.wait_for("no longer: b: it was shut down here");
+
+    drop(b);
+    a.wait_for("session is down");
+    let down = problems(&a)["peer_down"].clone();
+    assert_eq!(down["severity"], "error");
+    let failed = check();
+    assert_eq!(failed.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&failed.stdout).into_owned();
+    let [line, remedy] = said.lines().collect::<Vec<_>>()[..] else {
+        panic!("{said}");
+    };
+    assert!(line.starts_with("error b: ") && line.contains("(peer_down, for "));
+    assert!(remedy.starts_with("    "), "{said}");
+    let line = a.wait_for("problem: b: it refuses the connection");
+    assert!(
+        line.contains("ERROR") && line.contains("running there?"),
+        "{line}"
+    );
+
+    fs::write(
+        folder.0.join("cluster.toml"),
+        cluster(port, "mistake = 1\n"),
+    )
+    .unwrap();
+    a.wait_for("the configuration has errors");
+    let bad = &problems(&a)["configuration_bad"];
+    assert_eq!(bad["subject"], "record");
+    let place = bad["subjects"][0].as_str().unwrap();
+    assert!(place.ends_with("cluster.toml:14:1"), "{place}");
+
+    let calls = TcpStream::connect_timeout(&format!("127.0.0.1:{port}").parse().unwrap(), PATIENCE);
+    drop(calls);
+    a.wait_for("refused a connection");
+    assert_eq!(problems(&a)["stranger_calls"]["subjects"][0], "127.0.0.1");
 }
 
 #[test]

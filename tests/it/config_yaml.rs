@@ -48,6 +48,151 @@ fn one_cluster_in_two_spellings_is_one_intent() {
     );
 }
 
+/// Three nodes and what IPAM says of their blocks; `node-b` borrows of `node-a`.
+fn borrowing(more: &str) -> String {
+    let text = r#"
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pods}
+spec: {cidr: 10.60.0.0/16, vxlanMode: Always}
+---
+apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: node-a}
+spec: {bgp: {ipv4Address: 198.18.0.1/24}}
+---
+apiVersion: projectcalico.org/v3
+kind: Node
+metadata: {name: node-b}
+spec: {bgp: {ipv4Address: 198.18.0.2/24}}
+---
+apiVersion: crd.projectcalico.org/v1
+kind: IPAMBlock
+metadata: {name: 10-60-1-0-29}
+spec:
+  cidr: 10.60.1.0/29
+  affinity: host:node-a
+  allocations: [0, 1, null, 2, 3, 4, null, null]
+  attributes:
+  - {handle_id: k8s.0, secondary: {node: node-a, namespace: d, pod: p}}
+  - {handle_id: k8s.1, secondary: {node: node-a, namespace: d, pod: q}}
+  - {handle_id: k8s.2, secondary: {node: node-a, namespace: d, pod: r}, releasedAt: "2026-01-01T00:00:00Z"}
+  - {handle_id: k8s.3, secondary: {node: node-b, namespace: d, pod: s}}
+  - {handle_id: vxlan-tunnel-addr-node-b, secondary: {node: node-b, type: vxlanTunnelAddress}}
+"#;
+    format!("{text}{more}")
+}
+
+#[test]
+fn what_ipam_gives_to_other_nodes_is_lent_and_what_it_gives_away_is_no_tunnels() {
+    let loaded = read(&[("a.yaml", &borrowing(""))]).unwrap();
+    let addresses = |texts: &[&str]| -> Vec<std::net::IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    let [a, b] = &*loaded.intent.nodes else {
+        panic!("{:?}", loaded.intent.nodes);
+    };
+    // The pod's and the tunnel's of the other node among them; not what was released.
+    assert_eq!(
+        a.given,
+        addresses(&["10.60.1.0", "10.60.1.1", "10.60.1.4", "10.60.1.5"])
+    );
+    assert_eq!(b.given, addresses(&[]));
+    let a = dunlin::topology::plan(&loaded.intent, "node-a").unwrap();
+    let hosts = |texts: &[&str]| -> Vec<Prefix> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    assert_eq!(a.lent, hosts(&["10.60.1.4/32", "10.60.1.5/32"]));
+    assert_eq!(a.own_blocks, hosts(&["10.60.1.0/29"]));
+    // The block's first address is a pod's: the tunnel's is the last free one, on every node.
+    assert_eq!(a.tunnel_addresses(), addresses(&["10.60.1.7"]));
+    let b = dunlin::topology::plan(&loaded.intent, "node-b").unwrap();
+    assert_eq!(b.originate, hosts(&["10.60.1.4/32", "10.60.1.5/32"]));
+    assert_eq!(b.lent, hosts(&[]));
+    let of_a = |plan: &dunlin::topology::Plan| plan.fabric.node("node-a").unwrap().vxlan;
+    assert_eq!(of_a(&a), of_a(&b));
+}
+
+#[test]
+fn ipams_own_word_for_a_nodes_tunnel_and_a_record_of_it_are_no_obstacle() {
+    // Its first address is the node's own tunnel's.
+    let own = borrowing("").replace(
+        "{handle_id: k8s.0, secondary: {node: node-a, namespace: d, pod: p}}",
+        "{handle_id: vxlan-tunnel-addr-node-a, secondary: {node: node-a, type: vxlanTunnelAddress}}",
+    );
+    let tunnel = |text: &str| {
+        let loaded = read(&[("a.yaml", text)]).unwrap();
+        let plan = dunlin::topology::plan(&loaded.intent, "node-a").unwrap();
+        let me = plan.fabric.node("node-a").unwrap();
+        (plan.tunnel_addresses(), me.displaced.len())
+    };
+    let address = |text: &str| vec![text.parse().unwrap()];
+    assert_eq!(tunnel(&own), (address("10.60.1.0"), 0));
+    // What is on record counts, and then nothing is kept of what IPAM gives away.
+    let recorded = borrowing("").replace(
+        "metadata: {name: node-a}\nspec: {bgp: {ipv4Address: 198.18.0.1/24}}",
+        "metadata: {name: node-a}\nspec: {bgp: {ipv4Address: 198.18.0.1/24}, \
+         ipv4VXLANTunnelAddr: 10.60.9.9}",
+    );
+    assert_eq!(tunnel(&recorded), (address("10.60.9.9"), 0));
+    let loaded = read(&[("a.yaml", &recorded)]).unwrap();
+    assert!(loaded.intent.nodes[0].given.is_empty());
+}
+
+#[test]
+fn a_block_that_has_outlived_its_pool_refuses_nothing_and_its_addresses_are_lent() {
+    let gone = borrowing("").replace("10.60.0.0/16", "10.61.0.0/16");
+    let more = r#"---
+apiVersion: crd.projectcalico.org/v1
+kind: BlockAffinity
+metadata: {name: b}
+spec: {cidr: 10.61.2.0/26, node: node-b, state: confirmed, deleted: "false"}
+---
+apiVersion: crd.projectcalico.org/v1
+kind: BlockAffinity
+metadata: {name: c}
+spec: {cidr: 10.60.0.0/15, node: node-b, state: confirmed, deleted: "false"}
+"#;
+    let loaded = read(&[("a.yaml", &format!("{gone}{more}"))]).unwrap();
+    let warned = lines(&loaded.warnings);
+    let about = |block: &str, fate: &str| {
+        let line = |line: &&String| line.contains(block) && line.contains(fate);
+        warned.iter().filter(line).count()
+    };
+    assert_eq!(
+        about("block 10.60.1.0/29 lies in no pool", "keeps the way"),
+        1
+    );
+    assert_eq!(
+        about("block 10.60.0.0/15 lies in no pool", "left out"),
+        1,
+        "{warned:?}"
+    );
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    let plan = dunlin::topology::plan(&loaded.intent, "node-a").unwrap();
+    let hosts = |texts: &[&str]| -> Vec<Prefix> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    assert_eq!(plan.originate, hosts(&["10.60.1.0/29"]));
+    assert_eq!(plan.lent, hosts(&["10.60.1.4/32", "10.60.1.5/32"]));
+    assert_eq!(plan.pools, hosts(&["10.60.1.0/29", "10.61.0.0/16"]));
+    let of_b = &plan.fabric.node("node-b").unwrap().blocks;
+    assert!(of_b.contains(&"10.61.2.0/26".parse().unwrap()), "{of_b:?}");
+}
+
+#[test]
+fn a_tunnel_address_in_anothers_block_is_lent_as_pods_are() {
+    let text = borrowing("").replace(
+        "metadata: {name: node-b}\nspec: {bgp: {ipv4Address: 198.18.0.2/24}}",
+        "metadata: {name: node-b}\nspec: {bgp: {ipv4Address: 198.18.0.2/24}, \
+         ipv4VXLANTunnelAddr: 10.60.1.6}",
+    );
+    let loaded = read(&[("a.yaml", &text)]).unwrap();
+    let plan = dunlin::topology::plan(&loaded.intent, "node-a").unwrap();
+    let tunnel: Prefix = "10.60.1.6/32".parse().unwrap();
+    assert!(plan.lent.contains(&tunnel), "{:?}", plan.lent);
+}
+
 #[test]
 fn pool_manifests_of_every_mode_apply_verbatim() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-fixtures/intent/yaml-pools");

@@ -527,3 +527,55 @@ fn lost_notifications_are_made_good_by_a_dump() {
         assert_eq!(listing("route show proto 179").len(), 2000);
     });
 }
+
+/// Other programs' routes over nexthop objects, with and without the hops in the routes themselves.
+#[test]
+fn next_hops_follow_the_nexthop_objects_of_others() {
+    for compatible in ["1", "0"] {
+        in_namespace(move || {
+            // The one of this thread's namespace.
+            let switch = "/proc/sys/net/ipv4/nexthop_compat_mode";
+            if std::fs::write(switch, compatible).is_err() {
+                println!("skipped: no {switch} that can be written");
+                return;
+            }
+            ip("nexthop add id 1 via 10.9.0.5 dev v0");
+            ip("nexthop add id 2 via 10.9.0.6 dev v0");
+            ip("nexthop add id 10 group 1/2,3");
+            ip("nexthop add id 21 via fd00:9::5 dev v0");
+            ip("route add 10.50.0.0/16 nhid 10 proto static");
+            ip("-6 route add fd00:50::/64 nhid 21 proto static");
+            let mut rig = Rig::synced();
+            rig.plane.converged();
+            let (four, six) = (prefix("10.244.1.0/26"), prefix("fd00:244:1::/64"));
+            rig.plane.want(four, via(&["10.50.0.1"]));
+            rig.plane.want(six, via(&["fd00:50::1"]));
+            let has = |rig: &mut Rig, of: Prefix, wanted: &[&str]| {
+                rig.until(&format!("{of} via {wanted:?}"), |plane| {
+                    let hops = plane.installed(of).map(|shape| shape.hops.clone());
+                    let hops = hops.unwrap_or_default();
+                    let found = hops
+                        .iter()
+                        .map(|hop| format!("{}*{}", hop.via.unwrap(), hop.weight));
+                    found.eq(wanted.iter().copied()) && plane.is_idle()
+                });
+            };
+            has(&mut rig, four, &["10.9.0.5*1", "10.9.0.6*3"]);
+            has(&mut rig, six, &["fd00:9::5*1"]);
+            // Replaced in place: ours follow in place, too.
+            ip("nexthop replace id 2 via 10.9.0.7 dev v0");
+            ip("nexthop replace id 21 via fd00:9::7 dev v0");
+            has(&mut rig, four, &["10.9.0.5*1", "10.9.0.7*3"]);
+            has(&mut rig, six, &["fd00:9::7*1"]);
+            ip("nexthop replace id 10 group 1");
+            has(&mut rig, four, &["10.9.0.5*1"]);
+            // And gone at once with them.
+            let before = rig.now();
+            ip("nexthop del id 1");
+            ip("nexthop del id 21");
+            has(&mut rig, four, &[]);
+            has(&mut rig, six, &[]);
+            assert!(rig.now().since(before) < Duration::from_secs(2), "at once");
+        });
+    }
+}

@@ -132,6 +132,147 @@ fn a_next_hop_that_is_no_node_is_not_a_far_end_unless_the_block_names_one() {
         matches!(unknown.reason, Reason::NotANode { .. }),
         "{unknown:?}"
     );
+    assert_eq!(unknown.way, Way::Unreachable, "never bare");
+}
+
+#[test]
+fn a_packet_to_a_node_without_a_record_never_leaves_bare() {
+    use PoolMode::{Always, CrossSubnet, Never};
+    let modes = [
+        (Always, Never),
+        (CrossSubnet, Never),
+        (Never, Always),
+        (Never, CrossSubnet),
+    ];
+    for (ipip, vxlan) in modes {
+        let whole = cluster(ipip, vxlan);
+        let mut late = whole.clone();
+        late.nodes.pop();
+        for family in Family::ALL {
+            let to = |intent: &Intent| {
+                let chooser = chooser(intent, "node-1");
+                chooser.choose(block(family, 3), address(family, 3)).way
+            };
+            assert_eq!(to(&late), Way::Unreachable, "{ipip:?} {vxlan:?}");
+            assert!(matches!(to(&whole), Way::Ipip(_) | Way::Vxlan(_)));
+        }
+    }
+    // Nothing is hidden from a pool that does not encapsulate.
+    let mut bare = cluster(Never, Never);
+    bare.nodes.pop();
+    let choice = chooser(&bare, "node-1").choose(block(Family::Ipv4, 3), address(Family::Ipv4, 3));
+    assert_eq!(shown(&choice), "via 172.31.2.3");
+}
+
+/// The third node's tunnel has this address on record.
+fn with_end(ipip: PoolMode, vxlan: PoolMode, v4: &str, v6: &str) -> Intent {
+    let mut intent = cluster(ipip, vxlan);
+    let ends = &mut intent.nodes[2].tunnels;
+    if vxlan == PoolMode::Never {
+        (ends.ipip_v4, ends.ipip_v6) = (v4.parse().ok(), v6.parse().ok());
+    } else {
+        (ends.vxlan_v4, ends.vxlan_v6) = (v4.parse().ok(), v6.parse().ok());
+    }
+    intent
+}
+
+fn ends_of(intent: &Intent, me: &str) -> Vec<(String, String)> {
+    let chooser = chooser(intent, me);
+    let ends = chooser.ends().map(|(end, choice)| {
+        assert_eq!(chooser.choose(end, "10.9.9.9".parse().unwrap()), choice);
+        (end.to_string(), shown(&choice))
+    });
+    ends.collect()
+}
+
+#[test]
+fn a_tunnel_address_on_record_is_routed_to_its_node_wherever_it_lies() {
+    use PoolMode::{Always, CrossSubnet, Never};
+    let place = |v4, v6| (v4, v6);
+    let places = [
+        // The first node's block, nobody's block, and outside every pool.
+        place("10.244.1.7", "fd00:10:244:1::7"),
+        place("10.244.77.0", "fd00:10:244:77::"),
+        place("192.0.2.3", "2001:db8::3"),
+    ];
+    for (v4, v6) in places {
+        let end = |text: &str, way: &str| {
+            let host = Prefix::host(text.parse().unwrap()).to_string();
+            (host, way.to_owned())
+        };
+        for mode in [Always, CrossSubnet] {
+            let vxlan = with_end(Never, mode, v4, v6);
+            let onto = vec![end(v4, "dev vxlan.calico"), end(v6, "dev vxlan-v6.calico")];
+            let ipip = with_end(mode, Never, v4, v6);
+            let through = vec![
+                end(v4, "via 172.31.2.3 dev tunl0"),
+                end(v6, "via fd00:31:2::3 dev tunl6"),
+            ];
+            for me in ["node-1", "node-2"] {
+                assert_eq!(ends_of(&vxlan, me), onto, "{me}");
+                assert_eq!(ends_of(&ipip, me), through, "{me}");
+            }
+            for intent in [&vxlan, &ipip] {
+                assert_eq!(ends_of(intent, "node-3"), [], "its own are on its device");
+            }
+        }
+    }
+    // Inside its own block the block's route leads there; without an encapsulation nobody uses it.
+    let inside = with_end(Never, Always, "10.244.3.9", "fd00:10:244:3::9");
+    assert_eq!(ends_of(&inside, "node-1"), []);
+    let mut bare = with_end(Never, Always, "192.0.2.3", "2001:db8::3");
+    for pool in &mut bare.pools {
+        pool.vxlan_mode = Never;
+    }
+    assert_eq!(ends_of(&bare, "node-1"), []);
+}
+
+#[test]
+fn what_ipam_gives_away_is_no_tunnels_address() {
+    use PoolMode::{Always, Never};
+    let mut intent = cluster(Never, Always);
+    let end = |intent: &Intent| {
+        let chooser = chooser(intent, "node-3");
+        let vtep = |family| {
+            chooser
+                .me()
+                .vtep(family)
+                .map(|vtep| vtep.address.to_string())
+        };
+        (Family::ALL.map(vtep), chooser.me().displaced.len())
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        end(&intent),
+        ([some("10.244.3.0"), some("fd00:10:244:3::")], 0)
+    );
+    let given = ["10.244.3.0", "10.244.3.63", "fd00:10:244:3::"];
+    intent.nodes[2].given = given.map(|text| text.parse().unwrap()).to_vec();
+    assert_eq!(
+        end(&intent),
+        ([some("10.244.3.62"), some("fd00:10:244:3::3f")], 2)
+    );
+    // Its other end comes to the same.
+    let other = chooser(&intent, "node-1");
+    assert_eq!(
+        shown(&other.choose(block(Family::Ipv4, 3), address(Family::Ipv4, 3))),
+        "via 10.244.3.62 dev vxlan.calico"
+    );
+    // A full block: the next one, or none.
+    intent.nodes[2].given = (0..64)
+        .map(|i| format!("10.244.3.{i}").parse().unwrap())
+        .collect();
+    assert_eq!(end(&intent), ([None, some("fd00:10:244:3::")], 1));
+    intent.nodes[2]
+        .blocks
+        .push("10.244.9.0/30".parse().unwrap());
+    assert_eq!(
+        end(&intent),
+        ([some("10.244.9.0"), some("fd00:10:244:3::")], 1)
+    );
+    // What is on record is what it is.
+    intent.nodes[2].tunnels.vxlan_v4 = "10.244.3.1".parse().ok();
+    assert_eq!(end(&intent).0[0], some("10.244.3.1"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One node with sessions and a kernel that are played by hand: every change is settled before the call
 //! returns, so what a test sees next is what the same turn of the daemon would have done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use dunlin::wire::capability::Capability;
 use dunlin::wire::frame::{self, KEEPALIVE, MessageKind};
 use dunlin::wire::open::Open;
 
-use crate::sim_script::{attributes, message, update};
+use crate::sim_script::{attributes, message, split, update};
 use crate::sim_world::settings;
 
 pub(crate) struct Rig {
@@ -86,19 +86,37 @@ pub(crate) fn route(to: &str, hops: impl IntoIterator<Item = Hop>) -> Change {
 
 impl Rig {
     pub(crate) fn new(intent: &Intent, rows: Vec<Change>) -> Self {
+        Self::after_a_restart(intent, rows, &[])
+    }
+
+    /// A former process has left these routes.
+    pub(crate) fn after_a_restart(
+        intent: &Intent,
+        mut rows: Vec<Change>,
+        left: &[KernelRoute],
+    ) -> Self {
         let now = Instant::from_secs(1000);
         let settings = dunlin::node::Settings {
             speaker: speaker::Settings {
                 max_paths: 4,
                 ..settings(1, true).speaker
             },
+            kept: [!left.is_empty(); 2],
             ..settings(1, true)
         };
+        rows.extend(left.iter().map(|route| Change::Route {
+            route: route.clone(),
+            replaced: false,
+        }));
+        let routes = left
+            .iter()
+            .map(|route| (route.prefix, Arc::clone(&route.shape)));
+        let routes = routes.collect();
         let mut rig = Self {
             node: Node::new(now, settings, plan(intent, "me").unwrap()),
             now,
             rows,
-            routes: BTreeMap::new(),
+            routes,
             sent: BTreeMap::new(),
             written: 0,
         };
@@ -216,6 +234,19 @@ impl Rig {
         assert_eq!(shape.kind, RouteKind::Unicast);
         let hop = |hop: &Hop| format!("{}@{}", hop.via.unwrap(), hop.interface.unwrap());
         Some(shape.hops.iter().map(hop).collect())
+    }
+
+    /// The IPv4 prefixes that a connection was told of and not withdrawn.
+    pub(crate) fn announced(&self, connection: ConnectionId) -> BTreeSet<Prefix> {
+        let mut table = BTreeSet::new();
+        for body in self.updates(connection) {
+            let (withdrawn, _, announced) = split(body);
+            for prefix in withdrawn {
+                table.remove(&prefix);
+            }
+            table.extend(announced);
+        }
+        table
     }
 
     pub(crate) fn updates(&self, connection: ConnectionId) -> Vec<&[u8]> {

@@ -4,12 +4,12 @@
 use dunlin::dataplane::{Change, Link};
 use dunlin::net::{Asn, Family};
 use dunlin::policy::PolicyKind;
-use dunlin::topology::{FarEnd, Intent, Node, Peer, Pool, PoolMode};
+use dunlin::topology::{FarEnd, Intent, Node, Peer};
 use dunlin::wire::capability::Capability;
 
-use crate::next_hop_rig::{Rig, address, ip, link, prefix, reach, reach_v4, unreach};
+use crate::next_hop_rig::{Rig, address, ip, link, reach, reach_v4};
 
-fn peer(name: &str, far_end: FarEnd, asn: u32) -> Peer {
+pub(crate) fn peer(name: &str, far_end: FarEnd, asn: u32) -> Peer {
     let mut peer = Peer {
         far_end,
         passive: true,
@@ -20,7 +20,7 @@ fn peer(name: &str, far_end: FarEnd, asn: u32) -> Peer {
     peer
 }
 
-fn at(text: &str) -> FarEnd {
+pub(crate) fn at(text: &str) -> FarEnd {
     Peer::new("", ip(text), Asn(1)).far_end
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn intent(peers: Vec<Peer>) -> Intent {
 }
 
 /// eth2 with addresses, eth3 and eth4 without.
-fn rows() -> Vec<Change> {
+pub(crate) fn rows() -> Vec<Change> {
     let links = [2, 3, 4].map(|index| Change::Link(Box::new(link(index))));
     let addresses = ["10.0.0.1/24", "fd00::1/64"].map(|text| address(2, text));
     links
@@ -61,7 +61,7 @@ fn two_uplinks() -> Rig {
     )
 }
 
-fn down(link: Link) -> [Change; 1] {
+pub(crate) fn down(link: Link) -> [Change; 1] {
     [Change::Link(Box::new(link))]
 }
 
@@ -165,6 +165,45 @@ fn a_link_that_goes_takes_its_next_hops_with_it_in_the_same_turn() {
     }
 }
 
+/// What a former process left waits for all peers, but not by a link that is gone.
+#[test]
+fn a_route_that_waits_for_a_peer_does_not_wait_by_a_dead_link() {
+    let peers = vec![
+        peer("a", FarEnd::Link("eth3".into()), 65_001),
+        peer("n4", at("10.0.0.9"), 65_003),
+        peer("never", at("10.0.0.66"), 65_004),
+    ];
+    let left = ["192.0.2.0/24", "198.51.100.0/24"].map(|to| {
+        let hop = dunlin::dataplane::Hop::new(ip("fe80::1"), 3);
+        dunlin::dataplane::KernelRoute {
+            protocol: 179,
+            ..crate::next_hop_rig::kernel_route(to, [hop])
+        }
+    });
+    let mut rig = Rig::after_a_restart(&intent(peers), rows(), &left);
+    rig.found("eth3", 3, "fe80::1");
+    let a = rig.session(("fe80::1", 3), "fe80::a", 65_001, &[]).unwrap();
+    let n = rig
+        .session(("10.0.0.9", 0), "10.0.0.1", 65_003, &[])
+        .unwrap();
+    rig.say(
+        n,
+        &reach_v4("10.0.0.9", &[65_003], &["192.0.2.0/24", "198.51.100.0/24"]),
+    );
+    rig.say(
+        a,
+        &reach(&["fe80::1"], &[65_001, 65_002], &["192.0.2.0/24"]),
+    );
+    let kept = rig.hops("192.0.2.0/24").unwrap();
+    assert_eq!(kept, ["fe80::1@3"], "it is not known yet who is best");
+    let mut gone = link(3);
+    gone.lower_up = false;
+    rig.change(down(gone));
+    for route in ["192.0.2.0/24", "198.51.100.0/24"] {
+        assert_eq!(rig.hops(route).unwrap(), ["10.0.0.9@2"], "{route}");
+    }
+}
+
 /// RFC 2545 §3 in all the spellings that are seen, on a session with global addresses, and on one with
 /// IPv4 addresses: the link is the session's.
 #[test]
@@ -255,236 +294,4 @@ fn a_link_local_next_hop_is_not_sent_on() {
     );
     assert!(holds(&[24, 192, 0, 2]), "both do");
     assert!(!holds(&router.octets()), "its next hop does not");
-}
-
-/// What one session brings leads to the next hops of another: both families, a host route or the default
-/// one, and whatever comes first.
-#[test]
-fn a_next_hop_is_resolved_over_a_route_of_another_session() {
-    let host = [("192.0.2.9/32", "10.0.0.9"), ("2001:db8::9/128", "fd00::9")];
-    let default = [("0.0.0.0/0", "10.0.0.9"), ("::/0", "fd00::9")];
-    let far = [
-        ("203.0.113.0/24", "192.0.2.9"),
-        ("2001:db8:f::/48", "2001:db8::9"),
-    ];
-    for (grounds, ground_first) in [
-        (host, true),
-        (host, false),
-        (default, true),
-        (default, false),
-    ] {
-        let peers = vec![
-            peer("tor", at("10.0.0.9"), 65_001),
-            peer("inside", at("10.0.0.7"), 65_000),
-        ];
-        let mut rig = Rig::new(&intent(peers), rows());
-        let tor = rig
-            .session(("10.0.0.9", 0), "10.0.0.1", 65_001, &[])
-            .unwrap();
-        let inside = rig
-            .session(("10.0.0.7", 0), "10.0.0.1", 65_000, &[])
-            .unwrap();
-        let ground = |rig: &mut Rig| {
-            for (route, hop) in grounds {
-                rig.say(tor, &reach(&[hop], &[65_001], &[route]));
-            }
-        };
-        if ground_first {
-            ground(&mut rig);
-        }
-        for (route, hop) in far {
-            rig.say(inside, &reach(&[hop], &[], &[route]));
-            assert_eq!(rig.hops(route).is_some(), ground_first, "{route}");
-        }
-        if !ground_first {
-            ground(&mut rig);
-        }
-        for ((route, _), (_, hop)) in far.into_iter().zip(grounds) {
-            assert_eq!(rig.hops(route).unwrap(), [format!("{hop}@2")]);
-        }
-        // The ground goes, and what stood on it in the same turn; it comes back, and so does that.
-        for (at, (route, _)) in grounds.into_iter().enumerate() {
-            rig.say(tor, &unreach(&[route]));
-            assert_eq!(rig.hops(far[at].0), None, "{route} is gone");
-        }
-        ground(&mut rig);
-        for (route, _) in far {
-            assert!(rig.hops(route).is_some());
-        }
-        // A route of somebody else that is longer goes before.
-        let hop = dunlin::dataplane::Hop::new(ip("10.0.0.77"), 2);
-        rig.change([crate::next_hop_rig::route("192.0.2.9/32", [hop])]);
-        let other = rig.hops("203.0.113.0/24").unwrap();
-        assert_eq!(other, ["10.0.0.77@2"], "as good, and with our own metric");
-    }
-}
-
-/// Up to the depth that the kernel's own routes are followed to, and no deeper.
-#[test]
-fn routes_over_routes_have_a_depth_and_never_lead_to_themselves() {
-    let peers = vec![peer("inside", at("10.0.0.7"), 65_000)];
-    let mut rig = Rig::new(&intent(peers), rows());
-    let inside = rig
-        .session(("10.0.0.7", 0), "10.0.0.1", 65_000, &[])
-        .unwrap();
-    rig.say(inside, &reach_v4("10.0.0.7", &[], &["172.16.0.0/24"]));
-    for n in 1..6 {
-        let hop = format!("172.16.{}.1", n - 1);
-        let route = format!("172.16.{n}.0/24");
-        rig.say(inside, &reach_v4(&hop, &[], &[&route]));
-        assert_eq!(rig.hops(&route).is_some(), n < 4, "{route}");
-    }
-    // To itself, in one step and in two.
-    rig.say(inside, &reach_v4("192.0.2.1", &[], &["192.0.2.0/24"]));
-    rig.say(inside, &reach_v4("198.51.100.1", &[], &["203.0.113.0/24"]));
-    rig.say(inside, &reach_v4("203.0.113.1", &[], &["198.51.100.0/24"]));
-    for route in ["192.0.2.0/24", "203.0.113.0/24", "198.51.100.0/24"] {
-        assert_eq!(rig.hops(route), None, "{route}");
-    }
-    // With other ground under one of them all are well.
-    rig.say(
-        inside,
-        &reach_v4("10.0.0.7", &[], &["192.0.2.1/32", "198.51.100.1/32"]),
-    );
-    for route in ["192.0.2.0/24", "203.0.113.0/24", "198.51.100.0/24"] {
-        assert_eq!(rig.hops(route).unwrap(), ["10.0.0.7@2"], "{route}");
-    }
-    // A node that announces its own address, and a default route of others: it is reached by that.
-    let hop = dunlin::dataplane::Hop::new(ip("10.0.0.254"), 2);
-    rig.change([crate::next_hop_rig::route("0.0.0.0/0", [hop])]);
-    rig.say(
-        inside,
-        &reach_v4("10.99.0.9", &[], &["10.99.0.9/32", "100.64.0.0/24"]),
-    );
-    for route in ["10.99.0.9/32", "100.64.0.0/24"] {
-        assert_eq!(rig.hops(route).unwrap(), ["10.0.0.254@2"], "{route}");
-    }
-}
-
-/// The preferred path of each of two prefixes leads over the other one's second path: with both in force
-/// neither is.
-#[test]
-fn paths_that_take_each_other_the_ground_come_to_rest() {
-    let peers = vec![
-        peer("inside", at("10.0.0.7"), 65_000),
-        peer("tor", at("10.0.0.9"), 65_001),
-    ];
-    let mut rig = Rig::new(&intent(peers), rows());
-    let inside = rig
-        .session(("10.0.0.7", 0), "10.0.0.1", 65_000, &[])
-        .unwrap();
-    let tor = rig
-        .session(("10.0.0.9", 0), "10.0.0.1", 65_001, &[])
-        .unwrap();
-    let both = ["192.0.2.0/24", "198.51.100.0/24"];
-    // All in one turn, so that all is decided at once. An empty path is the shorter one.
-    let messages = [
-        (tor, reach_v4("10.0.0.9", &[65_001, 65_009], &both)),
-        (inside, reach_v4("198.51.100.1", &[], &[both[0]])),
-        (inside, reach_v4("192.0.2.1", &[], &[both[1]])),
-    ];
-    for (connection, message) in messages {
-        let input = dunlin::node::Input::Received(connection, &message);
-        rig.node.handle(rig.now, input);
-    }
-    rig.settle();
-    assert!(rig.written < 50, "{} writes", rig.written);
-    for route in both {
-        assert_eq!(rig.hops(route).unwrap(), ["10.0.0.9@2"], "{route}");
-    }
-    let rest = dunlin::time::Duration::from_secs(60);
-    let until = rig.node.dataplane().unwrap().next_timeout();
-    assert_eq!(until, Some(rig.now + rest), "they did take turns");
-    // It is looked at again now and then, and costs as little.
-    for _ in 0..3 {
-        rig.after(dunlin::time::Duration::from_secs(61));
-        assert!(rig.written < 50, "{} writes", rig.written);
-        for route in both {
-            assert_eq!(rig.hops(route).unwrap(), ["10.0.0.9@2"], "{route}");
-        }
-    }
-    // One whose ground is nobody's: N leads over B, B's better path over A, A over N.
-    let messages = [
-        (
-            tor,
-            reach_v4("10.0.0.9", &[65_001, 65_009], &["10.70.0.0/24"]),
-        ),
-        (inside, reach_v4("10.71.0.1", &[], &["10.70.0.0/24"])),
-        (inside, reach_v4("10.70.0.1", &[], &["10.71.0.0/24"])),
-    ];
-    for (connection, message) in messages {
-        rig.say(connection, &message);
-        assert!(rig.written < 50, "{} writes", rig.written);
-    }
-    assert_eq!(rig.hops("10.70.0.0/24").unwrap(), ["10.0.0.9@2"]);
-}
-
-/// Nodes whose addresses are on the loopback device, behind routers that tell of them by BGP.
-#[test]
-fn nodes_behind_routers_are_reached_over_what_those_announce() {
-    for mode in [PoolMode::Never, PoolMode::Always] {
-        let node = |name: &str, n: u8| Node {
-            ipv4_address: format!("10.255.0.{n}/32").parse().ok(),
-            ipv6_address: format!("fd00:255::{n}/128").parse().ok(),
-            blocks: vec![
-                format!("10.244.{n}.0/26").parse().unwrap(),
-                format!("fd00:244:{n}::/122").parse().unwrap(),
-            ],
-            ..Node::named(name)
-        };
-        let pool = |name: &str, cidr: &str| Pool {
-            name: name.to_owned(),
-            cidr: cidr.parse().unwrap(),
-            ipip_mode: PoolMode::Never,
-            vxlan_mode: mode,
-            nat_outgoing: false,
-            disabled: false,
-            disable_bgp_export: false,
-        };
-        let mut intent = intent(vec![peer("tor", at("10.0.0.9"), 65_001)]);
-        intent.bgp.node_to_node_mesh_enabled = true;
-        intent.nodes = vec![node("me", 1), node("other", 2)];
-        intent.pools = vec![pool("four", "10.244.0.0/16"), pool("six", "fd00:244::/32")];
-        let mut rows = rows();
-        for text in ["10.255.0.1", "fd00:255::1"] {
-            let address = ip(text);
-            let len = dunlin::net::Prefix::host(address).len();
-            rows.push(Change::Address(dunlin::dataplane::Address {
-                interface: 1,
-                address,
-                len,
-            }));
-        }
-        let mut rig = Rig::new(&intent, rows);
-        let tor = rig
-            .session(("10.0.0.9", 0), "10.0.0.1", 65_001, &[])
-            .unwrap();
-        rig.say(tor, &reach_v4("10.0.0.9", &[65_001], &["10.255.0.2/32"]));
-        rig.say(tor, &reach(&["fd00::9"], &[65_001], &["fd00:255::2/128"]));
-        let me = [("10.255.0.2", "10.255.0.1"), ("fd00:255::2", "fd00:255::1")];
-        for (other, local) in me {
-            let Some(session) = rig.session((other, 0), local, 65_000, &[]) else {
-                continue;
-            };
-            rig.say(session, &reach_v4("10.255.0.2", &[], &["10.244.2.0/26"]));
-            rig.say(
-                session,
-                &reach(&["fd00:255::2"], &[], &["fd00:244:2::/122"]),
-            );
-        }
-        let blocks = [
-            ("10.244.2.0/26", "10.0.0.9@2"),
-            ("fd00:244:2::/122", "fd00::9@2"),
-        ];
-        for (block, hop) in blocks {
-            let path = rig.node.speaker().rib().lookup(prefix(block)).unwrap();
-            assert!(
-                path.paths.iter().any(|path| path.selected),
-                "{mode:?} {block}"
-            );
-            if mode == PoolMode::Never {
-                assert_eq!(rig.hops(block).unwrap(), [hop]);
-            }
-        }
-    }
 }

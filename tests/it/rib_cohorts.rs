@@ -14,7 +14,7 @@ use dunlin::wire::frame;
 use dunlin::wire::update::{DecodeContext, RawUpdate, decode};
 use proptest::prelude::*;
 
-use crate::rib_support::{CLUSTER, Net, OUR_AS, attributes, facts, key, prefix, rib};
+use crate::rib_support::{CLUSTER, Net, OUR_AS, address, attributes, facts, key, prefix, rib};
 
 /// Refuses some prefixes and some attributes.
 struct Picky;
@@ -64,13 +64,18 @@ fn kind(peer: u32) -> (PeerKind, ExportKind) {
     }
 }
 
-fn route(peer: u32, number: u32, variant: u32) -> PathAttributes {
+fn route(peer: u32, number: u32, variant: u32, thirds: bool) -> PathAttributes {
     let path: &[u32] = if peer <= 3 {
         &[65000 + 1, 64999][..]
     } else {
         &[64999]
     };
-    let mut attributes = attributes(path, peer, prefix(number));
+    // Now and then somebody else is to be sent to.
+    let next_hop = match variant % 4 {
+        3 if thirds => 1 + (peer + variant) % PEERS,
+        _ => peer,
+    };
+    let mut attributes = attributes(path, next_hop, prefix(number));
     attributes.local_pref = (peer > 3).then_some(100 + variant % 3);
     attributes.med = (variant % 5 == 4).then_some(13);
     // Big sets fill outboxes; the biggest do not fit into a message at all.
@@ -102,7 +107,8 @@ fn expected(net: &Net, peer: u32) -> BTreeMap<Prefix, PathAttributes> {
             let Some(sent) = Picky.rewrite(&key, attributes.decode(), source) else {
                 continue;
             };
-            if sent.communities.len() < 1000 {
+            let itself = sent.next_hop.unwrap().address == address(peer);
+            if sent.communities.len() < 1000 && !itself {
                 table.insert(route.prefix, sent);
             }
         }
@@ -163,7 +169,7 @@ fn run(net: &mut Net, op: &Op) {
             prefix: number,
             variant,
         } => {
-            let id = net.rib.intern(&route(peer, number, variant));
+            let id = net.rib.intern(&route(peer, number, variant, net.thirds));
             net.rib
                 .announce(PeerIndex(peer), prefix(number), 0, id, variant != 19);
             net.rib.release(id);
@@ -198,8 +204,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn everybody_ends_with_what_policy_says(ops in proptest::collection::vec(op(), 1..400)) {
+    fn everybody_ends_with_what_policy_says(
+        ops in proptest::collection::vec(op(), 1..400),
+        thirds in any::<bool>(),
+    ) {
         let mut net = Net::new(rib(RibConfig::default()));
+        net.thirds = thirds;
         for peer in 1..=PEERS {
             net.up(peer, kind(peer).0, kind(peer).1);
         }

@@ -161,6 +161,30 @@ fn routes_of_a_range_s_peers_stay_until_they_have_called_again() {
 }
 
 #[test]
+fn a_peer_of_a_range_that_waits_to_be_called_is_called() {
+    // FRR does not call a peer that restarts gracefully, but waits for it.
+    let intent = intent(vec![range(RANGE)]);
+    let routes = [("20.0.0.0/24", "10.0.9.5")];
+    let mut world = World::new(1);
+    boot(&mut world, &intent, 1);
+    call(&mut world, "10.0.9.5", &routes);
+    world.run(secs(40));
+    world.script("10.0.9.5", script("10.0.9.5", &routes));
+    restart(&mut world, &intent);
+    let begin = world.now;
+    world.run(secs(60));
+    assert_eq!(log(&world), []);
+    assert!(restarting(&world, "10.0.9.5"));
+    let end = end_after(&world, "10.0.9.5", begin).unwrap();
+    assert!(end < secs(5), "{end:?}");
+    // From a new plan on it is an ordinary one.
+    let plan = plan(&intent, "me").unwrap();
+    assert_eq!(world.replan("me", plan.clone()).len(), 1);
+    assert_eq!(world.replan("me", plan), Vec::<String>::new());
+    assert_eq!(world.ups("me")["rack/10.0.9.5"], 1);
+}
+
+#[test]
 fn who_does_not_call_again_keeps_its_routes_for_thirty_seconds() {
     let intent = intent(vec![range(RANGE)]);
     let mut world = World::new(1);

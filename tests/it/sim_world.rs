@@ -128,6 +128,13 @@ pub(crate) struct Host {
     pub(crate) kernel: Option<FakeKernel>,
 }
 
+impl Host {
+    /// Whether it has no connection.
+    pub(crate) fn ends_are_gone(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
 pub(crate) struct World {
     pub(crate) now: Instant,
     sequence: u64,
@@ -144,6 +151,8 @@ pub(crate) struct World {
     pub(crate) peak: usize,
     /// How many equal paths nodes use that are booted from now on.
     pub(crate) max_paths: u16,
+    /// Kernels know their hosts' IPv6 addresses, too.
+    pub(crate) dual_stack: bool,
 }
 
 pub(crate) fn settings(seed: u64, kernel_routes: bool) -> Settings {
@@ -187,6 +196,7 @@ impl World {
             updates: BTreeMap::new(),
             peak: 0,
             max_paths: 1,
+            dual_stack: false,
         }
     }
 
@@ -205,6 +215,10 @@ impl World {
         let device = plan
             .ipv4
             .map(|net| (net.ip().into(), Prefix::new(net.ip().into(), net.prefix())));
+        let device6 = plan
+            .ipv6
+            .filter(|_| self.dual_stack)
+            .map(|net| (net.ip().into(), Prefix::new(net.ip().into(), net.prefix())));
         let left = self.hosts.get(&name).and_then(|host| host.kernel.as_ref());
         let kept = Family::ALL.map(|family| {
             left.is_some_and(|left| left.routes.keys().any(|key| key.0.family() == family))
@@ -219,6 +233,7 @@ impl World {
         if kernel && host.kernel.is_none() {
             host.kernel = Some(FakeKernel {
                 device,
+                device6,
                 ..FakeKernel::default()
             });
         }
@@ -526,6 +541,27 @@ impl World {
     }
 
     // ---- the kernel ----
+
+    /// Somebody else does something to a host's kernel; it tells what this says.
+    pub(crate) fn disturb(
+        &mut self,
+        name: &str,
+        act: impl FnOnce(&mut FakeKernel) -> Vec<dataplane::Change>,
+    ) {
+        let host = self.hosts.get_mut(name).unwrap();
+        let life = host.life;
+        for change in act(host.kernel.as_mut().unwrap()) {
+            let event = Event::Kernel(name.to_owned(), life, KernelInput::Changed(change));
+            self.at(self.now + Duration::from_millis(1), event);
+        }
+    }
+
+    /// Whether a host's kernel has said something that its node has not heard.
+    pub(crate) fn kernel_is_heard(&self, name: &str) -> bool {
+        let life = self.hosts[name].life;
+        let about = |event: &Event| matches!(event, Event::Kernel(host, of, _) if host == name && *of == life);
+        !self.queue.values().any(about)
+    }
 
     fn operate(&mut self, name: &str, op: Op) {
         let now = self.now;

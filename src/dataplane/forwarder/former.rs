@@ -55,7 +55,7 @@ impl Dataplane {
             Forwarding::Via(next_hops) => {
                 next_hops
                     .iter()
-                    .flat_map(|next_hop| match self.view.resolve(next_hop) {
+                    .flat_map(|next_hop| match self.resolve(next_hop) {
                         Resolution::Reachable { hops, .. } => hops.to_vec(),
                         Resolution::Unreachable(_) => Vec::new(),
                     })

@@ -14,7 +14,7 @@ use super::super::route::KernelRoute;
 use super::attribute::pad;
 use super::route_writer::put_plain;
 use super::routes::Tunnels;
-use super::{addresses, links, neighbours, routes};
+use super::{addresses, links, neighbours, objects, routes};
 use crate::net::Family;
 
 pub(super) const RTM_NEWLINK: u16 = 16;
@@ -30,6 +30,9 @@ const RTM_GETROUTE: u16 = 26;
 const RTM_NEWNEIGH: u16 = 28;
 pub(super) const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNEIGH: u16 = 30;
+pub(super) const RTM_NEWNEXTHOP: u16 = 104;
+pub(super) const RTM_DELNEXTHOP: u16 = 105;
+const RTM_GETNEXTHOP: u16 = 106;
 const HEADER: usize = 16;
 
 /// The fixed part of a netlink message.
@@ -162,6 +165,7 @@ pub(super) enum Stage {
     Addresses,
     Neighbours,
     Forwards,
+    Objects,
     Routes4,
     Routes6,
 }
@@ -172,7 +176,8 @@ impl Stage {
             Self::Links => Some(Self::Addresses),
             Self::Addresses => Some(Self::Neighbours),
             Self::Neighbours => Some(Self::Forwards),
-            Self::Forwards => Some(Self::Routes4),
+            Self::Forwards => Some(Self::Objects),
+            Self::Objects => Some(Self::Routes4),
             Self::Routes4 => Some(Self::Routes6),
             Self::Routes6 => None,
         }
@@ -184,6 +189,7 @@ impl Stage {
             Self::Links => RTM_GETLINK,
             Self::Addresses => RTM_GETADDR,
             Self::Neighbours | Self::Forwards => RTM_GETNEIGH,
+            Self::Objects => RTM_GETNEXTHOP,
             Self::Routes4 | Self::Routes6 => RTM_GETROUTE,
         };
         let header = Header {
@@ -196,6 +202,7 @@ impl Stage {
             Self::Addresses => emit(body, &AddressMessage::default()),
             Self::Neighbours => neighbours::put_dump(body, 0),
             Self::Forwards => neighbours::put_dump(body, neighbours::AF_BRIDGE),
+            Self::Objects => objects::put_dump(body),
             Self::Routes4 => emit(body, &routes::dump(Family::Ipv4, table)),
             Self::Routes6 => emit(body, &routes::dump(Family::Ipv6, table)),
         });
@@ -238,6 +245,7 @@ impl Reader {
                 replaced: header.flags & NLM_F_REPLACE != 0,
             }),
             RTM_DELROUTE => Some(Change::RouteGone(routes::read(payload)?)),
+            RTM_NEWNEXTHOP | RTM_DELNEXTHOP => objects::read(header.kind, payload),
             _ => None,
         }
     }

@@ -23,6 +23,7 @@ mod codec;
 mod ethtool;
 mod links;
 mod neighbours;
+mod objects;
 mod query;
 mod route_writer;
 mod routes;
@@ -325,8 +326,11 @@ impl Task {
                 }
                 match header.kind {
                     NLMSG_DONE | NLMSG_ERROR => {
-                        // A table without routes may not exist yet.
-                        if result != Err(Errno::ENOENT) {
+                        // A table without routes may not exist yet, and before Linux 5.3 there are no
+                        // nexthop objects.
+                        let lacks =
+                            dump.stage == Stage::Objects && result == Err(Errno::EOPNOTSUPP);
+                        if result != Err(Errno::ENOENT) && !lacks {
                             dump.result = dump.result.and(result);
                         }
                         stage_over = true;

@@ -1,7 +1,8 @@
 //! Routes to and from rtnetlink messages.
 //!
 //! Left out on reading, because no key of ours can be theirs: routes by source or type of service,
-//! cloned (cached) routes. A nexthop object is read by the hops that the kernel expands it to.
+//! cloned (cached) routes. Of a nexthop object the number is read, and the hops that the kernel expands it to
+//! if it does (`net.ipv4.nexthop_compat_mode`).
 //!
 //! # IPv6 in IPv6
 //!
@@ -169,7 +170,7 @@ pub(super) fn read(payload: &[u8]) -> Option<KernelRoute> {
     found.onlink = header.flags.contains(RouteFlags::Onlink);
     let (mut table, mut metric) = (u32::from(header.table), 0);
     let (mut source, mut mtu) = (None, None);
-    let (mut hops, mut node) = (Vec::new(), None);
+    let (mut hops, mut node, mut object) = (Vec::new(), None, 0);
     let attributes = &message.attributes;
     for attribute in attributes {
         match attribute {
@@ -184,6 +185,7 @@ pub(super) fn read(payload: &[u8]) -> Option<KernelRoute> {
             {
                 node = tunnelled(ends);
             }
+            RouteAttribute::NhId(id) => object = *id,
             RouteAttribute::Metrics(metrics) => mtu = metrics.iter().find_map(largest),
             RouteAttribute::MultiPath(many) => hops.extend(many.iter().map(read_hop)),
             // Caches, classes and what newer kernels add: not part of a key or a way.
@@ -196,19 +198,14 @@ pub(super) fn read(payload: &[u8]) -> Option<KernelRoute> {
     if hops.is_empty() && (found.via.is_some() || found.interface.is_some()) {
         hops.push(found);
     }
-    let kind = match header.kind {
-        RouteType::Unicast => RouteKind::Unicast,
-        RouteType::BlackHole => RouteKind::Blackhole,
-        RouteType::Unreachable => RouteKind::Unreachable,
-        RouteType::Prohibit => RouteKind::Prohibit,
-        other => RouteKind::Other(other.into()),
-    };
+    let kind = kind_of(header.kind);
     if kind != RouteKind::Unicast {
         // IPv6 hangs its blackholes on the loopback device.
         hops.clear();
     }
     let shape = Shape {
         kind,
+        object,
         ..Shape::unicast(hops)
     }
     .with_preferred_source(source)
@@ -220,6 +217,16 @@ pub(super) fn read(payload: &[u8]) -> Option<KernelRoute> {
         protocol: header.protocol.into(),
         shape: Arc::new(shape),
     })
+}
+
+fn kind_of(told: RouteType) -> RouteKind {
+    match told {
+        RouteType::Unicast => RouteKind::Unicast,
+        RouteType::BlackHole => RouteKind::Blackhole,
+        RouteType::Unreachable => RouteKind::Unreachable,
+        RouteType::Prohibit => RouteKind::Prohibit,
+        other => RouteKind::Other(other.into()),
+    }
 }
 
 fn read_hop(message: &RouteNextHop) -> Hop {

@@ -17,6 +17,8 @@ const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
 const RTNLGRP_IPV6_ROUTE: u32 = 11;
+/// Since Linux 5.3.
+const RTNLGRP_NEXTHOP: u32 = 32;
 
 /// The kernel fills at most 32 KiB of a dump into one datagram.
 const DATAGRAM: usize = 64 * 1024;
@@ -81,6 +83,8 @@ impl Channel {
         ] {
             channel.socket.add_membership(group)?;
         }
+        // Whose kernel has no such group has no nexthop objects, either.
+        let _none = channel.socket.add_membership(RTNLGRP_NEXTHOP);
         Ok(channel)
     }
 

@@ -180,7 +180,7 @@ impl Reconciler {
         if !self.leftovers.gone(route) {
             return false;
         }
-        if let Some(rank) = self.rule.rank(route.prefix.family(), route.metric)
+        if let Some(rank) = self.rule.rank(route.prefix, route.metric)
             && self.tells_of(route.prefix, rank)
         {
             self.foreign_went(route.prefix);

@@ -172,9 +172,8 @@ impl Reconciler {
         let Some((prefix, entry)) = self.table.at(place) else {
             return false;
         };
-        let family = prefix.family();
-        let before = self.rule.metric(family, entry.rank());
-        let metric = self.rule.metric(family, rank);
+        let before = self.rule.metric(prefix, entry.rank());
+        let metric = self.rule.metric(prefix, rank);
         if self.others.leaves(prefix, metric) {
             return false;
         }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::super::report::{Counts, RouteState};
 use super::super::route::Shape;
-use super::table::{CONFIRMED, Entry};
+use super::table::{CONFIRMED, Entry, PathId};
 use super::trouble::Mood;
 use super::{Pending, Reconciler, desired, holds};
 use crate::net::{Family, Prefix};
+use crate::time::Instant;
 
 /// The links and neighbours that routes of ours lead over: those in the kernel, as far as we know,
 /// those that are being written, and those that are wanted.
@@ -87,7 +88,7 @@ impl Reconciler {
     }
 
     /// What is wanted for a prefix.
-    pub(in crate::dataplane) fn wanted(&self, prefix: Prefix) -> Option<super::PathId> {
+    pub(in crate::dataplane) fn wanted(&self, prefix: Prefix) -> Option<PathId> {
         self.table.get(prefix)?.want()
     }
 
@@ -145,6 +146,33 @@ impl Reconciler {
             }
         }
         counts
+    }
+
+    /// Whether a path has no route to write now.
+    pub(in crate::dataplane) fn is_lost(&self, path: PathId) -> bool {
+        let target = self.targets.get(path.0 as usize);
+        target.is_none_or(|target| target.wish.is_none())
+    }
+
+    /// What is wanted, in no order.
+    pub(in crate::dataplane) fn wishes(&self) -> impl Iterator<Item = (Prefix, PathId)> + '_ {
+        let entries = self.table.iter();
+        entries.filter_map(|(prefix, entry)| Some((prefix, entry.want()?)))
+    }
+
+    /// Whether the kernel has said that we may not write, and nothing else since.
+    pub(in crate::dataplane) const fn is_denied(&self) -> bool {
+        self.sync.is_denied()
+    }
+
+    /// Whether a dump is due or running.
+    pub(in crate::dataplane) fn is_reading(&self) -> bool {
+        !self.sync.is_idle()
+    }
+
+    /// Whether nothing is written for a while.
+    pub(in crate::dataplane) fn rests_at(&self, now: Instant) -> bool {
+        !self.sync.may_write(now)
     }
 
     /// All prefixes with an entry, in no order.

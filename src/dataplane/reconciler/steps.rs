@@ -114,7 +114,7 @@ impl Reconciler {
         };
         let foreign = view.foreign_at_our_key(prefix, rank);
         let usurped = entry.is(USURPED);
-        let metric = self.rule.metric(prefix.family(), rank);
+        let metric = self.rule.metric(prefix, rank);
         let left = self.leftovers.stand_at_key(prefix, metric);
         match (entry.seen, foreign && !usurped) {
             (seen, _) if seen == shape.into() => Decision::Settled,
@@ -220,7 +220,7 @@ impl Reconciler {
         add: bool,
     ) -> Option<(Prefix, u32)> {
         let (prefix, entry) = self.table.at(place)?;
-        let metric = self.rule.metric(prefix.family(), entry.rank());
+        let metric = self.rule.metric(prefix, entry.rank());
         if add {
             self.leftovers.emptied(prefix, metric);
         } else {
@@ -430,7 +430,7 @@ impl Reconciler {
         KernelRoute {
             prefix,
             table,
-            metric: self.rule.metric(prefix.family(), rank),
+            metric: self.rule.metric(prefix, rank),
             protocol,
             shape,
         }

@@ -105,6 +105,11 @@ impl Sync {
         !core::mem::replace(&mut self.denied, true)
     }
 
+    /// Whether it has, and has not let us since.
+    pub(super) const fn is_denied(&self) -> bool {
+        self.denied
+    }
+
     /// The kernel let us.
     pub(super) const fn granted(&mut self) {
         self.denied = false;

@@ -9,7 +9,7 @@ use crate::dataplane::foreign::Foreign;
 use crate::dataplane::input::Link;
 use crate::dataplane::next_hop::{NextHop, Reach, Resolution, Unreachable};
 use crate::dataplane::ownership::Rank;
-use crate::dataplane::route::{Hop, RouteKind};
+use crate::dataplane::route::Hop;
 use crate::net::{Family, Prefix};
 
 /// A route's gateway that needs another route, and so on, at most so often.
@@ -161,12 +161,12 @@ impl<'a> Lookup<'a> {
         foreign: Option<(u8, &[Foreign])>,
         depth: u8,
     ) -> Option<Result<Resolution, Unreachable>> {
-        let family = Prefix::host(address).family();
         let shortest = match foreign {
             None => 0,
             Some((len, group)) => {
                 let others = group.first().map_or(u32::MAX, |best| best.metric);
-                len + u8::from(self.view.rule.metric(family, Rank::Way) >= others)
+                let ours = self.view.rule.metric(Prefix::new(address, len), Rank::Way);
+                len + u8::from(ours >= others)
             }
         };
         let mut failure = None;
@@ -225,13 +225,14 @@ impl<'a> Lookup<'a> {
         address: IpAddr,
         depth: u8,
     ) -> Result<Resolution, Unreachable> {
-        if route.shape.kind != RouteKind::Unicast {
+        if self.view.drops(&route.shape) {
             return Err(Unreachable::Dropped);
         }
-        let mut hops = Vec::with_capacity(route.shape.hops.len());
+        let ways = self.view.hops(&route.shape);
+        let mut hops = Vec::with_capacity(ways.len());
         let mut direct = false;
         let mut failure = Unreachable::NoRoute;
-        for hop in &route.shape.hops {
+        for hop in &*ways {
             match (hop.via, hop.interface) {
                 (via, Some(interface)) => {
                     if !self.view.link_by_index(interface).is_some_and(Link::usable) {

@@ -143,3 +143,102 @@ fn only_next_hops_that_changed_are_told_of() {
         Some(&Resolution::Unreachable(Unreachable::NoRoute))
     );
 }
+
+/// A route says the number of its object, and perhaps the hops that this stood for when it was told.
+fn named(to: &str, object: u32, told: Option<Hop>) -> Change {
+    let shape = Shape {
+        object,
+        ..Shape::unicast(told)
+    };
+    let route = KernelRoute {
+        prefix: to.parse().unwrap(),
+        table: 254,
+        metric: 0,
+        protocol: 4,
+        shape: Arc::new(shape),
+    };
+    Change::Route {
+        route,
+        replaced: false,
+    }
+}
+
+#[test]
+fn a_route_leads_by_the_nexthop_object_that_it_names() {
+    for told in [None, Some(gateway("10.9.0.99"))] {
+        let mut view = view(&[("10.9.0.0/24", 2, connected())]);
+        let hop = |id, via| Change::Object {
+            id,
+            object: Object::Hop(gateway(via)),
+        };
+        let next_hop = routed("10.70.0.1");
+        view.track(&next_hop, &NoRoutes);
+        let mut tell = |change: Change| {
+            let anew = view.apply(&change);
+            while view.poll_changed(&NoRoutes).is_some() {}
+            let kept = view.resolution(&next_hop).cloned();
+            assert_eq!(kept, Some(view.resolve(&next_hop)), "told in time");
+            (found(&view, &next_hop), anew)
+        };
+        let _same = tell(hop(1, "10.9.0.1"));
+        let _same = tell(hop(2, "10.9.0.2"));
+        let group = Object::Group([(1, 1), (2, 3)].into());
+        let _same = tell(Change::Object {
+            id: 9,
+            object: group,
+        });
+        let heavy = Hop {
+            weight: 3,
+            ..gateway("10.9.0.2")
+        };
+        let both = vec![gateway("10.9.0.1"), heavy];
+        assert_eq!(tell(named("10.70.0.0/16", 9, told)), (Ok(both), false));
+        // Replaced in place: no word about the route.
+        let other = vec![gateway("10.9.0.7"), heavy];
+        assert_eq!(tell(hop(1, "10.9.0.7")), (Ok(other), false));
+        // A member goes, then the last: the route is gone, and others may be.
+        let left = tell(Change::ObjectGone { id: 1 });
+        assert_eq!(left, (Ok(vec![heavy]), true));
+        let none = Err(Unreachable::NoRoute);
+        assert_eq!(tell(Change::ObjectGone { id: 2 }), (none.clone(), true));
+
+        // The link loses its carrier: object and route go without a word.
+        let _same = tell(hop(3, "10.9.0.3"));
+        let alone = tell(named("10.70.0.0/16", 3, told));
+        assert_eq!(alone.0, Ok(vec![gateway("10.9.0.3")]));
+        let mut link = Link::named(2, "eth0");
+        link.lower_up = false;
+        assert_eq!(tell(Change::Link(Box::new(link))), (none.clone(), true));
+        let _same = tell(Change::Link(Box::new(Link::named(2, "eth0"))));
+        let drops = Change::Object {
+            id: 4,
+            object: Object::Blackhole,
+        };
+        let _same = tell(drops);
+        let dropped = tell(named("10.70.0.0/16", 4, None));
+        assert_eq!(dropped.0, Err(Unreachable::Dropped));
+    }
+}
+
+#[test]
+fn a_dump_tells_of_objects_and_is_overtaken_by_what_happens_meanwhile() {
+    let mut view = view(&[]);
+    let hop = |id, via| Change::Object {
+        id,
+        object: Object::Hop(gateway(via)),
+    };
+    view.apply(&hop(5, "10.9.0.55"));
+    view.dump_begins();
+    let link = Link::named(2, "eth0");
+    view.dumped(&Change::Link(Box::new(link)));
+    for (id, via) in [(1, "10.9.0.1"), (2, "10.9.0.2")] {
+        view.dumped(&hop(id, via));
+        view.dumped(&named(&format!("10.7{id}.0.0/16"), id, None));
+    }
+    view.apply(&hop(1, "10.9.0.11"));
+    view.dump_ends(true);
+    let at = |n| found(&view, &routed(&format!("10.7{n}.0.1")));
+    assert_eq!(at(1), Ok(vec![gateway("10.9.0.11")]));
+    assert_eq!(at(2), Ok(vec![gateway("10.9.0.2")]));
+    assert_eq!(view.state.objects.get(5), None, "the dump has not got it");
+}

@@ -26,7 +26,7 @@ impl KernelView {
             Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         let routes = self.state.foreign.get(Prefix::new(everything, 0)).iter();
-        let hops = routes.flat_map(|route| &route.shape.hops);
+        let hops = routes.flat_map(|route| self.hops(&route.shape).into_owned());
         hops.filter_map(|hop| hop.interface)
             .find(|index| self.link_by_index(*index).is_some_and(Link::usable))
     }
@@ -76,7 +76,7 @@ impl KernelView {
         };
         for route in group.iter().take_while(|route| route.metric == best) {
             let limit = limit.into_iter().chain(route.shape.mtu).min();
-            for hop in &route.shape.hops {
+            for hop in &*self.hops(&route.shape) {
                 match (hop.interface, hop.via) {
                     (Some(link), _) if self.link_by_index(link).is_some_and(|link| link.up) => {
                         links.push((link, limit));
@@ -101,7 +101,8 @@ impl KernelView {
         let routes = group.iter().take_while(|route| route.metric == best);
         let hops = routes.flat_map(|route| {
             let source = route.shape.preferred_source;
-            route.shape.hops.iter().map(move |hop| (hop, source))
+            let hops = self.hops(&route.shape).into_owned();
+            hops.into_iter().map(move |hop| (hop, source))
         });
         let ways = hops.filter_map(|(hop, source)| match (hop.interface, hop.via) {
             (Some(link), gateway) => self

@@ -480,7 +480,7 @@ fn is_fallback(link: &Link) -> bool {
 }
 
 pub(super) fn route(prefix: Prefix, protocol: u8, shape: Shape) -> KernelRoute {
-    let metric = Ownership::default().metric(prefix.family(), Rank::of(shape.kind));
+    let metric = Ownership::default().metric(prefix, Rank::of(shape.kind));
     KernelRoute {
         prefix,
         table: 254,

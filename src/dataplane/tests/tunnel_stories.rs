@@ -234,7 +234,7 @@ fn random_removals_are_repaired_without_a_pause() {
         let victim = (seed >> 33) % 52;
         if victim < 4 {
             let prefix = block(u8::try_from(victim).unwrap());
-            let metric = Ownership::default().metric(prefix.family(), Rank::Way);
+            let metric = Ownership::default().metric(prefix, Rank::Way);
             fabric.world.kernel.foreign_delete((prefix, metric));
         } else if let Some(key) = fabric.nth(victim - 4) {
             fabric.world.kernel.foreign_forgets(key);

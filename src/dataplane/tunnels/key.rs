@@ -143,9 +143,12 @@ pub(super) fn told(change: &Change) -> Option<(Key, Option<Value>)> {
             Some((key, permanent.then_some(value)))
         }
         Change::NeighbourGone(neighbour) => Some((Key::of(*neighbour).0, None)),
-        Change::Link(_) | Change::LinkGone { .. } | Change::Route { .. } | Change::RouteGone(_) => {
-            None
-        }
+        Change::Link(_)
+        | Change::LinkGone { .. }
+        | Change::Route { .. }
+        | Change::RouteGone(_)
+        | Change::Object { .. }
+        | Change::ObjectGone { .. } => None,
     }
 }
 

@@ -12,6 +12,7 @@ use super::super::input::{Action, Change, Link, Op, OpId};
 use super::super::reconciler::Reconciler;
 use super::super::report::Report;
 use super::super::resolve::KernelView;
+use super::super::route::Errno;
 use super::entries::{Entries, Event};
 use super::key::{Key, told};
 use super::needs::{self, Part};
@@ -41,6 +42,8 @@ pub(in crate::dataplane) struct Tunnels {
     to_forward: BTreeSet<Family>,
     /// Settings that the kernel has answered for, with the index of their link.
     pub(super) tuned: BTreeMap<Sysctl, Tuned>,
+    /// Settings that could not be read or made.
+    pub(super) untuned: BTreeMap<Sysctl, Errno>,
     pub(super) outstanding: BTreeMap<OpId, Doing>,
     next_id: u64,
     /// Ports may have something to do.
@@ -92,6 +95,7 @@ impl Tunnels {
             entries: Entries::default(),
             to_forward: BTreeSet::new(),
             tuned: BTreeMap::new(),
+            untuned: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             next_id: OURS,
             dirty: false,
@@ -193,6 +197,8 @@ impl Tunnels {
             Change::Route { route, .. } | Change::RouteGone(route) => {
                 self.dirty |= self.ports.values().any(|port| port.is_under(route.prefix));
             }
+            // A way by a nexthop object may be another one with it.
+            Change::Object { .. } | Change::ObjectGone { .. } => self.dirty = true,
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
         }
         if let Some((key, value)) = told(change)
@@ -393,6 +399,20 @@ impl Tunnels {
     pub(in crate::dataplane) fn status(&self, view: &KernelView) -> Vec<TunnelStatus> {
         let ports = self.ports.values();
         ports.map(|port| port.status(view, &self.entries)).collect()
+    }
+
+    /// Settings that are needed and could not be read or made, and why.
+    pub(in crate::dataplane) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> + '_ {
+        let any_tunnel = self.ports.values().any(|port| port.tunnel.is_some());
+        let needed = move |sysctl: &Sysctl| match sysctl {
+            Sysctl::Forwarding(_) => true,
+            Sysctl::LooseReversePath(_) => any_tunnel,
+        };
+        let untuned = self
+            .untuned
+            .iter()
+            .filter(move |(sysctl, _)| needed(sysctl));
+        untuned.map(|(sysctl, errno)| (sysctl, *errno))
     }
 
     pub(super) fn report(&mut self, name: &Arc<str>, news: TunnelNews) {

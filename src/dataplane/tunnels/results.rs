@@ -193,6 +193,10 @@ impl Tunnels {
             Sysctl::Forwarding(_) => Some(0),
             Sysctl::LooseReversePath(name) => view.link_by_name(name).map(|link| link.index),
         };
+        match result {
+            Err(errno) if index.is_some() => self.untuned.insert(sysctl.clone(), errno),
+            Ok(()) | Err(_) => self.untuned.remove(sysctl),
+        };
         let Some(index) = index else { return };
         let tuned = Tuned { index, fresh: true };
         let before = self.tuned.insert(sysctl.clone(), tuned);

@@ -50,6 +50,9 @@ impl Node {
             is_accountable(plan, &gateways, way, &self.ends(way))
                 && self.is_awaited(now, Awaited::All, way)
         });
+        for via in ways.iter().filter_map(|way| way.via) {
+            self.speaker.call_former(now, via);
+        }
         let is_left = ways.iter().any(|way| self.is_awaited(now, whom, way));
         self.settling.ways = Ways(Some(ways));
         is_left

@@ -150,6 +150,7 @@ fn an_import_filter_comes_before_the_default_and_silence_leaves_it() {
     let mut terms = ImportTerms {
         kind: PolicyKind::Safe,
         class: PeerClass::Mesh,
+        is_node: true,
         filters: Vec::new(),
         last_choice: false,
         links: None,

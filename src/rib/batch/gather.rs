@@ -19,6 +19,8 @@ use crate::rib::prefix_map::DestinationId;
 pub(super) struct Kind {
     /// The member that must not get them, or [`PeerIndex::LOCAL`].
     pub(super) bar: PeerIndex,
+    /// Another one: the member that they lead to.
+    pub(super) also: PeerIndex,
     pub(super) attributes: AttributesId,
     pub(super) source: PeerIndex,
     /// What policy does to them.

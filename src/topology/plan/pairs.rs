@@ -191,6 +191,7 @@ fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
     PlannedPeer {
         name: with_family(other.name.clone(), family),
         kind: PeerKind::Mesh,
+        is_node: true,
         address: pair.theirs,
         port: listen_port(bgp, other),
         remote_asn: claimed(intent, other, choose(intent, pair.back())),
@@ -224,6 +225,7 @@ fn by_record(intent: &Intent, pair: Pair<'_>, Choice { record, own }: Choice<'_>
     PlannedPeer {
         name: with_family(format!("{}/{}", record.name, other.name), family),
         kind: PeerKind::Explicit,
+        is_node: true,
         address: pair.theirs,
         port: listen_port(&intent.bgp, other),
         remote_asn,

@@ -23,6 +23,14 @@ fn is_itself(intent: &Intent, me: &Node, record: &Peer, end: PeerAddress) -> boo
     is_own(end.address, me) && end.port.is_none_or(|port| port == own_port) && !record.passive
 }
 
+/// Whether a node is itself at a loopback address, as one of several on a host.
+fn on_loopback(node: &Node) -> bool {
+    let addresses = Family::ALL
+        .iter()
+        .filter_map(|family| node.address(*family));
+    addresses.into_iter().any(|address| address.is_loopback())
+}
+
 /// One session for each record of an address that is not the node's own.
 pub(super) fn sessions(intent: &Intent, me: &Node) -> Vec<PlannedPeer> {
     let nodes = by_address(intent);
@@ -114,17 +122,19 @@ fn at_address(
     let node = node.filter(|node| node.name != me.name && names_node(intent, record, node, family));
     let port = end.port.unwrap_or_else(|| port_of(intent, address));
     // Nobody but ourselves listens there: who speaks with us calls.
-    let calls = address.is_loopback() && port == listen_port(&intent.bgp, me);
+    let at_loopback = address.is_loopback() && !on_loopback(me);
+    let calls = at_loopback && port == listen_port(&intent.bgp, me);
     PlannedPeer {
         name: record.name.clone(),
         kind: PeerKind::Explicit,
+        is_node: node.is_some(),
         address,
         port,
         remote_asn,
         local_asn,
         source_address: match record.source_address {
             // A speaker at the loopback knows us by that.
-            SourceAddress::UseNodeIp if address.is_loopback() => None,
+            SourceAddress::UseNodeIp if at_loopback => None,
             SourceAddress::UseNodeIp => me.address(family),
             SourceAddress::Kernel => None,
             SourceAddress::Address(source) => Some(source),

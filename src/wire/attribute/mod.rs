@@ -67,7 +67,7 @@ pub struct AsPath {
 }
 
 /// Where packets go: the global address and, for IPv6, perhaps a link-local one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NextHop {
     /// The address that is resolved. A link-local address if that is all the peer gave.
     pub address: IpAddr,

@@ -3,6 +3,7 @@
 //! An address that no packet can be sent to is refused here; whether it can be *reached*, or is our
 //! own, others know.
 
+use core::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nom::Parser;
@@ -48,6 +49,18 @@ impl NextHop {
                 }
             }
         }
+    }
+}
+
+impl fmt::Debug for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("NextHop");
+        out.field("address", &self.address);
+        out.field("link_local", &self.link_local);
+        if self.scope != 0 {
+            out.field("scope", &self.scope);
+        }
+        out.finish()
     }
 }
 
