@@ -9,6 +9,7 @@ mod former;
 mod paths;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use former::FormerWay;
@@ -130,6 +131,11 @@ impl Dataplane {
         self.adoption.pools = pools;
     }
 
+    /// Says where the cluster's nodes are: no route of ours takes their addresses away from a link.
+    pub fn set_nodes(&mut self, nodes: impl Iterator<Item = IpAddr>) {
+        self.view.set_nodes(nodes.collect());
+    }
+
     /// A turn begins: next hops and wishes may change each other several times until its end, but not
     /// for ever.
     pub fn turn_begins(&mut self, now: Instant) {
@@ -216,6 +222,7 @@ impl Dataplane {
             }
             KernelInput::Overrun => {
                 self.reconciler.overrun(now);
+                self.tunnels.overrun(now);
             }
         }
     }
@@ -232,6 +239,7 @@ impl Dataplane {
 
     fn poll_round(&mut self, max: usize) -> Vec<Op> {
         self.settle_paths();
+        self.tunnels.forward_on(&self.view, &self.reconciler);
         if self.tunnels.takes_dump() {
             self.reconciler.request_dump(self.now);
         }
@@ -394,8 +402,8 @@ impl Dataplane {
         self.reconciler.rests_at(now)
     }
 
-    /// Settings that could not be read or made.
-    pub(super) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> + '_ {
+    /// Settings that are needed and could not be read or made, and why.
+    pub fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> + '_ {
         self.tunnels.untuned()
     }
 
@@ -432,7 +440,7 @@ impl Dataplane {
             Change::Object { .. } => {}
             // Routes go with it, and which ones nobody says.
             Change::ObjectGone { .. } => self.reconciler.request_dump(now),
-            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
+            Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_) => {}
             Change::Link(_)
             | Change::LinkGone { .. }
             | Change::Address(_)
@@ -461,6 +469,7 @@ impl Dataplane {
             Change::Address(_)
             | Change::Neighbour { .. }
             | Change::NeighbourGone(_)
+            | Change::Setting(_)
             | Change::Route { .. }
             | Change::RouteGone(_)
             | Change::Object { .. }
@@ -486,6 +495,9 @@ impl Dataplane {
     /// Brings the paths up to date with the next hops that changed.
     fn settle_paths(&mut self) {
         self.tunnels.settle(&mut self.view);
+        if self.view.takes_guard_change() {
+            self.reconciler.guard_changed(&self.view);
+        }
         let mut moved = BTreeSet::new();
         while let Some(next_hop) = self.next_moved() {
             if let Some(users) = self.paths.users(&next_hop) {

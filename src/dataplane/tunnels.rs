@@ -14,6 +14,7 @@
 
 mod blame;
 mod entries;
+mod host;
 mod key;
 mod machine;
 mod needs;

@@ -121,11 +121,11 @@ impl Reason {
             Self::Always { .. } => "always",
             Self::SameSubnet { .. } => "same_subnet",
             Self::OtherSubnet { .. } => "other_subnet",
+            Self::TunnelEnd { .. } => "tunnel_end",
             Self::NotANode { .. } => "not_a_node",
+            Self::PoolGone { .. } => "pool_gone",
             Self::NoNodeAddress { .. } => "no_node_address",
             Self::NoVtep { .. } => "no_vtep",
-            Self::TunnelEnd { .. } => "tunnel_end",
-            Self::PoolGone { .. } => "pool_gone",
         }
     }
 }

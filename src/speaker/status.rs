@@ -274,18 +274,15 @@ impl Speaker {
             let members = group.cohorts.iter().flatten();
             for index in members.filter(|index| **index != best.peer) {
                 let itself = self.rib.leads_to(*index, &group.key, &route);
-                let (code, why) = match itself {
-                    true => (
-                        "own_next_hop",
-                        "its next hop is the peer's own address".to_owned(),
-                    ),
-                    false => (code, why.clone()),
+                let why = match itself {
+                    true => "its next hop is the peer's own address".to_owned(),
+                    false => why.clone(),
                 };
                 answers.extend(self.peer(*index).map(|peer| ExportStatus {
                     peer: peer.planned.name.clone(),
                     sent: sent && !itself,
                     why,
-                    code,
+                    code: if itself { "next_hop_is_peer" } else { code },
                 }));
             }
         }
@@ -307,7 +304,7 @@ pub(super) fn why_down(entry: &PeerEntry) -> String {
             entry.planned.name
         );
     }
-    if let Some(exceeded) = entry.exceeded {
+    if let Some(exceeded) = entry.exceeded() {
         return format!(
             "stopped, since {address} sent more prefixes than it may ({exceeded}): find out why, and raise \
              max-prefixes or run `dunlin peer {} enable`",
