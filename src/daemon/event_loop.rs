@@ -275,7 +275,6 @@ impl Daemon {
         // given to a group, which nothing later needs.
         let files = [path, &config.datastore_path];
         let capabilities = capabilities::confine(config.process, &reading.plan, &files);
-        telemetry.carry();
         let kernel = if config.routing.kernel_routes {
             let sink = events.clone();
             let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
