@@ -181,12 +181,7 @@ pub(super) async fn run(
         daemon.watch_secrets(&mut cluster);
         let deadlines = [daemon.node.next_timeout(), daemon.watch.next_timeout()];
         let deadline = deadlines.into_iter().flatten().min();
-        let due = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(daemon.clock.to_tokio(at)).await,
-                None => std::future::pending().await,
-            }
-        };
+        let due = until(deadline.map(|at| daemon.clock.to_tokio(at)));
         tokio::select! {
             event = queue.recv() => {
                 if let Some(event) = event {
@@ -226,6 +221,14 @@ pub(super) async fn run(
     }
     daemon.watching.stop();
     Ok(())
+}
+
+/// Waits until `deadline`, or for ever.
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The right to program the kernel's routes, if that is wanted.

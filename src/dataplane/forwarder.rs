@@ -6,6 +6,7 @@
 //! asked for.
 
 mod former;
+mod next_hops;
 mod paths;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use former::FormerWay;
+use next_hops::Wanted;
 use paths::Paths;
 
 use super::adoption::{Adopt, Adoption};
@@ -23,7 +25,7 @@ use super::next_hop::{Reach, Unreachable};
 use super::ownership::Ownership;
 use super::reconciler::{Aim, PathId, Reconciler};
 use super::report::{Counts, Report, RouteState};
-use super::resolve::{KernelView, OwnRoutes};
+use super::resolve::KernelView;
 use super::route::{Errno, Hop, Shape};
 use super::tunnels::{Tunnel, TunnelStatus, Tunnels};
 use crate::net::{Family, Prefix};
@@ -136,45 +138,10 @@ impl Dataplane {
         self.view.set_nodes(nodes.collect());
     }
 
-    /// A turn begins: next hops and wishes may change each other several times until its end, but not
-    /// for ever.
-    pub fn turn_begins(&mut self, now: Instant) {
-        self.view.turn_begins(now);
-    }
-
     /// Says that all wishes are known by now: routes of ours that are not wanted may go.
     pub fn converged(&mut self) {
         self.reconciler.converged();
         self.tunnels.converged(self.now);
-    }
-
-    /// Asks for the resolution of a next hop, now and whenever it changes
-    /// ([`Self::poll_resolution`]). Counted: each call needs one [`Self::untrack`].
-    pub fn track(&mut self, next_hop: NextHop) {
-        let Self {
-            view,
-            reconciler,
-            paths,
-            ..
-        } = self;
-        view.track(&next_hop, &Wanted { reconciler, paths });
-        let references = self.asked.entry(next_hop.clone()).or_insert(0);
-        *references += 1;
-        if *references == 1 && self.reconciler.is_synced() {
-            self.resolutions.push_back(next_hop);
-        }
-    }
-
-    /// Takes back one [`Self::track`].
-    pub fn untrack(&mut self, next_hop: &NextHop) {
-        let Some(references) = self.asked.get_mut(next_hop) else {
-            return;
-        };
-        *references -= 1;
-        if *references == 0 {
-            self.asked.remove(next_hop);
-        }
-        self.view.untrack(next_hop);
     }
 
     /// Takes in what the kernel says.
@@ -277,16 +244,6 @@ impl Dataplane {
             .max(1)
             .saturating_sub(outstanding)
             .min(max)
-    }
-
-    /// How a next hop is reached, by what is known now.
-    pub fn resolve(&self, next_hop: &NextHop) -> Resolution {
-        let Self {
-            reconciler, paths, ..
-        } = self;
-        self.view
-            .resolve_by(next_hop, &Wanted { reconciler, paths })
-            .0
     }
 
     /// The next tracked next hop with a new resolution. Nothing before the kernel was read once.
@@ -512,16 +469,6 @@ impl Dataplane {
         }
     }
 
-    fn next_moved(&mut self) -> Option<NextHop> {
-        let Self {
-            view,
-            reconciler,
-            paths,
-            ..
-        } = self;
-        view.poll_changed(&Wanted { reconciler, paths })
-    }
-
     fn path(&mut self, forwarding: Forwarding) -> PathId {
         if let Some(path) = self.paths.find(&forwarding) {
             return path;
@@ -598,29 +545,6 @@ impl Dataplane {
             return shape;
         }
         Shape::unicast(shape.hops.iter().take(self.settings.max_hops).copied())
-    }
-}
-
-/// The wanted routes as a way to next hops.
-struct Wanted<'a> {
-    reconciler: &'a Reconciler,
-    paths: &'a Paths,
-}
-
-impl OwnRoutes for Wanted<'_> {
-    fn at(&self, prefix: Prefix) -> Option<&[NextHop]> {
-        let path = self.reconciler.wanted(prefix)?;
-        match self.paths.get(path)? {
-            Forwarding::Blackhole => None,
-            Forwarding::Via(next_hops) => {
-                let tunnel = |hop: &NextHop| matches!(hop.reach, Reach::Device(_) | Reach::Onto(_));
-                (!next_hops.iter().any(tunnel)).then_some(next_hops)
-            }
-        }
-    }
-
-    fn has_length(&self, family: Family, len: u8) -> bool {
-        self.reconciler.wants_length(family, len)
     }
 }
 

@@ -3,8 +3,11 @@
 //! It is not a session: no state machine, no transport, no capability. A peer is here as long as
 //! the speaker says so; its index may be given to another one after `Rib::remove_peer`.
 
-use std::collections::BTreeSet;
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 
 use super::path::Path;
 use crate::net::{Asn, Family, RouterId};
@@ -83,7 +86,9 @@ pub struct PeerCounts {
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     rows: Vec<Option<Row>>,
-    addresses: BTreeSet<(IpAddr, PeerIndex)>,
+    /// The same by their addresses.
+    addresses: HashTable<PeerIndex>,
+    hasher: FixedState,
 }
 
 #[derive(Debug)]
@@ -154,9 +159,7 @@ impl Peers {
         if self.rows.len() <= peer.index() {
             self.rows.resize_with(peer.index() + 1, || None);
         }
-        let address = facts.address;
         self.forget_address(peer);
-        self.addresses.insert((address, peer));
         if let Some(row) = self.rows.get_mut(peer.index()) {
             match row {
                 Some(row) => row.facts = facts,
@@ -168,18 +171,30 @@ impl Peers {
                 }
             }
         }
+        let Self {
+            rows,
+            addresses,
+            hasher,
+        } = self;
+        let of = |peer: &PeerIndex| hash_of(hasher, rows, *peer);
+        addresses.insert_unique(of(&peer), peer, of);
     }
 
     fn forget_address(&mut self, peer: PeerIndex) {
-        if let Some(address) = self.facts(peer).map(|facts| facts.address) {
-            self.addresses.remove(&(address, peer));
+        let hash = hash_of(&self.hasher, &self.rows, peer);
+        if let Ok(found) = self.addresses.find_entry(hash, |other| *other == peer) {
+            found.remove();
         }
     }
 
     /// The peers with this address.
     pub(crate) fn at(&self, address: IpAddr) -> impl Iterator<Item = PeerIndex> + '_ {
-        let range = (address, PeerIndex::LOCAL)..=(address, PeerIndex(u32::MAX));
-        self.addresses.range(range).map(|(_, peer)| *peer)
+        let near = self.addresses.iter_hash(self.hasher.hash_one(address));
+        let is = move |peer: &PeerIndex| {
+            let facts = self.facts(*peer);
+            facts.is_some_and(|facts| facts.address == address)
+        };
+        near.copied().filter(is)
     }
 
     pub(crate) fn clear(&mut self, peer: PeerIndex) {
@@ -208,4 +223,10 @@ impl Peers {
         let row = self.rows.get_mut(peer.index())?.as_mut()?;
         row.families.get_mut(family.index())
     }
+}
+
+/// The hash of a peer's address.
+fn hash_of(hasher: &FixedState, rows: &[Option<Row>], peer: PeerIndex) -> u64 {
+    let row = rows.get(peer.index()).and_then(Option::as_ref);
+    row.map_or(0, |row| hasher.hash_one(row.facts.address))
 }
