@@ -1,7 +1,8 @@
 //! What the process may do: after the start, the network of this node and nothing else.
 //!
 //! A capability belongs to a thread, so this has to be called while there is one; the threads and
-//! programs that it starts later have no more than it has. What always holds: nothing that is given up
+//! programs that it starts later have no more than it has. The thread of the log is there before, and
+//! [`renounce`]s all of them for itself. What always holds: nothing that is given up
 //! comes back, by whatever program is run (`no_new_privs`).
 
 use std::collections::HashSet;
@@ -38,6 +39,12 @@ pub(super) fn confine(process: Process, plan: &Plan, files: &[&Path]) -> Vec<Str
     let mut names: Vec<String> = held.iter().map(ToString::to_string).collect();
     names.sort_unstable();
     names
+}
+
+/// Gives up all capabilities of this thread.
+pub(super) fn renounce() {
+    // Whoever has none has nothing to give up.
+    let _nothing_to_give_up = give_up(&HashSet::new());
 }
 
 fn give_up(wanted: &CapsHashSet) -> Result<(), Box<dyn std::error::Error>> {

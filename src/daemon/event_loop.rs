@@ -178,11 +178,7 @@ pub(super) async fn run(
     daemon.turn_over();
     tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
     loop {
-        if let Some(secrets) = daemon.secrets_to_watch.take()
-            && let Err(error) = cluster.watch_secrets(secrets)
-        {
-            tracing::warn!("cannot watch the files of secrets: {error}");
-        }
+        daemon.watch_secrets(&mut cluster);
         let deadlines = [daemon.node.next_timeout(), daemon.watch.next_timeout()];
         let deadline = deadlines.into_iter().flatten().min();
         let due = until(deadline.map(|at| daemon.clock.to_tokio(at)));
@@ -282,7 +278,6 @@ impl Daemon {
         // given to a group, which nothing later needs.
         let files = [path, &config.datastore_path];
         let capabilities = capabilities::confine(config.process, &reading.plan, &files);
-        telemetry.carry();
         let kernel = if config.routing.kernel_routes {
             let sink = events.clone();
             let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
@@ -341,6 +336,15 @@ impl Daemon {
             }
             self.receive();
             self.turn_over();
+        }
+    }
+
+    /// Has the files of secrets watched that the last reading asked for.
+    fn watch_secrets(&mut self, cluster: &mut Watcher) {
+        if let Some(secrets) = self.secrets_to_watch.take()
+            && let Err(error) = cluster.watch_secrets(secrets)
+        {
+            tracing::warn!("cannot watch the files of secrets: {error}");
         }
     }
 

@@ -47,7 +47,7 @@ struct Level {
     ordered: Option<LogLevel>,
 }
 
-/// Begins logging. Lines wait until [`Telemetry::carry`].
+/// Begins logging.
 pub(super) fn begin(log: Log) -> Telemetry {
     let (configured, complaint) = configured(log.level);
     let telemetry = Telemetry {
@@ -72,6 +72,7 @@ pub(super) fn begin(log: Log) -> Telemetry {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
         LogFormat::Json => registry.with(lines.json()).try_init(),
     };
+    telemetry.carry();
     if let Err(error) = begun {
         tracing::debug!(%error, "logging has begun before");
     }
@@ -103,8 +104,8 @@ fn configured(level: LogLevel) -> (Targets, Option<String>) {
 }
 
 impl Telemetry {
-    /// Lets lines out. Begins a thread: whoever gives capabilities up does so before.
-    pub(super) fn carry(&self) {
+    /// Lets lines out.
+    fn carry(&self) {
         let target = io::stderr().as_fd().try_clone_to_owned();
         let begun = target.and_then(|target| self.outlet.carry_to(target, self.notice));
         if begun.is_err() {
@@ -121,10 +122,6 @@ impl Telemetry {
 
     /// Waits for the last lines to be taken, but not for a reader that has stopped.
     pub(super) fn finish(&self) {
-        if !self.outlet.is_carried() {
-            // The daemon has not come so far; it ends here.
-            self.carry();
-        }
         self.outlet.drain(LAST_WORDS);
     }
 

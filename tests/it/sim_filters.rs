@@ -456,6 +456,8 @@ fn it_is_said_which_rule_or_default_decided() {
     let (status, exports) = route(block(0));
     let path = &status.unwrap().paths[0];
     assert_eq!(path.policy.as_deref(), Some(rejects));
+    assert_eq!(path.policy_code, Some("filter"));
+    assert_eq!(path.reason_code, Some("not_accepted"));
     assert_eq!(path.reason, Some(format!("not accepted: {rejects}")));
     assert_eq!(exports, []);
     let (status, exports) = route(block(1));

@@ -125,7 +125,7 @@ pub struct Way {
     /// Where the kernel is to send it: the next hop itself, or the far end's tunnel address.
     pub via: Option<IpAddr>,
     /// Why: `outside_pools`, `no_encapsulation`, `always`, `same_subnet`, `other_subnet`, `not_a_node`,
-    /// `no_node_address` or `no_vtep`.
+    /// `no_node_address`, `no_vtep`, `tunnel_end` or `pool_gone`.
     pub reason: String,
     /// The same in words.
     pub reason_text: String,

@@ -8,7 +8,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +15,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::daemon::capabilities;
 
 /// Octets that wait for the thread; what comes on top is lost.
 const ROOM: usize = 1 << 20;
@@ -39,8 +40,6 @@ struct Shared {
     /// All has been carried, or was lost.
     emptied: Condvar,
     room: usize,
-    /// There is a thread, or there should be.
-    carried: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +77,6 @@ impl Outlet {
             filled: Condvar::new(),
             emptied: Condvar::new(),
             room,
-            carried: AtomicBool::new(false),
         }))
     }
 
@@ -91,15 +89,14 @@ impl Outlet {
             mended: true,
             failing: false,
         };
-        self.0.carried.store(true, Ordering::Relaxed);
         thread::Builder::new()
             .name("log".into())
-            .spawn(move || shared.carry(carrier))
+            .spawn(move || {
+                // It is there before the others, and needs none.
+                capabilities::renounce();
+                shared.carry(carrier);
+            })
             .map(drop)
-    }
-
-    pub(super) fn is_carried(&self) -> bool {
-        self.0.carried.load(Ordering::Relaxed)
     }
 
     pub(super) fn lost(&self) -> Lost {
