@@ -53,6 +53,8 @@ pub(super) fn print(options: &AddressOptions, output: Output) -> ExitCode {
 /// The answer for scripts.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// The word that every answer begins with.
+    answer: &'static str,
     order: &'static str,
     families: Vec<FamilyReport>,
     notes: Vec<String>,
@@ -87,6 +89,7 @@ impl Report {
             .iter()
             .map(|(ask, selection)| FamilyReport::of(ask, selection));
         Self {
+            answer: "address",
             order: answer.order,
             families: families.collect(),
             notes: answer.notes.clone(),

@@ -138,7 +138,7 @@ fn tunnel_line(tunnel: &Tunnel) -> String {
         all => format!(", {} of {all} far ends ready", tunnel.ready),
     };
     let name = format!("{} ({})", tunnel.name, tunnel.kind);
-    format!("tunnel       {name} {}{mtu}{far_ends}", tunnel.state)
+    format!("tunnel       {name} {}{mtu}{far_ends}", tunnel.state_text)
 }
 
 pub(super) fn peers(out: &mut impl Write, peers: &[Peer]) -> io::Result<()> {

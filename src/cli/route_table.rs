@@ -30,7 +30,7 @@ pub(super) fn routes(out: &mut impl Write, page: &Routes) -> io::Result<()> {
                 path.med
                     .map_or_else(|| "-".to_owned(), |med| med.to_string()),
                 as_path(path),
-                path.reason.clone().unwrap_or_default(),
+                path.reason_text.clone().unwrap_or_default(),
             ]);
         }
     }
@@ -97,7 +97,7 @@ pub(super) fn fib(out: &mut impl Write, page: &Fib) -> io::Result<()> {
         };
         table.row(vec![
             route.prefix.clone(),
-            route.state.clone(),
+            route.state_text.clone(),
             route.installed.clone().unwrap_or_else(|| "-".to_owned()),
             wanted.unwrap_or_default(),
         ]);

@@ -412,7 +412,9 @@ pub struct Messages {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub struct LastError {
-    /// What it was.
+    /// What it was: `sent_notification`, `received_notification`, `hold_timer_expired`, `dial_failed` ...
+    pub reason: String,
+    /// The same in words, with what to do.
     pub message: String,
     /// Seconds ago.
     pub ago_s: u64,
@@ -426,8 +428,10 @@ pub struct Tunnel {
     pub name: String,
     /// The kernel's kind: `ipip`, `ip6tnl`, `vxlan`.
     pub kind: String,
-    /// `up`, or what is the matter.
+    /// `up`, `pending`, `leaving`, `no_driver`, `foreign`, `refused` or `no_underlay`.
     pub state: String,
+    /// `up`, or what is the matter, in words.
+    pub state_text: String,
     /// Whether it works.
     pub works: bool,
     /// Its MTU in the kernel.

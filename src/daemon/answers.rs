@@ -264,6 +264,7 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
             .since(status.planned.address, dropped)
             .problem(status),
         last_error: status.last_error.as_ref().map(|error| LastError {
+            reason: error.reason.as_str().to_owned(),
             message: error.to_string(),
             ago_s: now.since(error.at).as_secs(),
         }),

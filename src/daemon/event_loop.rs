@@ -166,11 +166,7 @@ pub(super) async fn run(
 ) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
     // Before any signal is waited for: who waits here can be ended by one.
-    let routing = &reading.config.routing;
-    let programs = routing.kernel_routes && routing.backend != Backend::None;
-    let table = dataplane::Settings::default().ownership.table;
-    let claim = programs.then(|| Claim::take(table, owner::PATIENCE));
-    let _claim = claim.transpose().map_err(RunError::Taken)?;
+    let _claim = claim(&reading.config)?;
     let (events, mut queue) = mpsc::channel(QUEUE);
     let mut hangup = signal(SignalKind::hangup()).map_err(system("cannot wait for SIGHUP"))?;
     let mut stop = Stop::new().map_err(system("cannot wait for SIGTERM"))?;
@@ -234,6 +230,15 @@ pub(super) async fn run(
     }
     daemon.watching.stop();
     Ok(())
+}
+
+/// The right to program the kernel's routes, if that is wanted.
+fn claim(config: &Config) -> Result<Option<Claim>, RunError> {
+    let routing = &config.routing;
+    let programs = routing.kernel_routes && routing.backend != Backend::None;
+    let table = dataplane::Settings::default().ownership.table;
+    let claim = programs.then(|| Claim::take(table, owner::PATIENCE));
+    claim.transpose().map_err(RunError::Taken)
 }
 
 /// SIGTERM or SIGINT.

@@ -12,7 +12,7 @@ use crate::control::protocol::{Answer, Explanation, Export, Path, Way};
 use crate::dataplane::Reach;
 use crate::net::Prefix;
 use crate::node::Backend;
-use crate::speaker::{ExportStatus, RouteStatus};
+use crate::speaker::RouteStatus;
 
 /// What is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +165,12 @@ fn peer_problems(daemon: &Daemon, name: &str, found: &Explanation) -> Vec<String
 fn exports(daemon: &Daemon, prefix: Prefix) -> Vec<Export> {
     let exports = daemon.node.speaker().exports(prefix).into_iter();
     exports
-        .map(|ExportStatus { peer, sent, why }| Export { peer, sent, why })
+        .map(|found| Export {
+            peer: found.peer,
+            sent: found.sent,
+            policy: found.code.to_owned(),
+            policy_text: found.why,
+        })
         .collect()
 }
 
@@ -208,10 +213,12 @@ fn ways(daemon: &Daemon, prefix: Prefix, found: &Explanation) -> Vec<Way> {
             .find(|tunnel| Some(&tunnel.name) == device.as_ref());
         Way {
             next_hop,
-            encapsulation: choice.way.word().to_owned(),
+            encapsulation: choice.way.as_str().to_owned(),
             via: hop.map(|hop| hop.address),
-            reason: choice.reason.to_string(),
+            reason: choice.reason.as_str().to_owned(),
+            reason_text: choice.reason.to_string(),
             device_state: tunnel.map(|tunnel| tunnel.state.clone()),
+            device_state_text: tunnel.map(|tunnel| tunnel.state_text.clone()),
             device,
         }
     };
@@ -219,13 +226,18 @@ fn ways(daemon: &Daemon, prefix: Prefix, found: &Explanation) -> Vec<Way> {
 }
 
 fn way_lines(way: &Way) -> [String; 2] {
-    let encapsulation = &way.encapsulation;
+    let encapsulation = match way.encapsulation.as_str() {
+        "ipip" => "IP-in-IP",
+        "vxlan" => "VXLAN",
+        "none" => "no way",
+        native => native,
+    };
     let device = way.device.as_ref();
     let device = device.map(|name| format!(" by {name}")).unwrap_or_default();
     let via = way.via.map(|via| format!(" via {via}")).unwrap_or_default();
     [
         format!("way      {encapsulation}{device}{via}"),
-        format!("         because {}", way.reason),
+        format!("         because {}", way.reason_text),
     ]
 }
 
@@ -266,10 +278,10 @@ fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<
         }
     }
     let no_way = found.ways.iter().filter(|way| way.via.is_none());
-    problems.extend(no_way.map(|way| format!("no way to {}: {}", way.next_hop, way.reason)));
+    problems.extend(no_way.map(|way| format!("no way to {}: {}", way.next_hop, way.reason_text)));
     for way in &found.ways {
-        if let (Some(device), Some(state)) = (&way.device, &way.device_state)
-            && state != "up"
+        if let (Some(device), Some(state)) = (&way.device, &way.device_state_text)
+            && way.device_state.as_deref() != Some("up")
         {
             problems.push(format!("{device}: {state}"));
         }
@@ -429,7 +441,7 @@ fn path_line(path: &Path) -> String {
         ""
     };
     // Why a path was kept out is its reason already.
-    let reason = match (&path.reason, &path.policy) {
+    let reason = match (&path.reason_text, &path.policy_text) {
         (Some(why), _) => format!("; {why}"),
         (None, Some(policy)) => format!("; import: {policy}"),
         (None, None) => String::new(),
@@ -451,7 +463,13 @@ const NAMED: usize = 3;
 /// Peers with one and the same answer in one line, whom it goes to first.
 fn export_lines(exports: &[Export]) -> Vec<String> {
     let mut answers: BTreeMap<(bool, &str), Vec<&str>> = BTreeMap::new();
-    for Export { peer, sent, why } in exports {
+    for Export {
+        peer,
+        sent,
+        policy_text: why,
+        ..
+    } in exports
+    {
         answers.entry((!sent, why)).or_default().push(peer);
     }
     let line = |((kept, why), peers): ((bool, &str), Vec<&str>)| {
@@ -475,7 +493,8 @@ mod tests {
         let export = |peer: &str, sent, why: &str| Export {
             peer: peer.to_owned(),
             sent,
-            why: why.to_owned(),
+            policy: "filter".to_owned(),
+            policy_text: why.to_owned(),
         };
         let mut exports = vec![
             export(

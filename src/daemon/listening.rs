@@ -11,6 +11,7 @@ use super::event_loop::{Daemon, RunError};
 use super::secrets;
 use crate::node::Backend;
 use crate::problem::{Code, Problem, Subject};
+use crate::speaker::NO_PEER;
 use crate::time::{Duration, Instant};
 use crate::topology::{BindMode, Plan, TemplateSource};
 use crate::transport::{Heard, Listener};
@@ -28,8 +29,8 @@ const MOST: usize = 64;
 pub(super) struct Strangers {
     window: Option<Instant>,
     lines: u32,
-    /// When each called last, and why it was refused.
-    of_late: BTreeMap<IpAddr, (Instant, &'static str)>,
+    /// When each called last.
+    of_late: BTreeMap<IpAddr, Instant>,
 }
 
 /// Where a plan wants to be called.
@@ -126,8 +127,10 @@ impl Strangers {
         why: &'static str,
     ) {
         self.forget(now);
-        if self.of_late.len() < MOST || self.of_late.contains_key(&remote.ip()) {
-            self.of_late.insert(remote.ip(), (now, why));
+        let room = self.of_late.len() < MOST || self.of_late.contains_key(&remote.ip());
+        // A peer that is refused has a problem of its own.
+        if room && why == NO_PEER {
+            self.of_late.insert(remote.ip(), now);
         }
         let fresh = self
             .window
@@ -145,13 +148,13 @@ impl Strangers {
     /// Who has called of late.
     pub(super) fn problems(&mut self, now: Instant) -> Vec<Problem> {
         self.forget(now);
-        let strangers = self.of_late.iter();
+        let strangers = self.of_late.keys();
         strangers
-            .map(|(address, (_, why))| {
+            .map(|address| {
                 Problem::new(
                     Code::StrangerCalls,
                     Subject::Peer(address.to_string()),
-                    format!("it calls here and is refused: {why}"),
+                    format!("it calls here and is refused: {NO_PEER}"),
                     "add a peer of that address, or look at what calls from there",
                 )
             })
@@ -160,12 +163,10 @@ impl Strangers {
 
     /// When the first of them is forgotten.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let last = self.of_late.values().map(|(at, _)| *at);
-        last.min().map(|at| at + REMEMBERED)
+        self.of_late.values().min().map(|at| *at + REMEMBERED)
     }
 
     fn forget(&mut self, now: Instant) {
-        self.of_late
-            .retain(|_, (at, _)| now.since(*at) < REMEMBERED);
+        self.of_late.retain(|_, at| now.since(*at) < REMEMBERED);
     }
 }

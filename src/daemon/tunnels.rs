@@ -16,7 +16,8 @@ fn shape(status: &TunnelStatus, now: Instant) -> Tunnel {
     Tunnel {
         name: status.name.to_string(),
         kind: status.kind.to_owned(),
-        state: words(&status.state, now),
+        state: status.state.as_str().to_owned(),
+        state_text: words(&status.state, now),
         works: match status.state {
             TunnelState::Up | TunnelState::Pending | TunnelState::Leaving { .. } => true,
             TunnelState::NoDriver { .. }

@@ -103,9 +103,38 @@ pub enum Sysctl {
     /// Packets are forwarded at all. For IPv6, links that listened to router advertisements go on
     /// listening (`accept_ra` 2).
     Forwarding(Family),
+    /// IPv4 packets that come by this link are forwarded.
+    ForwardingOn(Box<str>),
+    /// IPv6 is on on this link, whatever new links are to begin with.
+    Ipv6On(Box<str>),
     /// The reverse path filter of this link is no stricter than "loose" (RFC 3704 §2.4): while nodes
     /// switch at different times, packets come by another link than answers leave.
     LooseReversePath(Box<str>),
+}
+
+impl Sysctl {
+    /// The link that it is about, if it is not the whole host.
+    pub fn link(&self) -> Option<&str> {
+        match self {
+            Self::Forwarding(_) => None,
+            Self::ForwardingOn(link) | Self::Ipv6On(link) | Self::LooseReversePath(link) => {
+                Some(link)
+            }
+        }
+    }
+}
+
+/// The setting in the kernel's words, with the value that it has to have.
+impl core::fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Forwarding(Family::Ipv4) => f.write_str("net.ipv4.ip_forward = 1"),
+            Self::Forwarding(Family::Ipv6) => f.write_str("net.ipv6.conf.all.forwarding = 1"),
+            Self::ForwardingOn(link) => write!(f, "net.ipv4.conf.{link}.forwarding = 1"),
+            Self::Ipv6On(link) => write!(f, "net.ipv6.conf.{link}.disable_ipv6 = 0"),
+            Self::LooseReversePath(link) => write!(f, "net.ipv4.conf.{link}.rp_filter = 2"),
+        }
+    }
 }
 
 impl Device {

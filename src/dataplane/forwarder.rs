@@ -10,6 +10,7 @@ mod next_hops;
 mod paths;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use former::FormerWay;
@@ -132,6 +133,11 @@ impl Dataplane {
         self.adoption.pools = pools;
     }
 
+    /// Says where the cluster's nodes are: no route of ours takes their addresses away from a link.
+    pub fn set_nodes(&mut self, nodes: impl Iterator<Item = IpAddr>) {
+        self.view.set_nodes(nodes.collect());
+    }
+
     /// Says that all wishes are known by now: routes of ours that are not wanted may go.
     pub fn converged(&mut self) {
         self.reconciler.converged();
@@ -183,6 +189,7 @@ impl Dataplane {
             }
             KernelInput::Overrun => {
                 self.reconciler.overrun(now);
+                self.tunnels.overrun(now);
             }
         }
     }
@@ -199,6 +206,7 @@ impl Dataplane {
 
     fn poll_round(&mut self, max: usize) -> Vec<Op> {
         self.settle_paths();
+        self.tunnels.forward_on(&self.view, &self.reconciler);
         if self.tunnels.takes_dump() {
             self.reconciler.request_dump(self.now);
         }
@@ -351,8 +359,8 @@ impl Dataplane {
         self.reconciler.rests_at(now)
     }
 
-    /// Settings that could not be read or made.
-    pub(super) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> + '_ {
+    /// Settings that are needed and could not be read or made, and why.
+    pub fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> + '_ {
         self.tunnels.untuned()
     }
 
@@ -389,7 +397,7 @@ impl Dataplane {
             Change::Object { .. } => {}
             // Routes go with it, and which ones nobody says.
             Change::ObjectGone { .. } => self.reconciler.request_dump(now),
-            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
+            Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_) => {}
             Change::Link(_)
             | Change::LinkGone { .. }
             | Change::Address(_)
@@ -418,6 +426,7 @@ impl Dataplane {
             Change::Address(_)
             | Change::Neighbour { .. }
             | Change::NeighbourGone(_)
+            | Change::Setting(_)
             | Change::Route { .. }
             | Change::RouteGone(_)
             | Change::Object { .. }
@@ -443,6 +452,9 @@ impl Dataplane {
     /// Brings the paths up to date with the next hops that changed.
     fn settle_paths(&mut self) {
         self.tunnels.settle(&mut self.view);
+        if self.view.takes_guard_change() {
+            self.reconciler.guard_changed(&self.view);
+        }
         let mut moved = BTreeSet::new();
         while let Some(next_hop) = self.next_moved() {
             if let Some(users) = self.paths.users(&next_hop) {

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use super::device::{Device, LinkSetting, LinkSpec, Neighbour, Sysctl};
 use super::object::Object;
 use super::route::{Errno, KernelRoute};
-use crate::net::Mac;
+use crate::net::{Family, Mac};
 
 /// Names one operation from [`Op`] to [`KernelInput::Done`]; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +128,8 @@ pub enum Change {
     },
     /// A route, or some hops of it (IPv6), was removed.
     RouteGone(KernelRoute),
+    /// A setting of the kernel was changed.
+    Setting(Setting),
     /// A nexthop object was added or changed.
     Object {
         /// Its number.
@@ -140,6 +142,19 @@ pub enum Change {
         /// Its number.
         id: u32,
     },
+}
+
+/// What became of a setting of the kernel: whoever changed it, it was not by netlink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Whose packets it is about.
+    pub family: Family,
+    /// The link that it is about; none for the whole host.
+    pub link: Option<u32>,
+    /// Whether packets are forwarded, if it is about that.
+    pub forwarding: Option<bool>,
+    /// The mode of the reverse path filter, if it is about that; 1 is "strict".
+    pub reverse_path: Option<u8>,
 }
 
 /// A network interface.

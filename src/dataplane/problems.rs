@@ -7,7 +7,7 @@
 use super::device::Sysctl;
 use super::forwarder::Dataplane;
 use super::next_hop::{Forwarding, Reach, Resolution, Unreachable};
-use super::report::RouteState;
+use super::report::{Covered, RouteState};
 use super::route::Errno;
 use super::tunnels::{TooNarrow, TunnelState, TunnelStatus};
 use crate::net::{Family, Prefix};
@@ -25,7 +25,9 @@ impl Dataplane {
         problems.extend(self.tunnels().into_iter().filter_map(of_mtu));
         problems.extend(self.untuned().filter_map(|(s, errno)| of_setting(s, errno)));
         let mut more = 0_usize;
-        let mut troubled = self.troubled().filter_map(of_route);
+        let mut troubled = self
+            .troubled()
+            .filter_map(|(prefix, state)| self.of_route(prefix, state));
         problems.extend(troubled.by_ref().take(NAMED));
         more += troubled.count();
         let mut lost = self.lost();
@@ -47,7 +49,8 @@ impl Dataplane {
     fn of_kernel(&self, now: Instant) -> Option<Problem> {
         let host =
             |code, what: &str, remedy: &str| Some(Problem::new(code, Subject::Host, what, remedy));
-        if self.is_denied() {
+        // What was denied once, and is wanted no more, is nobody's problem.
+        if self.is_denied() && (self.rests(now) || !self.is_idle()) {
             return host(
                 Code::KernelDenies,
                 "the kernel does not let dunlin change routes and devices",
@@ -127,13 +130,21 @@ fn of_mtu(status: TunnelStatus) -> Option<Problem> {
     Some(Problem::new(Code::DeviceMtu, subject, what, remedy))
 }
 
-fn of_route((prefix, state): (Prefix, RouteState)) -> Option<Problem> {
-    let (code, what, remedy) = match state {
+impl Dataplane {
+    fn of_route(&self, prefix: Prefix, state: RouteState) -> Option<Problem> {
+        let (code, what, remedy) = match state {
         RouteState::Installed
         | RouteState::Pending
         | RouteState::Stale
         | RouteState::Waiting
-        | RouteState::Unresolved => return None,
+        | RouteState::Unresolved
+        // The link's own route is as good.
+        | RouteState::Covers(Covered::Subnet) => return None,
+        RouteState::Covers(_) => (
+            Code::RouteCovers,
+            state.to_string(),
+            "let pools and announcements lie beside the addresses of nodes and gateways".to_owned(),
+        ),
         RouteState::Conflict { protocol } => {
             let whose = protocol_name(protocol);
             (
@@ -148,7 +159,7 @@ fn of_route((prefix, state): (Prefix, RouteState)) -> Option<Problem> {
         RouteState::Refused { errno, .. } => (
             Code::RouteRefused,
             format!("the kernel refuses it: {errno}"),
-            "look at its next hop's link; it is tried again by itself".to_owned(),
+            self.why_refused(prefix, errno),
         ),
         RouteState::Fought { .. } => (
             Code::RouteFought,
@@ -156,8 +167,34 @@ fn of_route((prefix, state): (Prefix, RouteState)) -> Option<Problem> {
             "find that program (`ip monitor route`) and stop it".to_owned(),
         ),
     };
-    let subject = Subject::Route(prefix);
-    Some(Problem::new(code, subject, what, remedy))
+        let subject = Subject::Route(prefix);
+        Some(Problem::new(code, subject, what, remedy))
+    }
+
+    /// What to look at when the kernel refuses a route, by the links that it leads over.
+    fn why_refused(&self, prefix: Prefix, errno: Errno) -> String {
+        let hops = self.target(prefix).map_or(&[][..], |shape| &shape.hops);
+        let mut links: Vec<&str> = hops
+            .iter()
+            .filter_map(|hop| Some(&*self.view().link_by_index(hop.interface?)?.name))
+            .collect();
+        links.dedup();
+        match errno {
+            // Of IPv6 alone: there is no such switch for IPv4.
+            Errno::EACCES if prefix.family() == Family::Ipv6 && !links.is_empty() => {
+                let switches: Vec<String> = links
+                    .iter()
+                    .map(|link| Sysctl::Ipv6On((*link).into()).to_string())
+                    .collect();
+                format!("set {}", switches.join(", or "))
+            }
+            Errno::ENOMEM | Errno::ENOSPC | Errno::ENOBUFS if prefix.family() == Family::Ipv6 => {
+                "look at net.ipv6.route.max_size and at the host's memory".to_owned()
+            }
+            _ if links.is_empty() => "it is tried again by itself".to_owned(),
+            _ => format!("look at {}; it is tried again by itself", links.join(", ")),
+        }
+    }
 }
 
 fn of_tunnel(status: &TunnelStatus) -> Option<Problem> {
@@ -207,30 +244,26 @@ fn of_setting(sysctl: &Sysctl, errno: Errno) -> Option<Problem> {
     if matches!(errno, Errno::ENOENT | Errno::ENODEV) {
         return None;
     }
-    let (code, subject, key, what) = match sysctl {
-        Sysctl::Forwarding(family) => {
-            let (word, key) = match family {
-                Family::Ipv4 => ("IPv4", "net.ipv4.ip_forward"),
-                Family::Ipv6 => ("IPv6", "net.ipv6.conf.all.forwarding"),
-            };
-            let what = format!(
-                "{key} could not be read or set to 1 ({errno}): {word} packets of pods may not be forwarded"
-            );
-            (Code::ForwardingOff, Subject::Host, key.to_owned(), what)
-        }
-        Sysctl::LooseReversePath(link) => {
-            let key = format!("net.ipv4.conf.{link}.rp_filter");
-            let what = format!(
-                "its reverse path filter could not be read or loosened ({errno}): packets through the \
-                 tunnel may be dropped"
-            );
-            let subject = Subject::Device(link.to_string());
-            (Code::ReversePathFilter, subject, key, what)
-        }
+    let code = match sysctl {
+        Sysctl::Forwarding(_) | Sysctl::ForwardingOn(_) => Code::ForwardingOff,
+        Sysctl::LooseReversePath(_) => Code::ReversePathFilter,
+        Sysctl::Ipv6On(_) => Code::FamilyOff,
     };
-    let value = if code == Code::ForwardingOff { 1 } else { 2 };
-    let remedy =
-        format!("`sysctl -w {key}={value}` on the host, or mount /proc/sys writable for dunlin");
+    let subject = match sysctl.link() {
+        Some(link) => Subject::Device(link.to_owned()),
+        None => Subject::Host,
+    };
+    let what = match sysctl {
+        Sysctl::Forwarding(Family::Ipv4) => "IPv4 packets of pods may not be forwarded",
+        Sysctl::Forwarding(Family::Ipv6) => "IPv6 packets of pods may not be forwarded",
+        Sysctl::ForwardingOn(_) => "IPv4 packets that come by it may not be forwarded",
+        Sysctl::LooseReversePath(_) => {
+            "its reverse path filter may be strict, and drop packets through the tunnel"
+        }
+        Sysctl::Ipv6On(_) => "IPv6 may be switched off on it",
+    };
+    let what = format!("{what}: the setting could not be read or made ({errno})");
+    let remedy = format!("set {sysctl} on the host, or mount /proc/sys writable for dunlin");
     Some(Problem::new(code, subject, what, remedy))
 }
 

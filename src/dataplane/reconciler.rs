@@ -26,7 +26,7 @@ mod sync;
 mod table;
 mod trouble;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::input::{Action, Op, OpId};
@@ -68,6 +68,8 @@ pub struct Reconciler {
     leftovers: Leftovers,
     outstanding: Outstanding<Pending>,
     troubles: Troubles,
+    /// How often an operation on a prefix met an error that may be everybody's.
+    setbacks: BTreeMap<Prefix, u8>,
     sync: Sync,
     reports: VecDeque<Report>,
     /// Counts whatever may change which hops are in use.
@@ -143,6 +145,7 @@ impl Reconciler {
             leftovers: Leftovers::default(),
             outstanding: Outstanding::default(),
             troubles: Troubles::default(),
+            setbacks: BTreeMap::new(),
             sync: Sync::default(),
             reports: VecDeque::new(),
             changes: 0,
@@ -175,7 +178,10 @@ impl Reconciler {
             self.lengths.fewer(prefix);
         }
         entry.set_want(None);
-        entry.clear(USURPED);
+        if !entry.is(BUSY) {
+            // Else a write over the foreign route is under way, and it is to be known that this one went.
+            entry.clear(USURPED);
+        }
         if self.sync.synced {
             queue_up(&mut self.queue, place, entry);
         }
@@ -480,7 +486,8 @@ impl Reconciler {
             entry.clear(DUMPED);
             entry.clear(OVERTAKEN);
             own += usize::from(entry.seen != Seen::NOTHING);
-            if differs(targets, entry) {
+            let covers = |wish: Wish| view.covered(prefix, wish.rank).is_some();
+            if differs(targets, entry) || desired(targets, entry).is_some_and(covers) {
                 queue_up(queue, place, entry);
             }
         });

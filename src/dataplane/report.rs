@@ -1,6 +1,7 @@
 //! What operators are told about the kernel's routes: the dataplane decides, others print.
 
 use core::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::adoption::Former;
@@ -36,6 +37,13 @@ pub enum Report {
         prefix: Prefix,
         /// Who made it.
         protocol: u8,
+    },
+    /// A route of ours would take away what the host reaches by itself: it is not made.
+    Covers {
+        /// Its destination.
+        prefix: Prefix,
+        /// What it would take away.
+        what: Covered,
     },
     /// Somebody removed or changed a route of ours: it is put back at once.
     Repairing {
@@ -91,6 +99,36 @@ pub enum Report {
     },
 }
 
+/// What a route of ours would take away from the host if it were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Covered {
+    /// The subnet of a link, or a host there, by winning over the link's own route: that one is as good.
+    Subnet,
+    /// A part of a link's subnet with this host's own address in it.
+    Own(IpAddr),
+    /// The address of a node.
+    Node(IpAddr),
+    /// A neighbour on a link through which other routes lead.
+    Gateway(IpAddr),
+}
+
+impl fmt::Display for Covered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subnet => f.write_str("a link's own route leads there"),
+            Self::Own(address) => write!(
+                f,
+                "it is a part of a link's subnet, with this host's address {address} in it"
+            ),
+            Self::Node(address) => write!(f, "it holds the node address {address}"),
+            Self::Gateway(address) => write!(
+                f,
+                "it is a part of a link's subnet, with the gateway {address} in it"
+            ),
+        }
+    }
+}
+
 /// How a prefix does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteState {
@@ -109,6 +147,8 @@ pub enum RouteState {
         /// Who made it.
         protocol: u8,
     },
+    /// It would take away what the host reaches by itself, and is not made.
+    Covers(Covered),
     /// The kernel refused it.
     Refused {
         /// Why.
@@ -125,6 +165,23 @@ pub enum RouteState {
     },
 }
 
+impl RouteState {
+    /// For scripts: it never changes.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Installed => "installed",
+            Self::Pending => "pending",
+            Self::Unresolved => "unreachable",
+            Self::Waiting => "waiting",
+            Self::Stale => "stale",
+            Self::Covers(_) => "covers_link",
+            Self::Conflict { .. } => "conflict",
+            Self::Refused { .. } => "refused",
+            Self::Fought { .. } => "fought",
+        }
+    }
+}
+
 impl fmt::Display for RouteState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -136,6 +193,7 @@ impl fmt::Display for RouteState {
             Self::Conflict { protocol } => {
                 write!(f, "conflict: a route of protocol {protocol} stands there")
             }
+            Self::Covers(what) => write!(f, "not made: {what}"),
             Self::Refused { errno, .. } => write!(f, "refused by the kernel: {errno}"),
             Self::Fought { strikes, .. } => {
                 write!(
@@ -166,6 +224,8 @@ pub struct Counts {
     pub stale: usize,
     /// Taken by others.
     pub conflicts: usize,
+    /// Not made, because they would take away what the host reaches by itself.
+    pub covering: usize,
     /// Refused by the kernel.
     pub refused: usize,
     /// Fought over.
@@ -192,6 +252,7 @@ impl fmt::Display for Report {
                 f,
                 "{prefix}: a route of protocol {protocol} stands there already; it is left alone"
             ),
+            Self::Covers { prefix, what } => write!(f, "{prefix}: not made: {what}"),
             Self::Repairing { prefix } => {
                 write!(
                     f,

@@ -10,6 +10,7 @@
 //!
 //! A tunnel device is a way only while its gate is open ([`Gates`]).
 
+mod guard;
 mod lookup;
 mod own;
 mod way;
@@ -30,6 +31,7 @@ use super::route::{Hop, KernelRoute, RouteKind, Shape};
 use crate::net::{Family, Prefix};
 use crate::time::Instant;
 
+use guard::Guard;
 #[cfg(test)]
 use own::NoRoutes;
 pub(super) use own::OwnRoutes;
@@ -56,6 +58,7 @@ pub struct KernelView {
     /// Next hops that our own routes are not asked about, until then.
     resting: BTreeSet<(Instant, NextHop)>,
     pub(super) gates: Gates,
+    guard: Guard,
     pub(super) dirty: Dirty,
     changed: BTreeSet<NextHop>,
     revision: u64,
@@ -160,7 +163,10 @@ impl KernelView {
         if let Some(dump) = &mut self.dump {
             dump.distrust(self.rule, change);
         }
-        if !matches!(change, Change::Neighbour { .. } | Change::NeighbourGone(_)) {
+        if !matches!(
+            change,
+            Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_)
+        ) {
             self.revision += 1;
         }
         match change {
@@ -175,7 +181,7 @@ impl KernelView {
                 self.dirty.prefixes.push(Prefix::host(address.address));
             }
             Change::AddressGone(address) => self.address_gone(*address),
-            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
+            Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_) => {}
             Change::Route { route, replaced } => {
                 if is_foreign(self.rule, route) {
                     self.state.foreign.insert(route, *replaced);
@@ -196,9 +202,12 @@ impl KernelView {
             }
             Change::ObjectGone { id } => {
                 let gone = self.state.objects.remove(*id);
-                return self.drop_named(&gone);
+                let dropped = self.drop_named(&gone);
+                self.guard_sees(change);
+                return dropped;
             }
         }
+        self.guard_sees(change);
         self.drop_objects(change)
     }
 
@@ -267,6 +276,7 @@ impl KernelView {
             | Change::AddressGone(_)
             | Change::Neighbour { .. }
             | Change::NeighbourGone(_)
+            | Change::Setting(_)
             | Change::RouteGone(_)
             | Change::ObjectGone { .. } => {}
         }
@@ -281,6 +291,8 @@ impl KernelView {
         self.state = dump.merged(&self.state);
         self.revision += 1;
         self.dirty.all = true;
+        self.guard.changed = true;
+        self.look_for_subnets();
         if !self.known {
             self.known = true;
             self.changed.extend(self.tracked.keys().cloned());
@@ -512,7 +524,7 @@ impl Dump {
             Change::Address(address) | Change::AddressGone(address) => {
                 self.addresses.insert(*address);
             }
-            Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
+            Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_) => {}
             // What becomes of a route of ours says nothing about others, unless it took their place.
             Change::Route { route, replaced } if !replaced && !is_foreign(rule, route) => {}
             Change::RouteGone(route) if !is_foreign(rule, route) => {}

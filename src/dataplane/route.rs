@@ -232,7 +232,11 @@ impl Errno {
     pub const ESRCH: Self = Self(3);
     /// In use.
     pub const EBUSY: Self = Self(16);
-    /// Not allowed.
+    /// More than the kernel takes.
+    pub const E2BIG: Self = Self(7);
+    /// No memory, or a table is full.
+    pub const ENOMEM: Self = Self(12);
+    /// Not allowed there: IPv6 is switched off on the link.
     pub const EACCES: Self = Self(13);
     /// A route stands there already.
     pub const EEXIST: Self = Self(17);
@@ -240,6 +244,8 @@ impl Errno {
     pub const ENODEV: Self = Self(19);
     /// The kernel calls the request malformed.
     pub const EINVAL: Self = Self(22);
+    /// No room.
+    pub const ENOSPC: Self = Self(28);
     /// The file system is read-only, as `/proc/sys` is in most containers.
     pub const EROFS: Self = Self(30);
     /// The kernel has no driver for that kind of link, or the link can't do it.
@@ -261,7 +267,12 @@ impl Errno {
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match *self {
-            Self::EPERM | Self::EACCES => "not permitted (CAP_NET_ADMIN is missing)",
+            Self::EPERM => "not permitted (CAP_NET_ADMIN is missing)",
+            Self::EACCES => {
+                "not allowed there; if it is about IPv6, that is switched off on the link (disable_ipv6)"
+            }
+            Self::ENOMEM => "the kernel has no memory for it, or a table is full",
+            Self::ENOSPC | Self::E2BIG => "the kernel has no room for it",
             Self::ENOENT => "no such entry",
             Self::ESRCH => "no such route",
             Self::EBUSY => "it is in use",

@@ -1,6 +1,9 @@
 //! The dataplane against a fake kernel that fails, forgets to tell, and has other users.
 
 mod adoption;
+mod faults;
+mod guard;
+mod host;
 mod kernel;
 mod ranks;
 mod renamed;
@@ -92,6 +95,14 @@ impl World {
                 self.kernel.foreign_write(route, true);
             }
             Act::LinkDown(index, gone) => self.kernel.link_down(*index, *gone),
+            Act::Address(add) => {
+                let own = Address {
+                    interface: 2,
+                    address: [10, 244, 0, 1].into(),
+                    len: 16,
+                };
+                self.kernel.foreign_address(own, *add);
+            }
             Act::LinksUp => {
                 self.kernel.link_up(2, "eth0", "10.9.0.0/24");
                 self.kernel.link_up(3, "eth1", "10.8.0.0/24");
@@ -176,6 +187,16 @@ impl World {
             let metric = Ownership::default().metric(*prefix, rank);
             let stands = self.kernel.routes.get(&(*prefix, metric));
             let state = self.plane.state(*prefix);
+            if let Some(RouteState::Covers(_)) = state {
+                assert_eq!(*prefix, block(0), "nothing is at stake");
+                let ours = |stands: &&KernelRoute| stands.protocol == 179;
+                assert_eq!(stands.filter(ours), None, "{prefix}");
+                continue;
+            }
+            let addressed = self.kernel.addresses.iter();
+            let covers = |own: &Address| own.interface == 2 && own.len == 16;
+            let spared = *prefix != block(0) || !addressed.copied().any(|own| covers(&own));
+            assert!(spared || target.is_none(), "{prefix}: {state:?}");
             match stands.filter(|stands| stands.protocol != 179) {
                 Some(foreign) => {
                     let conflict = state == Some(RouteState::Conflict { protocol: 4 });
@@ -203,6 +224,7 @@ enum Act {
     Delete(u8, Key),
     Mimic(u8, Key),
     LinkDown(u32, bool),
+    Address(bool),
     LinksUp,
     Fail(Errno),
     Lose,
@@ -306,6 +328,8 @@ fn acts() -> impl Strategy<Value = Act> {
         Just(Errno::ENOBUFS),
         Just(Errno::EPERM),
         Just(Errno::EINVAL),
+        Just(Errno::EACCES),
+        Just(Errno::ENOMEM),
         Just(Errno::ENETUNREACH),
     ];
     prop_oneof![
@@ -317,6 +341,7 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => (n, key).prop_map(|(n, key)| Act::Mimic(n, key)),
         1 => (2..4_u32, any::<bool>()).prop_map(|(index, gone)| Act::LinkDown(index, gone)),
         1 => Just(Act::LinksUp),
+        1 => any::<bool>().prop_map(Act::Address),
         1 => errno.prop_map(Act::Fail),
         1 => Just(Act::Lose),
         1 => Just(Act::Converged),

@@ -14,6 +14,7 @@
 
 mod blame;
 mod entries;
+mod host;
 mod key;
 mod machine;
 mod needs;
@@ -147,6 +148,21 @@ pub enum TunnelState {
     },
     /// No link has the underlay address.
     NoUnderlay,
+}
+
+impl TunnelState {
+    /// For scripts: it never changes.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Pending => "pending",
+            Self::Leaving { .. } => "leaving",
+            Self::NoDriver { .. } => "no_driver",
+            Self::Foreign => "foreign",
+            Self::Refused { .. } => "refused",
+            Self::NoUnderlay => "no_underlay",
+        }
+    }
 }
 
 impl Tunnel {

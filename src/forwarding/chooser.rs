@@ -112,12 +112,40 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// For scripts: it never changes.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::OutsidePools => "outside_pools",
+            Self::NoEncapsulation { .. } => "no_encapsulation",
+            Self::Always { .. } => "always",
+            Self::SameSubnet { .. } => "same_subnet",
+            Self::OtherSubnet { .. } => "other_subnet",
+            Self::TunnelEnd { .. } => "tunnel_end",
+            Self::NotANode { .. } => "not_a_node",
+            Self::PoolGone { .. } => "pool_gone",
+            Self::NoNodeAddress { .. } => "no_node_address",
+            Self::NoVtep { .. } => "no_vtep",
+        }
+    }
+}
+
 impl Way {
     /// The next hop for the dataplane.
     pub fn next_hop(&self) -> Option<&NextHop> {
         match self {
             Self::Native(hop) | Self::Ipip(hop) | Self::Vxlan(hop) => Some(hop),
             Self::Unreachable => None,
+        }
+    }
+
+    /// For scripts: it never changes.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Native(_) => "native",
+            Self::Ipip(_) => "ipip",
+            Self::Vxlan(_) => "vxlan",
+            Self::Unreachable => "none",
         }
     }
 

@@ -484,6 +484,7 @@ impl Node {
                 | Report::Fought { .. }
                 | Report::StillWriting { .. }
                 | Report::LeftStanding { .. }
+                | Report::Covers { .. }
                 | Report::More { .. } => tracing::warn!("{report}"),
             }
         }

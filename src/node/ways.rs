@@ -125,6 +125,9 @@ impl Ways {
     pub(super) fn apply(&mut self, now: Instant, dataplane: &mut Dataplane) {
         let pools = self.chooser().fabric().pools.iter();
         dataplane.set_pools(pools.map(|pool| pool.cidr).collect());
+        let nodes = &self.chooser().fabric().nodes;
+        let addresses = |family| nodes.iter().filter_map(move |node| node.address(family));
+        dataplane.set_nodes(Family::ALL.into_iter().flat_map(addresses));
         // A node that routes forwards: without it pods are cut off, though all routes are there.
         let pools = self.chooser().fabric().pools.iter();
         let families: BTreeSet<Family> = pools.map(|pool| pool.cidr.family()).collect();

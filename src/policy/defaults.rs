@@ -75,6 +75,21 @@ pub enum Rejection {
     Unexported,
 }
 
+impl Rejection {
+    /// For scripts: it never changes.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Switch => "none",
+            Self::OwnBlock => "own_block",
+            Self::OwnAddress => "own_address",
+            Self::OutsidePools => "outside_pools",
+            Self::PoolFromOutside => "pool_from_outside",
+            Self::NotOwn => "not_own",
+            Self::Unexported => "disable_bgp_export",
+        }
+    }
+}
+
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

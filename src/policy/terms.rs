@@ -21,6 +21,17 @@ pub enum Ruling<'a> {
     Default(Result<(), Rejection>),
 }
 
+impl Ruling<'_> {
+    /// What decided, for scripts: `filter`, `default` or why the default says no.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Filter(_) => "filter",
+            Self::Default(Ok(())) => "default",
+            Self::Default(Err(rejection)) => rejection.as_str(),
+        }
+    }
+}
+
 /// Which changes apply to a route; 0 is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mark(pub u32);

@@ -93,6 +93,8 @@ codes! {
     RouteWithoutWay = "route_without_way", Error;
     /// A route of another program stands where ours would.
     RouteConflict = "route_conflict", Error;
+    /// A route is not made, because it would take addresses away from this host's own links.
+    RouteCovers = "route_covers", Error;
     /// The kernel refused a route.
     RouteRefused = "route_refused", Error;
     /// Another program removes a route of ours again and again.
@@ -133,6 +135,8 @@ codes! {
     TunnelAddressGiven = "tunnel_address_given", Warning;
     /// The links under a tunnel device carry no packet as large as it takes in: they travel in pieces.
     DeviceMtu = "device_mtu", Warning;
+    /// IPv6 is switched off on a link that needs it.
+    FamilyOff = "family_off", Error;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
     /// No link of this host has the source address for natOutgoing.

@@ -73,6 +73,28 @@ pub enum Step {
     PathId,
 }
 
+impl Step {
+    /// For scripts: it never changes.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Rejected => "not_accepted",
+            Self::NextHop => "next_hop_unreachable",
+            Self::LongLivedStale => "long_lived_stale",
+            Self::LocalPref => "local_pref",
+            Self::Local => "local",
+            Self::AsPath => "as_path_length",
+            Self::Origin => "origin",
+            Self::Med => "med",
+            Self::Ebgp => "ebgp",
+            Self::Metric => "igp_metric",
+            Self::Originator => "router_id",
+            Self::ClusterList => "cluster_list_length",
+            Self::PeerAddress => "peer_address",
+            Self::PathId => "path_id",
+        }
+    }
+}
+
 impl core::fmt::Display for Step {
     /// Why a path is not the best one, in words for people.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

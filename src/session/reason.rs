@@ -230,6 +230,22 @@ impl From<StopReason> for AdminReason {
 }
 
 impl CloseReason {
+    /// For scripts: it never changes.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::SentNotification { .. } => "sent_notification",
+            Self::ReceivedNotification(_) => "received_notification",
+            Self::HoldTimerExpired => "hold_timer_expired",
+            Self::NoOpen => "no_open",
+            Self::SendHoldTimerExpired => "send_hold_timer_expired",
+            Self::Collision => "collision",
+            Self::TransportLost(_) => "connection_lost",
+            Self::DialFailed(_) => "dial_failed",
+            Self::FarEndDown => "bfd_down",
+            Self::Admin(_) => "admin",
+        }
+    }
+
     /// Whether the peer's routes may stay for a graceful restart (RFC 4724 §4.2, RFC 8538 §4).
     ///
     /// A lost connection keeps them if graceful restart was agreed on; a NOTIFICATION, in either

@@ -47,6 +47,20 @@ pub(super) enum Ineligible {
     FirstAs,
 }
 
+impl Ineligible {
+    /// For scripts: it never changes.
+    pub(super) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::OwnAs => "own_as_loop",
+            Self::Originator => "originator_loop",
+            Self::Cluster => "cluster_loop",
+            Self::OwnNextHop => "own_next_hop",
+            Self::Leak => "route_leak",
+            Self::FirstAs => "first_as",
+        }
+    }
+}
+
 /// How the session reads UPDATEs, and the key its attribute bytes are remembered under.
 #[derive(Debug, Clone, Copy)]
 struct Reading {

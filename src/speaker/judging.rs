@@ -12,6 +12,7 @@ use super::Speaker;
 use super::candidate::{Lazy, Preference, Seen, change};
 use super::ingest::Origins;
 use super::peer::PeerEntry;
+use super::status::Said;
 use crate::net::{Family, Prefix};
 use crate::policy::{Direction, ImportTerms, Links, Mark, PeerType, Ruling, Source, Surroundings};
 use crate::rib::{AttributeStore, AttributesId, AttributesRef, PageCursor, Path, PeerIndex, Route};
@@ -90,8 +91,9 @@ impl Judge {
         around: &Surroundings,
         prefix: Prefix,
         attributes: &Lazy<'_>,
-    ) -> String {
-        self.terms.explain(&self.rule(around, prefix, attributes))
+    ) -> Said {
+        let ruling = self.rule(around, prefix, attributes);
+        (ruling.as_str(), self.terms.explain(&ruling))
     }
 
     fn verdict(&self, around: &Surroundings, prefix: Prefix, attributes: &Lazy<'_>) -> Verdict {

@@ -27,6 +27,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(320);
 /// So long the answer may take: until then what is not taken is no less than before.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// What a limit has done to a peer. Most peers never meet one.
+#[derive(Debug, Default)]
+pub(super) struct Limited {
+    /// What it was stopped for, until the limit is another one or an operator enables it.
+    exceeded: Option<Exceeded>,
+    asking: Asking,
+}
+
 /// When a peer is asked for what was not taken.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Asking {
@@ -60,8 +68,30 @@ impl Asking {
 
 impl PeerEntry {
     /// Whether it is down until somebody does something about it.
-    pub(super) const fn is_stopped(&self) -> bool {
-        self.shutdown || self.exceeded.is_some()
+    pub(super) fn is_stopped(&self) -> bool {
+        self.shutdown || self.exceeded().is_some()
+    }
+
+    /// What it was stopped for.
+    pub(super) fn exceeded(&self) -> Option<Exceeded> {
+        self.limited.as_ref()?.exceeded
+    }
+
+    /// When it is asked for what was not taken.
+    pub(super) fn asking(&self) -> Asking {
+        let limited = self.limited.as_ref();
+        limited.map(|limited| limited.asking).unwrap_or_default()
+    }
+
+    /// The session is over: there is nobody to ask.
+    pub(super) fn stop_asking(&mut self) {
+        if let Some(limited) = &mut self.limited {
+            limited.asking = Asking::default();
+        }
+    }
+
+    fn limited(&mut self) -> &mut Limited {
+        self.limited.get_or_insert_default()
     }
 
     fn limit_action(&self) -> LimitAction {
@@ -79,7 +109,9 @@ impl Speaker {
         let (max, action) = (peer.planned.policy.limit.max, peer.limit_action());
         let raised =
             |was: &mut Exceeded| action != LimitAction::Stop || max.is_none_or(|max| max > was.max);
-        let revived = peer.exceeded.take_if(raised).is_some() && !peer.shutdown;
+        let limited = peer.limited.as_mut();
+        let revived = limited.and_then(|limited| limited.exceeded.take_if(raised));
+        let revived = revived.is_some() && !peer.shutdown;
         self.rib
             .set_most(index, max.filter(|_| action == LimitAction::Discard));
         self.note_room(now, index);
@@ -120,7 +152,7 @@ impl Speaker {
             LimitAction::Warn | LimitAction::Discard => {}
             LimitAction::Restart => self.input(now, index, Input::PrefixLimit(exceeded)),
             LimitAction::Stop => {
-                peer.exceeded = Some(exceeded);
+                peer.limited().exceeded = Some(exceeded);
                 self.far_ends.changed();
                 let stop = StopReason::PrefixLimit(exceeded);
                 self.input(now, index, Input::Stop(stop));
@@ -155,8 +187,8 @@ impl Speaker {
     fn limit_problem(&self, now: Instant, index: PeerIndex, family: Family) -> Option<Problem> {
         let peer = self.peer(index).filter(|peer| peer.established.is_some())?;
         let counts = self.rib.counts(index, family);
-        let answering = peer.asking.last.filter(|(at, _)| now < *at + ANSWER);
-        let before = answering.map_or(0, |_| *family.of(&peer.asking.before));
+        let answering = peer.asking().last.filter(|(at, _)| now < *at + ANSWER);
+        let before = answering.map_or(0, |_| *family.of(&peer.asking().before));
         let untaken = counts.beyond.max(before);
         let max = peer.planned.policy.limit.max.unwrap_or(u32::MAX);
         let problem = |code, what, remedy| {
@@ -206,7 +238,7 @@ impl Speaker {
             && let Some(up) = &peer.established
             && up.negotiated.route_refresh
         {
-            peer.asking.note(now);
+            peer.limited().asking.note(now);
             self.keep_deadline(index);
         }
     }
@@ -218,10 +250,10 @@ impl Speaker {
         let Some(peer) = self.peer_mut(index) else {
             return;
         };
-        if peer.asking.due().is_none_or(|due| due > now) {
+        if peer.asking().due().is_none_or(|due| due > now) {
             return;
         }
-        peer.asking.asked(now, untaken);
+        peer.limited().asking.asked(now, untaken);
         for family in Family::ALL {
             if self.rib.has_room(index, family) {
                 tracing::info!(peer = %self.name_of(index), %family,

@@ -48,6 +48,7 @@ pub use dynamic::{MOST, MOST_ON_LINK, SessionLink, TurnedUp};
 use far_end::FarEnds;
 pub use orders::AdminError;
 use peer::PeerEntry;
+pub use protection::NO_PEER;
 pub use replan::Replanned;
 use restart::OwnStart;
 pub use restart::{Awaited, CONFIRM_TIME, Kept};

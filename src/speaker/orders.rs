@@ -82,7 +82,7 @@ impl Speaker {
         tracing::info!(peer = name, "an operator enables the session");
         if let Some(peer) = self.peer_mut(index) {
             peer.shutdown = false;
-            peer.exceeded = None;
+            peer.limited = None;
         }
         self.news += 1;
         self.far_ends.changed();

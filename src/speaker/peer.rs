@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
-use super::limits::Asking;
+use super::limits::Limited;
 use super::restart::{OwnStart, Retention};
 use super::saying::Said;
 use super::{Output, Speaker};
@@ -40,10 +40,8 @@ pub(super) struct PeerEntry {
     pub(super) treated_as_withdraw: u64,
     /// Which families have more prefixes than the peer may send.
     pub(super) over_limit: [bool; 2],
-    /// What it was stopped for, until the limit is another one or an operator enables it.
-    pub(super) exceeded: Option<session::Exceeded>,
-    /// When it is asked for what was not taken.
-    pub(super) asking: Asking,
+    /// What a limit has done to it, if anything.
+    pub(super) limited: Option<Box<Limited>>,
     /// When bad input was last logged in full.
     pub(super) last_complaint: Option<Instant>,
     /// Whether an operator took it down.
@@ -112,8 +110,7 @@ impl PeerEntry {
             discarded: 0,
             treated_as_withdraw: 0,
             over_limit: [false; 2],
-            exceeded: None,
-            asking: Asking::default(),
+            limited: None,
             last_complaint: None,
             shutdown,
             retention: Retention::default(),
@@ -468,7 +465,7 @@ impl Speaker {
         peer.said = Some(Box::new(Said::of(reason.clone())));
         let ended = peer.established.take();
         peer.over_limit = [false; 2];
-        peer.asking = Asking::default();
+        peer.stop_asking();
         peer.queued = 0;
         peer.session_octets = 0;
         for family in Family::ALL {
@@ -528,7 +525,7 @@ impl Speaker {
             .and_then(|at| self.peers.get_mut(at));
         let Some(Some(peer)) = slot else { return };
         let session = peer.session.next_timeout().map(|(at, _)| at);
-        let wanted = [session, peer.retention.deadline(), peer.asking.due()]
+        let wanted = [session, peer.retention.deadline(), peer.asking().due()]
             .into_iter()
             .flatten()
             .min();

@@ -6,6 +6,7 @@
 //! routes inside looked at again.
 
 use super::candidate::{Lazy, Preference, Seen, change, source_of};
+use super::status::Said;
 use crate::net::Prefix;
 use crate::policy::{ExportTerms, Mark, PeerType, Ruling};
 use crate::rib::export::{permitted, rewrite};
@@ -74,14 +75,20 @@ impl ExportPolicies {
     }
 
     /// Whether a route goes to a group, and what decides, in words.
-    pub(super) fn explain(&self, key: &GroupKey, route: &ExportRoute<'_>) -> (bool, String) {
+    pub(super) fn explain(&self, key: &GroupKey, route: &ExportRoute<'_>) -> (bool, Said) {
         if !permitted(key, route.source, route.attributes) {
             let why = "the protocol forbids it (iBGP to iBGP, or a well-known community)";
-            return (false, why.to_owned());
+            return (false, ("protocol", why.to_owned()));
         }
         match self.rule(key, route) {
-            Some((terms, ruling)) => (ruling.accepts(), terms.explain(&ruling)),
-            None => (false, "nothing is known of the peer's policy".to_owned()),
+            Some((terms, ruling)) => {
+                let said = (ruling.as_str(), terms.explain(&ruling));
+                (ruling.accepts(), said)
+            }
+            None => {
+                let why = "nothing is known of the peer's policy";
+                (false, ("not_known", why.to_owned()))
+            }
         }
     }
 }

@@ -163,7 +163,7 @@ impl Speaker {
 }
 
 fn why_down(peer: &PeerEntry) -> (Code, Words) {
-    if let Some(exceeded) = peer.exceeded.filter(|_| !peer.shutdown) {
+    if let Some(exceeded) = peer.exceeded().filter(|_| !peer.shutdown) {
         let words = Words::new(
             format!(
                 "it sent more prefixes than max-prefixes allows ({exceeded}), so the session stays down"

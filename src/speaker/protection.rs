@@ -17,6 +17,9 @@ use crate::wire::frame::{MAX_EXTENDED_LEN, MAX_LEN};
 /// The TTL that GTSM wants of every packet (RFC 5082 §3).
 const GTSM_TTL: u8 = 255;
 
+/// Why a stranger is refused ([`Speaker::refusal`]).
+pub const NO_PEER: &str = "no peer is configured with that address";
+
 /// Seconds beyond the hold time in which a lost session may still be a changed password's doing.
 const SLACK: u64 = 30;
 
@@ -85,7 +88,7 @@ impl Speaker {
             .and_then(|index| self.peer(index));
         match peer.and_then(PeerEntry::secret_missing) {
             Some(_) => "the password of that peer is missing",
-            None => "no peer is configured with that address",
+            None => NO_PEER,
         }
     }
 

@@ -67,6 +67,9 @@ pub struct RouteStatus {
     pub more_at: Vec<String>,
 }
 
+/// A word for scripts and words for people.
+pub(super) type Said = (&'static str, String);
+
 /// A path at one moment.
 #[derive(Debug, Clone)]
 pub struct PathStatus {
@@ -80,8 +83,12 @@ pub struct PathStatus {
     pub stale: bool,
     /// Why it is not the best.
     pub reason: Option<String>,
+    /// The same for scripts.
+    pub reason_code: Option<&'static str>,
     /// What let it in, or kept it out: a rule of a filter or a default; nothing decides about our own.
     pub policy: Option<String>,
+    /// The same for scripts.
+    pub policy_code: Option<&'static str>,
     /// Its attributes.
     pub attributes: PathAttributes,
 }
@@ -95,6 +102,8 @@ pub struct ExportStatus {
     pub sent: bool,
     /// What decided: a rule of a filter, a default, or the protocol.
     pub why: String,
+    /// The same for scripts.
+    pub code: &'static str,
 }
 
 impl Speaker {
@@ -200,15 +209,14 @@ impl Speaker {
         let attributes = attributes.map(|found| found.decode()).unwrap_or_default();
         let best = lost_at.is_none();
         let policy = self.import_policy(path, prefix);
-        let reason = match lost_at {
-            None => None,
-            Some(Step::Rejected) => Some(match &policy {
-                Some(Err(why)) => why.clone(),
-                Some(Ok(why)) => format!("not accepted: {why}"),
-                None => "not accepted".to_owned(),
-            }),
-            Some(step) => Some(step.to_string()),
-        };
+        let reason = lost_at.map(|step| match (step, &policy) {
+            (Step::Rejected, Some(Err(why))) => why.clone(),
+            (Step::Rejected, Some(Ok((_, why)))) => (step.as_str(), format!("not accepted: {why}")),
+            (Step::Rejected, None) => (step.as_str(), "not accepted".to_owned()),
+            (step, _) => (step.as_str(), step.to_string()),
+        });
+        let (reason_code, reason) = reason.unzip();
+        let (policy_code, policy) = policy.map(|(Ok(said) | Err(said))| said).unzip();
         PathStatus {
             peer: match self.peer(path.peer) {
                 Some(entry) => entry.planned.name.clone(),
@@ -218,19 +226,21 @@ impl Speaker {
             multipath: path.selected && !best,
             stale: path.stale,
             reason,
-            policy: policy.map(|(Ok(why) | Err(why))| why),
+            reason_code,
+            policy,
+            policy_code,
             attributes,
         }
     }
 
     /// What decided about a path on its way in, by the same evaluation that did; an error is a loop,
     /// about which policy is not asked.
-    fn import_policy(&self, path: &Path, prefix: Prefix) -> Option<Result<String, String>> {
+    fn import_policy(&self, path: &Path, prefix: Prefix) -> Option<Result<Said, Said>> {
         let judge = self.judge(path.peer)?;
         let store = self.rib.attributes();
         let received = Lazy::new(store.get(store.original(path.attributes)));
         if let Err(why) = self.eligible(path.peer, &Origins::of(received.get())) {
-            return Some(Err(why.to_string()));
+            return Some(Err((why.as_str(), why.to_string())));
         }
         Some(Ok(judge.explain(&self.around, prefix, &received)))
     }
@@ -260,7 +270,7 @@ impl Speaker {
             if group.key.family != prefix.family() {
                 continue;
             }
-            let (sent, why) = self.policies.explain(&group.key, &route);
+            let (sent, (code, why)) = self.policies.explain(&group.key, &route);
             let members = group.cohorts.iter().flatten();
             for index in members.filter(|index| **index != best.peer) {
                 let itself = self.rib.leads_to(*index, &group.key, &route);
@@ -272,6 +282,7 @@ impl Speaker {
                     peer: peer.planned.name.clone(),
                     sent: sent && !itself,
                     why,
+                    code: if itself { "next_hop_is_peer" } else { code },
                 }));
             }
         }
@@ -293,7 +304,7 @@ pub(super) fn why_down(entry: &PeerEntry) -> String {
             entry.planned.name
         );
     }
-    if let Some(exceeded) = entry.exceeded {
+    if let Some(exceeded) = entry.exceeded() {
         return format!(
             "stopped, since {address} sent more prefixes than it may ({exceeded}): find out why, and raise \
              max-prefixes or run `dunlin peer {} enable`",

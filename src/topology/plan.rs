@@ -11,6 +11,7 @@
 //! name.
 
 mod pairs;
+mod ranges;
 mod records;
 mod terms;
 
@@ -244,7 +245,7 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
     let node = find(intent, me)?;
     let mut peers = records::sessions(intent, node);
     let taken: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.address).collect();
-    let mut warnings = Vec::new();
+    let mut warnings = ranges::warnings(intent);
     peers.extend(pairs::sessions(intent, node, &taken, &mut warnings));
     peers.sort_by(|a, b| a.name.cmp(&b.name));
     refuse_duplicates(node, &peers)?;

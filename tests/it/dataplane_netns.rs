@@ -3,6 +3,7 @@
 
 mod adoption;
 mod ranks;
+mod settings;
 mod tunnels;
 
 use std::io::Write;

@@ -100,4 +100,5 @@ mod wire_text;
 mod wire_tshark;
 mod words_check;
 mod words_explain;
+mod words_json;
 mod words_log;

@@ -21,7 +21,7 @@ use crate::sim_script::{Script, attributes, update};
 use crate::sim_world::{Actor, Rng, World};
 
 /// Stories told without a word from outside.
-const STORIES: u64 = 300;
+const STORIES: u64 = 120;
 /// Things that happen in one.
 const STEPS: u64 = 14;
 const ROUTER: &str = "10.0.0.250";
@@ -391,11 +391,15 @@ fn devices(world: &World, name: &str, said: &Said, holes: &mut Vec<String>) {
     {
         holes.push(format!("{name}: eth0 is down"));
     }
-    let needs_filters = !node.chooser().tunnels().is_empty();
+    let tunnels = node.chooser().tunnels();
+    let is_needed = |link: &str| {
+        !tunnels.is_empty() && (link == "eth0" || tunnels.iter().any(|t| *t.name == *link))
+    };
     for sysctl in &kernel.unmade {
         let (code, needed) = match sysctl {
-            Sysctl::Forwarding(_) => (Code::ForwardingOff, true),
-            Sysctl::LooseReversePath(_) => (Code::ReversePathFilter, needs_filters),
+            Sysctl::Forwarding(_) | Sysctl::ForwardingOn(_) => (Code::ForwardingOff, true),
+            Sysctl::Ipv6On(_) => (Code::FamilyOff, !tunnels.is_empty()),
+            Sysctl::LooseReversePath(link) => (Code::ReversePathFilter, is_needed(link)),
         };
         let mut all = said.0.values().flatten();
         if needed && !all.any(|problem| problem.code == code) {

@@ -11,6 +11,7 @@ pub struct Routes {
     /// The destinations; their order is the client's to make.
     pub routes: Vec<Route>,
     /// Ask again with this as `after`, if it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
@@ -39,10 +40,15 @@ pub struct Path {
     pub multipath: bool,
     /// Whether it is kept over a restart of its peer and was not confirmed since (RFC 4724).
     pub stale: bool,
-    /// By which rule it lost or why it is not a candidate.
+    /// By which rule it lost or why it is not a candidate: a word that never changes, none for the best one.
     pub reason: Option<String>,
-    /// What let it in or kept it out: a rule of a filter or a default; nothing decides about own blocks.
+    /// The same in words.
+    pub reason_text: Option<String>,
+    /// What let it in or kept it out (`filter`, `default` or why the default says no); nothing decides about own
+    /// blocks.
     pub policy: Option<String>,
+    /// The same in words: the filter's name and the rule, or the default.
+    pub policy_text: Option<String>,
     /// Next hop.
     pub next_hop: Option<IpAddr>,
     /// AS_PATH in words.
@@ -73,8 +79,10 @@ pub struct Export {
     pub peer: String,
     /// Whether it is.
     pub sent: bool,
-    /// The rule of a filter, the default or the protocol that decided.
-    pub why: String,
+    /// What decided: `filter`, `default`, `protocol`, or why the default says no.
+    pub policy: String,
+    /// The same in words: the filter's name and the rule, or the default.
+    pub policy_text: String,
 }
 
 /// A page of what is in the kernel.
@@ -84,6 +92,7 @@ pub struct Fib {
     /// The routes, by prefix.
     pub routes: Vec<FibRoute>,
     /// Ask again with this as `after`, if it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
@@ -97,8 +106,10 @@ pub struct FibRoute {
     pub wanted: Option<String>,
     /// What is there.
     pub installed: Option<String>,
-    /// `installed`, `pending`, `conflict`, `unreachable` or an error.
+    /// `installed`, `pending`, `waiting`, `stale`, `unreachable`, `conflict`, `refused`, `fought` or `not_ours`.
     pub state: String,
+    /// The same in words.
+    pub state_text: String,
 }
 
 /// The way to one next hop.
@@ -107,16 +118,21 @@ pub struct FibRoute {
 pub struct Way {
     /// The next hop as the route has it.
     pub next_hop: IpAddr,
-    /// `native`, `IP-in-IP`, `VXLAN` or `no way`.
+    /// `native`, `ipip`, `vxlan` or `none`.
     pub encapsulation: String,
     /// The tunnel device, if it is one.
     pub device: Option<String>,
     /// Where the kernel is to send it: the next hop itself, or the far end's tunnel address.
     pub via: Option<IpAddr>,
-    /// Why.
+    /// Why: `outside_pools`, `no_encapsulation`, `always`, `same_subnet`, `other_subnet`, `not_a_node`,
+    /// `no_node_address` or `no_vtep`.
     pub reason: String,
-    /// How the tunnel device does, if it is one.
+    /// The same in words.
+    pub reason_text: String,
+    /// How the tunnel device does, if it is one: see the tunnel's own state.
     pub device_state: Option<String>,
+    /// The same in words.
+    pub device_state_text: Option<String>,
 }
 
 /// What the kernel does with a packet, by its own word.

@@ -92,8 +92,10 @@ pub(in crate::daemon) fn path(status: &PathStatus) -> Path {
         best: status.best,
         multipath: status.multipath,
         stale: status.stale,
-        reason: status.reason.clone(),
-        policy: status.policy.clone(),
+        reason: status.reason_code.map(str::to_owned),
+        reason_text: status.reason.clone(),
+        policy: status.policy_code.map(str::to_owned),
+        policy_text: status.policy.clone(),
         next_hop: next_hop.map(|hop| hop.address),
         as_path: as_path.to_string(),
         origin: match origin {
@@ -156,14 +158,13 @@ pub(super) fn fib(daemon: &Daemon, after: Option<&str>, limit: usize) -> Answer 
 /// How a prefix stands in the kernel.
 pub(in crate::daemon) fn fib_route(dataplane: &Dataplane, prefix: Prefix) -> FibRoute {
     let words = |shape: &Arc<Shape>| in_words(dataplane.view(), shape);
+    let state = dataplane.state(prefix);
     FibRoute {
         prefix: prefix.to_string(),
         wanted: dataplane.target(prefix).map(words),
         installed: dataplane.installed(prefix).map(words),
-        state: match dataplane.state(prefix) {
-            Some(state) => state.to_string(),
-            None => "not ours".to_owned(),
-        },
+        state: state.map_or("not_ours", |state| state.as_str()).to_owned(),
+        state_text: state.map_or_else(|| "not ours".to_owned(), |state| state.to_string()),
     }
 }
 

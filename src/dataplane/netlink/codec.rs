@@ -14,7 +14,7 @@ use super::super::route::KernelRoute;
 use super::attribute::pad;
 use super::route_writer::put_plain;
 use super::routes::Tunnels;
-use super::{addresses, links, neighbours, objects, routes};
+use super::{addresses, links, neighbours, objects, routes, settings};
 use crate::net::Family;
 
 pub(super) const RTM_NEWLINK: u16 = 16;
@@ -30,6 +30,7 @@ const RTM_GETROUTE: u16 = 26;
 const RTM_NEWNEIGH: u16 = 28;
 pub(super) const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNEIGH: u16 = 30;
+const RTM_NEWNETCONF: u16 = 80;
 pub(super) const RTM_NEWNEXTHOP: u16 = 104;
 pub(super) const RTM_DELNEXTHOP: u16 = 105;
 const RTM_GETNEXTHOP: u16 = 106;
@@ -245,6 +246,7 @@ impl Reader {
                 replaced: header.flags & NLM_F_REPLACE != 0,
             }),
             RTM_DELROUTE => Some(Change::RouteGone(routes::read(payload)?)),
+            RTM_NEWNETCONF => settings::read(payload),
             RTM_NEWNEXTHOP | RTM_DELNEXTHOP => objects::read(header.kind, payload),
             _ => None,
         }

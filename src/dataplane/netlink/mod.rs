@@ -27,6 +27,7 @@ mod objects;
 mod query;
 mod route_writer;
 mod routes;
+mod settings;
 mod socket;
 mod sysctl;
 

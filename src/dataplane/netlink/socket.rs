@@ -17,6 +17,8 @@ const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
 const RTNLGRP_IPV6_ROUTE: u32 = 11;
+const RTNLGRP_IPV4_NETCONF: u32 = 24;
+const RTNLGRP_IPV6_NETCONF: u32 = 25;
 /// Since Linux 5.3.
 const RTNLGRP_NEXTHOP: u32 = 32;
 
@@ -80,6 +82,8 @@ impl Channel {
             RTNLGRP_IPV4_ROUTE,
             RTNLGRP_IPV6_IFADDR,
             RTNLGRP_IPV6_ROUTE,
+            RTNLGRP_IPV4_NETCONF,
+            RTNLGRP_IPV6_NETCONF,
         ] {
             channel.socket.add_membership(group)?;
         }

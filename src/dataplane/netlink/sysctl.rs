@@ -28,12 +28,17 @@ fn tune_below(root: &Path, setting: &Sysctl) -> Result<(), Errno> {
         Sysctl::Forwarding(Family::Ipv4) => set(&root.join("ipv4/ip_forward"), "1"),
         Sysctl::Forwarding(Family::Ipv6) => forward6(&root.join("ipv6/conf")),
         Sysctl::LooseReversePath(name) => loosen(&root.join("ipv4/conf"), name),
+        Sysctl::ForwardingOn(name) => component(&root.join("ipv4/conf"), name)
+            .and_then(|link| set(&link.join("forwarding"), "1")),
+        Sysctl::Ipv6On(name) => component(&root.join("ipv6/conf"), name)
+            .and_then(|link| set(&link.join("disable_ipv6"), "0")),
     };
     done.map_err(|error| Errno(error.raw_os_error().unwrap_or(Errno::EINVAL.0)))
 }
 
 /// A kernel that forwards IPv6 no longer listens to routers' advertisements on links where
-/// `accept_ra` is 1, and loses the default route that came with one.
+/// `accept_ra` is 1, and loses the default route that came with one: those go on listening. Where somebody
+/// else had forwarding switched on before, that is how the host is meant, and nothing is touched.
 fn forward6(conf: &Path) -> io::Result<()> {
     let switch = conf.join("all/forwarding");
     if read(&switch)? == "1" {

@@ -141,6 +141,7 @@ impl Reconciler {
                 RouteState::Waiting => counts.waiting += 1,
                 RouteState::Stale => counts.stale += 1,
                 RouteState::Conflict { .. } => counts.conflicts += 1,
+                RouteState::Covers(_) => counts.covering += 1,
                 RouteState::Refused { .. } => counts.refused += 1,
                 RouteState::Fought { .. } => counts.fought += 1,
             }
@@ -217,6 +218,7 @@ impl Reconciler {
                     };
                 }
                 Mood::Conflict(protocol) => return RouteState::Conflict { protocol },
+                Mood::Covers(what) => return RouteState::Covers(what),
                 Mood::Fought => {
                     return RouteState::Fought {
                         strikes: trouble.strikes,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::super::input::{Action, Op};
 use super::super::ownership::{Ownership, Rank};
-use super::super::report::Report;
+use super::super::report::{Covered, Report};
 use super::super::resolve::KernelView;
 use super::super::route::{Errno, KernelRoute, Shape};
 use super::table::{
     BUSY, CONFIRMED, CROSSED, Entry, OVERTAKEN, Place, QUEUED, Seen, ShapeId, USURPED,
 };
+use super::trouble::Mood;
 use super::{Pending, Reconciler, Wish, desired, differs, holds, queue_up};
 use crate::net::{Family, Prefix};
 use crate::time::{Duration, Instant};
@@ -21,10 +22,14 @@ const DENIED_PAUSE: Duration = Duration::from_secs(10);
 /// After the kernel ran out of memory or buffers.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// So often one route may hold up all others.
+const SETBACKS: u8 = 2;
+
 enum Decision {
     Nothing,
     Settled,
     Conflict,
+    Covers(Covered),
     NeedsDump,
     Release,
     Write { shape: ShapeId, add: bool },
@@ -54,8 +59,18 @@ impl Reconciler {
                 let protocol = view.foreign_protocol(prefix, rank).unwrap_or(0);
                 // What says something else than what is wanted has no place beside it.
                 self.others.release(prefix);
-                if self.troubles.conflict(self.now, prefix, protocol) {
+                let mood = Mood::Conflict(protocol);
+                if self.troubles.not_made(self.now, prefix, mood) {
                     self.report(Report::Conflict { prefix, protocol });
+                }
+                None
+            }
+            Decision::Covers(what) => {
+                self.leftovers.release(prefix);
+                self.others.release(prefix);
+                let news = self.troubles.not_made(self.now, prefix, Mood::Covers(what));
+                if news && what != Covered::Subnet {
+                    self.report(Report::Covers { prefix, what });
                 }
                 None
             }
@@ -112,6 +127,12 @@ impl Reconciler {
                 _ => Decision::Nothing,
             };
         };
+        if let Some(what) = view.covered(prefix, rank) {
+            return match entry.seen {
+                Seen::NOTHING => Decision::Covers(what),
+                _ => Decision::Delete,
+            };
+        }
         let foreign = view.foreign_at_our_key(prefix, rank);
         let usurped = entry.is(USURPED);
         let metric = self.rule.metric(prefix, rank);
@@ -226,6 +247,9 @@ impl Reconciler {
         } else {
             self.leftovers.replaced(prefix, metric);
         }
+        if !self.setbacks.is_empty() {
+            self.setbacks.remove(&prefix);
+        }
         let usurped = self.settle(place, shape.into());
         self.sync.granted();
         usurped.then_some((prefix, metric))
@@ -234,6 +258,9 @@ impl Reconciler {
     pub(super) fn deleted(&mut self, place: Place, result: Result<(), Errno>) {
         match result {
             Ok(()) | Err(Errno::ESRCH | Errno::ENOENT | Errno::ENODEV) => {
+                if let Some((prefix, _)) = self.table.at(place) {
+                    self.setbacks.remove(&prefix);
+                }
                 self.settle(place, Seen::NOTHING);
             }
             Err(errno) => self.refused(place, false, errno),
@@ -254,7 +281,7 @@ impl Reconciler {
         } else {
             seen
         };
-        if !entry.is(CROSSED) {
+        if !entry.is(CROSSED) || entry.want().is_none() {
             entry.clear(USURPED);
         }
         entry.clear(CROSSED);
@@ -289,6 +316,9 @@ impl Reconciler {
         let crossed = entry.is(CROSSED);
         entry.clear(BUSY);
         entry.clear(CROSSED);
+        if entry.want().is_none() {
+            entry.clear(USURPED);
+        }
         // A refused addition leaves nothing, and one whose result was lost is found by the dump
         // below: to be unsure here would be to replace whatever stands there by then. Of a replaced
         // IPv6 multipath route the first hops may be in when a later one is refused.
@@ -299,13 +329,12 @@ impl Reconciler {
             // Somebody wrote here meanwhile, perhaps under our name, and nothing else would look.
             self.sync.request(self.now);
         }
-        if !self.rests(errno) {
+        let own = self.is_of_route(prefix, errno) || !self.rests(errno);
+        if own && self.troubles.refused(self.now, prefix, errno) {
+            self.report(Report::Refused { prefix, errno });
             if add && errno == Errno::EEXIST {
-                // Somebody's, and nobody told us: read whose.
+                // Somebody's, and nobody told us: read whose. If that tells nothing, it never will.
                 self.sync.request(self.now);
-            }
-            if self.troubles.refused(self.now, prefix, errno) {
-                self.report(Report::Refused { prefix, errno });
             }
         }
         self.enqueue(prefix);
@@ -320,20 +349,33 @@ impl Reconciler {
     /// Whether an error says nothing about the route; then everything rests for a while.
     pub(super) fn rests(&mut self, errno: Errno) -> bool {
         match errno {
-            Errno::EPERM | Errno::EACCES => {
+            Errno::EPERM => {
                 if self.sync.denied(self.now + DENIED_PAUSE) {
                     self.report(Report::Denied);
                 }
                 true
             }
             // ENOMEM, EAGAIN and EINTR beside it: nothing is wrong with this route.
-            Errno::ENOBUFS | Errno(12 | 11 | 4) => {
+            Errno::ENOBUFS | Errno::ENOMEM | Errno(11 | 4) => {
                 self.sync.pause(self.now + EXHAUSTED_PAUSE);
                 if errno == Errno::ENOBUFS {
                     // Results were lost, and writing all again would lose them again.
                     self.sync.request(self.now);
                 }
                 true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an error that may be everybody's is this route's: others may be fine, and are not to wait for
+    /// it again and again.
+    fn is_of_route(&mut self, prefix: Prefix, errno: Errno) -> bool {
+        match errno {
+            Errno::ENOBUFS | Errno::ENOMEM | Errno(11 | 4) => {
+                let count = self.setbacks.entry(prefix).or_insert(0_u8);
+                *count = count.saturating_add(1);
+                *count > SETBACKS
             }
             _ => false,
         }
@@ -373,6 +415,36 @@ impl Reconciler {
         } = self;
         table.sweep(|place, _, entry| {
             if differs(targets, entry) {
+                queue_up(queue, place, entry);
+            }
+        });
+    }
+
+    /// What routes may take away is known anew: those about which the answer changes are decided again.
+    pub(in crate::dataplane) fn guard_changed(&mut self, view: &KernelView) {
+        if !self.sync.synced {
+            return;
+        }
+        let Self {
+            table,
+            queue,
+            targets,
+            troubles,
+            ..
+        } = self;
+        table.sweep(|place, prefix, entry| {
+            let Some(wish) = desired(targets, entry) else {
+                return;
+            };
+            let was = troubles.get(prefix).and_then(|trouble| match trouble.mood {
+                Mood::Covers(what) => Some(what),
+                _ => None,
+            });
+            if view.covered(prefix, wish.rank) != was {
+                if entry.is(BUSY) {
+                    // What is being written is looked at again when it stands.
+                    entry.set(CROSSED);
+                }
                 queue_up(queue, place, entry);
             }
         });

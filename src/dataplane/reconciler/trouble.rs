@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::report::Covered;
 use super::super::route::Errno;
 use crate::net::Prefix;
 use crate::time::{Duration, Instant};
@@ -33,6 +34,8 @@ pub(super) enum Mood {
     Fought,
     /// A foreign route with this protocol number has our key.
     Conflict(u8),
+    /// It would take away what the host reaches by itself.
+    Covers(Covered),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -86,11 +89,11 @@ impl Troubles {
         waits.then_some((strikes, truce))
     }
 
-    /// A foreign route has our key; whether that is news.
-    pub(super) fn conflict(&mut self, now: Instant, prefix: Prefix, protocol: u8) -> bool {
+    /// A foreign route has our key, or ours would do harm; whether that is news.
+    pub(super) fn not_made(&mut self, now: Instant, prefix: Prefix, mood: Mood) -> bool {
         let mut trouble = self.take(now, prefix);
-        let news = trouble.mood != Mood::Conflict(protocol);
-        trouble.mood = Mood::Conflict(protocol);
+        let news = trouble.mood != mood;
+        trouble.mood = mood;
         trouble.due = None;
         self.put(prefix, trouble);
         news
@@ -102,7 +105,10 @@ impl Troubles {
             return false;
         }
         let mut trouble = self.take(now, prefix);
-        let was_bad = matches!(trouble.mood, Mood::Refused(_) | Mood::Conflict(_));
+        let was_bad = matches!(
+            trouble.mood,
+            Mood::Refused(_) | Mood::Conflict(_) | Mood::Covers(_)
+        );
         if trouble.strikes > 0 {
             trouble.mood = Mood::Watched;
             trouble.failures = 0;

@@ -171,8 +171,12 @@ impl<'a> Lookup<'a> {
         };
         let mut failure = None;
         self.on_the_way.push(address);
-        for next_hops in around(self.own, address, shortest) {
+        for (prefix, next_hops) in around(self.own, address, shortest) {
             self.asked = true;
+            if self.view.covered(prefix, Rank::Way).is_some() {
+                // It is not made.
+                continue;
+            }
             match self.by(next_hops, depth) {
                 Ok(found) => {
                     self.on_the_way.pop();

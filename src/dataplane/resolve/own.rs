@@ -164,15 +164,18 @@ impl KernelView {
     }
 }
 
-/// The routes of ours around an address, the longest first, down to those of `shortest`.
+/// The routes of ours around an address, the longest first, down to those of `shortest`, with their prefixes.
 pub(super) fn around(
     own: &dyn OwnRoutes,
     address: IpAddr,
     shortest: u8,
-) -> impl Iterator<Item = &[NextHop]> {
+) -> impl Iterator<Item = (Prefix, &[NextHop])> {
     let host = Prefix::host(address);
     (shortest..=host.len())
         .rev()
         .filter(move |len| own.has_length(host.family(), *len))
-        .filter_map(move |len| own.at(Prefix::new(address, len)))
+        .filter_map(move |len| {
+            let prefix = Prefix::new(address, len);
+            Some((prefix, own.at(prefix)?))
+        })
 }

@@ -38,6 +38,11 @@ pub(super) struct FakeKernel {
     pub(super) echoes: bool,
     pub(super) last_index: u32,
     pub(super) tuned: Vec<Sysctl>,
+    /// `/proc/sys` is read-only, and these settings are not right.
+    pub(super) untunable: BTreeSet<Sysctl>,
+    /// Routes that are always refused.
+    pub(super) refuses: BTreeMap<Prefix, Errno>,
+    pub(super) dumps: usize,
     pub(super) offloaded: Vec<Box<str>>,
     /// What foreigners took away, so that a route may be written without it for a moment.
     pub(super) robbed: BTreeSet<u32>,
@@ -121,6 +126,7 @@ impl FakeKernel {
     pub(super) fn run(&mut self, action: Action) -> Result<(), Errno> {
         match action {
             Action::Dump => {
+                self.dumps += 1;
                 let links = self.links.values().cloned().map(Box::new).map(Change::Link);
                 let addresses = self.addresses.iter().copied().map(Change::Address);
                 let neighbours = self.neighbours.values();
@@ -225,7 +231,12 @@ impl FakeKernel {
                     self.echo(Change::NeighbourGone(neighbour));
                 }
             }
-            Action::Tune(sysctl) => self.tuned.push(sysctl),
+            Action::Tune(sysctl) => {
+                self.tuned.push(sysctl.clone());
+                if self.untunable.contains(&sysctl) {
+                    return Err(Errno::EROFS);
+                }
+            }
             Action::Offload { link, on } => {
                 assert!(!on);
                 self.offloaded.push(link);
@@ -236,6 +247,9 @@ impl FakeKernel {
     }
 
     pub(super) fn write(&mut self, route: KernelRoute) -> Result<(), Errno> {
+        if let Some(errno) = self.refuses.get(&route.prefix) {
+            return Err(*errno);
+        }
         let up = |hop: &Hop| {
             hop.interface
                 .is_some_and(|i| self.links.get(&i).is_some_and(|l| l.up))

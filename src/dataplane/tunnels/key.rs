@@ -147,6 +147,7 @@ pub(super) fn told(change: &Change) -> Option<(Key, Option<Value>)> {
         | Change::LinkGone { .. }
         | Change::Route { .. }
         | Change::RouteGone(_)
+        | Change::Setting(_)
         | Change::Object { .. }
         | Change::ObjectGone { .. } => None,
     }

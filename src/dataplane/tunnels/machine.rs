@@ -8,17 +8,19 @@ use std::sync::Arc;
 
 use super::super::adoption::Adopt;
 use super::super::device::Sysctl;
-use super::super::input::{Action, Change, Link, Op, OpId};
+use super::super::input::{Action, Change, Link, Op, OpId, Setting};
 use super::super::reconciler::Reconciler;
 use super::super::report::Report;
 use super::super::resolve::KernelView;
 use super::super::route::Errno;
 use super::entries::{Entries, Event};
+use super::host::Host;
 use super::key::{Key, told};
 use super::needs::{self, Part};
 use super::news::{TunnelNews, why};
 use super::pace::Pace;
 use super::port::{Expects, Leaving, Port};
+use super::pursuit::link_of;
 use super::{LINGER, Tunnel, TunnelStatus};
 use crate::net::Family;
 use crate::time::{Duration, Instant};
@@ -38,12 +40,9 @@ pub(in crate::dataplane) struct Tunnels {
     converged: bool,
     pub(super) ports: BTreeMap<Arc<str>, Port>,
     pub(super) entries: Entries,
-    /// Families that this host is to forward, tunnels or not, and that were not asked for yet.
-    to_forward: BTreeSet<Family>,
+    pub(super) host: Host,
     /// Settings that the kernel has answered for, with the index of their link.
     pub(super) tuned: BTreeMap<Sysctl, Tuned>,
-    /// Settings that could not be read or made.
-    pub(super) untuned: BTreeMap<Sysctl, Errno>,
     pub(super) outstanding: BTreeMap<OpId, Doing>,
     next_id: u64,
     /// Ports may have something to do.
@@ -93,9 +92,8 @@ impl Tunnels {
             converged: false,
             ports: BTreeMap::new(),
             entries: Entries::default(),
-            to_forward: BTreeSet::new(),
+            host: Host::default(),
             tuned: BTreeMap::new(),
-            untuned: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             next_id: OURS,
             dirty: false,
@@ -109,7 +107,7 @@ impl Tunnels {
 
     /// Wants packets of these families forwarded, tunnels or not. Asks each time that it is told.
     pub(in crate::dataplane) fn forward(&mut self, families: impl Iterator<Item = Family>) {
-        self.to_forward.extend(families);
+        self.host.forward(families.collect());
     }
 
     /// Whether an operation is one of this machine's.
@@ -190,6 +188,8 @@ impl Tunnels {
             }
             Change::LinkGone { index } => {
                 self.dirty = true;
+                self.host
+                    .links_gone(|sysctl| link_of(view, sysctl).is_some());
                 self.entries.link_gone(*index);
             }
             Change::Address(_) | Change::AddressGone(_) => self.dirty = true,
@@ -197,6 +197,7 @@ impl Tunnels {
             Change::Route { route, .. } | Change::RouteGone(route) => {
                 self.dirty |= self.ports.values().any(|port| port.is_under(route.prefix));
             }
+            Change::Setting(setting) => self.setting(view, setting),
             // A way by a nexthop object may be another one with it.
             Change::Object { .. } | Change::ObjectGone { .. } => self.dirty = true,
             Change::Neighbour { .. } | Change::NeighbourGone(_) => {}
@@ -277,9 +278,8 @@ impl Tunnels {
             ops.push(self.op(Doing::Port { name, part, action }, op));
         }
         while ops.len() < max
-            && let Some(family) = self.to_forward.pop_first()
+            && let Some(sysctl) = self.host.next()
         {
-            let sysctl = Sysctl::Forwarding(family);
             ops.push(self.op(Doing::Host(sysctl.clone()), Action::Tune(sysctl)));
         }
         while ops.len() < max
@@ -354,7 +354,7 @@ impl Tunnels {
         self.outstanding.is_empty()
             && !self.dirty
             && !self.dump_wanted
-            && self.to_forward.is_empty()
+            && self.host.is_idle()
             && !self.entries.has_sets()
             && !self.has_removals(routes)
             && self.ports.values().all(|port| port.next.is_none())
@@ -363,7 +363,11 @@ impl Tunnels {
     /// When [`Self::handle_timeout`] wants to be called.
     pub(in crate::dataplane) fn next_timeout(&self) -> Option<Instant> {
         let ports = self.ports.values().filter_map(Port::next_timeout);
-        let others = [self.entries.next_timeout(), self.review.timer];
+        let others = [
+            self.entries.next_timeout(),
+            self.review.timer,
+            self.host.next_timeout(),
+        ];
         ports.chain(others.into_iter().flatten()).min()
     }
 
@@ -373,6 +377,7 @@ impl Tunnels {
         let past = |at: &Instant| *at <= now;
         self.review.timer = self.review.timer.filter(|at| !past(at));
         self.entries.handle_timeout(now);
+        self.host.handle_timeout(now);
         for port in self.ports.values_mut() {
             if !port.next_timeout().as_ref().is_some_and(past) {
                 continue;
@@ -395,24 +400,58 @@ impl Tunnels {
         }
     }
 
+    /// Somebody changed a setting of the kernel.
+    fn setting(&mut self, view: &KernelView, setting: &Setting) {
+        let filters = self.tuned.iter();
+        let filters = filters
+            .filter(|(sysctl, _)| matches!(sysctl, Sysctl::LooseReversePath(_)))
+            .map(|(sysctl, tuned)| (sysctl.clone(), tuned.index));
+        let broken = self.host.heard(self.now, setting, filters);
+        self.settings_broken(view, &broken);
+    }
+
+    fn settings_broken(&mut self, view: &KernelView, broken: &[Sysctl]) {
+        let there = |sysctl: &&Sysctl| link_of(view, sysctl).is_some();
+        for sysctl in broken.iter().filter(there) {
+            let what = sysctl.to_string();
+            self.report(&"kernel".into(), TunnelNews::Repairing { what });
+        }
+    }
+
+    /// Has links forward that routes lead over, if it was switched off on any.
+    pub(in crate::dataplane) fn forward_on(&mut self, view: &KernelView, routes: &Reconciler) {
+        if !self.host.asks_for_links() {
+            return;
+        }
+        let usage = routes.usage();
+        let needed = |index| {
+            let link = view.link_by_index(index)?;
+            usage.link(index).then(|| link.name.clone())
+        };
+        let broken = self.host.forward_on(self.now, needed);
+        self.settings_broken(view, &broken);
+    }
+
+    /// Notifications were lost.
+    pub(in crate::dataplane) fn overrun(&mut self, now: Instant) {
+        self.now = now;
+        self.dirty = true;
+        self.host.look_again();
+        for tuned in self.tuned.values_mut() {
+            tuned.fresh = false;
+        }
+    }
+
+    /// Settings that are not as they have to be, with the kernel's word on changing them.
+    pub(in crate::dataplane) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> {
+        let any_tunnel = self.ports.values().any(|port| port.tunnel.is_some());
+        self.host.unfit(any_tunnel)
+    }
+
     /// How the devices do.
     pub(in crate::dataplane) fn status(&self, view: &KernelView) -> Vec<TunnelStatus> {
         let ports = self.ports.values();
         ports.map(|port| port.status(view, &self.entries)).collect()
-    }
-
-    /// Settings that are needed and could not be read or made, and why.
-    pub(in crate::dataplane) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> + '_ {
-        let any_tunnel = self.ports.values().any(|port| port.tunnel.is_some());
-        let needed = move |sysctl: &Sysctl| match sysctl {
-            Sysctl::Forwarding(_) => true,
-            Sysctl::LooseReversePath(_) => any_tunnel,
-        };
-        let untuned = self
-            .untuned
-            .iter()
-            .filter(move |(sysctl, _)| needed(sysctl));
-        untuned.map(|(sysctl, errno)| (sysctl, *errno))
     }
 
     pub(super) fn report(&mut self, name: &Arc<str>, news: TunnelNews) {

@@ -287,6 +287,10 @@ pub(super) fn farewell(link: &Link, addresses: bool) -> Vec<(Part, Action)> {
 pub(super) fn sysctls(tunnel: &Tunnel, device: &str, underlay: &Underlay) -> Vec<Sysctl> {
     let family = tunnel.family();
     let mut sysctls = vec![Sysctl::Forwarding(family)];
+    // A device is made as new links are to begin with.
+    if family == Family::Ipv6 {
+        sysctls.push(Sysctl::Ipv6On(device.into()));
+    }
     // Only IPv4 has the filter.
     if family == Family::Ipv4 {
         sysctls.push(Sysctl::LooseReversePath(device.into()));

@@ -127,29 +127,8 @@ impl fmt::Display for TunnelNews {
                 "{what} removed or changed again and again by another program; putting it back after \
                  a pause"
             ),
-            Self::Tuned { sysctl } => match sysctl {
-                Sysctl::Forwarding(family) => {
-                    write!(f, "the kernel forwards {} packets", word(*family))
-                }
-                Sysctl::LooseReversePath(link) => write!(
-                    f,
-                    "reverse path filter of {link} is loose or off (net.ipv4.conf.{link}.rp_filter)"
-                ),
-            },
-            Self::NotTuned { sysctl, errno } => match sysctl {
-                Sysctl::Forwarding(family) => write!(
-                    f,
-                    "cannot make the kernel forward {} packets: {}",
-                    word(*family),
-                    why(*errno)
-                ),
-                Sysctl::LooseReversePath(link) => write!(
-                    f,
-                    "cannot loosen net.ipv4.conf.{link}.rp_filter: {}; packets that come through \
-                     the tunnel may be dropped",
-                    why(*errno)
-                ),
-            },
+            Self::Tuned { sysctl } => tuned(f, sysctl),
+            Self::NotTuned { sysctl, errno } => not_tuned(f, sysctl, *errno),
             Self::OffloadStays { errno } => write!(
                 f,
                 "cannot switch transmit checksum offloading off: {}; some kernels send wrong \
@@ -159,6 +138,34 @@ impl fmt::Display for TunnelNews {
             Self::TooNarrow(narrow) => narrow.fmt(f),
             Self::Recovered => f.write_str("well again"),
         }
+    }
+}
+
+fn tuned(f: &mut fmt::Formatter<'_>, sysctl: &Sysctl) -> fmt::Result {
+    match sysctl {
+        Sysctl::Forwarding(family) => write!(f, "the kernel forwards {} packets", word(*family)),
+        Sysctl::ForwardingOn(_) | Sysctl::Ipv6On(_) => write!(f, "{sysctl}"),
+        Sysctl::LooseReversePath(link) => write!(
+            f,
+            "reverse path filter of {link} is loose or off (net.ipv4.conf.{link}.rp_filter)"
+        ),
+    }
+}
+
+fn not_tuned(f: &mut fmt::Formatter<'_>, sysctl: &Sysctl, errno: Errno) -> fmt::Result {
+    let why = why(errno);
+    match sysctl {
+        Sysctl::Forwarding(family) => write!(
+            f,
+            "cannot make the kernel forward {} packets: {why}",
+            word(*family)
+        ),
+        Sysctl::ForwardingOn(_) | Sysctl::Ipv6On(_) => write!(f, "cannot set {sysctl}: {why}"),
+        Sysctl::LooseReversePath(link) => write!(
+            f,
+            "cannot loosen net.ipv4.conf.{link}.rp_filter: {why}; packets that come through the \
+             tunnel may be dropped"
+        ),
     }
 }
 

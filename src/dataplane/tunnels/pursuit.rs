@@ -265,13 +265,9 @@ impl Tunnels {
         (tunnel, link): (&Tunnel, &Link),
         under: &Underlay,
     ) -> Vec<(Sysctl, u32)> {
-        let index = |sysctl: &Sysctl| match sysctl {
-            Sysctl::Forwarding(_) => Some(0),
-            Sysctl::LooseReversePath(name) => view.link_by_name(name).map(|link| link.index),
-        };
         let sysctls = needs::sysctls(tunnel, &link.name, under).into_iter();
         sysctls
-            .filter_map(|sysctl| Some((sysctl.clone(), index(&sysctl)?)))
+            .filter_map(|sysctl| Some((sysctl.clone(), link_of(view, &sysctl)?)))
             .collect()
     }
 
@@ -291,6 +287,14 @@ impl Tunnels {
         }
         let addresses = self.entries.has_address(link.index);
         port.choose(needs::farewell(link, addresses));
+    }
+}
+
+/// The index of the link that a setting is about; 0 for the whole host.
+pub(super) fn link_of(view: &KernelView, sysctl: &Sysctl) -> Option<u32> {
+    match sysctl.link() {
+        None => Some(0),
+        Some(name) => view.link_by_name(name).map(|link| link.index),
     }
 }
 

@@ -13,6 +13,7 @@ use super::needs::Part;
 use super::news::TunnelNews;
 use super::pace::Refusal;
 use super::port::{Expects, Made, Port};
+use super::pursuit::link_of;
 use crate::time::{Duration, Instant};
 
 /// The news of a link that was made come before the result, as a rule, or so much later at most.
@@ -189,18 +190,13 @@ impl Tunnels {
         sysctl: &Sysctl,
         result: Result<(), Errno>,
     ) {
-        let index = match sysctl {
-            Sysctl::Forwarding(_) => Some(0),
-            Sysctl::LooseReversePath(name) => view.link_by_name(name).map(|link| link.index),
+        let Some(index) = link_of(view, sysctl) else {
+            return;
         };
-        match result {
-            Err(errno) if index.is_some() => self.untuned.insert(sysctl.clone(), errno),
-            Ok(()) | Err(_) => self.untuned.remove(sysctl),
-        };
-        let Some(index) = index else { return };
+        let another = self.host.answered(sysctl, result);
         let tuned = Tuned { index, fresh: true };
         let before = self.tuned.insert(sysctl.clone(), tuned);
-        if before.is_some_and(|before| before.index == index) {
+        if before.is_some_and(|before| before.index == index) && !another {
             return;
         }
         let sysctl = sysctl.clone();
