@@ -128,7 +128,7 @@ impl KernelView {
         }
     }
 
-    /// Takes back one [`Self::track`].
+    /// Takes back one `track`.
     pub fn untrack(&mut self, next_hop: &NextHop) {
         let Some(tracked) = self.tracked.get_mut(next_hop) else {
             return;

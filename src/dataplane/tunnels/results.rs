@@ -19,7 +19,6 @@ use crate::time::{Duration, Instant};
 /// The news of a link that was made come before the result, as a rule, or so much later at most.
 pub(super) const HEARSAY: Duration = Duration::from_millis(50);
 
-
 /// What came of an operation.
 #[derive(Debug, Default)]
 pub(in crate::dataplane) struct Outcome {
