@@ -153,12 +153,6 @@ impl Dropped {
             since.map_or(&error.reason, |(_, since)| since)
         });
         let silent = latest == Some(&CloseReason::DialFailed(DialError::TimedOut));
-        if let Some(CloseReason::ReceivedNotification(_) | CloseReason::SentNotification { .. }) =
-            latest
-        {
-            // Whoever has been heard has the password.
-            return None;
-        }
         let Self {
             unsigned,
             unexpected,
@@ -170,6 +164,12 @@ impl Dropped {
                 "is it further away than ttl-security allows, or without GTSM itself? this kernel has \
                  dropped {too_far} segments for their TTL since, of all peers"
             ));
+        }
+        if let Some(CloseReason::ReceivedNotification(_) | CloseReason::SentNotification { .. }) =
+            latest
+        {
+            // Whoever has been heard has the password. (It may have lost GTSM since, and is not heard now.)
+            return None;
         }
         match &peer.planned.authentication {
             Authentication::Md5(_) if unsigned + wrong > 0 => Some(format!(
