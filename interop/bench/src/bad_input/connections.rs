@@ -306,8 +306,8 @@ fn deaf(arena: &mut Arena, programs: &Programs) -> Result<Verdict> {
         },
     );
     let took = begin.elapsed().as_secs_f64();
-    // Long enough for the daemon to give up on it, or to show that it queues without end.
-    let end = Instant::now() + Duration::from_secs(u64::from(HOLD) + 2);
+    // Long enough for the daemon's send hold timer, or to show that it queues without end.
+    let end = Instant::now() + Duration::from_secs(u64::from(HOLD) + 6);
     while Instant::now() < end {
         deaf.tick();
         arena.during(Duration::from_millis(100))?;

@@ -46,6 +46,10 @@ fn cluster(job: &Job) -> String {
             },
             job.hold_time
         );
+        // Eight minutes by default (RFC 9687), which no run waits for.
+        if job.hold_time > 0 {
+            let _ = writeln!(text, "send-hold-time = \"{}s\"", job.hold_time + 2);
+        }
         if peer.client {
             text.push_str("route-reflector-client = true\n");
         }
