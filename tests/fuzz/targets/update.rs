@@ -24,6 +24,7 @@ fuzz_target!(|input: &[u8]| {
         families: [!bit(4), !bit(5)],
         extended_next_hop: bit(6),
         permit_as_sets: bit(7),
+        beside: false,
     };
     let Ok(raw) = RawUpdate::split(body) else {
         return;
