@@ -69,6 +69,15 @@ const THEFTS: [(&str, &str, &str); 8] = [
     ("link del vxlan.calico", "neigh show", "10.244.250.3"),
 ];
 
+/// Whether a device that is up can be renamed: Linux refuses it before 6.2, to thieves as well.
+fn renames_live() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(2))
+}
+
 #[test]
 fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
     in_namespace(|| {
@@ -103,7 +112,9 @@ fn a_vxlan_device_is_made_routed_through_repaired_and_removed() {
         assert!(ip("route show 10.244.7.0/26").contains("via 10.244.250.2 dev vxlan.calico"));
 
         // Entry after entry is taken away, and comes back.
-        for (theft, back, sign) in THEFTS {
+        let possible =
+            |theft: &str| renames_live() || !theft.contains(" name ") || theft.contains(" down ");
+        for (theft, back, sign) in THEFTS.into_iter().filter(|(theft, _, _)| possible(theft)) {
             ip(theft);
             // Each result and each piece of news is a reason to look.
             rig.until(theft, |plane| {
@@ -210,17 +221,19 @@ fn who_has_the_name_the_vni_or_the_port_is_named() {
             status.iter().all(|t| t.state == TunnelState::Up) && plane.is_idle()
         };
         rig.until("it is made", up);
-        // Renamed, and another one has the name: it works on under the other name.
-        ip("link set vxlan.calico name stolen");
-        ip("link add vxlan.calico type veth peer name stranger");
-        let reason = refusal(&mut rig);
-        assert_eq!(
-            reason,
-            "cannot give it its name back: another device has the name vxlan.calico"
-        );
-        assert!(ip("link show dev stolen").contains(",UP"));
-        ip("link del vxlan.calico");
-        rig.until("it has its name", up);
+        if renames_live() {
+            // Renamed, and another one has the name: it works on under the other name.
+            ip("link set vxlan.calico name stolen");
+            ip("link add vxlan.calico type veth peer name stranger");
+            let reason = refusal(&mut rig);
+            assert_eq!(
+                reason,
+                "cannot give it its name back: another device has the name vxlan.calico"
+            );
+            assert!(ip("link show dev stolen").contains(",UP"));
+            ip("link del vxlan.calico");
+            rig.until("it has its name", up);
+        }
         // A program has the port.
         ip("link del vxlan.calico");
         let socket = std::net::UdpSocket::bind("0.0.0.0:4789").unwrap();
