@@ -223,7 +223,11 @@ impl FakeKernel {
 
     /// Somebody deletes a device.
     pub(crate) fn remove_link(&mut self, index: u32) -> Vec<Change> {
-        self.made.remove(&index);
+        if let Some(gone) = self.made.remove(&index) {
+            // Its settings went with it.
+            let setting = Sysctl::LooseReversePath(gone.name);
+            self.unmade.remove(&setting);
+        }
         self.on_made.retain(|address| address.interface != index);
         self.neighbours
             .retain(|neighbour| neighbour.interface() != index);
