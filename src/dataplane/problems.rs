@@ -21,8 +21,9 @@ impl Dataplane {
     /// What is wrong at `now`. A pass over the routes only while some of them have no way.
     pub fn problems(&self, now: Instant) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.of_kernel(now).into_iter().collect();
-        problems.extend(self.tunnels().iter().filter_map(of_tunnel));
-        problems.extend(self.tunnels().into_iter().filter_map(of_mtu));
+        let tunnels = self.tunnels();
+        problems.extend(tunnels.iter().filter_map(of_tunnel));
+        problems.extend(tunnels.into_iter().filter_map(of_mtu));
         problems.extend(self.untuned().filter_map(|(s, errno)| of_setting(s, errno)));
         let mut more = 0_usize;
         let mut troubled = self
@@ -132,41 +133,42 @@ fn of_mtu(status: TunnelStatus) -> Option<Problem> {
 
 impl Dataplane {
     fn of_route(&self, prefix: Prefix, state: RouteState) -> Option<Problem> {
+        // Where a link's own route covers it, that one is as good.
         let (code, what, remedy) = match state {
-        RouteState::Installed
-        | RouteState::Pending
-        | RouteState::Stale
-        | RouteState::Waiting
-        | RouteState::Unresolved
-        // The link's own route is as good.
-        | RouteState::Covers(Covered::Subnet) => return None,
-        RouteState::Covers(_) => (
-            Code::RouteCovers,
-            state.to_string(),
-            "let pools and announcements lie beside the addresses of nodes and gateways".to_owned(),
-        ),
-        RouteState::Conflict { protocol } => {
-            let whose = protocol_name(protocol);
-            (
-                Code::RouteConflict,
-                format!("a route of {whose} stands where ours would; it is left alone"),
-                format!(
-                    "delete that route, or keep its program from making it (`ip route show proto \
-                     {protocol}`)"
-                ),
-            )
-        }
-        RouteState::Refused { errno, .. } => (
-            Code::RouteRefused,
-            format!("the kernel refuses it: {errno}"),
-            self.why_refused(prefix, errno),
-        ),
-        RouteState::Fought { .. } => (
-            Code::RouteFought,
-            "another program removes or changes it again and again".to_owned(),
-            "find that program (`ip monitor route`) and stop it".to_owned(),
-        ),
-    };
+            RouteState::Installed
+            | RouteState::Pending
+            | RouteState::Stale
+            | RouteState::Waiting
+            | RouteState::Unresolved
+            | RouteState::Covers(Covered::Subnet) => return None,
+            RouteState::Covers(_) => (
+                Code::RouteCovers,
+                state.to_string(),
+                "let pools and announcements lie beside the addresses of nodes and gateways"
+                    .to_owned(),
+            ),
+            RouteState::Conflict { protocol } => {
+                let whose = protocol_name(protocol);
+                (
+                    Code::RouteConflict,
+                    format!("a route of {whose} stands where ours would; it is left alone"),
+                    format!(
+                        "delete that route, or keep its program from making it (`ip route show proto \
+                         {protocol}`)"
+                    ),
+                )
+            }
+            RouteState::Refused { errno, .. } => (
+                Code::RouteRefused,
+                format!("the kernel refuses it: {errno}"),
+                self.why_refused(prefix, errno),
+            ),
+            RouteState::Fought { .. } => (
+                Code::RouteFought,
+                "another program removes or changes it again and again".to_owned(),
+                "find that program (`ip monitor route`) and stop it".to_owned(),
+            ),
+        };
         let subject = Subject::Route(prefix);
         Some(Problem::new(code, subject, what, remedy))
     }

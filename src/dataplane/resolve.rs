@@ -62,6 +62,7 @@ pub struct KernelView {
     pub(super) dirty: Dirty,
     changed: BTreeSet<NextHop>,
     revision: u64,
+    links_revision: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -168,6 +169,12 @@ impl KernelView {
             Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_)
         ) {
             self.revision += 1;
+        }
+        if matches!(
+            change,
+            Change::Link(_) | Change::LinkGone { .. } | Change::Address(_) | Change::AddressGone(_)
+        ) {
+            self.links_revision += 1;
         }
         match change {
             Change::Link(link) => self.link(link),
@@ -290,6 +297,7 @@ impl KernelView {
         }
         self.state = dump.merged(&self.state);
         self.revision += 1;
+        self.links_revision += 1;
         self.dirty.all = true;
         self.guard.changed = true;
         self.look_for_subnets();
@@ -404,6 +412,11 @@ impl KernelView {
     /// Another number after a link, an address or a route has changed.
     pub const fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Another number after a link or an address has changed: routes come by the thousand, these do not.
+    pub const fn links_revision(&self) -> u64 {
+        self.links_revision
     }
 
     fn is_local(&self, address: IpAddr) -> bool {

@@ -80,7 +80,7 @@ impl Node {
                 names.insert(name);
             }
         }
-        let own = own_addresses(self);
+        let own: Vec<IpAddr> = plan.addresses().collect();
         let with_own = view.addresses().filter(|at| own.contains(&at.address));
         let with_own = with_own.filter_map(|at| view.link_by_index(at.interface));
         names.extend(with_own.map(|link| &*link.name));
@@ -108,10 +108,8 @@ impl Node {
     /// Addresses that the plan relies on, and this host lacks.
     fn of_addresses(&self, dataplane: &Dataplane, problems: &mut Vec<Problem>) {
         let here: BTreeSet<IpAddr> = dataplane.view().addresses().map(|at| at.address).collect();
-        for address in own_addresses(self)
-            .into_iter()
-            .filter(|own| !here.contains(own))
-        {
+        let own = self.speaker.plan().addresses();
+        for address in own.filter(|own| !here.contains(own)) {
             problems.push(Problem::new(
                 Code::NodeAddressMissing,
                 Subject::Host,
@@ -167,11 +165,4 @@ impl Node {
             Problem::new(Code::TunnelAddressGiven, subject, what, remedy)
         })
     }
-}
-
-fn own_addresses(node: &Node) -> Vec<IpAddr> {
-    let plan = node.speaker.plan();
-    let ipv4 = plan.ipv4.map(|net| IpAddr::V4(net.ip()));
-    let ipv6 = plan.ipv6.map(|net| IpAddr::V6(net.ip()));
-    ipv4.into_iter().chain(ipv6).collect()
 }

@@ -100,9 +100,7 @@ impl Settling {
         self.held |= holds;
         holds
     }
-}
 
-impl Settling {
     /// Takes note of a change in the kernel by which a route that is held may have gone.
     pub(super) const fn note(&mut self, input: &KernelInput) {
         if let KernelInput::Changed(

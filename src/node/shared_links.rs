@@ -70,7 +70,7 @@ impl SharedLinks {
     /// This node's link-local address on the link of each peer that is on one, if that is news.
     pub(super) fn news(&mut self, dataplane: &Dataplane) -> Option<BTreeMap<IpAddr, Ipv6Addr>> {
         let view = dataplane.view();
-        if self.revision.replace(view.revision()) == Some(view.revision()) {
+        if self.revision.replace(view.links_revision()) == Some(view.links_revision()) {
             return None;
         }
         let mut own: BTreeMap<u32, Ipv6Addr> = BTreeMap::new();

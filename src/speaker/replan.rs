@@ -291,8 +291,7 @@ impl Speaker {
 
 fn surroundings(plan: &Plan) -> Surroundings {
     let mut own_addresses = plan.tunnel_addresses();
-    own_addresses.extend(plan.ipv4.map(|net| IpAddr::from(net.ip())));
-    own_addresses.extend(plan.ipv6.map(|net| IpAddr::from(net.ip())));
+    own_addresses.extend(plan.addresses());
     Surroundings {
         pools: plan.pools.clone(),
         own_blocks: plan.own_blocks.clone(),

@@ -290,12 +290,15 @@ impl Plan {
     /// Whether an address is this node's: whoever speaks BGP there is beside us on it. Nodes that are at
     /// loopback addresses themselves, several on one host, are no more to each other than others are.
     pub fn is_here(&self, address: IpAddr) -> bool {
-        let own = [
-            self.ipv4.map(|net| IpAddr::from(net.ip())),
-            self.ipv6.map(|net| IpAddr::from(net.ip())),
-        ];
-        let mut all = own.iter().flatten();
-        own.contains(&Some(address)) || (address.is_loopback() && !all.any(IpAddr::is_loopback))
+        let is_own = self.addresses().any(|own| own == address);
+        is_own || (address.is_loopback() && !self.addresses().any(|own| own.is_loopback()))
+    }
+
+    /// This node's own addresses, one of each family at most.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let ipv4 = self.ipv4.map(|net| IpAddr::from(net.ip()));
+        let ipv6 = self.ipv6.map(|net| IpAddr::from(net.ip()));
+        ipv4.into_iter().chain(ipv6)
     }
 }
 

@@ -83,6 +83,7 @@ mod speaker_limits;
 mod speaker_log;
 mod speaker_orders;
 mod speaker_password;
+mod speaker_rig;
 mod speaker_send_hold;
 mod topology_laws;
 mod topology_records;

@@ -6,9 +6,11 @@ use dunlin::bfd::{Diagnostic, FarEnd, Hops, Report, State, Watch};
 use dunlin::net::{Asn, Prefix};
 use dunlin::policy::PolicyKind;
 use dunlin::session::{CloseReason, ConnectionId};
-use dunlin::speaker::{Output, Settings, Speaker};
+use dunlin::speaker::{Output, Speaker};
 use dunlin::time::{Duration, Instant};
-use dunlin::topology::{BfdTerms, Intent, Node, Peer, plan};
+use dunlin::topology::{BfdTerms, Peer};
+
+use crate::speaker_rig::{self as rig, message};
 
 const NOTIFICATION: u8 = 3;
 
@@ -18,14 +20,6 @@ fn address(number: u8) -> IpAddr {
 
 fn block(number: u8) -> Prefix {
     format!("10.77.{number}.0/24").parse().unwrap()
-}
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![0xff; 16];
-    out.extend(u16::try_from(19 + body.len()).unwrap().to_be_bytes());
-    out.push(kind);
-    out.extend(body);
-    out
 }
 
 /// A node and two watched peers, both up, each with one route.
@@ -48,24 +42,8 @@ impl World {
             peer.bfd = Some(BfdTerms::default());
             peer
         };
-        let me = Node {
-            ipv4_address: Some("10.0.0.1/24".parse().unwrap()),
-            ..Node::named("me")
-        };
-        let intent = Intent {
-            nodes: vec![me],
-            peers: vec![peer(2), peer(3)],
-            ..Intent::default()
-        };
-        let settings = Settings {
-            seed: 1,
-            track_next_hops: false,
-            forwarding: false,
-            max_paths: 1,
-            med: Default::default(),
-        };
         let now = Instant::from_secs(1);
-        let mut speaker = Speaker::new(now, settings, plan(&intent, "me").unwrap());
+        let mut speaker = rig::speaker(now, rig::planned(vec![peer(2), peer(3)]));
         let watches = speaker.take_watches().unwrap();
         let connections = [2, 3].map(|number| establish(&mut speaker, now, number));
         let mut world = Self {

@@ -1,17 +1,15 @@
 //! `enforce-first-as`: whether a path of an eBGP peer must begin with the peer's AS, and what a change of the
 //! switch does to a session that is up.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use dunlin::net::Asn;
 use dunlin::policy::PolicyKind;
 use dunlin::session::ConnectionId;
-use dunlin::speaker::{Output, PeerStatus, Settings, Speaker};
+use dunlin::speaker::{Output, PeerStatus, Speaker};
 use dunlin::time::Instant;
-use dunlin::topology::{Intent, Node, Peer, Plan, plan};
+use dunlin::topology::{Peer, Plan};
 
-const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
-const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+use crate::speaker_rig::{self as rig, LOCAL, REMOTE, message};
+
 const THEIR_AS: u16 = 65_002;
 const ROUTE_REFRESH: u8 = 5;
 
@@ -24,24 +22,7 @@ fn plan_of(their_as: u16, enforce: bool) -> Plan {
     peer.passive = true;
     peer.routes.import = PolicyKind::AcceptAll;
     peer.routes.enforce_first_as = enforce;
-    let node = Node {
-        ipv4_address: Some("10.0.0.1/24".parse().unwrap()),
-        ..Node::named("me")
-    };
-    let intent = Intent {
-        nodes: vec![node],
-        peers: vec![peer],
-        ..Intent::default()
-    };
-    plan(&intent, "me").unwrap()
-}
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![0xff; 16];
-    out.extend(u16::try_from(19 + body.len()).unwrap().to_be_bytes());
-    out.push(kind);
-    out.extend(body);
-    out
+    rig::planned(vec![peer])
 }
 
 /// 10.77.0.0/24 with this path, next hop the peer.
@@ -66,14 +47,7 @@ struct Story {
 
 impl Story {
     fn new(enforce: bool) -> Self {
-        let settings = Settings {
-            seed: 1,
-            track_next_hops: false,
-            forwarding: false,
-            max_paths: 1,
-            med: Default::default(),
-        };
-        let mut speaker = Speaker::new(Instant::ZERO, settings, plan_with(enforce));
+        let mut speaker = rig::speaker(Instant::ZERO, plan_with(enforce));
         let (connection, _terms) = speaker.accepted(Instant::ZERO, REMOTE, LOCAL).unwrap();
         let mut story = Self {
             speaker,

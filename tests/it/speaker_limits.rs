@@ -2,20 +2,19 @@
 //! asked again when there is room, and what it has is there in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 
 use dunlin::net::{Asn, Family, Prefix, Prefix4};
 use dunlin::policy::PolicyKind;
 use dunlin::problem::Code;
 use dunlin::rib::MAX_RECEIVED;
 use dunlin::session::ConnectionId;
-use dunlin::speaker::{Output, PeerStatus, Settings, Speaker};
+use dunlin::speaker::{Output, PeerStatus, Speaker};
 use dunlin::time::{Duration, Instant};
 use dunlin::topology::{FarEnd, Intent, LimitAction, Node, Peer, PeerScope, Plan, Selector, plan};
 use proptest::prelude::*;
 
-const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
-const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+use crate::speaker_rig::{self as rig, LOCAL, REMOTE, message};
+
 const THEIR_AS: u16 = 65_002;
 
 /// A route of the peer: the last octets of its /24, and its path identifier.
@@ -28,24 +27,7 @@ fn plan_with(max: u32) -> Plan {
     peer.routes.limit.max = Some(max);
     peer.routes.limit.action = Some(LimitAction::Discard);
     peer.capabilities.add_path = Some(true);
-    let node = Node {
-        ipv4_address: Some("10.0.0.1/24".parse().unwrap()),
-        ..Node::named("me")
-    };
-    let intent = Intent {
-        nodes: vec![node],
-        peers: vec![peer],
-        ..Intent::default()
-    };
-    plan(&intent, "me").unwrap()
-}
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![0xff; 16];
-    out.extend(u16::try_from(19 + body.len()).unwrap().to_be_bytes());
-    out.push(kind);
-    out.extend(body);
-    out
+    rig::planned(vec![peer])
 }
 
 fn nlri((n, id): Key) -> Vec<u8> {
@@ -91,15 +73,8 @@ struct Story {
 
 impl Story {
     fn new(max: u32) -> Self {
-        let settings = Settings {
-            seed: 1,
-            track_next_hops: false,
-            forwarding: false,
-            max_paths: 1,
-            med: Default::default(),
-        };
         let now = Instant::from_secs(1_000);
-        let mut speaker = Speaker::new(now, settings, plan_with(max));
+        let mut speaker = rig::speaker(now, plan_with(max));
         let (connection, _terms) = speaker.accepted(now, REMOTE, LOCAL).unwrap();
         let mut story = Self {
             speaker,

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use dunlin::net::Asn;
 use dunlin::session::DialError;
-use dunlin::speaker::{Output, Settings, Speaker};
+use dunlin::speaker::{Output, Speaker};
 use dunlin::time::{Duration, Instant};
-use dunlin::topology::{Authentication, Intent, Node, Peer, plan};
+use dunlin::topology::{Authentication, Peer};
+
+use crate::speaker_rig as rig;
 
 /// Lines of a log.
 #[derive(Clone, Default)]
@@ -53,24 +55,8 @@ impl World {
         let guard = tracing::subscriber::set_default(subscriber);
         let mut peer = Peer::new("tor", "10.0.0.2".parse().unwrap(), Asn(65_002));
         edit(&mut peer);
-        let me = Node {
-            ipv4_address: Some("10.0.0.1/24".parse().unwrap()),
-            ..Node::named("me")
-        };
-        let intent = Intent {
-            nodes: vec![me],
-            peers: vec![peer],
-            ..Intent::default()
-        };
-        let settings = Settings {
-            seed: 1,
-            track_next_hops: false,
-            forwarding: false,
-            max_paths: 1,
-            med: Default::default(),
-        };
         let now = Instant::from_secs(1);
-        let speaker = Speaker::new(now, settings, plan(&intent, "me").unwrap());
+        let speaker = rig::speaker(now, rig::planned(vec![peer]));
         log.take();
         Self {
             speaker,

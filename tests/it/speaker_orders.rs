@@ -1,48 +1,23 @@
 //! Words of a record and the end of the process: what a session is told, and what its socket gets.
 
 use core::time::Duration;
-use std::net::{IpAddr, Ipv4Addr};
 
 use dunlin::net::Asn;
 use dunlin::session::State;
-use dunlin::speaker::{Output, Settings, Speaker};
+use dunlin::speaker::{Output, Speaker};
 use dunlin::time::Instant;
-use dunlin::topology::{Intent, Node, Peer, plan};
+use dunlin::topology::{Intent, Peer, plan};
 
-const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
-const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+use crate::speaker_rig::{self as rig, LOCAL, REMOTE, message};
 
 fn intent(edit: impl FnOnce(&mut Peer)) -> Intent {
     let mut peer = Peer::new("tor", REMOTE, Asn(65_002));
     edit(&mut peer);
-    let me = Node {
-        ipv4_address: Some("10.0.0.1/24".parse().unwrap()),
-        ..Node::named("me")
-    };
-    Intent {
-        nodes: vec![me],
-        peers: vec![peer],
-        ..Intent::default()
-    }
+    rig::intent(vec![peer])
 }
 
 fn speaker(intent: &Intent) -> Speaker {
-    let settings = Settings {
-        seed: 1,
-        track_next_hops: false,
-        forwarding: false,
-        max_paths: 1,
-        med: Default::default(),
-    };
-    Speaker::new(Instant::ZERO, settings, plan(intent, "me").unwrap())
-}
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![0xff; 16];
-    out.extend(u16::try_from(19 + body.len()).unwrap().to_be_bytes());
-    out.push(kind);
-    out.extend(body);
-    out
+    rig::speaker(Instant::ZERO, plan(intent, "me").unwrap())
 }
 
 /// The peer connects and brings these capabilities.

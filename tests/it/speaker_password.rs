@@ -1,18 +1,14 @@
 //! Passwords as the speaker sees them: what changes in place, what starts a session anew, and that there
 //! is none without its secret.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use dunlin::net::{Asn, Secret};
 use dunlin::session::ConnectionId;
-use dunlin::speaker::{Output, PeerStatus, Settings, Speaker};
+use dunlin::speaker::{Output, PeerStatus, Speaker};
 use dunlin::time::{Duration, Instant};
-use dunlin::topology::{
-    AoAlgorithm, AoKey, Authentication, Intent, Node, Peer, Plan, TtlRule, plan,
-};
+use dunlin::topology::{AoAlgorithm, AoKey, Authentication, Peer, Plan, TtlRule};
 
-const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
-const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+use crate::speaker_rig::{self as rig, LOCAL, REMOTE, message};
+
 const THEIR_AS: u16 = 65_002;
 
 fn md5(text: &str) -> Authentication {
@@ -40,35 +36,11 @@ fn plan_of(authentication: Authentication, passive: bool, ttl: TtlRule) -> Plan 
     peer.passive = passive;
     peer.authentication = authentication;
     peer.ttl = ttl;
-    let node = Node {
-        ipv4_address: Some("10.0.0.1/24".parse().unwrap()),
-        ..Node::named("me")
-    };
-    let intent = Intent {
-        nodes: vec![node],
-        peers: vec![peer],
-        ..Intent::default()
-    };
-    plan(&intent, "me").unwrap()
+    rig::planned(vec![peer])
 }
 
 fn speaker(plan: Plan) -> Speaker {
-    let settings = Settings {
-        seed: 1,
-        track_next_hops: false,
-        forwarding: false,
-        max_paths: 1,
-        med: Default::default(),
-    };
-    Speaker::new(Instant::ZERO, settings, plan)
-}
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![0xff; 16];
-    out.extend(u16::try_from(19 + body.len()).unwrap().to_be_bytes());
-    out.push(kind);
-    out.extend(body);
-    out
+    rig::speaker(Instant::ZERO, plan)
 }
 
 /// A speaker with a session that is up.

@@ -1,23 +1,13 @@
 //! A peer that keeps talking and reads nothing is given up (RFC 9687), whatever was queued first.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use dunlin::net::Asn;
-use dunlin::speaker::{Output, Settings, Speaker};
+use dunlin::speaker::{Output, Speaker};
 use dunlin::time::Instant;
-use dunlin::topology::{Intent, Node, Peer, plan};
+use dunlin::topology::Peer;
 
-const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
-const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+use crate::speaker_rig::{self as rig, LOCAL, REMOTE, message};
+
 const NOTIFICATION: u8 = 3;
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![0xff; 16];
-    out.extend(u16::try_from(19 + body.len()).unwrap().to_be_bytes());
-    out.push(kind);
-    out.extend(body);
-    out
-}
 
 /// The code of a NOTIFICATION among what is to be done.
 fn notified(speaker: &mut Speaker) -> Option<u8> {
@@ -36,23 +26,7 @@ fn notified(speaker: &mut Speaker) -> Option<u8> {
 fn a_keepalive_that_was_queued_first_does_not_keep_a_deaf_peer_for_ever() {
     let mut peer = Peer::new("deaf", REMOTE, Asn(65_002));
     peer.passive = true;
-    let me = Node {
-        ipv4_address: Some("10.0.0.1/24".parse().unwrap()),
-        ..Node::named("me")
-    };
-    let intent = Intent {
-        nodes: vec![me],
-        peers: vec![peer],
-        ..Intent::default()
-    };
-    let settings = Settings {
-        seed: 1,
-        track_next_hops: false,
-        forwarding: false,
-        max_paths: 1,
-        med: Default::default(),
-    };
-    let mut speaker = Speaker::new(Instant::ZERO, settings, plan(&intent, "me").unwrap());
+    let mut speaker = rig::speaker(Instant::ZERO, rig::planned(vec![peer]));
     let (connection, _terms) = speaker.accepted(Instant::ZERO, REMOTE, LOCAL).unwrap();
     // AS 65002, hold time 90 s, IPv4 unicast.
     let open = [4, 0xFD, 0xEA, 0, 90, 10, 0, 0, 2, 8, 2, 6, 1, 4, 0, 1, 0, 1];

@@ -242,3 +242,26 @@ fn a_dump_tells_of_objects_and_is_overtaken_by_what_happens_meanwhile() {
     assert_eq!(at(2), Ok(vec![gateway("10.9.0.2")]));
     assert_eq!(view.state.objects.get(5), None, "the dump has not got it");
 }
+
+#[test]
+fn routes_change_nothing_about_links_and_addresses() {
+    let mut view = view(&[]);
+    let (all, links) = (view.revision(), view.links_revision());
+    for protocol in [4, Ownership::PROTOCOL] {
+        let route = KernelRoute {
+            prefix: "10.65.0.0/16".parse().unwrap(),
+            table: 254,
+            metric: 0,
+            protocol,
+            shape: Arc::new(connected()),
+        };
+        view.apply(&Change::Route {
+            route: route.clone(),
+            replaced: false,
+        });
+        view.apply(&Change::RouteGone(route));
+    }
+    assert_eq!((view.revision(), view.links_revision()), (all + 4, links));
+    view.apply(&Change::Link(Box::new(Link::named(4, "eth1"))));
+    assert_ne!(view.links_revision(), links);
+}
