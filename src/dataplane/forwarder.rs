@@ -282,6 +282,7 @@ impl Dataplane {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
+        self.view.handle_timeout(now);
         self.reconciler.handle_timeout(now);
         self.tunnels.handle_timeout(now);
     }

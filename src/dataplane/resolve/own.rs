@@ -81,25 +81,25 @@ impl Steadiness {
 impl KernelView {
     /// A turn of the node begins: what changes from here to the next call does so by one cause.
     pub(in crate::dataplane) fn turn_begins(&mut self, now: Instant) {
-        self.now = now;
         self.turn += 1;
-        self.wake();
+        self.handle_timeout(now);
     }
 
-    /// When a next hop has rested.
+    /// When a next hop has rested, and [`Self::handle_timeout`] is due.
     pub(in crate::dataplane) fn next_timeout(&self) -> Option<Instant> {
         self.resting.first().map(|(at, _)| *at)
     }
 
     /// Lets next hops that have rested be resolved over our own routes again.
-    pub(in crate::dataplane) fn wake(&mut self) {
+    pub(in crate::dataplane) fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         while let Some((at, next_hop)) = self.resting.first().cloned() {
             if at > self.now {
                 return;
             }
             self.resting.pop_first();
             if let Some(tracked) = self.tracked.get_mut(&next_hop) {
-                tracked.steadiness.rests = None;
+                tracked.steadiness = Steadiness::new(tracked.steadiness.asked);
                 self.dirty.next_hops.insert(next_hop);
             }
         }

@@ -107,3 +107,27 @@ fn a_conflict_by_late_news_does_not_last() {
     world.settle();
     world.check();
 }
+
+#[test]
+fn a_next_hop_inside_its_own_route_comes_to_rest() {
+    let mut world = World::new();
+    let acts = [
+        Act::LinkDown(2, false),
+        Act::LinksUp,
+        Act::Ask,
+        Act::Run,
+        Act::LinkDown(2, false),
+        Act::Converged,
+        Act::LinksUp,
+        Act::LinkDown(2, false),
+        Act::LinksUp,
+        Act::Results,
+        Act::Results,
+        Act::Want(2, via(&["10.244.2.1", "10.9.0.4"])),
+    ];
+    for act in &acts {
+        world.act(act);
+    }
+    world.settle();
+    world.check();
+}
