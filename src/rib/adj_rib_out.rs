@@ -300,7 +300,11 @@ impl Exports {
         let Some(cohort) = self.cohort(index) else {
             return;
         };
-        if cohort.is_idle() || !self.may_build(now, index, tables) {
+        if cohort.is_idle() {
+            // What was pending has gone before it was sent, or members that took nothing take again.
+            return self.merge(index);
+        }
+        if !self.may_build(now, index, tables) {
             return;
         }
         let Self {
@@ -342,7 +346,7 @@ impl Exports {
         let idle = cohort.is_idle();
         self.deliver(index);
         if idle {
-            self.merge(index, family);
+            self.merge(index);
         } else {
             self.wake(index);
         }
@@ -395,15 +399,13 @@ impl Exports {
     }
 
     /// Joins an idle cohort with another idle one of its group, if there is one.
-    fn merge(&mut self, index: usize, family: Family) {
-        let Some(group) = self.cohort(index).map(|cohort| cohort.group) else {
+    fn merge(&mut self, index: usize) {
+        let group = self.cohort(index).map(|cohort| cohort.group);
+        let group = group.and_then(|group| self.groups.get(group)?.as_ref());
+        let Some(Group { key, cohorts, .. }) = group else {
             return;
         };
-        let others = self
-            .groups
-            .get(group)
-            .and_then(Option::as_ref)
-            .map(|g| &*g.cohorts);
+        let family = key.family;
         // Who takes nothing would only hold the others up again.
         let takes = |cohort: &&Cohort| {
             let mut members = cohort.members.iter();
@@ -413,13 +415,13 @@ impl Exports {
             let other = self.cohort(other).filter(|cohort| cohort.is_idle());
             other.filter(takes).is_some()
         };
-        let mut others = others.unwrap_or_default().iter().copied();
-        let Some(into) = others.find(|&other| other != index && idle(other)) else {
-            return;
-        };
         if !idle(index) {
             return;
         }
+        let mut others = cohorts.iter().copied();
+        let Some(into) = others.find(|&other| other != index && idle(other)) else {
+            return;
+        };
         let Some(cohort) = self.take_out(index, family) else {
             return;
         };

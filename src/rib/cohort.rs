@@ -3,7 +3,7 @@
 //! This is the Adj-RIB-Out: not a copy of routes but, for each destination, whose route was sent
 //! last; with Add-Path (RFC 7911) that for each path identifier. The invariant that everything stands
 //! on: a member has what the record says, except that the record's own source never got it (split
-//! horizon). A destination whose route changed is pending
+//! horizon), nor the member that the route leads to. A destination whose route changed is pending
 //! once, however often it changes before somebody can take it; nothing is kept of what is superseded.
 
 use std::sync::Arc;
@@ -17,6 +17,10 @@ use super::sent::Sent;
 /// Destinations looked at for one batch: enough for prefixes of equal attributes to meet, few
 /// enough that their table entries stay in the cache between the passes over them.
 pub(crate) const BATCH: usize = 4096;
+
+/// How many members of a cohort a route may be kept from: its source (split horizon), and the one whose
+/// address is its next hop (RFC 4271 §5.1.3).
+const BARRED: usize = 2;
 
 /// Why a cohort walks the whole table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,12 +128,13 @@ impl Cohort {
 
     /// Takes in the members of another idle cohort of the group.
     ///
-    /// Both records are what policy says of the same table, so they are equal, but for this: a cohort
-    /// with one member has no record of that member's own routes, as there was nobody to send them to.
+    /// Both records are what policy says of the same table, so they are equal, but for what no member of
+    /// a cohort could be sent: of a route its source and the member that it leads to. That may be all
+    /// members of a cohort of one, and of two that were one each; never of three.
     pub(crate) fn absorb(&mut self, mut other: Self) {
-        if self.members.len() == 1 && other.members.len() == 1 {
+        if self.members.len() <= BARRED && other.members.len() <= BARRED {
             self.sent.fill_from(&other.sent);
-        } else if self.members.len() == 1 {
+        } else if self.members.len() <= BARRED {
             core::mem::swap(&mut self.sent, &mut other.sent);
         }
         // Held back from one means held back from all.
