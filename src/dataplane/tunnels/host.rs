@@ -61,13 +61,15 @@ impl Host {
         while let Some(sysctl) = self.due.iter().find(|(_, at)| **at <= now) {
             let sysctl = sysctl.0.clone();
             self.due.remove(&sysctl);
-            match (&sysctl, self.unfit.get(&sysctl)) {
+            let unfit = self.unfit.get(&sysctl).copied();
+            let of_link = matches!(sysctl, Sysctl::ForwardingOn(_));
+            if let Some((_, index)) = unfit.filter(|_| of_link) {
                 // Whether routes still lead over the link is looked at first.
-                (Sysctl::ForwardingOn(_), Some((_, index))) => drop(self.off.insert(*index)),
-                (_, Some(_)) if !self.is_needed(&sysctl, &hangs) => {
-                    drop(self.unfit.remove(&sysctl))
-                }
-                (_, _) => drop(self.ready.insert(sysctl)),
+                self.off.insert(index);
+            } else if unfit.is_some() && !self.is_needed(&sysctl, &hangs) {
+                self.unfit.remove(&sysctl);
+            } else {
+                self.ready.insert(sysctl);
             }
         }
     }
