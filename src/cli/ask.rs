@@ -6,16 +6,12 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::args::{Args, CheckOptions, Command, Output, PeerOrder};
-use super::{Exit, peer_table, route_table};
+use super::{Exit, pages, peer_table, route_table};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{
-    self, Answer, Check, CheckedNode, Envelope, Failure, Fib, PeerLevel, Request, Routes,
+    self, Answer, Check, CheckedNode, Envelope, Failure, PeerLevel, Request,
 };
 use crate::daemon;
-use crate::net::Prefix;
-
-/// Prefixes asked for at a time: an answer of about a megabyte.
-const PAGE: usize = 2000;
 
 pub(super) fn ask(command: &Command, args: &Args) -> ExitCode {
     match answer_of(command, args) {
@@ -95,7 +91,7 @@ pub(super) fn print_version(output: Output) -> ExitCode {
 }
 
 #[derive(Debug)]
-enum Problem {
+pub(super) enum Problem {
     Client(ClientError),
     Print(io::Error),
 }
@@ -115,8 +111,8 @@ impl From<io::Error> for Problem {
 fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
     let mut client = Client::connect(args.socket())?;
     let request = match command {
-        Command::Routes { prefix } => return routes(&mut client, prefix.as_deref(), args.output),
-        Command::Fib => return fib(&mut client, args.output),
+        Command::Routes(options) => return pages::routes(&mut client, options, args.output),
+        Command::Fib => return pages::fib(&mut client, args.output),
         Command::Status { check: false } => Request::Status,
         Command::Status { check: true } => return check_status(&mut client, args.output),
         Command::Peers { name } => Request::Peers { name: name.clone() },
@@ -169,7 +165,7 @@ fn peer_request(name: String, order: &PeerOrder) -> Request {
     }
 }
 
-fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem> {
+pub(super) fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem> {
     if let Answer::Failed {
         reason, message, ..
     } = answer
@@ -231,61 +227,6 @@ fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem
         Answer::Check(_) | Answer::Failed { .. } => {}
     }
     Ok(done)
-}
-
-fn routes(client: &mut Client, prefix: Option<&str>, output: Output) -> Result<ExitCode, Problem> {
-    let mut whole = Routes {
-        routes: Vec::new(),
-        next: None,
-    };
-    let mut after: Option<String> = None;
-    loop {
-        let request = Request::Routes {
-            prefix: prefix.map(str::to_owned),
-            after: after.take(),
-            limit: PAGE,
-        };
-        match client.ask(&request)? {
-            Answer::Routes(page) => {
-                whole.routes.extend(page.routes);
-                after = page.next;
-            }
-            other => return print(&other, output, false),
-        }
-        if after.is_none() {
-            break;
-        }
-    }
-    // Pages come in the order of the tables, which is none.
-    whole
-        .routes
-        .sort_by_cached_key(|route| route.prefix.parse::<Prefix>().ok());
-    print(&Answer::Routes(whole), output, false)
-}
-
-fn fib(client: &mut Client, output: Output) -> Result<ExitCode, Problem> {
-    let mut whole = Fib {
-        routes: Vec::new(),
-        next: None,
-    };
-    let mut after: Option<String> = None;
-    loop {
-        let request = Request::Fib {
-            after: after.take(),
-            limit: PAGE,
-        };
-        match client.ask(&request)? {
-            Answer::Fib(page) => {
-                whole.routes.extend(page.routes);
-                after = page.next;
-            }
-            other => return print(&other, output, false),
-        }
-        if after.is_none() {
-            break;
-        }
-    }
-    print(&Answer::Fib(whole), output, false)
 }
 
 pub(super) fn print_json(answer: &impl Serialize) -> io::Result<()> {

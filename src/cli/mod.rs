@@ -6,6 +6,7 @@
 mod address;
 mod args;
 mod ask;
+mod pages;
 mod peer_table;
 mod route_table;
 mod table;

@@ -6,6 +6,7 @@
 //! milliseconds.
 
 mod check;
+mod query;
 mod routes;
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Check, CheckedNode, Remark};
+pub use query::{RoutesQuery, RoutesView};
 pub use routes::{Explanation, Export, Fib, FibRoute, KernelAnswer, Path, Route, Routes, Way};
 
 /// The version of these shapes; a client that meets another one says so.
@@ -52,14 +54,7 @@ pub enum Request {
         name: String,
     },
     /// A page of the tables.
-    Routes {
-        /// Only this prefix, or the best match of this address.
-        prefix: Option<String>,
-        /// Goes on where the last page ended.
-        after: Option<String>,
-        /// At most so many prefixes.
-        limit: usize,
-    },
+    Routes(RoutesQuery),
     /// A page of what is in the kernel.
     Fib {
         /// Goes on behind this prefix.

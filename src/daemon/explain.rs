@@ -5,8 +5,9 @@ mod kernel;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::answers::fib::fib_route;
 use super::answers::malformed;
-use super::answers::routes::{fib_route, path};
+use super::answers::routes::path;
 use super::event_loop::Daemon;
 use crate::control::protocol::{Answer, Explanation, Export, Path, Way};
 use crate::dataplane::Reach;

@@ -4,10 +4,16 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::query::RoutesView;
+
 /// A page of the tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Routes {
+    /// From where they are seen.
+    pub view: RoutesView,
+    /// Whose they are, or who was sent them; none for the tables.
+    pub peer: Option<String>,
     /// The destinations; their order is the client's to make.
     pub routes: Vec<Route>,
     /// Ask again with this as `after`, if it is there.
@@ -26,6 +32,8 @@ pub struct Route {
     /// Peers that have as many paths of it as are taken, and more routes than were taken.
     #[serde(default)]
     pub more_at: Vec<String>,
+    /// Seconds since the paths in use became what they are, to a few seconds; none after two years.
+    pub changed_ago_s: Option<u64>,
 }
 
 /// One path.
@@ -34,6 +42,10 @@ pub struct Route {
 pub struct Path {
     /// From which peer; `local` for own blocks.
     pub peer: String,
+    /// Its path identifier (RFC 7911), as it came, or as it was sent; 0 without one.
+    pub path_id: u32,
+    /// Of what was sent: news of it is on its way to the peer, which may still have it otherwise.
+    pub pending: bool,
     /// Whether it won.
     pub best: bool,
     /// Whether it is used beside the best (ECMP).
