@@ -117,6 +117,8 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         peer: Option<String>,
     },
+    /// Print the JSON Schema of all that --output json prints
+    Schema,
     /// Print the version (of the daemon, if --socket is given)
     Version,
 }

@@ -80,6 +80,14 @@ pub(super) fn printed_well(printed: io::Result<()>) -> ExitCode {
     }
 }
 
+/// The JSON Schema of all answers, as `tests` generates it from their types.
+const SCHEMA: &str = include_str!("../../proto-fixtures/control/answers.schema.json");
+
+/// Prints what `--output json` may print.
+pub(super) fn print_schema() -> ExitCode {
+    printed_well(io::stdout().lock().write_all(SCHEMA.as_bytes()))
+}
+
 /// Prints this program's own version.
 pub(super) fn print_version(output: Output) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -128,6 +136,7 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
         | Command::Run(_)
         | Command::Check(_)
         | Command::Address(_)
+        | Command::Schema
         | Command::Lab(_)
         | Command::LabInside(_) => Request::Version,
     };
@@ -142,7 +151,10 @@ fn check_status(client: &mut Client, output: Output) -> Result<ExitCode, Problem
         other => return print(&other, output, false),
     };
     match output {
-        Output::Json => print_json(&serde_json::json!({ "problems": status.problems }))?,
+        Output::Json => {
+            let problems = status.problems.clone();
+            print_json(&Answer::Problems { problems })?;
+        }
         Output::Table => peer_table::problems(&mut io::stdout().lock(), &status.problems)?,
     }
     let is_error = |problem: &protocol::Problem| problem.severity == "error";
@@ -224,7 +236,8 @@ pub(super) fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCo
         Answer::Routes(page) => route_table::routes(&mut out, page)?,
         Answer::Fib(page) => route_table::fib(&mut out, page)?,
         // Made here, not asked for.
-        Answer::Check(_) | Answer::Failed { .. } => {}
+        Answer::Check(_) | Answer::Address(_) | Answer::Problems { .. } | Answer::Failed { .. } => {
+        }
     }
     Ok(done)
 }

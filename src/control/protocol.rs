@@ -5,14 +5,18 @@
 //! a unit ends in it: `_s` are seconds, `_ago_s` seconds ago, `_unix_s` seconds since the epoch, `_ms`
 //! milliseconds.
 
+mod address;
 mod check;
 mod query;
 mod routes;
+#[cfg(test)]
+mod schema;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use address::{Address, AddressCandidate, AddressFamily};
 pub use check::{Check, CheckedNode, Remark};
 pub use query::{RoutesQuery, RoutesView};
 pub use routes::{Explanation, Export, Fib, FibRoute, KernelAnswer, Path, Route, Routes, Way};
@@ -87,8 +91,9 @@ pub enum Request {
 
 /// What comes back as it travels and as it is printed: the answer, and the version of its shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Envelope<A = Answer> {
-    /// Of these shapes ([`VERSION`]).
+    /// The version of these shapes, 1.
     pub protocol: u32,
     /// What is said.
     #[serde(flatten)]
@@ -107,33 +112,41 @@ impl<A> Envelope<A> {
 
 /// What comes back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", tag = "answer")]
 pub enum Answer {
-    /// To [`Request::Status`].
+    /// `dunlin status`: the node at a glance.
     Status(Box<Status>),
-    /// To [`Request::Peers`].
+    /// `dunlin peers`.
     Peers {
         /// The peers, by name.
         peers: Vec<Peer>,
     },
-    /// To [`Request::Routes`].
+    /// `dunlin routes`.
     Routes(Routes),
-    /// To [`Request::Fib`].
+    /// `dunlin fib`.
     Fib(Fib),
-    /// To [`Request::Explain`].
+    /// `dunlin explain`.
     Explain(Box<Explanation>),
-    /// To [`Request::Reload`]: what changed, and what was said about the file.
+    /// `dunlin reload`: what changed, and what was said about the file.
     Reloaded {
         /// One line a change.
         changes: Vec<String>,
         /// What is odd about the files.
         warnings: Vec<Remark>,
     },
-    /// To [`Request::Log`]: what is in force.
+    /// `dunlin log`: what is in force.
     Log(LogLevels),
-    /// What `dunlin check` found; no daemon is asked.
+    /// `dunlin check`; no daemon is asked.
     Check(Check),
-    /// To [`Request::Version`].
+    /// `dunlin address`; no daemon is asked.
+    Address(Address),
+    /// `dunlin status --check`: what is wrong, the worst first.
+    Problems {
+        /// By cause.
+        problems: Vec<Problem>,
+    },
+    /// `dunlin version`.
     Version {
         /// Of the daemon.
         version: String,
@@ -157,6 +170,7 @@ pub enum Answer {
 
 /// How loud the log is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct LogLevels {
     /// In general: a level, or parts of the program with levels, as `DUNLIN_LOG` has them.
@@ -169,6 +183,7 @@ pub struct LogLevels {
 
 /// How loud the log is about a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct PeerLevel {
     /// Its name.
@@ -179,6 +194,7 @@ pub struct PeerLevel {
 
 /// Why a request failed; each has an exit code of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// No such peer or prefix.
@@ -193,6 +209,7 @@ pub enum Failure {
 
 /// The node at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Status {
     /// Node name.
@@ -249,6 +266,7 @@ pub struct Status {
 
 /// What is wrong, of one cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Problem {
     /// The kind of trouble: a word that never changes (`peer_down`, `route_refused`, ...).
@@ -273,6 +291,7 @@ pub struct Problem {
 
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Table {
     /// `ipv4-unicast` or `ipv6-unicast`.
@@ -283,6 +302,7 @@ pub struct Table {
 
 /// The kernel side at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Kernel {
     /// Routes that ought to be there.
@@ -297,6 +317,7 @@ pub struct Kernel {
 
 /// One peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Peer {
     /// Its name.
@@ -369,6 +390,7 @@ pub struct Peer {
 
 /// BFD of a peer's far end (RFC 5880).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Bfd {
     /// `AdminDown`, `Down`, `Init` or `Up`.
@@ -389,6 +411,7 @@ pub struct Bfd {
 
 /// Message counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Messages {
     /// OPEN.
@@ -405,6 +428,7 @@ pub struct Messages {
 
 /// The last real error of a peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct LastError {
     /// What it was: `sent_notification`, `received_notification`, `hold_timer_expired`, `dial_failed` ...
@@ -417,6 +441,7 @@ pub struct LastError {
 
 /// A tunnel device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Tunnel {
     /// Its name.

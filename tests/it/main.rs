@@ -105,3 +105,4 @@ mod words_explain;
 mod words_json;
 mod words_log;
 mod words_routes;
+mod words_schema;

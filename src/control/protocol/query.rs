@@ -24,6 +24,7 @@ pub struct RoutesQuery {
 
 /// From where routes are seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RoutesView {
     /// The tables: all paths, after import policy.

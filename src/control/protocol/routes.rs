@@ -8,6 +8,7 @@ use super::query::RoutesView;
 
 /// A page of the tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Routes {
     /// From where they are seen.
@@ -23,6 +24,7 @@ pub struct Routes {
 
 /// One destination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Route {
     /// The prefix.
@@ -38,6 +40,7 @@ pub struct Route {
 
 /// One path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Path {
     /// From which peer; `local` for own blocks.
@@ -85,6 +88,7 @@ pub struct Path {
 
 /// Whether a peer is sent a route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Export {
     /// Its name.
@@ -99,6 +103,7 @@ pub struct Export {
 
 /// A page of what is in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Fib {
     /// The routes, by prefix.
@@ -110,6 +115,7 @@ pub struct Fib {
 
 /// One kernel route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct FibRoute {
     /// The prefix.
@@ -126,6 +132,7 @@ pub struct FibRoute {
 
 /// The way to one next hop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Way {
     /// The next hop as the route has it.
@@ -149,6 +156,7 @@ pub struct Way {
 
 /// What the kernel does with a packet, by its own word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct KernelAnswer {
     /// Whose packet, if it is passed on; none is this host's own.
@@ -178,6 +186,7 @@ pub struct KernelAnswer {
 
 /// Why packets to an address go where they go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Explanation {
     /// What was asked about: an address, a prefix or a peer.
