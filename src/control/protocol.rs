@@ -9,7 +9,6 @@ mod address;
 mod check;
 mod query;
 mod routes;
-#[cfg(test)]
 mod schema;
 
 use std::net::IpAddr;
