@@ -81,6 +81,7 @@ mod speaker_bfd;
 mod speaker_first_as;
 mod speaker_limits;
 mod speaker_log;
+mod speaker_malformed;
 mod speaker_orders;
 mod speaker_password;
 mod speaker_rig;
