@@ -76,6 +76,7 @@ mod sim_script;
 mod sim_template_restart;
 mod sim_templates;
 mod sim_transit;
+mod sim_tunnel_address;
 mod sim_world;
 mod speaker_bfd;
 mod speaker_first_as;
