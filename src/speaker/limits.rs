@@ -209,6 +209,14 @@ impl Speaker {
                 );
                 problem(Code::RoutesNotTaken, what, why)
             }
+            // Whatever has kept them out, a limit that was raised or removed meanwhile, too.
+            _any if untaken > 0 && (answering.is_some() || peer.asking().due().is_some()) => {
+                let what = format!(
+                    "{untaken} of its {family} routes were not taken, and it is asked for them again now that \
+                     there is room"
+                );
+                problem(Code::RoutesNotTaken, what, "it takes a moment")
+            }
             _any if untaken > 0 => {
                 let most = MAX_RECEIVED;
                 let what = format!(
