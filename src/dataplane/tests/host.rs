@@ -105,6 +105,9 @@ fn what_may_not_be_changed_is_a_problem_until_somebody_changes_it() {
     world.kernel.untunable.insert(on);
     world.after(told(Family::Ipv4, Some(2), false));
     assert_eq!(world.codes(), [Code::ForwardingOff]);
+    world.kernel.untunable.clear();
+    world.after(told(Family::Ipv4, Some(2), true));
+    assert_eq!(world.codes(), []);
 }
 
 #[test]

@@ -107,6 +107,10 @@ impl Host {
             }
             (Some(true), Some(link)) => {
                 self.off.remove(&link);
+                // Of which link is not known here; they are few, and to ask costs a read.
+                let of_links = |sysctl: &&Sysctl| matches!(sysctl, Sysctl::ForwardingOn(_));
+                let unfit = self.unfit.keys().filter(of_links);
+                self.ready.extend(unfit.cloned());
             }
             _ => {}
         }
