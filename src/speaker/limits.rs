@@ -199,8 +199,9 @@ impl Speaker {
         match peer.limit_action() {
             LimitAction::Warn if counts.received > max => {
                 let received = counts.received;
-                let exceeded =
-                    format!("it has sent {received} of {family}, and max-prefixes is {max}");
+                let exceeded = format!(
+                    "it has sent {received} prefixes of {family}, and max-prefixes is {max}"
+                );
                 problem(Code::PeerOverLimit, exceeded, why)
             }
             LimitAction::Discard if untaken > 0 && counts.received >= max => {
