@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::IpAddr;
 
 use super::Speaker;
 use crate::net::{Asn, Family, Prefix};
@@ -103,6 +104,21 @@ impl Malformed {
 }
 
 impl Speaker {
+    /// Peers that have sent a route to this address which is missing for what came with it, and the most
+    /// specific such route of each.
+    pub fn malformed_to(&self, address: IpAddr) -> Vec<(&str, Prefix)> {
+        let known = self.wanted().filter_map(|peer| {
+            let routes = peer.malformed.as_ref()?.routes.keys();
+            let to_it = routes.map(|(prefix, _)| *prefix);
+            let longest = to_it.filter(|prefix| prefix.contains(address));
+            Some((
+                &*peer.planned.name,
+                longest.max_by_key(|prefix| prefix.len())?,
+            ))
+        });
+        known.collect()
+    }
+
     /// Handles routes as withdrawn, and keeps in mind that they are missing.
     pub(super) fn treat_as_withdrawn(&mut self, index: PeerIndex, nlri: Nlri<'_>, fault: Fault) {
         if nlri.is_ignored() || nlri.is_empty() {

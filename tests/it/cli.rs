@@ -168,9 +168,19 @@ fn two_nodes_come_up_and_a_loopback_next_hop_is_refused_with_words() {
     let explained = String::from_utf8(explained.stdout).unwrap();
     assert!(explained.contains("10.244.0.0/26 of node a"), "{explained}");
     assert!(
+        explained
+            .contains("a has sent 10.244.0.0/26 with attributes that make it count as withdrawn")
+            && !explained.contains("nobody announces it here"),
+        "{explained}"
+    );
+    a.says(&["peer", "b", "shutdown"]);
+    b.wait_for("session is down");
+    let explained = String::from_utf8(b.ask(&["explain", "10.244.0.9"]).stdout).unwrap();
+    assert!(
         explained.contains("nobody announces it here"),
         "{explained}"
     );
+    a.says(&["peer", "b", "enable"]);
     let own = a.json(&["explain", "10.244.0.9"]);
     assert_eq!(own["problems"], serde_json::json!([]));
     let fib = a.ask(&["fib"]);
