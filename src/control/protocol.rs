@@ -337,6 +337,9 @@ pub struct Peer {
     pub since_unix_s: u64,
     /// What is wrong and what to do, if it is not Established.
     pub problem: Option<String>,
+    /// The kind of that problem, as in `status`: `peer_down`, `peer_shut_down`, ...
+    #[serde(default)]
+    pub problem_code: Option<String>,
     /// The last real error, kept after it has healed.
     pub last_error: Option<LastError>,
     /// Whether an operator took it down.

@@ -257,6 +257,7 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
             .attempts
             .since(status.planned.address, dropped)
             .problem(status),
+        problem_code: status.problem_code.map(|code| code.as_str().to_owned()),
         last_error: status.last_error.as_ref().map(|error| LastError {
             reason: error.reason.as_str().to_owned(),
             message: error.to_string(),

@@ -243,9 +243,19 @@ fn way_lines(way: &Way) -> [String; 2] {
 }
 
 fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<String> {
-    let mut problems = Vec::new();
-    let me = &daemon.node.speaker().plan().name;
+    let speaker = daemon.node.speaker();
+    let malformed = speaker.malformed_to(found.address).into_iter();
+    let mut problems: Vec<String> = malformed
+        .map(|(peer, prefix)| {
+            format!(
+                "{peer} has sent {prefix} with attributes that make it count as withdrawn: `dunlin status` has \
+                 which"
+            )
+        })
+        .collect();
+    let me = &speaker.plan().name;
     match (&found.prefix, &found.node, block) {
+        (None, _, _) if !problems.is_empty() => {}
         (None, Some(node), Some(block)) => problems.push(format!(
             "{block} is a block of {node}, but nobody announces it here: is the session with {node} \
              up (`dunlin peers`), and does it run dunlin?"

@@ -18,6 +18,7 @@ mod ingest;
 mod judging;
 mod leaving;
 mod limits;
+mod malformed;
 mod orders;
 mod outgoing;
 mod peer;

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::peer::{Established, PeerEntry};
-use super::{Kept, Speaker};
+use super::{Kept, Speaker, problems};
 use crate::bfd::Report;
 use crate::net::Family;
+use crate::problem::Code;
 use crate::rib::PeerIndex;
 use crate::session::{Counters, LastError, Negotiated, State};
 use crate::time::Instant;
@@ -23,6 +24,8 @@ pub struct PeerStatus {
     pub since: Instant,
     /// What is wrong and what to do, if it is not up.
     pub problem: Option<String>,
+    /// The kind of that problem.
+    pub problem_code: Option<Code>,
     /// The last real error.
     pub last_error: Option<LastError>,
     /// Whether an operator took it down.
@@ -115,6 +118,7 @@ impl Speaker {
             } else {
                 Some(why_down(entry))
             },
+            problem_code: up.is_none().then(|| problems::why_down(entry).0),
             last_error: error.cloned(),
             shutdown: entry.shutdown,
             leaving: self.is_leaving(index),

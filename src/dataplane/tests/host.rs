@@ -116,15 +116,24 @@ fn what_may_not_be_changed_is_a_problem_until_it_is_right() {
 
 #[test]
 fn a_link_that_may_not_forward_is_a_problem_while_routes_lead_over_it() {
-    let mut world = World::forwarding();
-    let on = Sysctl::ForwardingOn("eth0".into());
-    world.kernel.untunable.insert(on);
-    world.kernel.tell(told(Family::Ipv4, Some(2), false));
-    world.settle_within(Duration::from_secs(100));
-    assert_eq!(world.codes(), [Code::ForwardingOff]);
-    world.act(&Act::Want(0, via(&["10.8.0.2"])));
-    world.settle();
-    assert_eq!(world.codes(), []);
+    for told_of in [true, false] {
+        let mut world = World::forwarding();
+        let on = Sysctl::ForwardingOn("eth0".into());
+        world.kernel.untunable.insert(on);
+        world.kernel.tell(told(Family::Ipv4, Some(2), false));
+        world.settle_within(Duration::from_secs(100));
+        assert_eq!(world.codes(), [Code::ForwardingOff]);
+        if told_of {
+            // An operator has switched it on.
+            world.kernel.untunable.clear();
+            world.kernel.tell(told(Family::Ipv4, Some(2), true));
+            world.settle_within(Duration::from_secs(1));
+        } else {
+            world.act(&Act::Want(0, via(&["10.8.0.2"])));
+            world.settle();
+        }
+        assert_eq!(world.codes(), []);
+    }
 }
 
 #[test]

@@ -139,6 +139,11 @@ impl Host {
             }
             (Some(true), Some(link)) => {
                 self.off.remove(&link);
+                let unfit = self.unfit.iter();
+                let unfit = unfit.filter(|(sysctl, (_, index))| {
+                    matches!(sysctl, Sysctl::ForwardingOn(_)) && *index == link
+                });
+                self.ready.extend(unfit.map(|(sysctl, _)| sysctl.clone()));
             }
             _ => {}
         }
