@@ -508,7 +508,12 @@ fn every_story_has_its_place() {
     let text = |path: &str| fs::read_to_string(root().join(path)).unwrap();
     let run = text("interop/run");
     let order = run.split("ORDER=\"").nth(1).unwrap();
-    let order: Vec<_> = order.split('"').next().unwrap().split_whitespace().collect();
+    let order: Vec<_> = order
+        .split('"')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     let matrix = text("interop/README.md");
     let mut found = Vec::new();
     for check in files("interop") {
