@@ -66,6 +66,12 @@ pub(super) fn on_this_host(config: &Config, plan: &Plan) -> Vec<Remark> {
                     )));
                 }
             }
+            for own in plan.addresses().filter(|own| !has(&view, *own)) {
+                found.push(Remark::warning(format!(
+                    "no link has {own}, the node's own address, so far: give a link that address, or \
+                     correct the node's record"
+                )));
+            }
             for link in listening::links(plan) {
                 if view.link_by_name(&link).is_none() {
                     found.push(Remark::warning(format!(

@@ -134,6 +134,24 @@ fn what_this_host_only_may_lack_is_a_warning() {
 }
 
 #[test]
+fn an_own_address_on_no_link_is_a_warning() {
+    let folder = Folder::new("words-check-record");
+    let text = cluster(free_port(), "");
+    let quiet = "[routing]\nkernel-routes = false\n";
+    for (address, warned) in [("192.0.2.77/24", true), ("127.0.0.1/8", false)] {
+        folder.write("cluster.toml", &text.replace("127.0.0.1/8", address));
+        let config = file(&folder, quiet);
+        let (code, said) = check(&config, &[]);
+        assert_eq!(code, 0, "{said}");
+        let remarks = said["remarks"].to_string();
+        let named = remarks.contains("no link has 192.0.2.77, the node's own address");
+        assert_eq!(named, warned, "{said}");
+        let (_, said) = check(&config, &["--offline"]);
+        assert_eq!(said["remarks"], serde_json::json!([]), "{said}");
+    }
+}
+
+#[test]
 fn an_address_that_this_host_lacks_is_an_error_for_check_as_for_run() {
     in_namespace(|| {
         let folder = Folder::new("words-check-own");

@@ -531,6 +531,41 @@ fn a_story_asks_json_in_one_way() {
 }
 
 #[test]
+fn every_story_has_its_place() {
+    let text = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let run = text("interop/run");
+    let order = run.split("ORDER=\"").nth(1).unwrap();
+    let order: Vec<_> = order
+        .split('"')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let matrix = text("interop/README.md");
+    let mut found = Vec::new();
+    for check in files("interop") {
+        let folder = check.parent().unwrap();
+        let story = folder.file_name().unwrap().to_string_lossy().into_owned();
+        // The containers' story runs when it is named, and against no peer of this machine.
+        if !check.ends_with("check") || story == "containers" {
+            continue;
+        }
+        let at = relative(&check);
+        if !order.contains(&&*story) {
+            found.push(format!("{at}:1 give it a place in ORDER of interop/run"));
+        }
+        if !folder.join("README.md").exists() {
+            found.push(format!("{at}:1 say in a README.md what it proves"));
+        }
+        let elsewhere = text(&at).contains("\n# kernel: ");
+        if !elsewhere && !matrix.contains(&format!("\n| [{story}]({story}/README.md) |")) {
+            found.push(format!("{at}:1 run interop/run --matrix"));
+        }
+    }
+    report("each story is listed and explained", &found);
+}
+
+#[test]
 fn every_message_fixture_has_its_meaning() {
     let fixtures = files("proto-fixtures");
     let mut found = Vec::new();
