@@ -17,6 +17,8 @@ INTEROP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPOSITORY=$(cd "$INTEROP/.." && pwd)
 # shellcheck source=interop/roots.sh
 . "$INTEROP/roots.sh"
+# shellcheck source=interop/json.sh
+. "$INTEROP/json.sh"
 
 declare -gA KIND NS DIR PID   # by node
 declare -gA SET               # "node.key" -> value

@@ -317,7 +317,7 @@ no_losses() {
   local lost
   lost=$(losses "$TRAFFIC_REPORT")
   [ -z "$lost" ] || fail "$1: $lost"
-  jq -e --argjson least "${2:-0}" '.sent / (.ends | length) / .seconds >= $least' "$TRAFFIC_REPORT" > /dev/null ||
+  is_true --argjson least "${2:-0}" '.sent / (.ends | length) / .seconds >= $least' "$TRAFFIC_REPORT" ||
     fail "$1: this machine is too slow: $(jq -c '{rate, sent, seconds, flows: (.ends | length)}' "$TRAFFIC_REPORT")"
   step "ok   $1: $(jq -r '"\(.received) of \(.sent) packets arrived, \(.duplicated) twice; \(.sent / (.ends | length) / .seconds | round) a second in each of \(.ends | length) flows; the longest gap \([.phases[].flows[]["longest-gap-ms"]] | max) ms"' "$TRAFFIC_REPORT")"
 }

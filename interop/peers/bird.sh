@@ -37,6 +37,7 @@ _bird_export_filter() {
   for c in $(of "$n" large); do printf '  bgp_large_community.add((%s));\n' "${c//:/,}"; done
   for c in $(of "$n" ext); do printf '  bgp_ext_community.add((%s));\n' "${c//:/,}"; done
   for c in $(of "$n" prepend); do printf '  bgp_path.prepend(%s);\n' "$c"; done
+  [ -z "$(of "$n" next-hop)" ] || printf '  bgp_next_hop = %s;\n' "$(of "$n" next-hop)"
   printf '  accept;\n}\n'
 }
 

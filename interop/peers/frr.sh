@@ -83,7 +83,7 @@ _frr_neighbor() {
   _vtysh "$1" -c "show bgp neighbors $a json" | jq -c --arg a "$a" ".[\$a] | $2"
 }
 
-frr_ready() { _vtysh "$1" -c 'show bgp neighbors json' | jq -e 'length > 0'; }
+frr_ready() { _vtysh "$1" -c 'show bgp neighbors json' | is_true 'length > 0'; }
 frr_state() { _frr_neighbor "$1" .bgpState "${2:-}" | tr -d '"'; }
 
 frr_route() {

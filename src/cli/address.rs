@@ -5,12 +5,11 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use super::Exit;
 use super::args::{AddressOptions, DEFAULT_CONFIG, Output};
 use super::ask::{complain, print_json, printed_well};
 use super::table::Table;
+use crate::control::protocol::{self, Address, AddressCandidate, AddressFamily};
 use crate::daemon::own_address::{Answer, AnswerError, Ask, AskedBy, answer};
 use crate::dataplane::own_address::Selection;
 use crate::net::Family;
@@ -31,7 +30,7 @@ pub(super) fn print(options: &AddressOptions, output: Output) -> ExitCode {
         }
     };
     let printed = match output {
-        Output::Json => print_json(&Report::of(&answer)),
+        Output::Json => print_json(&protocol::Answer::Address(report(&answer))),
         Output::Table => {
             for note in &answer.notes {
                 complain(note);
@@ -51,104 +50,67 @@ pub(super) fn print(options: &AddressOptions, output: Output) -> ExitCode {
 }
 
 /// The answer for scripts.
-#[derive(Debug, Serialize)]
-struct Report {
-    /// The word that every answer begins with.
-    answer: &'static str,
-    order: &'static str,
-    families: Vec<FamilyReport>,
-    notes: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct FamilyReport {
-    family: &'static str,
-    method: String,
-    /// Who says how it is found.
-    asked_by: &'static str,
-    address: Option<String>,
-    link: Option<String>,
-    failure: Option<String>,
-    oddity: Option<String>,
-    candidates: Vec<CandidateReport>,
-}
-
-#[derive(Debug, Serialize)]
-struct CandidateReport {
-    link: String,
-    link_index: u32,
-    address: String,
-    taken: bool,
-    why: String,
-}
-
-impl Report {
-    fn of(answer: &Answer) -> Self {
-        let families = answer
-            .asked
-            .iter()
-            .map(|(ask, selection)| FamilyReport::of(ask, selection));
-        Self {
-            answer: "address",
-            order: answer.order,
-            families: families.collect(),
-            notes: answer.notes.clone(),
-        }
+fn report(answer: &Answer) -> Address {
+    let families = answer.asked.iter();
+    Address {
+        order: answer.order.to_owned(),
+        families: families.map(|(ask, found)| family(ask, found)).collect(),
+        notes: answer.notes.clone(),
     }
 }
 
-impl FamilyReport {
-    fn of(ask: &Ask, selection: &Selection) -> Self {
-        let chosen = selection.chosen.as_ref().ok().and_then(Option::as_ref);
-        let candidates = selection
-            .candidates
-            .iter()
-            .map(|candidate| CandidateReport {
-                link: candidate.link.to_string(),
-                link_index: candidate.address.interface,
-                address: format!("{}/{}", candidate.address.address, candidate.address.len),
-                taken: candidate.verdict.is_taken(),
-                why: candidate.verdict.to_string(),
-            });
-        Self {
-            family: match ask.family {
-                Family::Ipv4 => "ipv4",
-                Family::Ipv6 => "ipv6",
-            },
-            method: ask.method.to_string(),
-            asked_by: match ask.source {
-                AskedBy::Configuration => "configuration",
-                AskedBy::Record => "record",
-                AskedBy::Default => "default",
-            },
-            address: chosen.map(|chosen| format!("{}/{}", chosen.address, chosen.len)),
-            link: chosen.and_then(|chosen| chosen.link.as_deref().map(str::to_owned)),
-            failure: selection.chosen.as_ref().err().map(ToString::to_string),
-            oddity: selection.oddity.map(|oddity| oddity.to_string()),
-            candidates: candidates.collect(),
+fn family(ask: &Ask, selection: &Selection) -> AddressFamily {
+    let chosen = selection.chosen.as_ref().ok().and_then(Option::as_ref);
+    let candidates = selection
+        .candidates
+        .iter()
+        .map(|candidate| AddressCandidate {
+            link: candidate.link.to_string(),
+            link_index: candidate.address.interface,
+            address: format!("{}/{}", candidate.address.address, candidate.address.len),
+            taken: candidate.verdict.is_taken(),
+            why: candidate.verdict.to_string(),
+        });
+    AddressFamily {
+        family: match ask.family {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
         }
+        .to_owned(),
+        method: ask.method.to_string(),
+        asked_by: match ask.source {
+            AskedBy::Configuration => "configuration",
+            AskedBy::Record => "record",
+            AskedBy::Default => "default",
+        }
+        .to_owned(),
+        address: chosen.map(|chosen| format!("{}/{}", chosen.address, chosen.len)),
+        link: chosen.and_then(|chosen| chosen.link.as_deref().map(str::to_owned)),
+        failure: selection.chosen.as_ref().err().map(ToString::to_string),
+        oddity: selection.oddity.map(|oddity| oddity.to_string()),
+        candidates: candidates.collect(),
     }
+}
 
-    fn by(&self) -> String {
-        match self.asked_by {
-            "record" => "the node's record in the cluster".to_owned(),
-            "default" if self.method == "none" => "nothing asks for one".to_owned(),
-            "default" => format!("{}, as no record of this node has one", self.method),
-            _ => self.method.clone(),
-        }
+fn by(found: &AddressFamily) -> String {
+    match found.asked_by.as_str() {
+        "record" => "the node's record in the cluster".to_owned(),
+        "default" if found.method == "none" => "nothing asks for one".to_owned(),
+        "default" => format!("{}, as no record of this node has one", found.method),
+        _ => found.method.clone(),
     }
 }
 
 /// The answer for people.
 fn render(answer: &Answer, explain: bool) -> String {
-    let report = Report::of(answer);
+    let report = report(answer);
     let dash = || "-".to_owned();
     let rows = report.families.iter().map(|family| {
         [
             family.family.to_owned(),
             family.address.clone().unwrap_or_else(dash),
             family.link.clone().unwrap_or_else(dash),
-            family.by(),
+            by(family),
         ]
     });
     let mut out = table(["FAMILY", "ADDRESS", "LINK", "BY"], rows.collect());

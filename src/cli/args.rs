@@ -88,10 +88,7 @@ pub enum Command {
         order: PeerOrder,
     },
     /// The tables: every prefix with its paths, and why the best one won
-    Routes {
-        /// Only this prefix, or the best match of this address
-        prefix: Option<String>,
-    },
+    Routes(RoutesOptions),
     /// The kernel's routes beside what ought to be there
     Fib,
     /// Why packets to an address go where they go
@@ -120,6 +117,8 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         peer: Option<String>,
     },
+    /// Print the JSON Schema of all that --output json prints
+    Schema,
     /// Print the version (of the daemon, if --socket is given)
     Version,
 }
@@ -139,6 +138,32 @@ pub enum PeerOrder {
     Reset,
     /// Ask for all of the peer's routes again, and send ours again
     Refresh,
+}
+
+/// Which routes to show.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RoutesOptions {
+    /// Only this prefix, or the best match of this address
+    #[arg(value_name = "PREFIX")]
+    pub prefix: Option<String>,
+    /// All that is within PREFIX, too
+    #[arg(long, requires = "prefix")]
+    pub longer: bool,
+    /// Only what this peer has sent, or was sent
+    #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+    /// What the peer has sent, as it sent it: before import policy (the default with --peer)
+    #[arg(long, requires = "peer", group = "view")]
+    pub received: bool,
+    /// Of that, what import policy accepted, as policy made it
+    #[arg(long, requires = "peer", group = "view")]
+    pub accepted: bool,
+    /// What the peer was sent, as it was sent
+    #[arg(long, requires = "peer", group = "view")]
+    pub sent: bool,
+    /// Only paths with this community: 65000:1, 65000:1:2, or a name such as no-export
+    #[arg(long, value_name = "COMMUNITY")]
+    pub community: Option<String>,
 }
 
 /// Where the configuration of this node is.

@@ -6,16 +6,12 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::args::{Args, CheckOptions, Command, Output, PeerOrder};
-use super::{Exit, peer_table, route_table};
+use super::{Exit, pages, peer_table, route_table};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{
-    self, Answer, Check, CheckedNode, Envelope, Failure, Fib, PeerLevel, Request, Routes,
+    self, Answer, Check, CheckedNode, Envelope, Failure, PeerLevel, Request,
 };
 use crate::daemon;
-use crate::net::Prefix;
-
-/// Prefixes asked for at a time: an answer of about a megabyte.
-const PAGE: usize = 2000;
 
 pub(super) fn ask(command: &Command, args: &Args) -> ExitCode {
     match answer_of(command, args) {
@@ -84,6 +80,14 @@ pub(super) fn printed_well(printed: io::Result<()>) -> ExitCode {
     }
 }
 
+/// The JSON Schema of all answers, as `tests` generates it from their types.
+const SCHEMA: &str = include_str!("../../proto-fixtures/control/answers.schema.json");
+
+/// Prints what `--output json` may print.
+pub(super) fn print_schema() -> ExitCode {
+    printed_well(io::stdout().lock().write_all(SCHEMA.as_bytes()))
+}
+
 /// Prints this program's own version.
 pub(super) fn print_version(output: Output) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -95,7 +99,7 @@ pub(super) fn print_version(output: Output) -> ExitCode {
 }
 
 #[derive(Debug)]
-enum Problem {
+pub(super) enum Problem {
     Client(ClientError),
     Print(io::Error),
 }
@@ -115,8 +119,8 @@ impl From<io::Error> for Problem {
 fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
     let mut client = Client::connect(args.socket())?;
     let request = match command {
-        Command::Routes { prefix } => return routes(&mut client, prefix.as_deref(), args.output),
-        Command::Fib => return fib(&mut client, args.output),
+        Command::Routes(options) => return pages::routes(&mut client, options, args.output),
+        Command::Fib => return pages::fib(&mut client, args.output),
         Command::Status { check: false } => Request::Status,
         Command::Status { check: true } => return check_status(&mut client, args.output),
         Command::Peers { name } => Request::Peers { name: name.clone() },
@@ -132,6 +136,7 @@ fn answer_of(command: &Command, args: &Args) -> Result<ExitCode, Problem> {
         | Command::Run(_)
         | Command::Check(_)
         | Command::Address(_)
+        | Command::Schema
         | Command::Lab(_)
         | Command::LabInside(_) => Request::Version,
     };
@@ -146,7 +151,10 @@ fn check_status(client: &mut Client, output: Output) -> Result<ExitCode, Problem
         other => return print(&other, output, false),
     };
     match output {
-        Output::Json => print_json(&serde_json::json!({ "problems": status.problems }))?,
+        Output::Json => {
+            let problems = status.problems.clone();
+            print_json(&Answer::Problems { problems })?;
+        }
         Output::Table => peer_table::problems(&mut io::stdout().lock(), &status.problems)?,
     }
     let is_error = |problem: &protocol::Problem| problem.severity == "error";
@@ -169,7 +177,7 @@ fn peer_request(name: String, order: &PeerOrder) -> Request {
     }
 }
 
-fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem> {
+pub(super) fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem> {
     if let Answer::Failed {
         reason, message, ..
     } = answer
@@ -228,64 +236,10 @@ fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCode, Problem
         Answer::Routes(page) => route_table::routes(&mut out, page)?,
         Answer::Fib(page) => route_table::fib(&mut out, page)?,
         // Made here, not asked for.
-        Answer::Check(_) | Answer::Failed { .. } => {}
+        Answer::Check(_) | Answer::Address(_) | Answer::Problems { .. } | Answer::Failed { .. } => {
+        }
     }
     Ok(done)
-}
-
-fn routes(client: &mut Client, prefix: Option<&str>, output: Output) -> Result<ExitCode, Problem> {
-    let mut whole = Routes {
-        routes: Vec::new(),
-        next: None,
-    };
-    let mut after: Option<String> = None;
-    loop {
-        let request = Request::Routes {
-            prefix: prefix.map(str::to_owned),
-            after: after.take(),
-            limit: PAGE,
-        };
-        match client.ask(&request)? {
-            Answer::Routes(page) => {
-                whole.routes.extend(page.routes);
-                after = page.next;
-            }
-            other => return print(&other, output, false),
-        }
-        if after.is_none() {
-            break;
-        }
-    }
-    // Pages come in the order of the tables, which is none.
-    whole
-        .routes
-        .sort_by_cached_key(|route| route.prefix.parse::<Prefix>().ok());
-    print(&Answer::Routes(whole), output, false)
-}
-
-fn fib(client: &mut Client, output: Output) -> Result<ExitCode, Problem> {
-    let mut whole = Fib {
-        routes: Vec::new(),
-        next: None,
-    };
-    let mut after: Option<String> = None;
-    loop {
-        let request = Request::Fib {
-            after: after.take(),
-            limit: PAGE,
-        };
-        match client.ask(&request)? {
-            Answer::Fib(page) => {
-                whole.routes.extend(page.routes);
-                after = page.next;
-            }
-            other => return print(&other, output, false),
-        }
-        if after.is_none() {
-            break;
-        }
-    }
-    print(&Answer::Fib(whole), output, false)
 }
 
 pub(super) fn print_json(answer: &impl Serialize) -> io::Result<()> {

@@ -6,6 +6,7 @@
 mod address;
 mod args;
 mod ask;
+mod pages;
 mod peer_table;
 mod route_table;
 mod table;
@@ -28,6 +29,7 @@ pub fn main() -> ExitCode {
         Command::Address(ref options) => address::print(options, args.output),
         Command::Lab(ref options) => crate::lab::run(options),
         Command::LabInside(ref options) => crate::lab::run_inside(options),
+        Command::Schema => ask::print_schema(),
         Command::Version if args.given_socket().is_none() => ask::print_version(args.output),
         ref asked => ask::ask(asked, &args),
     }

@@ -2,36 +2,33 @@
 
 use std::io::{self, Write};
 
-use super::table::Table;
-use crate::control::protocol::{Fib, Path, Routes};
+use super::table::{Table, ago};
+use crate::control::protocol::{Fib, Path, Route, Routes};
 
 pub(super) fn routes(out: &mut impl Write, page: &Routes) -> io::Result<()> {
     if page.routes.is_empty() {
         return writeln!(out, "no routes");
     }
-    let mut table = Table::new(&[
-        "", "PREFIX", "NEXT HOP", "PEER", "PREF", "MED", "AS PATH", "WHY NOT",
-    ]);
+    let any = |has: fn(&Path) -> bool| page.routes.iter().flat_map(|r| &r.paths).any(has);
+    let communities = any(|path| communities(path).next().is_some());
+    let reasons = any(|path| path.reason_text.is_some());
+    let mut heads = vec![
+        "", "PREFIX", "NEXT HOP", "PEER", "AGE", "PREF", "MED", "AS PATH",
+    ];
+    heads.extend(communities.then_some("COMMUNITIES"));
+    heads.extend(reasons.then_some("WHY NOT"));
+    let mut table = Table::new(&heads);
     for route in &page.routes {
         for (n, path) in route.paths.iter().enumerate() {
-            let prefix = if n == 0 {
-                route.prefix.clone()
-            } else {
-                String::new()
-            };
-            table.row(vec![
-                mark(path),
-                prefix,
-                path.next_hop
-                    .map_or_else(|| "-".to_owned(), |hop| hop.to_string()),
-                path.peer.clone(),
-                path.local_pref
-                    .map_or_else(|| "-".to_owned(), |pref| pref.to_string()),
-                path.med
-                    .map_or_else(|| "-".to_owned(), |med| med.to_string()),
-                as_path(path),
-                path.reason_text.clone().unwrap_or_default(),
-            ]);
+            let mut row = cells(route, path, n == 0);
+            if communities {
+                let all: Vec<&str> = self::communities(path).collect();
+                row.push(all.join(" "));
+            }
+            if reasons {
+                row.push(path.reason_text.clone().unwrap_or_default());
+            }
+            table.row(row);
         }
     }
     table.print(out)?;
@@ -43,7 +40,36 @@ pub(super) fn routes(out: &mut impl Write, page: &Routes) -> io::Result<()> {
     Ok(())
 }
 
-/// `*` is the best path, `=` is used beside it, nothing is not used; `s` is stale.
+/// The cells that every path has; what is its destination's stands beside the first one.
+fn cells(route: &Route, path: &Path, is_first: bool) -> Vec<String> {
+    let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |it| it.to_string());
+    let age = route.changed_ago_s.map_or_else(|| "-".to_owned(), ago);
+    let of_route = |text: &str| {
+        if is_first {
+            text.to_owned()
+        } else {
+            String::new()
+        }
+    };
+    vec![
+        mark(path),
+        of_route(&route.prefix),
+        path.next_hop
+            .map_or_else(|| "-".to_owned(), |hop| hop.to_string()),
+        path.peer.clone(),
+        of_route(&age),
+        number(path.local_pref),
+        number(path.med),
+        as_path(path),
+    ]
+}
+
+fn communities(path: &Path) -> impl Iterator<Item = &str> {
+    let standard = path.communities.iter().chain(&path.large_communities);
+    standard.map(String::as_str)
+}
+
+/// `*` is the best path, `=` is used beside it, nothing is not used; `s` is stale, `p` pending.
 fn mark(path: &Path) -> String {
     let used = match (path.best, path.multipath) {
         (true, _) => "*",
@@ -51,7 +77,8 @@ fn mark(path: &Path) -> String {
         (false, false) => " ",
     };
     let stale = if path.stale { "s" } else { "" };
-    format!("{used}{stale}")
+    let pending = if path.pending { "p" } else { "" };
+    format!("{used}{stale}{pending}")
 }
 
 /// What the marks mean, as far as they are used.
@@ -64,6 +91,10 @@ fn legend(page: &Routes) -> String {
     if paths().any(|path| path.stale) {
         words.push("s stale: kept over a restart of its peer, not confirmed since");
     }
+    if paths().any(|path| path.pending) {
+        words.push("p news of it is on its way to the peer");
+    }
+    words.push("AGE since the paths in use are these");
     words.push("i, e, ? the origin");
     words.join("; ")
 }

@@ -1,7 +1,29 @@
 //! Plain tables: columns as wide as their widest cell, two spaces between, no line that ends in
 //! spaces. Colours only on a terminal, and never carrying what the words don't say.
+//!
+//! A row that is wider than [`WIDTH`] goes on in a second line, as its heads do, and long text is wrapped in its
+//! column. Only a single word can be longer than a line.
 
 use std::io::{self, IsTerminal, Write};
+
+/// No line is longer, whatever the terminal: a ticket and a pager are as wide.
+pub(super) const WIDTH: usize = 100;
+/// A column is not wider, if its words let it; the last one takes what is left.
+const WIDEST: usize = 32;
+/// The last column is wrapped beside the others if there is so much room, else it goes below them.
+const ROOM: usize = 24;
+/// Where the second line of a row begins.
+const INDENT: usize = 4;
+/// Between columns.
+const GAP: usize = 2;
+
+/// A column's place.
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    /// Which line of a row it is in.
+    line: usize,
+    width: usize,
+}
 
 /// A table that is printed at once.
 #[derive(Debug)]
@@ -21,28 +43,83 @@ impl Table {
     }
 
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|c| c.chars().count())
-                .max()
-        };
-        let widths: Vec<usize> = (0..columns)
-            .map(|column| width(column).unwrap_or(0))
-            .collect();
+        let columns = self.arrange();
+        let lines = columns.last().map_or(0, |last| last.line + 1);
         for row in &self.rows {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(cell);
-                let padding = (width + 2).saturating_sub(cell.chars().count());
-                line.extend(std::iter::repeat_n(' ', padding));
+            for line in 0..lines {
+                let cells = row.iter().zip(&columns);
+                let cells = cells.filter(|(_, column)| column.line == line);
+                let cells: Vec<_> = cells
+                    .map(|(cell, column)| (wrap(cell, column.width), column.width))
+                    .collect();
+                let indent = if line == 0 { 0 } else { INDENT };
+                let deepest = cells.iter().map(|(wrapped, _)| wrapped.len()).max();
+                for at in 0..deepest.unwrap_or(0) {
+                    let mut text = " ".repeat(indent);
+                    for (wrapped, width) in &cells {
+                        let cell = wrapped.get(at).map_or("", String::as_str);
+                        text.push_str(cell);
+                        let padding = (width + GAP).saturating_sub(cell.chars().count());
+                        text.extend(std::iter::repeat_n(' ', padding));
+                    }
+                    if !text.trim().is_empty() {
+                        writeln!(out, "{}", text.trim_end())?;
+                    }
+                }
             }
-            writeln!(out, "{}", line.trim_end())?;
         }
         Ok(())
     }
+
+    /// As many columns in a line as fit.
+    fn arrange(&self) -> Vec<Column> {
+        let count = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let (mut line, mut used) = (0, 0);
+        let mut columns = Vec::new();
+        for at in 0..count {
+            let cells = self.rows.iter().filter_map(|row| row.get(at));
+            let natural = cells.clone().map(|cell| cell.chars().count()).max();
+            let words = cells.flat_map(|cell| cell.split(' '));
+            let word = words.map(|word| word.chars().count()).max().unwrap_or(0);
+            let natural = natural.unwrap_or(0);
+            let left = WIDTH.saturating_sub(used);
+            let is_last = at + 1 == count;
+            let width = match is_last {
+                true if left >= ROOM.max(word) => natural.min(left),
+                true => natural,
+                false => natural.min(WIDEST.max(word)),
+            };
+            if width > left && used > 0 {
+                (line, used) = (line + 1, INDENT);
+            }
+            let width = width.min(word.max(WIDTH - INDENT));
+            used += width + GAP;
+            columns.push(Column { line, width });
+        }
+        columns
+    }
+}
+
+/// A text in lines of at most `width` characters, if its words let it; at least one.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        if let Some(line) = lines.last_mut() {
+            if used > 0 {
+                line.push(' ');
+                used += 1;
+            }
+            line.push_str(word);
+            used += length;
+        }
+    }
+    lines
 }
 
 /// `3s`, `4m10s`, `2h05m`, `3d04h`: short, and two units are always enough.
@@ -100,6 +177,44 @@ mod tests {
         assert_eq!(utc(0), "1970-01-01 00:00:00Z");
         assert_eq!(utc(951_782_400), "2000-02-29 00:00:00Z");
         assert_eq!(utc(1_795_236_040), "2026-11-21 04:40:40Z");
+    }
+
+    fn printed(table: &Table) -> String {
+        let mut out = Vec::new();
+        table.print(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_is_too_wide_goes_on_below_and_long_text_is_wrapped() {
+        let mut table = Table::new(&["PREFIX", "NEXT HOP", "PEER", "AS PATH", "WHY NOT"]);
+        let v6 = "fd00:1111:2222:3333:4444:5555:6666:7740/122";
+        let hop = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff";
+        let path = "64512 64513 64514 64515 64516 64517 64518 i";
+        let why = "not accepted: rule 3 of the filter rack-in, which takes only what is in the rack's own pool";
+        table.row([v6, hop, "tor", path, why].map(str::to_owned).into());
+        table.row(
+            ["10.244.0.0/26", "10.0.0.2", "node-b", "i", ""]
+                .map(str::to_owned)
+                .into(),
+        );
+        assert_eq!(
+            printed(&table),
+            "\
+PREFIX                                       NEXT HOP                                PEER
+    AS PATH                           WHY NOT
+fd00:1111:2222:3333:4444:5555:6666:7740/122  2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff  tor
+    64512 64513 64514 64515 64516     not accepted: rule 3 of the filter rack-in, which takes only
+    64517 64518 i                     what is in the rack's own pool
+10.244.0.0/26                                10.0.0.2                                node-b
+    i
+"
+        );
+        assert!(
+            printed(&table)
+                .lines()
+                .all(|line| line.chars().count() <= WIDTH)
+        );
     }
 
     #[test]

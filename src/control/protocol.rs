@@ -5,14 +5,19 @@
 //! a unit ends in it: `_s` are seconds, `_ago_s` seconds ago, `_unix_s` seconds since the epoch, `_ms`
 //! milliseconds.
 
+mod address;
 mod check;
+mod query;
 mod routes;
+mod schema;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use address::{Address, AddressCandidate, AddressFamily};
 pub use check::{Check, CheckedNode, Remark};
+pub use query::{RoutesQuery, RoutesView};
 pub use routes::{Explanation, Export, Fib, FibRoute, KernelAnswer, Path, Route, Routes, Way};
 
 /// The version of these shapes; a client that meets another one says so.
@@ -52,14 +57,7 @@ pub enum Request {
         name: String,
     },
     /// A page of the tables.
-    Routes {
-        /// Only this prefix, or the best match of this address.
-        prefix: Option<String>,
-        /// Goes on where the last page ended.
-        after: Option<String>,
-        /// At most so many prefixes.
-        limit: usize,
-    },
+    Routes(RoutesQuery),
     /// A page of what is in the kernel.
     Fib {
         /// Goes on behind this prefix.
@@ -92,8 +90,9 @@ pub enum Request {
 
 /// What comes back as it travels and as it is printed: the answer, and the version of its shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Envelope<A = Answer> {
-    /// Of these shapes ([`VERSION`]).
+    /// The version of these shapes, 1.
     pub protocol: u32,
     /// What is said.
     #[serde(flatten)]
@@ -112,33 +111,41 @@ impl<A> Envelope<A> {
 
 /// What comes back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", tag = "answer")]
 pub enum Answer {
-    /// To [`Request::Status`].
+    /// `dunlin status`: the node at a glance.
     Status(Box<Status>),
-    /// To [`Request::Peers`].
+    /// `dunlin peers`.
     Peers {
         /// The peers, by name.
         peers: Vec<Peer>,
     },
-    /// To [`Request::Routes`].
+    /// `dunlin routes`.
     Routes(Routes),
-    /// To [`Request::Fib`].
+    /// `dunlin fib`.
     Fib(Fib),
-    /// To [`Request::Explain`].
+    /// `dunlin explain`.
     Explain(Box<Explanation>),
-    /// To [`Request::Reload`]: what changed, and what was said about the file.
+    /// `dunlin reload`: what changed, and what was said about the file.
     Reloaded {
         /// One line a change.
         changes: Vec<String>,
         /// What is odd about the files.
         warnings: Vec<Remark>,
     },
-    /// To [`Request::Log`]: what is in force.
+    /// `dunlin log`: what is in force.
     Log(LogLevels),
-    /// What `dunlin check` found; no daemon is asked.
+    /// `dunlin check`; no daemon is asked.
     Check(Check),
-    /// To [`Request::Version`].
+    /// `dunlin address`; no daemon is asked.
+    Address(Address),
+    /// `dunlin status --check`: what is wrong, the worst first.
+    Problems {
+        /// By cause.
+        problems: Vec<Problem>,
+    },
+    /// `dunlin version`.
     Version {
         /// Of the daemon.
         version: String,
@@ -162,6 +169,7 @@ pub enum Answer {
 
 /// How loud the log is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct LogLevels {
     /// In general: a level, or parts of the program with levels, as `DUNLIN_LOG` has them.
@@ -174,6 +182,7 @@ pub struct LogLevels {
 
 /// How loud the log is about a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct PeerLevel {
     /// Its name.
@@ -184,6 +193,7 @@ pub struct PeerLevel {
 
 /// Why a request failed; each has an exit code of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// No such peer or prefix.
@@ -198,6 +208,7 @@ pub enum Failure {
 
 /// The node at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Status {
     /// Node name.
@@ -254,6 +265,7 @@ pub struct Status {
 
 /// What is wrong, of one cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Problem {
     /// The kind of trouble: a word that never changes (`peer_down`, `route_refused`, ...).
@@ -278,6 +290,7 @@ pub struct Problem {
 
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Table {
     /// `ipv4-unicast` or `ipv6-unicast`.
@@ -288,6 +301,7 @@ pub struct Table {
 
 /// The kernel side at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Kernel {
     /// Routes that ought to be there.
@@ -302,6 +316,7 @@ pub struct Kernel {
 
 /// One peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Peer {
     /// Its name.
@@ -322,6 +337,9 @@ pub struct Peer {
     pub since_unix_s: u64,
     /// What is wrong and what to do, if it is not Established.
     pub problem: Option<String>,
+    /// The kind of that problem, as in `status`: `peer_down`, `peer_shut_down`, ...
+    #[serde(default)]
+    pub problem_code: Option<String>,
     /// The last real error, kept after it has healed.
     pub last_error: Option<LastError>,
     /// Whether an operator took it down.
@@ -374,6 +392,7 @@ pub struct Peer {
 
 /// BFD of a peer's far end (RFC 5880).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Bfd {
     /// `AdminDown`, `Down`, `Init` or `Up`.
@@ -394,6 +413,7 @@ pub struct Bfd {
 
 /// Message counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Messages {
     /// OPEN.
@@ -410,6 +430,7 @@ pub struct Messages {
 
 /// The last real error of a peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct LastError {
     /// What it was: `sent_notification`, `received_notification`, `hold_timer_expired`, `dial_failed` ...
@@ -422,6 +443,7 @@ pub struct LastError {
 
 /// A tunnel device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Tunnel {
     /// Its name.

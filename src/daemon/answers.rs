@@ -1,5 +1,6 @@
 //! What the daemon answers on its control socket: the core's snapshots as the protocol's shapes.
 
+pub(super) mod fib;
 pub(super) mod routes;
 
 use super::event_loop::Daemon;
@@ -34,16 +35,9 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
         | Request::PeerEnable { .. }
         | Request::PeerReset { .. }
         | Request::PeerRefresh { .. } => order(daemon, now, request),
-        Request::Routes {
-            prefix: Some(text), ..
-        } => routes::one_route(daemon, text),
-        Request::Routes {
-            prefix: None,
-            after,
-            limit,
-        } => routes::routes(daemon, after.as_deref(), (*limit).min(PAGE_MAX)),
+        Request::Routes(query) => routes::answer(daemon, now, query),
         Request::Fib { after, limit } => {
-            routes::fib(daemon, after.as_deref(), (*limit).min(PAGE_MAX))
+            fib::answer(daemon, after.as_deref(), (*limit).min(PAGE_MAX))
         }
         Request::Explain { what } => super::explain::explain(daemon, what),
         Request::Drain { undo } => {
@@ -263,6 +257,7 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
             .attempts
             .since(status.planned.address, dropped)
             .problem(status),
+        problem_code: status.problem_code.map(|code| code.as_str().to_owned()),
         last_error: status.last_error.as_ref().map(|error| LastError {
             reason: error.reason.as_str().to_owned(),
             message: error.to_string(),

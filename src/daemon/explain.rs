@@ -5,8 +5,9 @@ mod kernel;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::answers::fib::fib_route;
 use super::answers::malformed;
-use super::answers::routes::{fib_route, path};
+use super::answers::routes::path;
 use super::event_loop::Daemon;
 use crate::control::protocol::{Answer, Explanation, Export, Path, Way};
 use crate::dataplane::Reach;
@@ -242,9 +243,19 @@ fn way_lines(way: &Way) -> [String; 2] {
 }
 
 fn problems(daemon: &Daemon, found: &Explanation, block: Option<Prefix>) -> Vec<String> {
-    let mut problems = Vec::new();
-    let me = &daemon.node.speaker().plan().name;
+    let speaker = daemon.node.speaker();
+    let malformed = speaker.malformed_to(found.address).into_iter();
+    let mut problems: Vec<String> = malformed
+        .map(|(peer, prefix)| {
+            format!(
+                "{peer} has sent {prefix} with attributes that make it count as withdrawn: `dunlin status` has \
+                 which"
+            )
+        })
+        .collect();
+    let me = &speaker.plan().name;
     match (&found.prefix, &found.node, block) {
+        (None, _, _) if !problems.is_empty() => {}
         (None, Some(node), Some(block)) => problems.push(format!(
             "{block} is a block of {node}, but nobody announces it here: is the session with {node} \
              up (`dunlin peers`), and does it run dunlin?"

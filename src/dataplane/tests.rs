@@ -126,6 +126,12 @@ impl World {
 
     /// Faults are over: everything is delivered and time passes until nothing happens any more.
     fn settle(&mut self) {
+        self.settle_within(Duration::MAX);
+    }
+
+    /// The same, and time passes only to what is due within so long.
+    fn settle_within(&mut self, limit: Duration) {
+        let end = self.now + limit;
         self.kernel.fail.clear();
         self.plane.converged();
         for _ in 0..20_000 {
@@ -134,7 +140,8 @@ impl World {
             if self.deliver(true) | self.deliver(false) || !self.kernel.asked.is_empty() {
                 continue;
             }
-            let Some(due) = self.plane.next_timeout() else {
+            let due = self.plane.next_timeout().filter(|due| *due <= end);
+            let Some(due) = due else {
                 // Nobody would ask again: what is left to do now would never be done.
                 assert!(self.plane.is_idle(), "{:?}", self.plane.counts());
                 return;

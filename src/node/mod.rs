@@ -236,6 +236,7 @@ impl Node {
     /// Carries changes between the speaker and the dataplane, and makes bytes for whoever can take
     /// them.
     pub fn settle(&mut self, now: Instant) {
+        self.speaker.turn_begins(now);
         self.resume(now);
         if let Some(dataplane) = &mut self.dataplane {
             dataplane.turn_begins(now);

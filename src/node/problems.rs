@@ -47,14 +47,24 @@ impl Node {
             return;
         };
         problem.what = reason.to_string();
-        if let Reason::NoVtep { .. } = reason {
-            problem.code = Code::TunnelAddressUnknown;
-            problem.remedy =
+        let remedy = match reason {
+            Reason::NoVtep { .. } => {
+                problem.code = Code::TunnelAddressUnknown;
                 "give that node a tunnel address on record, or a block in a pool with VXLAN"
-                    .to_owned();
-        } else {
-            problem.remedy = "complete that node's record".to_owned();
-        }
+            }
+            Reason::NotANode { .. } => {
+                "add a record of the node with that address, or see why it announces the route"
+            }
+            Reason::OutsidePools
+            | Reason::NoEncapsulation { .. }
+            | Reason::Always { .. }
+            | Reason::SameSubnet { .. }
+            | Reason::OtherSubnet { .. }
+            | Reason::TunnelEnd { .. }
+            | Reason::PoolGone { .. }
+            | Reason::NoNodeAddress { .. } => "complete that node's record",
+        };
+        problem.remedy = remedy.to_owned();
     }
 
     /// The choice that was made for a prefix without a way.

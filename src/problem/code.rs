@@ -83,6 +83,8 @@ codes! {
     StrangerCalls = "stranger_calls", Warning;
     /// A peer has routes that were not taken, because of a limit.
     RoutesNotTaken = "routes_not_taken", Error;
+    /// Routes of a peer are missing, since they came with a malformed attribute.
+    RoutesMalformed = "routes_malformed", Warning;
     /// A peer has sent more prefixes than max-prefixes says, and all were taken.
     PeerOverLimit = "peer_over_limit", Warning;
     /// A session is up without capabilities that the other end does not take.

@@ -8,6 +8,9 @@
 mod change;
 mod pace;
 mod registry;
+mod told;
+
+pub use told::Told;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -29,12 +29,13 @@ pub mod peer;
 mod prefix_map;
 mod raw_cache;
 mod sent;
+mod since;
 mod table;
 mod view;
 
 use std::net::IpAddr;
 
-pub use adj_rib_out::{Delivery, GroupStatus, HIGH_WATER, LOW_WATER, PATIENCE, Recipients};
+pub use adj_rib_out::{Delivery, GroupStatus, HIGH_WATER, LOW_WATER, PATIENCE, Recipients, Told};
 pub use attributes::{AttributeFlags, AttributeStore, AttributesId, AttributesRef};
 pub use decision::{DecisionConfig, MedMode, Step};
 pub use export::{ExportKind, ExportPolicy, ExportRoute, GroupKey, StandardExport};
@@ -50,6 +51,7 @@ use adj_rib_out::{Exports, Tables};
 use decision::Facts;
 use peer::Peers;
 use prefix_map::{DestinationId, TableKey};
+use since::Since;
 use table::{Change, Context, Sweep, Table};
 
 /// How a [`Rib`] works.
@@ -95,6 +97,8 @@ pub struct Rib {
     forwarding_family: Family,
     /// How many unequal paths are numbered, by [`Family::index`].
     unequal: [u8; 2],
+    /// When what changes now does so.
+    now: Since,
 }
 
 /// Destinations of a sweep between two looks at what changed: bounds what has to be kept of it.
@@ -123,7 +127,13 @@ impl Rib {
             exports: Exports::default(),
             forwarding_family: Family::Ipv4,
             unequal: [0; 2],
+            now: Since::default(),
         }
+    }
+
+    /// What changes from here on does so at `now`.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = Since::at(now);
     }
 
     /// How many paths a peer has, at once.
@@ -273,11 +283,13 @@ impl Rib {
             peers,
             tables,
             exports,
+            now,
             ..
         } = self;
         let ctx = Context {
             store,
             peers,
+            now: *now,
             config: config.decision,
             family: Family::Ipv4,
         };

@@ -20,6 +20,7 @@ use hashbrown::HashTable;
 
 use super::chunks::Chunks;
 use super::path::Paths;
+use super::since::Since;
 use crate::net::{Neighbourly, Prefix, Prefix4, Prefix6};
 
 /// The number of a destination within its family.
@@ -70,6 +71,8 @@ impl TableKey for Prefix6 {
 #[derive(Debug)]
 pub(crate) struct Destination<P> {
     pub(crate) prefix: P,
+    /// When the selected paths became what they are.
+    pub(crate) since: Since,
     pub(crate) paths: Paths,
 }
 
@@ -167,6 +170,7 @@ impl<P: TableKey> PrefixMap<P> {
         }
         let destination = Destination {
             prefix,
+            since: Since::default(),
             paths: Paths::Empty { pins: 0 },
         };
         let id = self.free;

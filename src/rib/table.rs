@@ -12,6 +12,7 @@ use super::next_hop::NextHopId;
 use super::path::{MAX_RECEIVED, Path, Paths};
 use super::peer::{PeerIndex, Peers};
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
+use super::since::Since;
 use crate::net::Family;
 
 /// What a change reads and counts beside the table.
@@ -21,6 +22,7 @@ pub(crate) struct Context<'a> {
     pub(crate) peers: &'a mut Peers,
     pub(crate) config: DecisionConfig,
     pub(crate) family: Family,
+    pub(crate) now: Since,
 }
 
 impl Context<'_> {
@@ -176,6 +178,7 @@ impl<P: TableKey> Table<P> {
         path.selected = eligible(&path, ctx.facts());
         path.send_id = u8::from(path.selected);
         destination.paths = Paths::One(path);
+        destination.since = ctx.now;
         self.populated += 1;
         ctx.store.retain(path.attributes);
         Change {
@@ -223,7 +226,7 @@ impl<P: TableKey> Table<P> {
                 }
             }
         }
-        self.decide(id, ctx.facts())
+        self.decide(ctx, id)
     }
 
     /// A peer has one path of a destination more than it may, the one that has just come: the least of
@@ -231,7 +234,7 @@ impl<P: TableKey> Table<P> {
     fn crowd_out(&mut self, ctx: &mut Context<'_>, id: DestinationId, path: Path) -> Change {
         ctx.count(&path, true);
         // Which of them are in use now is the first thing to know.
-        self.decide(id, ctx.facts());
+        self.decide(ctx, id);
         let Some(destination) = self.map.get_mut(id) else {
             return Change::none(id);
         };
@@ -245,7 +248,7 @@ impl<P: TableKey> Table<P> {
                 count.counts.beyond = count.counts.beyond.saturating_add(1);
             }
         }
-        let change = self.decide(id, ctx.facts());
+        let change = self.decide(ctx, id);
         // Not before: a number that is free again could be taken for what was there.
         if let Some((_, least)) = least {
             ctx.store.release(least.attributes);
@@ -316,7 +319,7 @@ impl<P: TableKey> Table<P> {
         if paths.as_slice().is_empty() {
             self.populated = self.populated.saturating_sub(1);
         }
-        Some(self.decide(id, ctx.facts()))
+        Some(self.decide(ctx, id))
     }
 
     /// Changes the paths of a destination for which `mark` gives true, and decides again.
@@ -337,7 +340,7 @@ impl<P: TableKey> Table<P> {
                 ctx.count(path, true);
             }
         }
-        marked.then(|| self.decide(id, ctx.facts()))
+        marked.then(|| self.decide(ctx, id))
     }
 
     /// Puts LLGR_STALE on a peer's stale paths of a destination, and decides again.
@@ -356,7 +359,7 @@ impl<P: TableKey> Table<P> {
                 former.push(core::mem::replace(&mut path.attributes, attributes));
             }
         }
-        let change = (!former.is_empty()).then(|| self.decide(id, ctx.facts()));
+        let change = (!former.is_empty()).then(|| self.decide(ctx, id));
         // Not before: a number that is free again could be taken for what was there.
         for attributes in former {
             ctx.store.release(attributes);
@@ -406,8 +409,19 @@ impl<P: TableKey> Table<P> {
         }
     }
 
-    /// Decides a destination again, and compares with what `remember` kept.
-    fn decide(&mut self, id: DestinationId, facts: Facts<'_>) -> Change {
+    /// Decides a destination again, after a change from what `remember` kept.
+    fn decide(&mut self, ctx: &Context<'_>, id: DestinationId) -> Change {
+        let change = self.select(id, ctx.facts());
+        if change.selected
+            && let Some(destination) = self.map.get_mut(id)
+        {
+            destination.since = ctx.now;
+        }
+        change
+    }
+
+    /// Selects the paths of a destination again, and compares with what `remember` kept.
+    fn select(&mut self, id: DestinationId, facts: Facts<'_>) -> Change {
         let Self {
             map,
             decider,
@@ -471,7 +485,7 @@ impl<P: TableKey> Table<P> {
         for id in 0..self.map.end() {
             let several = self.map.get(id).map(|d| matches!(d.paths, Paths::Many(_)));
             if several == Some(true) {
-                self.decide(id, facts);
+                self.select(id, facts);
             }
         }
     }

@@ -9,8 +9,9 @@ use super::path::{Path, Paths};
 use super::peer::PeerIndex;
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
 use super::table::Table;
-use super::{GroupStatus, Rib};
+use super::{GroupKey, GroupStatus, Rib, Told};
 use crate::net::{Family, Prefix};
+use crate::time::Instant;
 
 /// A prefix and its paths, the selected ones first.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,8 @@ pub struct Route<'a> {
     pub prefix: Prefix,
     /// Its paths.
     pub paths: &'a [Path],
+    /// When the selected ones became what they are, to a few seconds; none if that is too long ago to be known.
+    pub since: Option<Instant>,
 }
 
 impl<'a> Route<'a> {
@@ -189,6 +192,27 @@ impl Rib {
         self.exports.advertised(peer, family)
     }
 
+    /// What a peer was sent of the next `limit` destinations, and where to go on.
+    pub fn told(
+        &self,
+        peer: PeerIndex,
+        family: Family,
+        from: Option<PageCursor>,
+        limit: usize,
+    ) -> (Vec<Told>, Option<PageCursor>) {
+        self.exports.told(&self.tables, (peer, family), from, limit)
+    }
+
+    /// What a peer was sent of one prefix.
+    pub fn told_of(&self, peer: PeerIndex, prefix: Prefix) -> Vec<Told> {
+        self.exports.told_of(&self.tables, peer, prefix)
+    }
+
+    /// What the bytes for a peer depend on in a family, if it is sent that one.
+    pub fn export_key(&self, peer: PeerIndex, family: Family) -> Option<&GroupKey> {
+        self.exports.key_of(peer, family)
+    }
+
     /// The export groups.
     pub fn groups(&self) -> Vec<GroupStatus> {
         self.exports.status()
@@ -225,6 +249,7 @@ fn route<P: TableKey>(map: &PrefixMap<P>, id: DestinationId) -> Option<Route<'_>
     (!paths.is_empty()).then(|| Route {
         prefix: destination.prefix.into(),
         paths,
+        since: destination.since.instant(),
     })
 }
 

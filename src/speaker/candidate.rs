@@ -11,7 +11,7 @@ use crate::net::{Asn, Community, Prefix};
 use crate::policy::{Candidate, Changes, Links, Operation, PeerType, Source, local_pref_of};
 use crate::rib::{AttributesRef, PeerKind};
 use crate::wire::attribute::community::GRACEFUL_SHUTDOWN;
-use crate::wire::attribute::{AsPath, LargeCommunity, PathAttributes, Segment, SegmentKind};
+use crate::wire::attribute::{AsPath, PathAttributes, Segment, SegmentKind};
 
 /// Decodes the attributes of an interned set at most once.
 #[derive(Debug)]
@@ -80,11 +80,7 @@ impl Candidate for Seen<'_> {
     }
 
     fn has_community(&self, community: Community) -> bool {
-        let attributes = self.attributes.get();
-        match community {
-            Community::Standard(value) => attributes.communities.contains(&value),
-            Community::Large(parts) => attributes.large_communities.contains(&large(parts)),
-        }
+        self.attributes.get().has(community)
     }
 
     fn as_path_begins_with(&self, asns: &[Asn]) -> bool {
@@ -107,14 +103,6 @@ fn in_order(path: &AsPath) -> impl Iterator<Item = Asn> {
     let sequence = |segment: &&Segment| segment.kind == SegmentKind::Sequence;
     let sequences = path.segments.iter().take_while(sequence);
     sequences.flat_map(|segment| segment.asns.iter().copied())
-}
-
-const fn large([global, local1, local2]: [u32; 3]) -> LargeCommunity {
-    LargeCommunity {
-        global,
-        local1,
-        local2,
-    }
 }
 
 /// Which preferences a session carries.
@@ -165,7 +153,7 @@ fn add(attributes: &mut PathAttributes, community: Community) {
             }
         }
         Community::Large(parts) => {
-            let value = large(parts);
+            let value = parts.into();
             if !attributes.large_communities.contains(&value) {
                 attributes.large_communities.push(value);
             }

@@ -59,6 +59,7 @@ impl Speaker {
 
     /// BFD of a far end has changed. A failure ends the sessions with it and takes their routes.
     pub fn far_end_reported(&mut self, now: Instant, report: Report) {
+        self.rib.set_now(now);
         let numbered = (1..).map(PeerIndex).zip(&self.peers);
         let peers: Vec<PeerIndex> = numbered
             .filter(|(_, peer)| peer.as_ref().is_some_and(|peer| is_at(peer, &report)))

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use super::Speaker;
 use super::judging::{Judge, Made};
+use super::malformed::Fault;
 use super::peer::is_own_as;
 use crate::net::{Asn, Family, Role, RouterId, ScopedAddress};
 use crate::rib::{AttributesId, PeerIndex};
@@ -19,7 +20,7 @@ use crate::wire::update::{self, DecodeContext, Nlri, RawUpdate, Treatment, Updat
 /// GRACEFUL_SHUTDOWN (RFC 8326).
 const GRACEFUL_SHUTDOWN: u32 = 0xFFFF_0000;
 
-/// At most one UPDATE of a peer is logged in full in this time (RFC 7606 §8 wants them logged).
+/// At most one UPDATE of a peer and a treatment is logged in full in this time (RFC 7606 §8 wants them logged).
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why a whole set of attributes makes its routes ineligible, without any fault of the peer.
@@ -233,12 +234,13 @@ impl Speaker {
         }
         let first_as_is_wrong = self.first_as_is_wrong(index, &update);
         if update.treatment == Some(Treatment::Withdraw) || first_as_is_wrong {
+            let fault = Fault::of(&update);
             if let Some(peer) = self.peer_mut(index) {
                 peer.treated_as_withdraw += 1;
             }
-            self.withdraw(index, update.announced);
+            self.treat_as_withdrawn(index, update.announced, fault);
             if let Some(mp) = update.mp_announced {
-                self.withdraw(index, mp.nlri);
+                self.treat_as_withdrawn(index, mp.nlri, fault);
             }
             return Ok(());
         }
@@ -362,6 +364,7 @@ impl Speaker {
     }
 
     fn announce(&mut self, index: PeerIndex, nlri: Nlri<'_>, id: AttributesId, eligible: bool) {
+        self.heard_well(index, nlri);
         let Some(judge) = self.judge(index) else {
             return;
         };
@@ -401,6 +404,7 @@ impl Speaker {
             return;
         }
         self.rib.withdraw_all(index, nlri.iter());
+        self.heard_well(index, nlri);
     }
 
     fn end_of_rib(&mut self, index: PeerIndex, family: Family) {
@@ -426,12 +430,15 @@ impl Speaker {
             .filter(|f| f.treatment == Treatment::Discard)
             .count();
         peer.discarded += u64::try_from(discards).unwrap_or(u64::MAX);
-        let due = peer
-            .last_complaint
-            .is_none_or(|last| now - last >= COMPLAINT_INTERVAL);
-        if due {
-            peer.last_complaint = Some(now);
-            let treatment = update.treatment.unwrap_or(Treatment::Discard);
+        let treatment = update.treatment.unwrap_or(Treatment::Discard);
+        // Each for itself, so that the octets of a route that is missing are there.
+        let [discards, withdrawals] = &mut peer.last_complaints;
+        let last = match treatment {
+            Treatment::Discard => discards,
+            Treatment::Withdraw => withdrawals,
+        };
+        if last.is_none_or(|last| now - last >= COMPLAINT_INTERVAL) {
+            *last = Some(now);
             tracing::warn!(peer = %peer.planned.name, %fault, %treatment,
                 faults = update.faults.len(), update = %Hex(body), "bad path attributes");
         }

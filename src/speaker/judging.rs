@@ -12,7 +12,7 @@ use super::Speaker;
 use super::candidate::{Lazy, Preference, Seen, change};
 use super::ingest::Origins;
 use super::peer::PeerEntry;
-use super::status::Said;
+use super::routes::Said;
 use crate::net::{Family, Prefix};
 use crate::policy::{Direction, ImportTerms, Links, Mark, PeerType, Ruling, Source, Surroundings};
 use crate::rib::{AttributeStore, AttributesId, AttributesRef, PageCursor, Path, PeerIndex, Route};

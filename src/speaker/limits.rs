@@ -199,8 +199,9 @@ impl Speaker {
         match peer.limit_action() {
             LimitAction::Warn if counts.received > max => {
                 let received = counts.received;
-                let exceeded =
-                    format!("it has sent {received} of {family}, and max-prefixes is {max}");
+                let exceeded = format!(
+                    "it has sent {received} prefixes of {family}, and max-prefixes is {max}"
+                );
                 problem(Code::PeerOverLimit, exceeded, why)
             }
             LimitAction::Discard if untaken > 0 && counts.received >= max => {
@@ -208,6 +209,14 @@ impl Speaker {
                     "{untaken} of its {family} routes were not taken, since max-prefixes is {max}"
                 );
                 problem(Code::RoutesNotTaken, what, why)
+            }
+            // Whatever has kept them out, a limit that was raised or removed meanwhile, too.
+            _any if untaken > 0 && (answering.is_some() || peer.asking().due().is_some()) => {
+                let what = format!(
+                    "{untaken} of its {family} routes were not taken, and it is asked for them again now that \
+                     there is room"
+                );
+                problem(Code::RoutesNotTaken, what, "it takes a moment")
             }
             _any if untaken > 0 => {
                 let most = MAX_RECEIVED;

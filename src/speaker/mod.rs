@@ -18,6 +18,7 @@ mod ingest;
 mod judging;
 mod leaving;
 mod limits;
+mod malformed;
 mod orders;
 mod outgoing;
 mod peer;
@@ -26,6 +27,7 @@ mod problems;
 mod protection;
 mod replan;
 mod restart;
+mod routes;
 mod saying;
 mod status;
 
@@ -52,7 +54,8 @@ pub use protection::NO_PEER;
 pub use replan::Replanned;
 use restart::OwnStart;
 pub use restart::{Awaited, CONFIRM_TIME, Kept};
-pub use status::{ExportStatus, PathStatus, PeerStatus, RouteStatus};
+pub use routes::{ExportStatus, PathStatus, RouteStatus};
+pub use status::PeerStatus;
 
 /// Settings of the node itself, the same for all plans.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,9 +231,15 @@ impl Speaker {
             .min()
     }
 
+    /// What changes by whatever is said without a time, does so at `now`.
+    pub fn turn_begins(&mut self, now: Instant) {
+        self.rib.set_now(now);
+    }
+
     /// Runs the timers that are due. Hand over everything that was received before this call:
     /// a hold timer must not fire for a KEEPALIVE that waits in our own queue.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.rib.set_now(now);
         while let Some((at, index)) = self.deadlines.first().copied() {
             if at > now {
                 break;
@@ -289,6 +298,7 @@ impl Speaker {
 
     /// Whole messages arrived.
     pub fn received(&mut self, now: Instant, connection: ConnectionId, messages: &[u8]) {
+        self.rib.set_now(now);
         for (kind, body) in frame::messages(messages) {
             let Some(index) = self.connections.get(&connection).copied() else {
                 return;
@@ -307,6 +317,7 @@ impl Speaker {
 
     /// A header made no sense.
     pub fn bad_header(&mut self, now: Instant, connection: ConnectionId, error: HeaderError) {
+        self.rib.set_now(now);
         let Some(index) = self.connections.get(&connection).copied() else {
             return;
         };
@@ -333,6 +344,7 @@ impl Speaker {
 
     /// The connection is gone.
     pub fn closed(&mut self, now: Instant, connection: ConnectionId, error: Option<String>) {
+        self.rib.set_now(now);
         let Some(index) = self.connections.remove(&connection) else {
             return;
         };
@@ -378,6 +390,7 @@ impl Speaker {
     /// restart, and with one to those that do not, which would else have to guess. Whether there are any of
     /// the latter.
     pub fn stop(&mut self, now: Instant) -> bool {
+        self.rib.set_now(now);
         let mut any_told = false;
         for index in self.indices() {
             let Some(peer) = self.peer(index) else {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use super::limits::Limited;
+use super::malformed::Malformed;
 use super::restart::{OwnStart, Retention};
 use super::saying::Said;
 use super::{Output, Speaker};
@@ -42,8 +43,10 @@ pub(super) struct PeerEntry {
     pub(super) over_limit: [bool; 2],
     /// What a limit has done to it, if anything.
     pub(super) limited: Option<Box<Limited>>,
-    /// When bad input was last logged in full.
-    pub(super) last_complaint: Option<Instant>,
+    /// What it has sent, and is missing for what came with it.
+    pub(super) malformed: Option<Box<Malformed>>,
+    /// When bad input was last logged in full: what cost attributes, and what cost routes.
+    pub(super) last_complaints: [Option<Instant>; 2],
     /// Whether an operator took it down.
     pub(super) shutdown: bool,
     /// What stays of it while it is away.
@@ -111,7 +114,8 @@ impl PeerEntry {
             treated_as_withdraw: 0,
             over_limit: [false; 2],
             limited: None,
-            last_complaint: None,
+            malformed: None,
+            last_complaints: [None; 2],
             shutdown,
             retention: Retention::default(),
             signed_anew: None,
@@ -465,6 +469,7 @@ impl Speaker {
         peer.said = Some(Box::new(Said::of(reason.clone())));
         let ended = peer.established.take();
         peer.over_limit = [false; 2];
+        peer.malformed = None;
         peer.stop_asking();
         peer.queued = 0;
         peer.session_octets = 0;
@@ -510,9 +515,11 @@ impl Speaker {
                 self.set_refreshing(index, family, true);
                 self.rib.forget_beyond(index, family);
                 self.rib.mark_stale(index, family);
+                self.doubt_malformed(index, family);
             }
             RouteRefresh::END if self.set_refreshing(index, family, false) => {
                 self.rib.sweep_stale(index, family);
+                self.sweep_malformed(index, family);
             }
             _other => {}
         }

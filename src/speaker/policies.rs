@@ -6,7 +6,7 @@
 //! routes inside looked at again.
 
 use super::candidate::{Lazy, Preference, Seen, change, source_of};
-use super::status::Said;
+use super::routes::Said;
 use crate::net::Prefix;
 use crate::policy::{ExportTerms, Mark, PeerType, Ruling};
 use crate::rib::export::{permitted, rewrite};

@@ -61,6 +61,8 @@ impl Speaker {
                 ),
             ));
         }
+        let malformed = peer.malformed.as_ref();
+        problems.extend(malformed.map(|malformed| malformed.problem(name())));
         if let Some(report) = self.far_ends.report(&peer.planned)
             && report.state != State::Up
         {
@@ -162,7 +164,8 @@ impl Speaker {
     }
 }
 
-fn why_down(peer: &PeerEntry) -> (Code, Words) {
+/// Why a session is not up, for the list of what is wrong.
+pub(super) fn why_down(peer: &PeerEntry) -> (Code, Words) {
     if let Some(exceeded) = peer.exceeded().filter(|_| !peer.shutdown) {
         let words = Words::new(
             format!(

@@ -22,6 +22,7 @@ pub type Replanned = Vec<String>;
 impl Speaker {
     /// Carries out `plan` in place of the one before; what others have to replace first goes later.
     pub fn replan(&mut self, now: Instant, plan: Plan) -> Replanned {
+        self.rib.set_now(now);
         let (plan, held) = self.hold_roles(plan);
         self.carry_through(now, plan, held)
     }

@@ -169,6 +169,7 @@ impl Speaker {
 
     /// BFD found the far end of a peer down: the session ends, and its routes go at once.
     pub fn far_end_down(&mut self, now: Instant, index: PeerIndex) {
+        self.rib.set_now(now);
         self.input(now, index, Input::FarEndDown);
         self.drop_kept(index);
     }

@@ -319,6 +319,31 @@ fn withdrawals_of_what_nobody_has_leave_nothing() {
     assert_eq!(relay.hub.speaker.rib().lingering(Family::Ipv4), 0);
 }
 
+#[test]
+fn routes_that_come_malformed_leave_a_list_of_a_bounded_size() {
+    /// `speaker::malformed::MOST` entries, half of each node of the map free, and the set itself.
+    const KEPT: i64 = 1_000 * 2 * 40;
+    let mut relay = Relay::new(1);
+    // ORIGIN 9 is none.
+    let bad: Vec<u8> = [&[0x40, 1, 1, 9], &attributes(&relay, 0, &[])[4..]].concat();
+    let left = octets(|| {
+        for first in (0..100_000).step_by(500) {
+            let some: Vec<_> = (first..first + 500).map(host).collect();
+            relay
+                .hub
+                .say(relay.feeder.1, &update(&[], &bad, &nlri(&some)));
+        }
+        relay.hub.settle();
+    });
+    let of_feeder = status(&relay);
+    assert_eq!(
+        (of_feeder.treated_as_withdraw, of_feeder.received),
+        (200, 0)
+    );
+    println!("{left} octets are left");
+    assert!((1..=KEPT).contains(&left), "{left} octets");
+}
+
 fn host(number: u32) -> Plain {
     (0x2800_0000 + number, 32)
 }

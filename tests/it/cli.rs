@@ -149,7 +149,11 @@ fn two_nodes_come_up_and_a_loopback_next_hop_is_refused_with_words() {
     assert_eq!(peers["peers"][0]["accepted"], 0);
     let status = a.says(&["status"]);
     assert!(status.contains("1 of 1 Established"), "{status}");
-    assert!(status.contains("no problems"), "{status}");
+    assert!(
+        status.contains("warning b: 1 of its routes is missing") && status.contains("NEXT_HOP"),
+        "{status}"
+    );
+    assert_eq!(peers["peers"][0]["problem_code"], serde_json::Value::Null);
     let routes = a.says(&["routes"]);
     assert!(
         routes.contains("10.244.0.0/26") && routes.contains("local"),
@@ -164,9 +168,19 @@ fn two_nodes_come_up_and_a_loopback_next_hop_is_refused_with_words() {
     let explained = String::from_utf8(explained.stdout).unwrap();
     assert!(explained.contains("10.244.0.0/26 of node a"), "{explained}");
     assert!(
+        explained
+            .contains("a has sent 10.244.0.0/26 with attributes that make it count as withdrawn")
+            && !explained.contains("nobody announces it here"),
+        "{explained}"
+    );
+    a.says(&["peer", "b", "shutdown"]);
+    b.wait_for("session is down");
+    let explained = String::from_utf8(b.ask(&["explain", "10.244.0.9"]).stdout).unwrap();
+    assert!(
         explained.contains("nobody announces it here"),
         "{explained}"
     );
+    a.says(&["peer", "b", "enable"]);
     let own = a.json(&["explain", "10.244.0.9"]);
     assert_eq!(own["problems"], serde_json::json!([]));
     let fib = a.ask(&["fib"]);
@@ -185,6 +199,10 @@ fn a_peer_is_shut_down_with_words_and_enabled_again() {
     let other = b.says(&["peers", "a"]);
     assert!(other.contains("new line card"), "{other}");
     assert!(a.says(&["peers"]).contains("Shutdown"));
+    let code = |daemon: &Daemon| daemon.json(&["peers"])["peers"][0]["problem_code"].clone();
+    assert_eq!(code(&a), "peer_shut_down");
+    assert_eq!(code(&b), "peer_down");
+    assert!(problems(&a).contains_key("peer_shut_down") && problems(&b).contains_key("peer_down"));
     a.says(&["peer", "b", "enable"]);
     a.wait_for("session is up");
     a.wait_for("End-of-RIB");

@@ -14,7 +14,7 @@ use nix::unistd::{Pid, geteuid};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dunlin");
 
 /// A lab with one daemon on its node and one on the router.
-struct Lab {
+pub(crate) struct Lab {
     child: Child,
     instance: String,
 }
@@ -22,7 +22,7 @@ struct Lab {
 impl Lab {
     /// Starts it and waits until it shows how to look around, whether or not all pods reach each
     /// other by then: that is not the question here.
-    fn start(test: &str) -> Self {
+    pub(crate) fn start(test: &str) -> Self {
         let instance = format!("dlab-{}-{test}", std::process::id());
         let mut command = Command::new(PROGRAM);
         command.args(["lab", "--nodes", "1", "--pods", "1", "--timeout", "5"]);
@@ -42,7 +42,7 @@ impl Lab {
         lab
     }
 
-    fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         Path::new("/run").join(&self.instance)
     }
 
@@ -78,7 +78,7 @@ impl Drop for Lab {
     }
 }
 
-fn root() -> bool {
+pub(crate) fn root() -> bool {
     let must_run =
         std::env::var_os("CI").is_some() || std::env::var("DUNLIN_TESTS").is_ok_and(|v| v == "all");
     assert!(

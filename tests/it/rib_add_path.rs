@@ -133,6 +133,40 @@ fn expected(net: &Net, peer: u32) -> BTreeMap<(Prefix, u32), PathAttributes> {
     table
 }
 
+/// What the RIB says that a peer was sent, with the identifiers, page by page.
+fn told(net: &Net, peer: u32) -> Vec<(Prefix, u32)> {
+    let mut all = Vec::new();
+    for family in Family::ALL {
+        let mut from = None;
+        loop {
+            let (page, next) = net.rib.told(PeerIndex(peer), family, from, 3);
+            for told in page {
+                assert!(!told.pending, "{told:?}");
+                let path = told.path.unwrap();
+                let route = ExportRoute {
+                    prefix: told.prefix,
+                    peer: path.peer,
+                    source: net.rib.peer(path.peer).unwrap(),
+                    attributes: net.rib.path_attributes(&path).unwrap(),
+                };
+                let key = net.rib.export_key(PeerIndex(peer), family).unwrap();
+                if !net.rib.leads_to(PeerIndex(peer), key, &route) {
+                    assert!(
+                        net.rib
+                            .told_of(PeerIndex(peer), told.prefix)
+                            .contains(&told)
+                    );
+                    all.push((told.prefix, told.path_id));
+                }
+            }
+            let Some(next) = next else { break };
+            from = Some(next);
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
 /// The identifiers by prefix and by who sent what.
 type Ids = BTreeMap<(Prefix, u32, u32), u8>;
 
@@ -319,6 +353,7 @@ proptest! {
             let mut has = receiver.paths.clone();
             has.extend(single);
             prop_assert_eq!(&has, &expected(&net, peer), "peer {}", peer);
+            prop_assert_eq!(has.keys().copied().collect::<Vec<_>>(), told(&net, peer));
             prop_assert!(receiver.refreshes_ended());
             prop_assert_eq!(receiver.end_of_rib, [1, 1]);
             prop_assert_eq!(net.rib.queued(PeerIndex(peer)), 0);

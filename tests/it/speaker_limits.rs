@@ -343,6 +343,26 @@ fn what_is_not_taken_is_said_until_it_is_there() {
 }
 
 #[test]
+fn what_a_former_limit_kept_out_is_not_laid_to_another() {
+    let mut story = Story::new(3);
+    for n in 1..=5 {
+        story.announce((n, 0), 0);
+    }
+    story.speaker.replan(story.now, plan_with(10));
+    for wait in [0, 2] {
+        story.run(Duration::from_secs(wait));
+        let problems = story.speaker.problems(story.now);
+        let what = &problems[0].what;
+        assert!(
+            what.starts_with("2 of its") && what.contains("asked for them again"),
+            "{what}"
+        );
+    }
+    story.run(Duration::from_secs(30));
+    assert_eq!(story.speaker.problems(story.now), []);
+}
+
+#[test]
 fn between_nodes_a_limit_never_costs_the_session() {
     let node = |n: u8| Node {
         ipv4_address: Some(format!("10.0.0.{n}/24").parse().unwrap()),

@@ -17,6 +17,8 @@ const CODES: &[&str] = &[
     "origin",
     "kind",
     "backend",
+    "code",
+    "problem_code",
 ];
 
 fn is_word(text: &str) -> bool {

@@ -539,6 +539,33 @@ fn every_story_has_its_place() {
 }
 
 #[test]
+fn a_story_asks_json_in_one_way() {
+    // jq 1.6 says yes to `-e` where there is no input.
+    let asks = |line: &str| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != "jq");
+        words.nth(1).is_some_and(|option| {
+            option.starts_with('-') && !option.starts_with("--") && option.contains('e')
+        })
+    };
+    assert!(asks("daemon | jq -ce '.up'") && !asks("daemon | jq -r '.e'"));
+    let scripts = files("interop").into_iter().filter(|path| {
+        path.file_name().is_some_and(|name| name == "check")
+            || path.extension().is_some_and(|kind| kind == "sh")
+    });
+    let mut found = Vec::new();
+    for path in scripts {
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        let lines = text.lines().enumerate();
+        let lines = lines.filter(|(_, line)| !line.trim_start().starts_with('#') && asks(line));
+        found.extend(lines.map(|(at, _)| {
+            let place = format!("{}:{}", relative(&path), at + 1);
+            format!("{place} ask by is_true (interop/json.sh)")
+        }));
+    }
+    report("a story asks of JSON by is_true", &found);
+}
+
+#[test]
 fn every_message_fixture_has_its_meaning() {
     let fixtures = files("proto-fixtures");
     let mut found = Vec::new();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is wrong or odd, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Remark {
     /// `error` or `warning`.
@@ -22,6 +23,7 @@ pub struct Remark {
 
 /// What `dunlin check` found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Check {
     /// Whether a daemon would run with it.
@@ -38,6 +40,7 @@ pub struct Check {
 
 /// What would run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct CheckedNode {
     /// Node name.

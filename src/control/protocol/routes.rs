@@ -4,10 +4,17 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::query::RoutesView;
+
 /// A page of the tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Routes {
+    /// From where they are seen.
+    pub view: RoutesView,
+    /// Whose they are, or who was sent them; none for the tables.
+    pub peer: Option<String>,
     /// The destinations; their order is the client's to make.
     pub routes: Vec<Route>,
     /// Ask again with this as `after`, if it is there.
@@ -17,6 +24,7 @@ pub struct Routes {
 
 /// One destination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Route {
     /// The prefix.
@@ -26,14 +34,21 @@ pub struct Route {
     /// Peers that have as many paths of it as are taken, and more routes than were taken.
     #[serde(default)]
     pub more_at: Vec<String>,
+    /// Seconds since the paths in use became what they are, to a few seconds; none after two years.
+    pub changed_ago_s: Option<u64>,
 }
 
 /// One path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Path {
     /// From which peer; `local` for own blocks.
     pub peer: String,
+    /// Its path identifier (RFC 7911), as it came, or as it was sent; 0 without one.
+    pub path_id: u32,
+    /// Of what was sent: news of it is on its way to the peer, which may still have it otherwise.
+    pub pending: bool,
     /// Whether it won.
     pub best: bool,
     /// Whether it is used beside the best (ECMP).
@@ -73,6 +88,7 @@ pub struct Path {
 
 /// Whether a peer is sent a route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Export {
     /// Its name.
@@ -87,6 +103,7 @@ pub struct Export {
 
 /// A page of what is in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Fib {
     /// The routes, by prefix.
@@ -98,6 +115,7 @@ pub struct Fib {
 
 /// One kernel route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct FibRoute {
     /// The prefix.
@@ -114,6 +132,7 @@ pub struct FibRoute {
 
 /// The way to one next hop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Way {
     /// The next hop as the route has it.
@@ -137,6 +156,7 @@ pub struct Way {
 
 /// What the kernel does with a packet, by its own word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct KernelAnswer {
     /// Whose packet, if it is passed on; none is this host's own.
@@ -166,6 +186,7 @@ pub struct KernelAnswer {
 
 /// Why packets to an address go where they go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub struct Explanation {
     /// What was asked about: an address, a prefix or a peer.

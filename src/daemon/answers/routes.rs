@@ -1,18 +1,73 @@
-//! Pages of the tables and of the kernel's routes.
+//! Pages of the tables, seen as they are, or from one peer.
+//!
+//! A page looks at so many destinations, whatever of them is asked for: no question keeps the sessions waiting.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use super::{bad_request, malformed, not_found};
-use crate::control::protocol::{Answer, Fib, FibRoute, Path, Route, Routes};
+use super::{PAGE_MAX, malformed, no_such_peer, not_found};
+use crate::control::protocol::{Answer, Path, Route, Routes, RoutesQuery, RoutesView};
 use crate::daemon::event_loop::Daemon;
-use crate::dataplane::{Dataplane, Hop, KernelView, Shape};
-use crate::net::{Family, Prefix};
+use crate::net::{Community, Family, Prefix};
 use crate::rib::PageCursor;
-use crate::speaker::{PathStatus, RouteStatus};
+use crate::speaker::{PathStatus, RouteStatus, Speaker};
+use crate::time::Instant;
 use crate::wire::attribute::{Origin, PathAttributes};
 
-pub(super) fn one_route(daemon: &mut Daemon, text: &str) -> Answer {
+/// What is asked for, read.
+struct Wanted<'a> {
+    view: RoutesView,
+    peer: Option<&'a str>,
+    within: Option<Prefix>,
+    community: Option<Community>,
+}
+
+pub(super) fn answer(daemon: &mut Daemon, now: Instant, query: &RoutesQuery) -> Answer {
+    match read(daemon, query) {
+        Ok((wanted, Some(text))) => one_route(daemon, now, &wanted, text),
+        Ok((wanted, None)) => page(daemon, now, &wanted, query),
+        Err(failed) => *failed,
+    }
+}
+
+/// The question, and the one prefix or address that it is about.
+fn read<'a>(
+    daemon: &Daemon,
+    query: &'a RoutesQuery,
+) -> Result<(Wanted<'a>, Option<&'a str>), Box<Answer>> {
+    let peer = query.peer.as_deref();
+    if let Some(name) = peer
+        && daemon.node.speaker().index_of(name).is_none()
+    {
+        return Err(no_such_peer(daemon, name).into());
+    }
+    if peer.is_none() && query.view != RoutesView::Table {
+        let why = "which peer's? say --peer NAME".to_owned();
+        return Err(malformed(why).into());
+    }
+    let community = query.community.as_deref();
+    let community = community.map(|text| {
+        let wrong = |error| Box::new(malformed(format!("{error}")));
+        text.parse::<Community>().map_err(wrong)
+    });
+    let one = query.prefix.as_deref().filter(|_| !query.longer);
+    let within = query.prefix.as_deref().filter(|_| query.longer);
+    let within = within.map(|text| {
+        let wrong = |error| Box::new(malformed(format!("{text}: {error}")));
+        text.parse::<Prefix>().map_err(wrong)
+    });
+    let wanted = Wanted {
+        view: match (peer, query.view) {
+            (Some(_), RoutesView::Table) => RoutesView::Received,
+            (_, view) => view,
+        },
+        peer,
+        within: within.transpose()?,
+        community: community.transpose()?,
+    };
+    Ok((wanted, one))
+}
+
+fn one_route(daemon: &mut Daemon, now: Instant, wanted: &Wanted<'_>, text: &str) -> Answer {
     let speaker = daemon.node.speaker_mut();
     let prefix = match (text.parse::<Prefix>(), text.parse::<IpAddr>()) {
         (Ok(prefix), _) => Some(prefix),
@@ -22,37 +77,99 @@ pub(super) fn one_route(daemon: &mut Daemon, text: &str) -> Answer {
             .map(|route| route.prefix),
         (Err(error), Err(_)) => return malformed(format!("{text}: {error}")),
     };
-    match prefix.and_then(|prefix| speaker.route(prefix)) {
-        Some(status) => Answer::Routes(Routes {
-            routes: vec![route(&status)],
-            next: None,
-        }),
-        None => not_found(format!("no route to {text}")),
+    let found = prefix.and_then(|prefix| match (wanted.view, wanted.peer) {
+        (RoutesView::Sent, Some(name)) => speaker.route_to(prefix, name),
+        _ => seen(speaker, wanted, prefix),
+    });
+    match found.and_then(|found| wanted.narrowed(found)) {
+        Some(found) => wanted.routes(vec![route(now, &found)], None),
+        None => {
+            let of = wanted.in_words();
+            not_found(format!("no route to {text}{of}"))
+        }
     }
 }
 
+/// A destination as the tables or a peer's words have it.
+fn seen(speaker: &mut Speaker, wanted: &Wanted<'_>, prefix: Prefix) -> Option<RouteStatus> {
+    let Some(name) = wanted.peer else {
+        return speaker.route(prefix);
+    };
+    let as_sent = wanted.view == RoutesView::Received;
+    let mut found = speaker.route_from(prefix, name, as_sent)?;
+    if wanted.view == RoutesView::Accepted {
+        found.paths.retain(|path| path.accepted);
+    }
+    Some(found)
+}
+
 /// Pages go through the IPv4 table, then the IPv6 one; `after` is `4:N` or `6:N`.
-pub(super) fn routes(daemon: &mut Daemon, after: Option<&str>, limit: usize) -> Answer {
-    let (family, cursor) = match after.map(parse_cursor) {
+fn page(daemon: &mut Daemon, now: Instant, wanted: &Wanted<'_>, query: &RoutesQuery) -> Answer {
+    let (family, cursor) = match query.after.as_deref().map(parse_cursor) {
         None => (Family::Ipv4, None),
         Some(Some((family, cursor))) => (family, cursor),
-        Some(None) => return bad_request("`after` is not from an earlier page".to_owned()),
+        Some(None) => return super::bad_request("`after` is not from an earlier page".to_owned()),
     };
+    let limit = query.limit.clamp(1, PAGE_MAX);
     let speaker = daemon.node.speaker_mut();
-    let (page, next) = speaker.rib().page(family, cursor, limit);
-    let prefixes: Vec<Prefix> = page.into_iter().map(|found| found.prefix).collect();
+    let (found, next) = match (wanted.view, wanted.peer) {
+        (RoutesView::Sent, Some(name)) => speaker.routes_to(name, family, cursor, limit),
+        _ => {
+            let (page, next) = speaker.rib().page(family, cursor, limit);
+            let inside = page.iter().map(|found| found.prefix);
+            let inside: Vec<Prefix> = inside.filter(|prefix| wanted.covers(*prefix)).collect();
+            let found = inside
+                .into_iter()
+                .filter_map(|prefix| seen(speaker, wanted, prefix));
+            (found.collect(), next)
+        }
+    };
     let next = match (family, next) {
         (Family::Ipv4, Some(next)) => Some(format!("4:{}", next.to_number())),
         (Family::Ipv4, None) => Some("6:".to_owned()),
         (Family::Ipv6, next) => next.map(|next| format!("6:{}", next.to_number())),
     };
-    let routes = prefixes
+    let found = found
         .into_iter()
-        .filter_map(|prefix| speaker.route(prefix));
-    Answer::Routes(Routes {
-        routes: routes.map(|status| route(&status)).collect(),
-        next,
-    })
+        .filter(|route| wanted.covers(route.prefix));
+    let found = found.filter_map(|found| wanted.narrowed(found));
+    wanted.routes(found.map(|status| route(now, &status)).collect(), next)
+}
+
+impl Wanted<'_> {
+    fn covers(&self, prefix: Prefix) -> bool {
+        self.within.is_none_or(|within| within.covers(prefix))
+    }
+
+    /// A route with those of its paths that are asked for, if there are any.
+    fn narrowed(&self, mut route: RouteStatus) -> Option<RouteStatus> {
+        if let Some(community) = self.community {
+            route.paths.retain(|path| path.attributes.has(community));
+        }
+        (!route.paths.is_empty()).then_some(route)
+    }
+
+    fn routes(&self, routes: Vec<Route>, next: Option<String>) -> Answer {
+        Answer::Routes(Routes {
+            view: self.view,
+            peer: self.peer.map(str::to_owned),
+            routes,
+            next,
+        })
+    }
+
+    fn in_words(&self) -> String {
+        let mut words = match (self.view, self.peer) {
+            (RoutesView::Received, Some(name)) => format!(" from {name}"),
+            (RoutesView::Accepted, Some(name)) => format!(" from {name} was accepted"),
+            (RoutesView::Sent, Some(name)) => format!(" was sent to {name}"),
+            _ => String::new(),
+        };
+        if let Some(community) = self.community {
+            words.push_str(&format!(" with the community {community}"));
+        }
+        words
+    }
 }
 
 fn parse_cursor(text: &str) -> Option<(Family, Option<PageCursor>)> {
@@ -69,11 +186,12 @@ fn parse_cursor(text: &str) -> Option<(Family, Option<PageCursor>)> {
     Some((family, cursor))
 }
 
-fn route(status: &RouteStatus) -> Route {
+fn route(now: Instant, status: &RouteStatus) -> Route {
     Route {
         prefix: status.prefix.to_string(),
         paths: status.paths.iter().map(path).collect(),
         more_at: status.more_at.clone(),
+        changed_ago_s: status.since.map(|since| now.since(since).as_secs()),
     }
 }
 
@@ -89,6 +207,8 @@ pub(in crate::daemon) fn path(status: &PathStatus) -> Path {
     let attributes = &status.attributes;
     Path {
         peer: status.peer.clone(),
+        path_id: status.path_id,
+        pending: status.pending,
         best: status.best,
         multipath: status.multipath,
         stale: status.stale,
@@ -128,58 +248,4 @@ pub(in crate::daemon) fn path(status: &PathStatus) -> Path {
             .map(ToString::to_string)
             .collect(),
     }
-}
-
-pub(super) fn fib(daemon: &Daemon, after: Option<&str>, limit: usize) -> Answer {
-    let Some(dataplane) = daemon.node.dataplane() else {
-        return bad_request("nothing is installed: kernel-routes = false".to_owned());
-    };
-    let after = match after.map(str::parse::<Prefix>).transpose() {
-        Ok(after) => after,
-        Err(error) => return bad_request(error.to_string()),
-    };
-    let mut prefixes: Vec<Prefix> = dataplane
-        .prefixes()
-        .filter(|prefix| after.is_none_or(|after| *prefix > after))
-        .collect();
-    prefixes.sort_unstable();
-    let more = prefixes.len() > limit;
-    prefixes.truncate(limit);
-    let next = prefixes.last().filter(|_| more).map(Prefix::to_string);
-    let routes = prefixes
-        .into_iter()
-        .map(|prefix| fib_route(dataplane, prefix));
-    Answer::Fib(Fib {
-        routes: routes.collect(),
-        next,
-    })
-}
-
-/// How a prefix stands in the kernel.
-pub(in crate::daemon) fn fib_route(dataplane: &Dataplane, prefix: Prefix) -> FibRoute {
-    let words = |shape: &Arc<Shape>| in_words(dataplane.view(), shape);
-    let state = dataplane.state(prefix);
-    FibRoute {
-        prefix: prefix.to_string(),
-        wanted: dataplane.target(prefix).map(words),
-        installed: dataplane.installed(prefix).map(words),
-        state: state.map_or("not_ours", |state| state.as_str()).to_owned(),
-        state_text: state.map_or_else(|| "not ours".to_owned(), |state| state.to_string()),
-    }
-}
-
-/// A shape as `ip route` would show it, links by their names.
-pub(in crate::daemon) fn in_words(view: &KernelView, shape: &Shape) -> String {
-    if shape.hops.is_empty() {
-        return shape.to_string();
-    }
-    let hop = |hop: &Hop| {
-        let via = hop.via.map(|via| format!("via {via} ")).unwrap_or_default();
-        let link = hop.interface.and_then(|index| view.link_by_index(index));
-        let name = link.map_or_else(|| "?".to_owned(), |link| link.name.to_string());
-        let onlink = if hop.onlink { " onlink" } else { "" };
-        format!("{via}dev {name}{onlink}")
-    };
-    let hops: Vec<String> = shape.hops.iter().map(hop).collect();
-    hops.join(", ")
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::control::protocol::KernelAnswer;
-use crate::daemon::answers::routes::in_words;
+use crate::daemon::answers::fib::in_words;
 use crate::daemon::event_loop::Daemon;
 use crate::dataplane::netlink::Questions;
 use crate::dataplane::{

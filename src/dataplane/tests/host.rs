@@ -81,30 +81,59 @@ fn nobody_who_forwards_nothing_is_asked_to() {
 }
 
 #[test]
-fn what_may_not_be_changed_is_a_problem_until_somebody_changes_it() {
+fn what_may_not_be_changed_is_a_problem_until_it_is_right() {
+    let moment = Duration::from_secs(1);
     for family in Family::ALL {
+        for told_of in [true, false] {
+            let mut world = World::forwarding();
+            let whole = Sysctl::Forwarding(family);
+            world.kernel.untunable.insert(whole.clone());
+            world.kernel.tell(told(family, None, false));
+            world.settle_within(moment);
+            let problems = world.plane.problems(world.now);
+            let [problem] = problems.as_slice() else {
+                panic!("{problems:?}")
+            };
+            assert_eq!(
+                (problem.code, &problem.subject),
+                (Code::ForwardingOff, &Subject::Host)
+            );
+            assert!(problem.remedy.contains(&whole.to_string()), "{problem}");
+            world.settle_within(Duration::from_secs(100));
+            assert_eq!(world.codes(), [Code::ForwardingOff], "asked in vain");
+            world.kernel.untunable.clear();
+            if told_of {
+                world.kernel.tell(told(family, None, true));
+                world.settle_within(moment);
+            } else {
+                // A file system that is writable again tells nobody.
+                world.settle();
+            }
+            assert_eq!(world.codes(), []);
+        }
+    }
+}
+
+#[test]
+fn a_link_that_may_not_forward_is_a_problem_while_routes_lead_over_it() {
+    for told_of in [true, false] {
         let mut world = World::forwarding();
-        let whole = Sysctl::Forwarding(family);
-        world.kernel.untunable.insert(whole.clone());
-        world.after(told(family, None, false));
-        let problems = world.plane.problems(world.now);
-        let [problem] = problems.as_slice() else {
-            panic!("{problems:?}")
-        };
-        assert_eq!(
-            (problem.code, &problem.subject),
-            (Code::ForwardingOff, &Subject::Host)
-        );
-        assert!(problem.remedy.contains(&whole.to_string()), "{problem}");
-        world.kernel.untunable.clear();
-        world.after(told(family, None, true));
+        let on = Sysctl::ForwardingOn("eth0".into());
+        world.kernel.untunable.insert(on);
+        world.kernel.tell(told(Family::Ipv4, Some(2), false));
+        world.settle_within(Duration::from_secs(100));
+        assert_eq!(world.codes(), [Code::ForwardingOff]);
+        if told_of {
+            // An operator has switched it on.
+            world.kernel.untunable.clear();
+            world.kernel.tell(told(Family::Ipv4, Some(2), true));
+            world.settle_within(Duration::from_secs(1));
+        } else {
+            world.act(&Act::Want(0, via(&["10.8.0.2"])));
+            world.settle();
+        }
         assert_eq!(world.codes(), []);
     }
-    let mut world = World::forwarding();
-    let on = Sysctl::ForwardingOn("eth0".into());
-    world.kernel.untunable.insert(on);
-    world.after(told(Family::Ipv4, Some(2), false));
-    assert_eq!(world.codes(), [Code::ForwardingOff]);
 }
 
 #[test]

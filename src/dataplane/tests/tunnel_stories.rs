@@ -9,6 +9,8 @@ use super::super::*;
 use super::tunnels::{Fabric, V4, VXLAN, far_end, ip, ip6tnl, ipip, mac, run, through, vxlan};
 use super::{Act, block};
 use crate::net::{Mac, Prefix};
+use crate::problem::Code;
+use crate::time::Duration;
 
 fn stands(fabric: &Fabric, prefix: Prefix) -> Option<Arc<Shape>> {
     let routes = fabric.world.kernel.routes.values();
@@ -109,6 +111,30 @@ fn a_missing_driver_is_one_line_and_other_tunnels_work() {
     fabric.settle();
     fabric.check();
     assert!(stands(&fabric, block(0)).unwrap().hops[0].onlink);
+}
+
+/// Once the kernel's own `tunl0`, which is never deleted, was a problem for ever.
+#[test]
+fn a_setting_is_a_problem_while_a_tunnel_hangs_on_it() {
+    let mut fabric = Fabric::new(true, true);
+    let strict = Sysctl::LooseReversePath("tunl0".into());
+    fabric.world.kernel.untunable.insert(strict);
+    fabric.want(vec![ipip("10.244.251.0")]);
+    fabric
+        .world
+        .act(&Act::Want(0, through("tunl0", "10.9.0.2")));
+    fabric.world.settle_within(Duration::from_secs(60));
+    let codes = |fabric: &Fabric| -> Vec<Code> {
+        let problems = fabric.world.plane.problems(fabric.world.now);
+        problems.iter().map(|problem| problem.code).collect()
+    };
+    assert_eq!(codes(&fabric), [Code::ReversePathFilter]);
+    // Another tunnel takes its place.
+    fabric.want(vec![vxlan(4096, Vec::new())]);
+    fabric.world.act(&Act::Want(0, super::via(&["10.9.0.2"])));
+    fabric.settle();
+    assert!(fabric.index("tunl0").is_some(), "it can't be deleted");
+    assert_eq!(codes(&fabric), []);
 }
 
 #[test]

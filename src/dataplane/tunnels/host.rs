@@ -2,7 +2,9 @@
 //!
 //! The kernel tells when one changes, whoever changed it; so each is brought back at once, at a pace if
 //! somebody insists. Where it can't be (`/proc/sys` is read-only in most containers) it is a problem until it
-//! is right. Which links have to forward is not decided here.
+//! is right, and asked for again now and then: nobody tells of a file system that is writable again. What
+//! nothing hangs on any more is neither a problem nor asked for. Which links have to forward, and what
+//! tunnels hang on, is not decided here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +13,10 @@ use super::super::input::Setting;
 use super::super::route::Errno;
 use super::pace::Pace;
 use crate::net::Family;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// A setting that could not be made is asked for again after so long.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// What is to be asked for, and what is wrong.
 #[derive(Debug, Default)]
@@ -22,8 +27,8 @@ pub(super) struct Host {
     ready: BTreeSet<Sysctl>,
     /// To be asked for later.
     due: BTreeMap<Sysctl, Instant>,
-    /// Not as it has to be, by the kernel's last word.
-    unfit: BTreeMap<Sysctl, Errno>,
+    /// Not as it has to be, by the kernel's last word, with the index of the link.
+    unfit: BTreeMap<Sysctl, (Errno, u32)>,
     /// Links on which IPv4 is not forwarded; who needs that was not asked yet.
     off: BTreeSet<u32>,
     pace: Pace<Sysctl>,
@@ -51,11 +56,29 @@ impl Host {
         self.off.is_empty() && self.ready.is_empty()
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
+    /// Time has passed; `hangs` says what tunnels hang on.
+    pub(super) fn handle_timeout(&mut self, now: Instant, hangs: impl Fn(&Sysctl) -> bool) {
         while let Some(sysctl) = self.due.iter().find(|(_, at)| **at <= now) {
             let sysctl = sysctl.0.clone();
             self.due.remove(&sysctl);
-            self.ready.insert(sysctl);
+            let unfit = self.unfit.get(&sysctl).copied();
+            let of_link = matches!(sysctl, Sysctl::ForwardingOn(_));
+            if let Some((_, index)) = unfit.filter(|_| of_link) {
+                // Whether routes still lead over the link is looked at first.
+                self.off.insert(index);
+            } else if unfit.is_some() && !self.is_needed(&sysctl, &hangs) {
+                self.unfit.remove(&sysctl);
+            } else {
+                self.ready.insert(sysctl);
+            }
+        }
+    }
+
+    fn is_needed(&self, sysctl: &Sysctl, hangs: impl Fn(&Sysctl) -> bool) -> bool {
+        match sysctl {
+            Sysctl::Forwarding(family) => self.forwarded.contains(family) || hangs(sysctl),
+            Sysctl::ForwardingOn(_) => true,
+            Sysctl::LooseReversePath(_) | Sysctl::Ipv6On(_) => hangs(sysctl),
         }
     }
 
@@ -63,12 +86,22 @@ impl Host {
         self.due.values().min().copied()
     }
 
-    /// The kernel's answer. Whether it is another than the last one.
-    pub(super) fn answered(&mut self, sysctl: &Sysctl, result: Result<(), Errno>) -> bool {
-        match result {
-            Ok(()) => self.unfit.remove(sysctl).is_some(),
-            Err(errno) => self.unfit.insert(sysctl.clone(), errno) != Some(errno),
+    /// The kernel's answer about a setting of the link `index`. Whether it is another than the last one.
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        (sysctl, index): (&Sysctl, u32),
+        result: Result<(), Errno>,
+    ) -> bool {
+        let Err(errno) = result else {
+            self.due.remove(sysctl);
+            return self.unfit.remove(sysctl).is_some();
+        };
+        // What is not there needs nothing, and is heard of if it comes.
+        if !matches!(errno, Errno::ENOENT | Errno::ENODEV) {
+            self.due.entry(sysctl.clone()).or_insert(now + AGAIN);
         }
+        self.unfit.insert(sysctl.clone(), (errno, index)) != Some((errno, index))
     }
 
     /// Links may be gone: what was wrong about those is nobody's problem.
@@ -76,15 +109,14 @@ impl Host {
         self.unfit.retain(|sysctl, _| is_there(sysctl));
     }
 
-    /// What is wrong, while there is `any_tunnel`.
-    pub(super) fn unfit(&self, any_tunnel: bool) -> impl Iterator<Item = (&Sysctl, Errno)> {
-        let wanted = move |sysctl: &Sysctl| match sysctl {
-            Sysctl::Forwarding(family) => any_tunnel || self.forwarded.contains(family),
-            Sysctl::ForwardingOn(_) => true,
-            Sysctl::LooseReversePath(_) | Sysctl::Ipv6On(_) => any_tunnel,
-        };
-        let unfit = self.unfit.iter().filter(move |(sysctl, _)| wanted(sysctl));
-        unfit.map(|(sysctl, errno)| (sysctl, *errno))
+    /// What is wrong; `hangs` says what tunnels hang on.
+    pub(super) fn unfit(
+        &self,
+        hangs: impl Fn(&Sysctl) -> bool,
+    ) -> impl Iterator<Item = (&Sysctl, Errno)> {
+        let unfit = self.unfit.iter();
+        let unfit = unfit.filter(move |(sysctl, _)| self.is_needed(sysctl, &hangs));
+        unfit.map(|(sysctl, (errno, _))| (sysctl, *errno))
     }
 
     /// Somebody changed a setting, or its link came: what is to be asked for again, and whether that is a
@@ -107,6 +139,11 @@ impl Host {
             }
             (Some(true), Some(link)) => {
                 self.off.remove(&link);
+                let unfit = self.unfit.iter();
+                let unfit = unfit.filter(|(sysctl, (_, index))| {
+                    matches!(sysctl, Sysctl::ForwardingOn(_)) && *index == link
+                });
+                self.ready.extend(unfit.map(|(sysctl, _)| sysctl.clone()));
             }
             _ => {}
         }
@@ -151,14 +188,17 @@ impl Host {
         needed: impl Fn(u32) -> Option<Box<str>>,
     ) -> Vec<Sysctl> {
         let off = core::mem::take(&mut self.off);
-        if !self.forwarded.contains(&Family::Ipv4) {
-            return Vec::new();
-        }
-        let links: Vec<Sysctl> = off
-            .into_iter()
-            .filter_map(needed)
-            .map(Sysctl::ForwardingOn)
+        let forwards = self.forwarded.contains(&Family::Ipv4);
+        let links: Vec<(u32, Sysctl)> = off
+            .iter()
+            .filter(|_| forwards)
+            .filter_map(|index| Some((*index, Sysctl::ForwardingOn(needed(*index)?))))
             .collect();
+        self.unfit.retain(|sysctl, (_, index)| {
+            let looked_at = matches!(sysctl, Sysctl::ForwardingOn(_)) && off.contains(index);
+            !looked_at || links.iter().any(|(_, needed)| needed == sysctl)
+        });
+        let links: Vec<Sysctl> = links.into_iter().map(|(_, sysctl)| sysctl).collect();
         for sysctl in &links {
             self.repair(now, sysctl);
         }

@@ -377,7 +377,9 @@ impl Tunnels {
         let past = |at: &Instant| *at <= now;
         self.review.timer = self.review.timer.filter(|at| !past(at));
         self.entries.handle_timeout(now);
-        self.host.handle_timeout(now);
+        let ports = &self.ports;
+        self.host
+            .handle_timeout(now, |sysctl| any_hangs_on(ports, sysctl));
         for port in self.ports.values_mut() {
             if !port.next_timeout().as_ref().is_some_and(past) {
                 continue;
@@ -402,9 +404,11 @@ impl Tunnels {
 
     /// Somebody changed a setting of the kernel.
     fn setting(&mut self, view: &KernelView, setting: &Setting) {
+        let ports = &self.ports;
         let filters = self.tuned.iter();
         let filters = filters
             .filter(|(sysctl, _)| matches!(sysctl, Sysctl::LooseReversePath(_)))
+            .filter(|(sysctl, _)| any_hangs_on(ports, sysctl))
             .map(|(sysctl, tuned)| (sysctl.clone(), tuned.index));
         let broken = self.host.heard(self.now, setting, filters);
         self.settings_broken(view, &broken);
@@ -444,8 +448,7 @@ impl Tunnels {
 
     /// Settings that are not as they have to be, with the kernel's word on changing them.
     pub(in crate::dataplane) fn untuned(&self) -> impl Iterator<Item = (&Sysctl, Errno)> {
-        let any_tunnel = self.ports.values().any(|port| port.tunnel.is_some());
-        self.host.unfit(any_tunnel)
+        self.host.unfit(|sysctl| any_hangs_on(&self.ports, sysctl))
     }
 
     /// How the devices do.
@@ -552,6 +555,11 @@ impl Tunnels {
             }
         }
     }
+}
+
+/// Whether packets through a device of ours need a setting.
+fn any_hangs_on(ports: &BTreeMap<Arc<str>, Port>, sysctl: &Sysctl) -> bool {
+    ports.values().any(|port| port.hangs_on.contains(sysctl))
 }
 
 impl Leaving {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::super::device::{Device, Neighbour, lacks_driver};
+use super::super::device::{Device, Neighbour, Sysctl, lacks_driver};
 use super::super::input::{Action, Link};
 use super::super::resolve::KernelView;
 use super::blame::blame;
@@ -57,6 +57,8 @@ pub(super) struct Port {
     pub(super) named_down: bool,
     /// The links under it carry less than it takes in.
     pub(super) too_narrow: Option<TooNarrow>,
+    /// Settings of the kernel that packets through it need.
+    pub(super) hangs_on: BTreeSet<Sysctl>,
 }
 
 /// The far ends by what entries are about, and those through the gate.
@@ -130,6 +132,7 @@ impl Port {
             obstacle: None,
             named_down: false,
             too_narrow: None,
+            hangs_on: BTreeSet::new(),
         }
     }
 

@@ -223,6 +223,7 @@ impl Tunnels {
             set_down_first(index, &mut steps);
         }
         let sysctls = self.sysctls(view, (&tunnel, link), underlay);
+        port.hangs_on = sysctls.iter().map(|(sysctl, _)| sysctl.clone()).collect();
         let is_tuned = |sysctl: &Sysctl, index: u32| {
             self.tuned
                 .get(sysctl)
@@ -280,6 +281,7 @@ impl Tunnels {
         }
         view.close_gate(&port.name);
         port.shut();
+        port.hangs_on.clear();
         if needs::is_fallback(link) {
             self.entries.want(link.index, BTreeMap::new());
         } else {

@@ -193,7 +193,7 @@ impl Tunnels {
         let Some(index) = link_of(view, sysctl) else {
             return;
         };
-        let another = self.host.answered(sysctl, result);
+        let another = self.host.answered(self.now, (sysctl, index), result);
         let tuned = Tuned { index, fresh: true };
         let before = self.tuned.insert(sysctl.clone(), tuned);
         if before.is_some_and(|before| before.index == index) && !another {

@@ -23,7 +23,7 @@ pub use as_path::MAX_PATH;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::net::{Asn, RouterId};
+use crate::net::{Asn, Community, RouterId};
 
 /// ORIGIN (RFC 4271 §5.1.1); the order is the order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -98,6 +98,16 @@ pub struct LargeCommunity {
     pub local2: u32,
 }
 
+impl From<[u32; 3]> for LargeCommunity {
+    fn from([global, local1, local2]: [u32; 3]) -> Self {
+        Self {
+            global,
+            local1,
+            local2,
+        }
+    }
+}
+
 /// An attribute that dunlin does not know or does not interpret, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UnknownAttribute {
@@ -145,4 +155,14 @@ pub struct PathAttributes {
     pub otc: Option<Asn>,
     /// Everything else that may be passed on, sorted by code.
     pub unknown: Vec<UnknownAttribute>,
+}
+
+impl PathAttributes {
+    /// Whether a community is among them.
+    pub fn has(&self, community: Community) -> bool {
+        match community {
+            Community::Standard(value) => self.communities.contains(&value),
+            Community::Large(parts) => self.large_communities.contains(&parts.into()),
+        }
+    }
 }
