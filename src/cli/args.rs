@@ -32,7 +32,7 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 it could not be done, 2 wrong command line, \
-3 no daemon answers, 4 no such peer, prefix or route, 5 the configuration has errors.";
+3 no daemon answers, 4 no such peer, prefix or route (a list may be empty), 5 the configuration has errors.";
 
 impl Args {
     /// The control socket to ask.
@@ -146,7 +146,7 @@ pub struct RoutesOptions {
     /// Only this prefix, or the best match of this address
     #[arg(value_name = "PREFIX")]
     pub prefix: Option<String>,
-    /// All that is within PREFIX, too
+    /// All that is within PREFIX (no address), too
     #[arg(long, requires = "prefix")]
     pub longer: bool,
     /// Only what this peer has sent, or was sent

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::table::{Table, ago};
+use super::table::{Table, WIDTH, ago, wrap};
 use crate::control::protocol::{Fib, Path, Route, Routes};
 
 pub(super) fn routes(out: &mut impl Write, page: &Routes) -> io::Result<()> {
@@ -32,7 +32,9 @@ pub(super) fn routes(out: &mut impl Write, page: &Routes) -> io::Result<()> {
         }
     }
     table.print(out)?;
-    writeln!(out, "{}", legend(page))?;
+    for line in wrap(&legend(page), WIDTH) {
+        writeln!(out, "{line}")?;
+    }
     for route in page.routes.iter().filter(|r| !r.more_at.is_empty()) {
         let peers = route.more_at.join(", ");
         writeln!(out, "{}: not all paths of {peers} were taken", route.prefix)?;
@@ -84,7 +86,10 @@ fn mark(path: &Path) -> String {
 /// What the marks mean, as far as they are used.
 fn legend(page: &Routes) -> String {
     let paths = || page.routes.iter().flat_map(|route| &route.paths);
-    let mut words = vec!["* best"];
+    let mut words = Vec::new();
+    if paths().any(|path| path.best) {
+        words.push("* best");
+    }
     if paths().any(|path| path.multipath) {
         words.push("= used beside it");
     }
@@ -94,7 +99,7 @@ fn legend(page: &Routes) -> String {
     if paths().any(|path| path.pending) {
         words.push("p news of it is on its way to the peer");
     }
-    words.push("AGE since the paths in use are these");
+    words.push("AGE since the prefix has the paths in use that it has");
     words.push("i, e, ? the origin");
     words.join("; ")
 }

@@ -101,7 +101,7 @@ impl Table {
 }
 
 /// A text in lines of at most `width` characters, if its words let it; at least one.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split(' ') {

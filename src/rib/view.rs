@@ -101,6 +101,18 @@ impl Rib {
         }
     }
 
+    /// All prefixes around an address that have a path, whether or not it counts, the most specific one first.
+    pub fn known_around(&self, address: IpAddr) -> Vec<Prefix> {
+        match address {
+            IpAddr::V4(_) => around(&self.tables.v4.map, address)
+                .map(|r| r.prefix)
+                .collect(),
+            IpAddr::V6(_) => around(&self.tables.v6.map, address)
+                .map(|r| r.prefix)
+                .collect(),
+        }
+    }
+
     /// Up to `limit` routes from where the last page ended, and where the next one begins. In no
     /// order; a route that is there all along is in exactly one page.
     pub fn page(

@@ -41,7 +41,7 @@ fn routes_are_shown_as_a_peer_has_them() {
     assert_eq!(prefixes(&received), [""; 0]);
     let table = a.says(&["routes"]);
     assert!(
-        table.contains("AGE since the paths in use are these"),
+        table.contains("AGE since the prefix has the paths in use that it has"),
         "{table}"
     );
 }

@@ -69,19 +69,23 @@ fn read<'a>(
 
 fn one_route(daemon: &mut Daemon, now: Instant, wanted: &Wanted<'_>, text: &str) -> Answer {
     let speaker = daemon.node.speaker_mut();
-    let prefix = match (text.parse::<Prefix>(), text.parse::<IpAddr>()) {
-        (Ok(prefix), _) => Some(prefix),
-        (Err(_), Ok(address)) => speaker
-            .rib()
-            .longest_match(address)
-            .map(|route| route.prefix),
-        (Err(error), Err(_)) => return malformed(format!("{text}: {error}")),
+    let prefixes = match (text.parse::<Prefix>(), text.parse::<IpAddr>()) {
+        (Ok(prefix), _) => vec![prefix],
+        (Err(_), Ok(address)) => wanted.around(speaker, address),
+        (Err(error), Err(_)) if text.contains('/') => return malformed(format!("{text}: {error}")),
+        (Err(_), Err(_)) => {
+            let expected = "an address, or a prefix such as 10.244.0.0/16 or 2001:db8::/32";
+            return malformed(format!("{text:?}: expected {expected}"));
+        }
     };
-    let found = prefix.and_then(|prefix| match (wanted.view, wanted.peer) {
-        (RoutesView::Sent, Some(name)) => speaker.route_to(prefix, name),
-        _ => seen(speaker, wanted, prefix),
+    let found = prefixes.into_iter().find_map(|prefix| {
+        let found = match (wanted.view, wanted.peer) {
+            (RoutesView::Sent, Some(name)) => speaker.route_to(prefix, name),
+            _ => seen(speaker, wanted, prefix),
+        };
+        wanted.narrowed(found?)
     });
-    match found.and_then(|found| wanted.narrowed(found)) {
+    match found {
         Some(found) => wanted.routes(vec![route(now, &found)], None),
         None => {
             let of = wanted.in_words();
@@ -137,6 +141,16 @@ fn page(daemon: &mut Daemon, now: Instant, wanted: &Wanted<'_>, query: &RoutesQu
 }
 
 impl Wanted<'_> {
+    /// The prefixes around an address, in the order in which they answer. In the table the one that packets
+    /// take comes first; from a peer's side, the most specific one, whatever became of it.
+    fn around(&self, speaker: &Speaker, address: IpAddr) -> Vec<Prefix> {
+        let taken = speaker.rib().longest_match(address);
+        let taken = taken.filter(|_| self.peer.is_none());
+        let taken = taken.map(|route| route.prefix);
+        let known = speaker.rib().known_around(address);
+        taken.into_iter().chain(known).collect()
+    }
+
     fn covers(&self, prefix: Prefix) -> bool {
         self.within.is_none_or(|within| within.covers(prefix))
     }
@@ -161,8 +175,8 @@ impl Wanted<'_> {
     fn in_words(&self) -> String {
         let mut words = match (self.view, self.peer) {
             (RoutesView::Received, Some(name)) => format!(" from {name}"),
-            (RoutesView::Accepted, Some(name)) => format!(" from {name} was accepted"),
-            (RoutesView::Sent, Some(name)) => format!(" was sent to {name}"),
+            (RoutesView::Accepted, Some(name)) => format!(" from {name} that was accepted"),
+            (RoutesView::Sent, Some(name)) => format!(" that was sent to {name}"),
             _ => String::new(),
         };
         if let Some(community) = self.community {
