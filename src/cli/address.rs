@@ -8,14 +8,11 @@ use std::process::ExitCode;
 use super::Exit;
 use super::args::{AddressOptions, DEFAULT_CONFIG, Output};
 use super::ask::{complain, print_json, printed_well};
-use super::table::Table;
+use super::table::{Table, WIDTH, wrap};
 use crate::control::protocol::{self, Address, AddressCandidate, AddressFamily};
 use crate::daemon::own_address::{Answer, AnswerError, Ask, AskedBy, answer};
 use crate::dataplane::own_address::Selection;
 use crate::net::Family;
-
-/// No line is longer.
-const WIDTH: usize = 100;
 
 pub(super) fn print(options: &AddressOptions, output: Output) -> ExitCode {
     let path = options.config.as_deref();
@@ -116,7 +113,7 @@ fn render(answer: &Answer, explain: bool) -> String {
     let mut out = table(["FAMILY", "ADDRESS", "LINK", "BY"], rows.collect());
     for family in &report.families {
         for line in family.failure.iter().chain(&family.oddity) {
-            for line in wrapped(&format!("{}: {line}", family.family), WIDTH) {
+            for line in wrap(&format!("{}: {line}", family.family), WIDTH) {
                 let _ = writeln!(out, "{line}");
             }
         }
@@ -161,7 +158,7 @@ fn table(heads: [&str; 4], rows: Vec<[String; 4]>) -> String {
     let left = WIDTH.saturating_sub((0..3).map(widest).sum()).max(20);
     for [first, second, third, last] in rows {
         let mut cells = vec![first, second, third];
-        for line in wrapped(&last, left) {
+        for line in wrap(&last, left) {
             cells.push(line);
             table.row(cells);
             cells = vec![String::new(); 3];
@@ -171,31 +168,6 @@ fn table(heads: [&str; 4], rows: Vec<[String; 4]>) -> String {
     // Writing to memory does not fail.
     let _ = table.print(&mut bytes);
     String::from_utf8(bytes).unwrap_or_default()
-}
-
-/// Lines of at most so many letters, broken at spaces where there are any.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split(' ') {
-        let letters: Vec<char> = word.chars().collect();
-        for (i, piece) in letters.chunks(width.max(1)).enumerate() {
-            let space = usize::from(i == 0 && used > 0);
-            if used + space + piece.len() > width || i > 0 {
-                lines.push(String::new());
-                used = 0;
-            }
-            if let Some(line) = lines.last_mut() {
-                if used > 0 {
-                    line.push(' ');
-                    used += 1;
-                }
-                line.extend(piece);
-            }
-            used += piece.len();
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -369,12 +341,5 @@ mod tests {
             assert_eq!(got, want, "{name} differs; UPDATE_GOLDEN=1 rewrites it");
             assert!(got.starts_with(&render(&answer, false)));
         }
-    }
-
-    #[test]
-    fn words_wider_than_a_column_are_cut() {
-        assert_eq!(wrapped("ab cd", 5), ["ab cd"]);
-        assert_eq!(wrapped("ab cd", 4), ["ab", "cd"]);
-        assert_eq!(wrapped("a bcdefgh i", 3), ["a", "bcd", "efg", "h i"]);
     }
 }

@@ -8,9 +8,7 @@ use serde::Serialize;
 use super::args::{Args, CheckOptions, Command, Output, PeerOrder};
 use super::{Exit, pages, peer_table, route_table};
 use crate::control::client::{Client, ClientError};
-use crate::control::protocol::{
-    self, Answer, Check, CheckedNode, Envelope, Failure, PeerLevel, Request,
-};
+use crate::control::protocol::{Answer, Check, CheckedNode, Envelope, Failure, PeerLevel, Request};
 use crate::daemon;
 
 pub(super) fn ask(command: &Command, args: &Args) -> ExitCode {
@@ -150,15 +148,13 @@ fn check_status(client: &mut Client, output: Output) -> Result<ExitCode, Problem
         Answer::Status(status) => status,
         other => return print(&other, output, false),
     };
+    let problems = status.problems;
+    let any_error = problems.iter().any(|problem| problem.severity == "error");
     match output {
-        Output::Json => {
-            let problems = status.problems.clone();
-            print_json(&Answer::Problems { problems })?;
-        }
-        Output::Table => peer_table::problems(&mut io::stdout().lock(), &status.problems)?,
+        Output::Json => print_json(&Answer::Problems { problems })?,
+        Output::Table => peer_table::problems(&mut io::stdout().lock(), &problems)?,
     }
-    let is_error = |problem: &protocol::Problem| problem.severity == "error";
-    Ok(if status.problems.iter().any(is_error) {
+    Ok(if any_error {
         Exit::Failed.into()
     } else {
         ExitCode::SUCCESS

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::args::{Output, RoutesOptions};
 use super::ask::{Problem, print};
-use crate::control::client::Client;
+use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Answer, Fib, Request, Routes, RoutesQuery, RoutesView};
 use crate::net::Prefix;
 
@@ -30,24 +30,26 @@ pub(super) fn routes(
         after: None,
         limit: PAGE,
     };
-    let mut whole: Option<Routes> = None;
-    loop {
-        let page = match client.ask(&Request::Routes(query.clone()))? {
-            Answer::Routes(page) => page,
-            other => return print(&other, output, false),
-        };
-        query.after.clone_from(&page.next);
-        match &mut whole {
-            Some(whole) => whole.routes.extend(page.routes),
-            None => whole = Some(Routes { next: None, ..page }),
-        }
-        if query.after.is_none() {
-            break;
-        }
-    }
-    let Some(mut whole) = whole else {
-        return Ok(ExitCode::SUCCESS);
+    let mut whole = Routes {
+        view: query.view,
+        peer: None,
+        routes: Vec::new(),
+        next: None,
     };
+    let other = every_page(client, |client, after| {
+        query.after = after;
+        Ok(match client.ask(&Request::Routes(query.clone()))? {
+            Answer::Routes(page) => {
+                (whole.view, whole.peer) = (page.view, page.peer);
+                whole.routes.extend(page.routes);
+                Page::There(page.next)
+            }
+            other => Page::Instead(other),
+        })
+    })?;
+    if let Some(other) = other {
+        return print(&other, output, false);
+    }
     // Pages come in the order of the tables, which is none.
     whole
         .routes
@@ -60,22 +62,41 @@ pub(super) fn fib(client: &mut Client, output: Output) -> Result<ExitCode, Probl
         routes: Vec::new(),
         next: None,
     };
-    let mut after: Option<String> = None;
-    loop {
-        let request = Request::Fib {
-            after: after.take(),
-            limit: PAGE,
-        };
-        match client.ask(&request)? {
+    let other = every_page(client, |client, after| {
+        let limit = PAGE;
+        Ok(match client.ask(&Request::Fib { after, limit })? {
             Answer::Fib(page) => {
                 whole.routes.extend(page.routes);
-                after = page.next;
+                Page::There(page.next)
             }
-            other => return print(&other, output, false),
-        }
-        if after.is_none() {
-            break;
-        }
+            other => Page::Instead(other),
+        })
+    })?;
+    if let Some(other) = other {
+        return print(&other, output, false);
     }
     print(&Answer::Fib(whole), output, false)
+}
+
+/// What came when a page was asked for.
+enum Page {
+    /// The page, and where the next one begins.
+    There(Option<String>),
+    /// Another answer, such as why there is none.
+    Instead(Answer),
+}
+
+/// Asks for page after page, until there is no more or something else is said.
+fn every_page(
+    client: &mut Client,
+    mut ask: impl FnMut(&mut Client, Option<String>) -> Result<Page, ClientError>,
+) -> Result<Option<Answer>, ClientError> {
+    let mut after = None;
+    loop {
+        match ask(client, after)? {
+            Page::There(None) => return Ok(None),
+            Page::There(next) => after = next,
+            Page::Instead(other) => return Ok(Some(other)),
+        }
+    }
 }

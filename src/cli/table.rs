@@ -100,23 +100,26 @@ impl Table {
     }
 }
 
-/// A text in lines of at most `width` characters, if its words let it; at least one.
+/// A text in lines of at most `width` characters, broken at spaces where there are any; at least one.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split(' ') {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > width {
-            lines.push(String::new());
-            used = 0;
-        }
-        if let Some(line) = lines.last_mut() {
-            if used > 0 {
-                line.push(' ');
-                used += 1;
+        let letters: Vec<char> = word.chars().collect();
+        for (i, piece) in letters.chunks(width.max(1)).enumerate() {
+            let space = usize::from(i == 0 && used > 0);
+            if used + space + piece.len() > width || i > 0 {
+                lines.push(String::new());
+                used = 0;
             }
-            line.push_str(word);
-            used += length;
+            if let Some(line) = lines.last_mut() {
+                if used > 0 {
+                    line.push(' ');
+                    used += 1;
+                }
+                line.extend(piece);
+            }
+            used += piece.len();
         }
     }
     lines
@@ -215,6 +218,13 @@ fd00:1111:2222:3333:4444:5555:6666:7740/122  2001:db8:aaaa:bbbb:cccc:dddd:eeee:f
                 .lines()
                 .all(|line| line.chars().count() <= WIDTH)
         );
+    }
+
+    #[test]
+    fn words_wider_than_a_column_are_cut() {
+        assert_eq!(wrap("ab cd", 5), ["ab cd"]);
+        assert_eq!(wrap("ab cd", 4), ["ab", "cd"]);
+        assert_eq!(wrap("a bcdefgh i", 3), ["a", "bcd", "efg", "h i"]);
     }
 
     #[test]

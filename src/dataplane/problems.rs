@@ -24,7 +24,7 @@ impl Dataplane {
         let tunnels = self.tunnels();
         problems.extend(tunnels.iter().filter_map(of_tunnel));
         problems.extend(tunnels.into_iter().filter_map(of_mtu));
-        problems.extend(self.untuned().filter_map(|(s, errno)| of_setting(s, errno)));
+        problems.extend(self.untuned().map(|(s, errno)| of_setting(s, errno)));
         let mut more = 0_usize;
         let mut troubled = self
             .troubled()
@@ -241,11 +241,8 @@ fn of_tunnel(status: &TunnelStatus) -> Option<Problem> {
     Some(Problem::new(code, subject, what, remedy))
 }
 
-/// A setting that could not be made. A link that is gone needs none.
-fn of_setting(sysctl: &Sysctl, errno: Errno) -> Option<Problem> {
-    if matches!(errno, Errno::ENOENT | Errno::ENODEV) {
-        return None;
-    }
+/// A setting that could not be made.
+fn of_setting(sysctl: &Sysctl, errno: Errno) -> Problem {
     let code = match sysctl {
         Sysctl::Forwarding(_) | Sysctl::ForwardingOn(_) => Code::ForwardingOff,
         Sysctl::LooseReversePath(_) => Code::ReversePathFilter,
@@ -266,7 +263,7 @@ fn of_setting(sysctl: &Sysctl, errno: Errno) -> Option<Problem> {
     };
     let what = format!("{what}: the setting could not be read or made ({errno})");
     let remedy = format!("set {sysctl} on the host, or mount /proc/sys writable for dunlin");
-    Some(Problem::new(code, subject, what, remedy))
+    Problem::new(code, subject, what, remedy)
 }
 
 /// Who writes routes under a protocol number, as far as that is known everywhere.

@@ -10,6 +10,7 @@
 //!
 //! A tunnel device is a way only while its gate is open ([`Gates`]).
 
+mod dump;
 mod guard;
 mod lookup;
 mod own;
@@ -31,6 +32,7 @@ use super::route::{Hop, KernelRoute, RouteKind, Shape};
 use crate::net::{Family, Prefix};
 use crate::time::Instant;
 
+use dump::Dump;
 use guard::Guard;
 #[cfg(test)]
 use own::NoRoutes;
@@ -71,17 +73,6 @@ struct State {
     addresses: BTreeSet<Address>,
     foreign: ForeignTable,
     objects: Objects,
-}
-
-/// The rows of a dump, and what not to believe them about.
-#[derive(Debug, Clone, Default)]
-struct Dump {
-    rows: State,
-    links: BTreeSet<u32>,
-    addresses: BTreeSet<Address>,
-    /// Prefixes with the metric: of other routes to the prefix the notification says nothing.
-    routes: BTreeSet<(Prefix, u32)>,
-    objects: BTreeSet<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -266,27 +257,7 @@ impl KernelView {
     /// Takes in a row of the running dump.
     pub fn dumped(&mut self, row: &Change) {
         let Some(dump) = &mut self.dump else { return };
-        match row {
-            Change::Link(link) => {
-                dump.rows.links.insert(link.index, Link::clone(link));
-            }
-            Change::Address(address) => {
-                dump.rows.addresses.insert(*address);
-            }
-            Change::Route { route, .. } if is_foreign(self.rule, route) => {
-                dump.rows.foreign.insert(route, false);
-            }
-            Change::Object { id, object } => dump.rows.objects.set(*id, object.clone()),
-            // A dump has no rows about what is gone, and our own routes are kept elsewhere.
-            Change::Route { .. }
-            | Change::LinkGone { .. }
-            | Change::AddressGone(_)
-            | Change::Neighbour { .. }
-            | Change::NeighbourGone(_)
-            | Change::Setting(_)
-            | Change::RouteGone(_)
-            | Change::ObjectGone { .. } => {}
-        }
+        dump.take(self.rule, row);
     }
 
     /// The dump ended; unless it was complete, its rows are thrown away.
@@ -521,67 +492,6 @@ impl Dirty {
         if !self.all {
             self.prefixes.push(prefix);
         }
-    }
-}
-
-impl Dump {
-    /// Remembers that a notification has overtaken the dump about something.
-    fn distrust(&mut self, rule: Ownership, change: &Change) {
-        match change {
-            Change::Link(link) => {
-                self.links.insert(link.index);
-            }
-            Change::LinkGone { index } => {
-                self.links.insert(*index);
-            }
-            Change::Address(address) | Change::AddressGone(address) => {
-                self.addresses.insert(*address);
-            }
-            Change::Neighbour { .. } | Change::NeighbourGone(_) | Change::Setting(_) => {}
-            // What becomes of a route of ours says nothing about others, unless it took their place.
-            Change::Route { route, replaced } if !replaced && !is_foreign(rule, route) => {}
-            Change::RouteGone(route) if !is_foreign(rule, route) => {}
-            Change::Route { route, .. } | Change::RouteGone(route) => {
-                self.routes.insert((route.prefix, route.metric));
-            }
-            Change::Object { id, .. } | Change::ObjectGone { id } => {
-                self.objects.insert(*id);
-            }
-        }
-    }
-
-    /// The rows, corrected by what the notifications say.
-    fn merged(self, current: &State) -> State {
-        let Self {
-            mut rows,
-            links,
-            addresses,
-            routes,
-            objects,
-        } = self;
-        for index in links {
-            match current.links.get(&index) {
-                Some(link) => rows.links.insert(index, link.clone()),
-                None => rows.links.remove(&index),
-            };
-        }
-        for address in addresses {
-            if current.addresses.contains(&address) {
-                rows.addresses.insert(address);
-            } else {
-                rows.addresses.remove(&address);
-            }
-        }
-        for (prefix, metric) in routes {
-            rows.foreign.copy_from(&current.foreign, prefix, metric);
-        }
-        for id in objects {
-            match current.objects.get(id) {
-                Some(object) => rows.objects.set(id, object.clone()),
-                None => drop(rows.objects.remove(id)),
-            }
-        }
-        rows
     }
 }
 

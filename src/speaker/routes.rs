@@ -1,8 +1,6 @@
 //! Read-only snapshots for people: routes as the speaker sees them, as a peer sent them, as a peer has them
 //! from us, and what decided.
 
-use std::collections::BTreeMap;
-
 use super::Speaker;
 use super::candidate::Lazy;
 use super::ingest::Origins;
@@ -74,23 +72,46 @@ pub struct ExportStatus {
 impl Speaker {
     /// A destination with all its paths and why each lost.
     pub fn route(&mut self, prefix: Prefix) -> Option<RouteStatus> {
+        self.route_of(prefix, None, false)
+    }
+
+    /// What a peer has sent of a prefix, as it sent it (Adj-RIB-In before policy), or as policy made it.
+    pub fn route_from(&mut self, prefix: Prefix, name: &str, as_sent: bool) -> Option<RouteStatus> {
+        let index = self.index_of(name)?;
+        self.route_of(prefix, Some(index), as_sent)
+    }
+
+    fn route_of(
+        &mut self,
+        prefix: Prefix,
+        from: Option<PeerIndex>,
+        as_sent: bool,
+    ) -> Option<RouteStatus> {
         let explained = self.rib.explain(prefix);
-        let paths = explained
-            .iter()
-            .map(|found| self.path_status(prefix, found))
-            .collect();
+        let wanted = |found: &&ExplainedPath| from.is_none_or(|from| found.path.peer == from);
+        let paths = explained.iter().filter(wanted);
+        let paths = paths.map(|found| self.path_status(prefix, found, as_sent));
+        let paths: Vec<PathStatus> = paths.collect();
         let more_at = self.more_at(prefix.family(), &explained);
-        (!explained.is_empty()).then_some(RouteStatus {
+        (!paths.is_empty()).then(|| RouteStatus {
             prefix,
             paths,
             more_at,
-            since: self.rib.lookup(prefix).and_then(|route| route.since),
+            since: self.since(prefix),
         })
     }
 
-    fn path_status(&self, prefix: Prefix, found: &ExplainedPath) -> PathStatus {
+    fn since(&self, prefix: Prefix) -> Option<Instant> {
+        self.rib.lookup(prefix)?.since
+    }
+
+    fn path_status(&self, prefix: Prefix, found: &ExplainedPath, as_sent: bool) -> PathStatus {
         let ExplainedPath { path, lost_at } = found;
-        let attributes = self.rib.path_attributes(path);
+        let store = self.rib.attributes();
+        let attributes = match as_sent {
+            true => store.get(store.original(path.attributes)),
+            false => store.get(path.attributes),
+        };
         let attributes = attributes.map(|found| found.decode()).unwrap_or_default();
         let best = lost_at.is_none();
         let policy = self.import_policy(path, prefix);
@@ -118,40 +139,20 @@ impl Speaker {
         }
     }
 
-    /// What a peer has sent of a prefix, as it sent it (Adj-RIB-In before policy), or as policy made it.
-    pub fn route_from(&mut self, prefix: Prefix, name: &str, as_sent: bool) -> Option<RouteStatus> {
-        let index = self.index_of(name)?;
-        let mut route = self.route(prefix)?;
-        let received = |path: &Path| {
-            let store = self.rib.attributes();
-            let attributes = store.get(store.original(path.attributes))?;
-            Some((path.path_id, attributes.decode()))
-        };
-        let found = self.rib.lookup(prefix)?.paths.iter();
-        let own = found.filter(|path| path.peer == index);
-        let mut originals: BTreeMap<u32, PathAttributes> = own.filter_map(received).collect();
-        route.paths.retain(|path| path.peer == name);
-        for path in route.paths.iter_mut().filter(|_| as_sent) {
-            if let Some(attributes) = originals.remove(&path.path_id) {
-                path.attributes = attributes;
-            }
-        }
-        (!route.paths.is_empty()).then_some(route)
-    }
-
-    /// What a peer was sent of the next `limit` destinations (Adj-RIB-Out), as it was sent, and where to go
-    /// on; the peer of a path is whose route it is.
+    /// What a peer was sent of the next `limit` destinations (Adj-RIB-Out), as it was sent, as far as it is
+    /// asked for, and where to go on; the peer of a path is whose route it is.
     pub fn routes_to(
         &self,
         name: &str,
-        family: Family,
-        from: Option<PageCursor>,
+        (family, from): (Family, Option<PageCursor>),
         limit: usize,
+        asked_for: impl Fn(Prefix) -> bool,
     ) -> (Vec<RouteStatus>, Option<PageCursor>) {
         let Some(index) = self.index_of(name) else {
             return (Vec::new(), None);
         };
-        let (told, next) = self.rib.told(index, family, from, limit);
+        let (mut told, next) = self.rib.told(index, family, from, limit);
+        told.retain(|told| asked_for(told.prefix));
         (self.as_told(index, &told), next)
     }
 
@@ -171,7 +172,7 @@ impl Speaker {
                 prefix,
                 paths,
                 more_at: Vec::new(),
-                since: self.rib.lookup(prefix).and_then(|route| route.since),
+                since: self.since(prefix),
             })
         };
         let destinations = told.chunk_by(|a, b| a.prefix == b.prefix);

@@ -185,13 +185,17 @@ fn encode(prefixes: &[Prefix]) -> Vec<u8> {
 
 /// A whole UPDATE.
 pub(crate) fn update(withdrawn: &[Prefix], attributes: &[u8], announced: &[Prefix]) -> Vec<u8> {
-    let withdrawn = encode(withdrawn);
+    update_of(&encode(withdrawn), attributes, &encode(announced))
+}
+
+/// The same of NLRI in octets.
+pub(crate) fn update_of(withdrawn: &[u8], attributes: &[u8], announced: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
-    body.extend(u16::try_from(withdrawn.len()).unwrap().to_be_bytes());
-    body.extend(withdrawn);
-    body.extend(u16::try_from(attributes.len()).unwrap().to_be_bytes());
-    body.extend_from_slice(attributes);
-    body.extend(encode(announced));
+    for part in [withdrawn, attributes] {
+        body.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+        body.extend_from_slice(part);
+    }
+    body.extend_from_slice(announced);
     message(2, &body)
 }
 

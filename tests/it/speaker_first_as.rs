@@ -8,7 +8,7 @@ use dunlin::speaker::{Output, PeerStatus, Speaker};
 use dunlin::time::Instant;
 use dunlin::topology::{Peer, Plan};
 
-use crate::speaker_rig::{self as rig, LOCAL, REMOTE, message};
+use crate::speaker_rig::{self as rig, LOCAL, REMOTE, attributes, message, update_of};
 
 const THEIR_AS: u16 = 65_002;
 const ROUTE_REFRESH: u8 = 5;
@@ -27,16 +27,7 @@ fn plan_of(their_as: u16, enforce: bool) -> Plan {
 
 /// 10.77.0.0/24 with this path, next hop the peer.
 fn update(path: &[u16]) -> Vec<u8> {
-    let mut attributes = vec![0x40, 1, 1, 0, 0x40, 2];
-    attributes.push(u8::try_from(2 + 2 * path.len()).unwrap());
-    attributes.extend([2, u8::try_from(path.len()).unwrap()]);
-    attributes.extend(path.iter().flat_map(|asn| asn.to_be_bytes()));
-    attributes.extend([0x40, 3, 4, 10, 0, 0, 2]);
-    let mut body = vec![0, 0];
-    body.extend(u16::try_from(attributes.len()).unwrap().to_be_bytes());
-    body.extend(attributes);
-    body.extend([24, 10, 77, 0]);
-    message(2, &body)
+    update_of(&[], &attributes(0, path), &[24, 10, 77, 0])
 }
 
 /// A speaker with a session that is up.

@@ -13,7 +13,7 @@ use dunlin::time::{Duration, Instant};
 use dunlin::topology::{FarEnd, Intent, LimitAction, Node, Peer, PeerScope, Plan, Selector, plan};
 use proptest::prelude::*;
 
-use crate::speaker_rig::{self as rig, LOCAL, REMOTE, message};
+use crate::speaker_rig::{self as rig, LOCAL, REMOTE, attributes, message, update_of};
 
 const THEIR_AS: u16 = 65_002;
 
@@ -42,23 +42,14 @@ fn prefix(n: u8) -> Prefix {
 
 /// How good a path is: the lower, the better.
 fn announcement(key: Key, med: u32) -> Vec<u8> {
-    let mut attributes = vec![0x40, 1, 1, 0, 0x40, 2, 4, 2, 1];
-    attributes.extend(THEIR_AS.to_be_bytes());
-    attributes.extend([0x40, 3, 4, 10, 0, 0, 2, 0x80, 4, 4]);
+    let mut attributes = attributes(0, &[THEIR_AS]);
+    attributes.extend([0x80, 4, 4]);
     attributes.extend(med.to_be_bytes());
-    let mut body = vec![0, 0];
-    body.extend(u16::try_from(attributes.len()).unwrap().to_be_bytes());
-    body.extend(attributes);
-    body.extend(nlri(key));
-    message(2, &body)
+    update_of(&[], &attributes, &nlri(key))
 }
 
 fn withdrawal(key: Key) -> Vec<u8> {
-    let nlri = nlri(key);
-    let mut body = u16::try_from(nlri.len()).unwrap().to_be_bytes().to_vec();
-    body.extend(nlri);
-    body.extend([0, 0]);
-    message(2, &body)
+    update_of(&nlri(key), &[], &[])
 }
 
 /// A speaker and a peer that answers to ROUTE-REFRESH.

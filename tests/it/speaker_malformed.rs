@@ -12,7 +12,7 @@ use dunlin::time::Instant;
 use dunlin::topology::{Peer, Plan};
 use proptest::prelude::*;
 
-use crate::speaker_rig::{self as rig, LOCAL, REMOTE, message};
+use crate::speaker_rig::{self as rig, LOCAL, REMOTE, attributes, message, update_of};
 
 const THEIR_AS: u16 = 65_002;
 const NOW: Instant = Instant::from_secs(1_000);
@@ -28,16 +28,7 @@ fn plan() -> Plan {
 
 /// 10.N.M.0/24 with this ORIGIN and this path.
 fn announcement(origin: u8, path: &[u16], routes: &[u16]) -> Vec<u8> {
-    let mut attributes = vec![0x40, 1, 1, origin, 0x40, 2];
-    attributes.push(u8::try_from(2 + 2 * path.len()).unwrap());
-    attributes.extend([2, u8::try_from(path.len()).unwrap()]);
-    attributes.extend(path.iter().flat_map(|asn| asn.to_be_bytes()));
-    attributes.extend([0x40, 3, 4, 10, 0, 0, 2]);
-    let mut body = vec![0, 0];
-    body.extend(u16::try_from(attributes.len()).unwrap().to_be_bytes());
-    body.extend(attributes);
-    body.extend(nlri(routes));
-    message(2, &body)
+    update_of(&[], &attributes(origin, path), &nlri(routes))
 }
 
 fn nlri(routes: &[u16]) -> Vec<u8> {
@@ -49,11 +40,7 @@ fn nlri(routes: &[u16]) -> Vec<u8> {
 }
 
 fn withdrawal(routes: &[u16]) -> Vec<u8> {
-    let nlri = nlri(routes);
-    let mut body = u16::try_from(nlri.len()).unwrap().to_be_bytes().to_vec();
-    body.extend(nlri);
-    body.extend([0, 0]);
-    message(2, &body)
+    update_of(&nlri(routes), &[], &[])
 }
 
 /// A speaker with a session that is up.

@@ -117,7 +117,10 @@ fn page(daemon: &mut Daemon, now: Instant, wanted: &Wanted<'_>, query: &RoutesQu
     let limit = query.limit.clamp(1, PAGE_MAX);
     let speaker = daemon.node.speaker_mut();
     let (found, next) = match (wanted.view, wanted.peer) {
-        (RoutesView::Sent, Some(name)) => speaker.routes_to(name, family, cursor, limit),
+        (RoutesView::Sent, Some(name)) => {
+            let asked_for = |prefix| wanted.covers(prefix);
+            speaker.routes_to(name, (family, cursor), limit, asked_for)
+        }
         _ => {
             let (page, next) = speaker.rib().page(family, cursor, limit);
             let inside = page.iter().map(|found| found.prefix);
@@ -133,10 +136,7 @@ fn page(daemon: &mut Daemon, now: Instant, wanted: &Wanted<'_>, query: &RoutesQu
         (Family::Ipv4, None) => Some("6:".to_owned()),
         (Family::Ipv6, next) => next.map(|next| format!("6:{}", next.to_number())),
     };
-    let found = found
-        .into_iter()
-        .filter(|route| wanted.covers(route.prefix));
-    let found = found.filter_map(|found| wanted.narrowed(found));
+    let found = found.into_iter().filter_map(|found| wanted.narrowed(found));
     wanted.routes(found.map(|status| route(now, &status)).collect(), next)
 }
 

@@ -97,8 +97,7 @@ impl Host {
             self.due.remove(sysctl);
             return self.unfit.remove(sysctl).is_some();
         };
-        // What is not there needs nothing, and is heard of if it comes.
-        if !matches!(errno, Errno::ENOENT | Errno::ENODEV) {
+        if !is_gone(errno) {
             self.due.entry(sysctl.clone()).or_insert(now + AGAIN);
         }
         self.unfit.insert(sysctl.clone(), (errno, index)) != Some((errno, index))
@@ -115,7 +114,8 @@ impl Host {
         hangs: impl Fn(&Sysctl) -> bool,
     ) -> impl Iterator<Item = (&Sysctl, Errno)> {
         let unfit = self.unfit.iter();
-        let unfit = unfit.filter(move |(sysctl, _)| self.is_needed(sysctl, &hangs));
+        let unfit = unfit
+            .filter(move |(sysctl, (errno, _))| !is_gone(*errno) && self.is_needed(sysctl, &hangs));
         unfit.map(|(sysctl, (errno, _))| (sysctl, *errno))
     }
 
@@ -204,4 +204,9 @@ impl Host {
         }
         links
     }
+}
+
+/// Whether what a setting is about is not there: that needs nothing, and is heard of if it comes.
+const fn is_gone(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOENT | Errno::ENODEV)
 }
