@@ -90,6 +90,14 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// The number after the last destination of a family.
+    fn end(&self, family: Family) -> DestinationId {
+        match family {
+            Family::Ipv4 => self.v4.map.end(),
+            Family::Ipv6 => self.v6.map.end(),
+        }
+    }
+
     fn unpin(&mut self, family: Family, id: DestinationId) {
         match family {
             Family::Ipv4 => self.v4.unpin(id),

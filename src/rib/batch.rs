@@ -378,7 +378,7 @@ impl Batch {
         let Sources { policy, key, .. } = sources;
         let kind = |mark| Kind {
             bar: bar(cohort, path.peer),
-            also: addressee(cohort, sources, &route),
+            also: addressee(cohort, (key, sources.store, sources.peers), &route),
             attributes: path.attributes,
             source: path.peer,
             mark,
@@ -512,10 +512,11 @@ fn bar(cohort: &Cohort, source: PeerIndex) -> PeerIndex {
 
 /// The member, other than the source, whose own address a route has as its next hop: to it that is no way
 /// (RFC 4271 §5.1.3).
-fn addressee(cohort: &Cohort, sources: Sources<'_>, route: &ExportRoute<'_>) -> PeerIndex {
-    let Sources {
-        key, store, peers, ..
-    } = sources;
+pub(crate) fn addressee(
+    cohort: &Cohort,
+    (key, store, peers): (&GroupKey, &AttributeStore, &Peers),
+    route: &ExportRoute<'_>,
+) -> PeerIndex {
     let learnt = store.next_hops().get(route.attributes.next_hop());
     let Some(to) = learnt_address(key, learnt, route.source) else {
         return PeerIndex::LOCAL;

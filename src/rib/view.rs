@@ -1,5 +1,6 @@
 //! Reading the RIB: single routes, the longest match, pages, reasons, sizes. It changes nothing.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::attributes::AttributesRef;
@@ -198,10 +199,17 @@ impl Rib {
         used.saturating_sub(self.prefixes(family))
     }
 
-    /// How many routes of a family a peer has from us, each path of a prefix counted; a walk over its
-    /// record.
+    /// How many routes of a family the record of a peer has, each path of a prefix counted, those that it
+    /// was [`spared`](Self::spared) among them; a walk over its record.
     pub fn advertised(&self, peer: PeerIndex, family: Family) -> usize {
         self.exports.advertised(peer, family)
+    }
+
+    /// How many routes of both families peers were spared though their records have them, since they lead to
+    /// the peer itself: one walk over all records.
+    pub fn spared(&self) -> BTreeMap<PeerIndex, usize> {
+        self.exports
+            .spared(&self.tables, (&self.store, &self.peers))
     }
 
     /// What a peer was sent of the next `limit` destinations, and where to go on.

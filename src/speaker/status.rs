@@ -1,5 +1,6 @@
 //! Read-only snapshots for people: peers as the speaker sees them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -59,19 +60,20 @@ pub struct PeerStatus {
 impl Speaker {
     /// All peers, by name.
     pub fn peers(&self) -> Vec<PeerStatus> {
+        let spared = self.rib.spared();
         let entries = self
             .names
             .values()
             .filter_map(|index| Some((*index, self.peer(*index)?)));
         entries
-            .map(|(index, entry)| self.status_of(index, entry))
+            .map(|(index, entry)| self.status_of(index, entry, &spared))
             .collect()
     }
 
     /// One peer.
     pub fn peer_named(&self, name: &str) -> Option<PeerStatus> {
         let index = self.names.get(name).copied()?;
-        Some(self.status_of(index, self.peer(index)?))
+        Some(self.status_of(index, self.peer(index)?, &self.rib.spared()))
     }
 
     /// The peer of a name.
@@ -101,7 +103,12 @@ impl Speaker {
         wanted.filter_map(|index| self.peer(*index))
     }
 
-    fn status_of(&self, index: PeerIndex, entry: &PeerEntry) -> PeerStatus {
+    fn status_of(
+        &self,
+        index: PeerIndex,
+        entry: &PeerEntry,
+        spared: &BTreeMap<PeerIndex, usize>,
+    ) -> PeerStatus {
         let session = &entry.session;
         let count = |of: fn(crate::rib::PeerCounts) -> u32| {
             let both = Family::ALL.map(|family| of(self.rib.counts(index, family)) as usize);
@@ -109,6 +116,8 @@ impl Speaker {
         };
         let up = entry.established.as_ref();
         let error = session.last_error();
+        let recorded = Family::ALL.map(|family| self.rib.advertised(index, family));
+        let recorded: usize = recorded.iter().sum();
         PeerStatus {
             planned: entry.planned.clone(),
             state: session.state(),
@@ -126,10 +135,7 @@ impl Speaker {
             local: up.and_then(|up| up.local),
             received: count(|counts| counts.received),
             accepted: count(|counts| counts.accepted),
-            sent: Family::ALL
-                .map(|family| self.rib.advertised(index, family))
-                .iter()
-                .sum(),
+            sent: recorded.saturating_sub(spared.get(&index).copied().unwrap_or(0)),
             kept: self.kept(index),
             bfd: self.far_ends.report(&entry.planned),
             counters: *session.counters(),

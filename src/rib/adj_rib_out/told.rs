@@ -3,11 +3,15 @@
 //! The record has no attributes: it says whose path went out last under which identifier. While news of a
 //! destination is on its way to the peer, what it has may differ from what is here; that is said.
 
+use std::collections::BTreeMap;
+
 use super::{Exports, Tables};
 use crate::net::{Family, Prefix};
+use crate::rib::attributes::AttributeStore;
+use crate::rib::batch::addressee;
 use crate::rib::cohort::{Cohort, Walk};
-use crate::rib::export::GroupKey;
-use crate::rib::peer::PeerIndex;
+use crate::rib::export::{ExportRoute, GroupKey};
+use crate::rib::peer::{PeerIndex, Peers};
 use crate::rib::prefix_map::{DestinationId, TableKey};
 use crate::rib::table::Table;
 use crate::rib::{PageCursor, Path};
@@ -48,10 +52,7 @@ impl Exports {
         };
         let begin = from.map_or(0, |cursor| cursor.to_number());
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let end = match family {
-            Family::Ipv4 => tables.v4.map.end(),
-            Family::Ipv6 => tables.v6.map.end(),
-        };
+        let end = tables.end(family);
         let stop = end.min(begin.saturating_add(limit));
         let of = |id: DestinationId| match family {
             Family::Ipv4 => told_of(&tables.v4, cohort, peer, id),
@@ -59,6 +60,46 @@ impl Exports {
         };
         let next = (stop < end).then(|| PageCursor::from_number(stop));
         ((begin..stop).flat_map(of).collect(), next)
+    }
+
+    /// How many routes of a record members were spared, by member: those that lead to themselves. A walk over
+    /// the records.
+    pub(crate) fn spared(
+        &self,
+        tables: &Tables,
+        (store, peers): (&AttributeStore, &Peers),
+    ) -> BTreeMap<PeerIndex, usize> {
+        let mut spared = BTreeMap::new();
+        for cohort in self.cohorts.iter().flatten() {
+            let group = self.groups.get(cohort.group).and_then(Option::as_ref);
+            let Some(key) = group.map(|group| &group.key) else {
+                continue;
+            };
+            let mut count = |record: Recorded| {
+                let path = record.path?;
+                let route = ExportRoute {
+                    prefix: record.prefix,
+                    peer: record.source,
+                    source: peers.facts(record.source)?,
+                    attributes: store.get(path.attributes)?,
+                };
+                let whom = addressee(cohort, (key, store, peers), &route);
+                if !whom.is_local() && whom != record.source {
+                    *spared.entry(whom).or_default() += 1;
+                }
+                Some(())
+            };
+            let ids = 0..tables.end(key.family);
+            match key.family {
+                Family::Ipv4 => ids
+                    .flat_map(|id| recorded(&tables.v4, cohort, id))
+                    .for_each(|record| _ = count(record)),
+                Family::Ipv6 => ids
+                    .flat_map(|id| recorded(&tables.v6, cohort, id))
+                    .for_each(|record| _ = count(record)),
+            }
+        }
+        spared
     }
 
     /// What a peer was sent of one prefix.
@@ -87,32 +128,55 @@ fn told_of<P: TableKey>(
     peer: PeerIndex,
     id: DestinationId,
 ) -> Vec<Told> {
-    let Some(destination) = table.map.get(id) else {
-        return Vec::new();
-    };
     let ahead = match cohort.walk {
         Walk::Active { cursor, .. } => id >= cursor,
         Walk::Tail { .. } | Walk::Done => false,
     };
     let pending = ahead || cohort.pending.contains(id);
-    let paths = destination.paths.as_slice();
-    let told = |sent_under: u8| {
-        // The record's own source never got it (split horizon).
-        let source = cohort.sent.get(id, sent_under)?;
-        let is_it = |path: &&Path| {
-            let same_id = !cohort.add_path || path.send_id == sent_under;
-            path.peer == source && path.send_id != 0 && same_id
-        };
-        (source != peer).then(|| Told {
-            prefix: destination.prefix.into(),
-            path_id: if cohort.add_path {
-                sent_under.into()
-            } else {
-                0
-            },
-            path: paths.iter().find(is_it).copied(),
-            pending,
+    // The record's own source never got it (split horizon).
+    let others = recorded(table, cohort, id).filter(|record| record.source != peer);
+    let told = others.map(|record| Told {
+        prefix: record.prefix,
+        path_id: if cohort.add_path {
+            record.sent_under.into()
+        } else {
+            0
+        },
+        path: record.path,
+        pending,
+    });
+    told.collect()
+}
+
+/// What a cohort's record says of a destination, under one identifier.
+struct Recorded {
+    prefix: Prefix,
+    sent_under: u8,
+    source: PeerIndex,
+    /// The path as it is now.
+    path: Option<Path>,
+}
+
+fn recorded<P: TableKey>(
+    table: &Table<P>,
+    cohort: &Cohort,
+    id: DestinationId,
+) -> impl Iterator<Item = Recorded> {
+    let destination = table.map.get(id).into_iter();
+    destination.flat_map(move |destination| {
+        let paths = destination.paths.as_slice();
+        cohort.sent.identifiers().filter_map(move |sent_under| {
+            let source = cohort.sent.get(id, sent_under)?;
+            let is_it = |path: &&Path| {
+                let same_id = !cohort.add_path || path.send_id == sent_under;
+                path.peer == source && path.send_id != 0 && same_id
+            };
+            Some(Recorded {
+                prefix: destination.prefix.into(),
+                sent_under,
+                source,
+                path: paths.iter().find(is_it).copied(),
+            })
         })
-    };
-    cohort.sent.identifiers().filter_map(told).collect()
+    })
 }
