@@ -512,6 +512,7 @@ fn bar(cohort: &Cohort, source: PeerIndex) -> PeerIndex {
 
 /// The member, other than the source, whose own address a route has as its next hop: to it that is no way
 /// (RFC 4271 §5.1.3).
+#[inline]
 pub(crate) fn addressee(
     cohort: &Cohort,
     (key, store, peers): (&GroupKey, &AttributeStore, &Peers),
