@@ -164,9 +164,9 @@ teardown() {
   [ -n "${CAPTURE_PID:-}" ] && kill "$CAPTURE_PID" 2>/dev/null
   for ns in "${CREATED[@]}"; do
     # Only what lives in a namespace that this script made.
-    ip netns pids "$ns" 2>/dev/null | xargs -r kill -KILL 2>/dev/null
+    ip netns pids "$ns" 2>/dev/null | xargs -r kill -KILL 2>/dev/null || true
   done
-  for ns in "${CREATED[@]}"; do ip netns del "$ns" 2>/dev/null; done
+  for ns in "${CREATED[@]}"; do ip netns del "$ns" 2>/dev/null || true; done
   if [ -n "${DUNLIN_KEEP:-}" ]; then say "kept: $WORK"; else rm -rf -- "$WORK"; fi
   exit "$rc"
 }

@@ -133,6 +133,7 @@ impl Daemon {
                 }
             }
             speaker::Output::Send { connection, bytes } => self.transport.send(connection, bytes),
+            speaker::Output::Probe { connection } => self.transport.probe(connection),
             speaker::Output::Close { connection } => {
                 self.attempts.ended(connection);
                 self.transport.close(connection);
@@ -162,6 +163,7 @@ fn hand_over(node: &mut Node, attempts: &mut Attempts, clock: Clock, event: tran
         } => Input::Received(connection, messages),
         E::BadHeader { connection, error } => Input::BadHeader(connection, error),
         E::Sent { connection, octets } => Input::Sent(connection, octets),
+        E::Acknowledged { connection } => Input::Acknowledged(connection),
         E::Closed { connection, error } => {
             attempts.ended(connection);
             Input::Closed(connection, error)

@@ -69,6 +69,8 @@ pub enum Input<'a> {
     BadHeader(ConnectionId, HeaderError),
     /// Octets have left.
     Sent(ConnectionId, usize),
+    /// What was queued before a probe has arrived.
+    Acknowledged(ConnectionId),
     /// A connection is gone.
     Closed(ConnectionId, Option<String>),
     /// The kernel said something.
@@ -164,6 +166,7 @@ impl Node {
             Input::Received(connection, messages) => speaker.received(now, connection, messages),
             Input::BadHeader(connection, error) => speaker.bad_header(now, connection, error),
             Input::Sent(connection, octets) => speaker.sent(now, connection, octets),
+            Input::Acknowledged(connection) => speaker.acknowledged(now, connection),
             Input::Closed(connection, error) => speaker.closed(now, connection, error),
             Input::Kernel(input) => {
                 self.news += 1;

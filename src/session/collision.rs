@@ -1,4 +1,4 @@
-//! Which of two connections with one peer lives (RFC 4271 §6.8, RFC 6286 §2.3, RFC 4724 §4.2).
+//! Which of two connections with one peer lives (RFC 4271 §6.8, RFC 6286 §2.3).
 //!
 //! A pure function of what both ends know, so that both come to the same verdict. It is asked when
 //! an OPEN has arrived on one connection (the *new* one) while there is another.
@@ -9,13 +9,18 @@
 //! | in OpenSent | | undecided: the other may still be refused |
 //! | in OpenConfirm | the new one is the winner's | keep the new one |
 //! | in OpenConfirm | the new one is the loser's | keep the other |
-//! | Established | the peer has graceful restart | keep the new one: the peer has restarted |
+//! | Established | the new one's OPEN could be the same peer's, come back ([`succeeds`]) | wait: the other is asked whether it lives |
 //! | Established | otherwise | keep the other |
+//!
+//! RFC 4724 §4.2 would have an OPEN with the graceful restart capability take an established session over
+//! at once. Whoever can call from the peer's address can send such an OPEN, and in a cluster that is any pod
+//! whose packets leave with its node's address. So only the end of the old connection itself ends it.
 //!
 //! The winner's connection is the one dialled by the side with the higher BGP Identifier, as an
 //! unsigned number; between equal identifiers, by the side with the higher AS number.
 
-use crate::net::{Asn, RouterId};
+use super::negotiate::Negotiated;
+use crate::net::{Asn, Family, RouterId};
 
 /// Who dialled a connection, seen from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,10 +49,10 @@ pub enum Other {
     OpenSent,
     /// OpenConfirm.
     OpenConfirm,
-    /// Established; whether graceful restart was agreed on.
+    /// Established.
     Established {
-        /// Graceful restart was agreed on.
-        restartable: bool,
+        /// The new OPEN could be the same peer's, come back.
+        successor: bool,
     },
 }
 
@@ -60,6 +65,8 @@ pub enum Verdict {
     KeepOther,
     /// Keep both for now.
     Undecided,
+    /// Keep both, the new one without a further word, until it is known whether the other lives.
+    Wait,
 }
 
 /// The connection that outlives a collision between equals.
@@ -72,12 +79,29 @@ pub fn winner(local: Party, remote: Party) -> Direction {
     }
 }
 
+/// Whether an OPEN could be that of the peer of a session, which has lost it without a word: it has the same
+/// BGP Identifier and AS number, and where graceful restart was agreed on, it still takes part with a family
+/// that is up.
+pub fn succeeds(old: &Negotiated, new: &Negotiated) -> bool {
+    let part = |session: &Negotiated, family: Family| {
+        let restart = session.graceful_restart.as_ref();
+        restart.is_some_and(|restart| family.of(&restart.families).is_some())
+    };
+    let mut kept = Family::ALL
+        .into_iter()
+        .filter(|family| *family.of(&old.families) && part(old, *family))
+        .peekable();
+    (old.remote_router_id, old.remote_asn) == (new.remote_router_id, new.remote_asn)
+        && (kept.peek().is_none() || kept.any(|family| part(new, family)))
+}
+
 /// The verdict of the table above.
 pub fn resolve(local: Party, remote: Party, new: Direction, other: Other) -> Verdict {
     match other {
-        Other::Unopened | Other::Established { restartable: true } => Verdict::KeepNew,
+        Other::Unopened => Verdict::KeepNew,
+        Other::Established { successor: true } => Verdict::Wait,
         Other::OpenSent => Verdict::Undecided,
         Other::OpenConfirm if winner(local, remote) == new => Verdict::KeepNew,
-        Other::OpenConfirm | Other::Established { restartable: false } => Verdict::KeepOther,
+        Other::OpenConfirm | Other::Established { successor: false } => Verdict::KeepOther,
     }
 }

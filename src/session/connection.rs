@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use std::sync::Arc;
 
-use super::collision::{Direction, Other};
+use super::collision::{Direction, Other, succeeds};
 use super::config::PeerConfig;
 use super::counters::Counters;
 use super::event::{ConnectionId, Output};
@@ -32,6 +32,10 @@ const LARGE_HOLD: Duration = Duration::from_secs(240);
 /// any network that carries BGP fits in it; a session that is late by so much bothers nobody.
 const HOLD_BACK: Duration = Duration::from_secs(1);
 
+/// How long a call may wait for what is known of the session that its peer has already. TCP sends again
+/// four times meanwhile.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
 /// KEEPALIVEs of all peers go out at multiples of this, so that a thousand of them wake the process four
 /// times a second and not forty,
 const BEAT: Duration = Duration::from_millis(250);
@@ -47,6 +51,20 @@ pub(super) struct Connection {
     pub(super) direction: Direction,
     phase: Phase,
     timers: Timers,
+    /// Whether a new connection waits for what is known of this one, or this one for another.
+    doubt: Doubt,
+    /// When KEEPALIVE went out last.
+    kept_alive: Instant,
+}
+
+/// What is in doubt while a peer that has a session calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    None,
+    /// This is the session, and it is asked whether it lives.
+    Asked,
+    /// This is the call, which waits for the answer: it says nothing more, and its time is short.
+    Waits,
 }
 
 #[derive(Debug)]
@@ -99,23 +117,22 @@ impl Context<'_> {
 impl Connection {
     /// A dial that begins.
     pub(super) const fn dialling(id: ConnectionId) -> Self {
-        let (direction, phase) = (Direction::Dialled, Phase::Dialling);
-        Self {
-            id,
-            direction,
-            phase,
-            timers: Timers::new(),
-        }
+        Self::new(id, Direction::Dialled, Phase::Dialling)
     }
 
     /// A connection that was accepted; [`Connection::connected`] must follow.
     pub(super) const fn accepted(id: ConnectionId) -> Self {
-        let (direction, phase) = (Direction::Accepted, Phase::Delaying);
+        Self::new(id, Direction::Accepted, Phase::Delaying)
+    }
+
+    const fn new(id: ConnectionId, direction: Direction, phase: Phase) -> Self {
         Self {
             id,
             direction,
             phase,
             timers: Timers::new(),
+            doubt: Doubt::None,
+            kept_alive: Instant::ZERO,
         }
     }
 
@@ -149,7 +166,7 @@ impl Connection {
 
     /// The peer's OPEN is accepted and no collision stands against it: OpenConfirm.
     ///
-    /// With `hold_back`, KEEPALIVE waits for the fate of the other connection.
+    /// With `hold_back`, KEEPALIVE waits for the fate of the other connection; in doubt it does in any case.
     pub(super) fn confirm(
         &mut self,
         cx: &mut Context<'_>,
@@ -159,45 +176,81 @@ impl Connection {
         if matches!(self.phase, Phase::Delaying) {
             self.send_open(cx);
         }
-        let hold = negotiated.hold_time.duration().unwrap_or(LARGE_HOLD);
-        self.timers.set(Timer::Hold, cx.now + hold);
+        if self.doubt != Doubt::Waits {
+            let hold = negotiated.hold_time.duration().unwrap_or(LARGE_HOLD);
+            self.timers.set(Timer::Hold, cx.now + hold);
+        }
         let negotiated = Arc::new(negotiated);
         self.phase = Phase::OpenConfirm(Confirming {
             negotiated,
             told: false,
             confirmed: false,
         });
-        if hold_back {
-            self.timers.set(Timer::Keepalive, cx.now + HOLD_BACK);
-        } else {
-            self.keepalive(cx);
+        match (self.is_waiting(), hold_back) {
+            (true, _) => {}
+            (false, true) => self.timers.set(Timer::Keepalive, cx.now + HOLD_BACK),
+            (false, false) => self.keepalive(cx),
         }
     }
 
     /// There is no other connection any more: a KEEPALIVE that was held back may go.
-    pub(super) fn release(&mut self, now: Instant) {
+    pub(super) fn release(&mut self, now: Instant, config: &PeerConfig) {
+        if self.is_waiting() {
+            self.doubt = Doubt::None;
+            let agreed = self.negotiated().map(|session| session.hold_time);
+            let wait = match agreed {
+                Some(hold) => hold.duration().unwrap_or(LARGE_HOLD),
+                None => config.timers.open_wait,
+            };
+            self.timers.set(Timer::Hold, now + wait);
+        }
         if let Phase::OpenConfirm(Confirming { told: false, .. }) = self.phase {
             self.timers.set(Timer::Keepalive, now);
         }
     }
 
-    /// Asks the peer's host for a sign of life: a host that has rebooted answers with a reset.
+    /// Its peer has a session already: this call waits for what is known of that one.
+    pub(super) fn wait(&mut self, now: Instant) {
+        self.doubt = Doubt::Waits;
+        self.timers.set(Timer::Hold, now + ANSWER_TIME);
+    }
+
+    /// Asks the peer's host whether it still has this connection: one that has rebooted answers with a reset.
     pub(super) fn probe(&mut self, cx: &mut Context<'_>) {
-        if let Phase::Established(negotiated) = &self.phase
-            && let Some(interval) = negotiated.keepalive
-        {
-            // Not more often than §4.4 allows, however often somebody knocks. The last one went
-            // out at least three quarters of the interval before the next is due.
-            let next = self.timers.deadline(Timer::Keepalive);
-            if next + MIN_KEEPALIVE <= cx.now + interval * 3 / 4 {
-                self.keepalive(cx);
-            }
+        if self.session().is_none() {
+            return;
         }
+        self.doubt = Doubt::Asked;
+        // Not more often than §4.4 allows, however often somebody knocks.
+        let earliest = self.kept_alive + MIN_KEEPALIVE;
+        if earliest <= cx.now {
+            self.keepalive(cx);
+        } else {
+            let at = earliest.min(self.timers.deadline(Timer::Keepalive));
+            self.timers.set(Timer::Keepalive, at);
+        }
+    }
+
+    /// The peer's host has acknowledged what was sent; whether that answers a question.
+    pub(super) fn acknowledged(&mut self) -> bool {
+        let asked = self.doubt == Doubt::Asked;
+        if asked {
+            self.doubt = Doubt::None;
+        }
+        asked
+    }
+
+    /// Whether it is a call that waits for what is known of the session.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.doubt == Doubt::Waits
     }
 
     /// Deals with the deadlines that have passed.
     pub(super) fn expire(&mut self, cx: &mut Context<'_>) -> Result<Progress, CloseReason> {
         if self.timers.expire(Timer::Hold, cx.now) {
+            if self.is_waiting() {
+                return Err(CloseReason::Collision);
+            }
             return Err(match self.negotiated() {
                 Some(_) => CloseReason::HoldTimerExpired,
                 None => CloseReason::NoOpen,
@@ -260,14 +313,14 @@ impl Connection {
         !matches!(self.phase, Phase::Dialling)
     }
 
-    /// How far it is, as a collision sees it.
-    pub(super) fn standing(&self) -> Other {
+    /// How far it is, as a collision with an OPEN sees it.
+    pub(super) fn standing(&self, new: &Negotiated) -> Other {
         match &self.phase {
             Phase::Dialling | Phase::Delaying => Other::Unopened,
             Phase::OpenSent => Other::OpenSent,
             Phase::OpenConfirm(_) => Other::OpenConfirm,
             Phase::Established(negotiated) => Other::Established {
-                restartable: negotiated.graceful_restart.is_some(),
+                successor: succeeds(negotiated, new),
             },
         }
     }
@@ -370,7 +423,9 @@ impl Connection {
             Direction::Dialled => LARGE_HOLD,
             Direction::Accepted => cx.config.timers.open_wait,
         };
-        self.timers.set(Timer::Hold, cx.now + wait);
+        if !self.is_waiting() {
+            self.timers.set(Timer::Hold, cx.now + wait);
+        }
         self.phase = Phase::OpenSent;
     }
 
@@ -381,8 +436,13 @@ impl Connection {
             MessageKind::Keepalive,
             Bytes::from_static(&KEEPALIVE),
         );
+        self.kept_alive = cx.now;
         if let Phase::OpenConfirm(confirming) = &mut self.phase {
             confirming.told = true;
+        }
+        if self.doubt == Doubt::Asked {
+            let connection = self.id;
+            cx.out.push(Output::Probe { connection });
         }
         if let Some(interval) = self
             .negotiated()

@@ -165,6 +165,11 @@ pub enum Input<'a> {
         /// On which connection.
         connection: ConnectionId,
     },
+    /// The peer's host has acknowledged all that was sent before [`Output::Probe`].
+    Acknowledged {
+        /// On which connection.
+        connection: ConnectionId,
+    },
 }
 
 /// Something to do.
@@ -185,6 +190,13 @@ pub enum Output {
     /// Close once the queued bytes are flushed. The driver bounds the time of that: a peer that
     /// does not read must not hold the socket.
     Close {
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// Find out whether the far end of a session still has this connection, and answer with
+    /// [`Input::Acknowledged`] if it does and with [`Input::Closed`] if it does not. What its host does with
+    /// octets that were sent is an answer; a message that was received is none, since it may be older.
+    Probe {
         /// Which connection.
         connection: ConnectionId,
     },

@@ -169,6 +169,7 @@ impl Peer {
             Input::SendBlocked { connection } => {
                 self.queue_moved(now, connection, [false, true]);
             }
+            Input::Acknowledged { connection } => self.acknowledged(now, connection, out),
         }
         self.settle(now);
     }
@@ -457,6 +458,14 @@ impl Peer {
         if ended.session().is_some() {
             self.dial_from = self.dial_from_after(now);
         }
+        // Who waits for the fate of a session goes on only where the session was lost: after a word, of whoever,
+        // the usual pause holds for all.
+        let waiting = self
+            .connection(1 - index)
+            .is_some_and(Connection::is_waiting);
+        if waiting && !reason.is_loss() {
+            self.end(now, 1 - index, CloseReason::Collision, Transport::Open, out);
+        }
         let alone = match self.connection(1 - index) {
             Some(other) => !other.is_connected(),
             None => true,
@@ -466,7 +475,7 @@ impl Peer {
         } else if alone {
             self.damp(now, &reason, ended.session().is_some(), out);
         } else if let Some(other) = self.connections.get_mut(1 - index).and_then(Option::as_mut) {
-            other.release(now);
+            other.release(now, &self.config);
         }
         self.note(now, &reason, alone);
         if ended.session().is_some() {

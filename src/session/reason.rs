@@ -279,6 +279,11 @@ impl CloseReason {
         )
     }
 
+    /// Whether the connection went, or fell silent, and nobody said why.
+    pub(super) const fn is_loss(&self) -> bool {
+        matches!(self, Self::TransportLost(_)) || self.is_silence()
+    }
+
     /// What the peer is told, if anything; `hard` as in [`AdminReason::notification`].
     pub(super) fn farewell(&self, hard: bool) -> Option<Notification> {
         match self {

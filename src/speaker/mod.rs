@@ -100,6 +100,11 @@ pub enum Output {
         /// The key.
         authentication: Authentication,
     },
+    /// Say [`Speaker::acknowledged`] when the far end's host has acknowledged all that was queued so far.
+    Probe {
+        /// On which connection.
+        connection: ConnectionId,
+    },
     /// Close when the queue is empty.
     Close {
         /// Which.
@@ -332,6 +337,11 @@ impl Speaker {
         let Some(peer) = self.peer_mut(index) else {
             return;
         };
+        let up = peer.established.as_ref();
+        if up.is_some_and(|up| up.connection != connection) {
+            // A call beside a session is not counted.
+            return;
+        }
         peer.queued = peer.queued.saturating_sub(octets);
         let blocked = peer.queued > 0;
         // The session's own messages are part of what left; the RIB counts only its own.
@@ -340,6 +350,14 @@ impl Speaker {
         peer.session.queue_moved(now, connection, [true, blocked]);
         self.rib.sent(index, of_rib);
         self.keep_deadline(index);
+    }
+
+    /// What was queued on a connection before [`Output::Probe`] has arrived.
+    pub fn acknowledged(&mut self, now: Instant, connection: ConnectionId) {
+        let Some(index) = self.connections.get(&connection).copied() else {
+            return;
+        };
+        self.input(now, index, session::Input::Acknowledged { connection });
     }
 
     /// The connection is gone.

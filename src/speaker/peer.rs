@@ -341,6 +341,9 @@ impl Speaker {
                     self.forget(index, connection);
                     self.outputs.push_back(Output::Close { connection });
                 }
+                session::Output::Probe { connection } => {
+                    self.outputs.push_back(Output::Probe { connection });
+                }
                 session::Output::Abort { connection } => {
                     self.forget(index, connection);
                     self.outputs.push_back(Output::Abort { connection });

@@ -102,6 +102,19 @@ impl Connection {
         sockopt::set_key(self.stream.as_fd(), KeyScope::host(self.peer), signing)
     }
 
+    /// Whether all that was queued has been acknowledged by the peer's host.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        let all = sockopt::all_acknowledged(self.stream.as_fd());
+        self.outgoing.is_empty() && all.unwrap_or(false)
+    }
+
+    /// Has the peer's host say whether it knows this connection.
+    pub(super) fn knock(&self) {
+        if let Err(error) = sockopt::knock(self.stream.as_fd()) {
+            tracing::debug!(peer = %self.peer, %error, "a connection in doubt is probed by its next message only");
+        }
+    }
+
     /// Our address, once the peer has answered.
     pub(super) fn answered(&self) -> io::Result<Option<SocketAddr>> {
         if let Some(error) = self.stream.take_error()? {

@@ -36,6 +36,12 @@ const READ_SIZE: usize = 64 * 1024;
 /// Reads after a write has failed: what the peer has said before it closed is heard.
 const LAST_READS: usize = 64;
 
+/// How often it is looked whether a probe was acknowledged, first and at most.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const RARE_LOOK: Duration = Duration::from_millis(100);
+/// How long it is looked for: what is not answered by then is not.
+const PROBE_TIME: Duration = Duration::from_secs(10);
+
 /// All connections of the daemon.
 #[derive(Debug)]
 pub struct Transport {
@@ -50,6 +56,17 @@ pub struct Transport {
     /// Those that something was queued for.
     unwritten: Vec<ConnectionId>,
     deadlines: BTreeSet<(Instant, ConnectionId)>,
+    /// Connections in doubt; there are few.
+    probes: Vec<Probe>,
+}
+
+/// A connection of which its owner wants to know whether the far end has it still.
+#[derive(Debug)]
+struct Probe {
+    connection: ConnectionId,
+    look: Instant,
+    pause: Duration,
+    end: Instant,
 }
 
 impl Transport {
@@ -66,6 +83,7 @@ impl Transport {
             unread: Vec::new(),
             unwritten: Vec::new(),
             deadlines: BTreeSet::new(),
+            probes: Vec::new(),
         })
     }
 
@@ -110,6 +128,23 @@ impl Transport {
             connection.unwritten = true;
             self.unwritten.push(id);
         }
+    }
+
+    /// Looks for the acknowledgement of all that was queued so far: `Acknowledged`, or nothing where it does not
+    /// come; a reset is told as any end is.
+    pub fn probe(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        connection.knock();
+        let now = Instant::now();
+        self.probes.retain(|probe| probe.connection != id);
+        self.probes.push(Probe {
+            connection: id,
+            look: now + FIRST_LOOK,
+            pause: FIRST_LOOK,
+            end: now + PROBE_TIME,
+        });
     }
 
     /// Changes the key of a connection in place. One that can't have it is closed: it must not go on
@@ -163,11 +198,13 @@ impl Transport {
             tokio::task::yield_now().await;
             return;
         }
-        match self.deadlines.first() {
-            Some((at, _)) => {
+        let looks = self.probes.iter().map(|probe| probe.look);
+        let deadlines = self.deadlines.first().map(|(at, _)| *at);
+        match looks.chain(deadlines).min() {
+            Some(at) => {
                 tokio::select! {
                     () = self.readiness.wait() => {}
-                    () = tokio::time::sleep_until(*at) => {}
+                    () = tokio::time::sleep_until(at) => {}
                 }
             }
             None => self.readiness.wait().await,
@@ -195,6 +232,7 @@ impl Transport {
                 break;
             }
         }
+        self.look_at_probes(told);
         self.expire(told);
     }
 
@@ -354,6 +392,31 @@ impl Transport {
             }),
             Phase::Closing => None,
         }
+    }
+
+    fn look_at_probes(&mut self, told: &mut impl FnMut(Event<'_>)) {
+        if self.probes.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let connections = &self.connections;
+        self.probes.retain_mut(|probe| {
+            let id = probe.connection;
+            let open = connections.get(&id).filter(|one| one.phase == Phase::Open);
+            let Some(connection) = open.filter(|_| now < probe.end) else {
+                return false;
+            };
+            if probe.look > now {
+                return true;
+            }
+            if connection.is_acknowledged() {
+                told(Event::Acknowledged { connection: id });
+                return false;
+            }
+            probe.pause = (probe.pause * 2).min(RARE_LOOK);
+            probe.look = now + probe.pause;
+            true
+        });
     }
 
     fn limit(&mut self, id: ConnectionId, time: Duration) {

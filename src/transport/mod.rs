@@ -80,6 +80,11 @@ pub enum Event<'a> {
         /// How many.
         octets: usize,
     },
+    /// The far end's host has acknowledged all that was queued before [`Transport::probe`].
+    Acknowledged {
+        /// On which connection.
+        connection: ConnectionId,
+    },
     /// The connection is gone.
     Closed {
         /// Which.

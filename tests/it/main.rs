@@ -47,6 +47,7 @@ mod scale_story;
 mod scale_stub;
 mod scale_wire;
 mod scale_world;
+mod session_callers;
 mod session_changes;
 mod session_chaos;
 mod session_harness;

@@ -156,7 +156,10 @@ impl World {
         for wire in 0..self.wires.len() {
             for event in std::mem::take(&mut self.wires[wire].kept) {
                 let to = match &event {
-                    Event::Arrive(_, to, ..) | Event::Gone(_, to, _) => *to,
+                    Event::Arrive(_, to, ..)
+                    | Event::Gone(_, to, _)
+                    | Event::Asked(_, to)
+                    | Event::Acknowledged(_, to) => *to,
                     other => panic!("{other:?} is not kept"),
                 };
                 let when = self.tick + self.wires[wire].delay;
@@ -196,6 +199,32 @@ impl World {
         if let Some((wire, side)) = host.ends.remove(&connection) {
             self.wires[wire].ends[side].open = false;
             self.tell_gone(wire, side, why);
+        }
+    }
+
+    /// Has the far end's host say whether it has a connection still.
+    pub(super) fn ask(&mut self, id: HostId, connection: ConnectionId) {
+        if let Some(&(wire, side)) = self.hosts[id].ends.get(&connection) {
+            let when = self.tick + self.wires[wire].delay;
+            self.deliver(wire, 1 - side, when, Event::Asked(wire, 1 - side));
+        }
+    }
+
+    pub(super) fn asked(&mut self, wire: usize, side: usize) {
+        let (open, delay) = (self.wires[wire].ends[side].open, self.wires[wire].delay);
+        if open {
+            let back = Event::Acknowledged(wire, 1 - side);
+            self.deliver(wire, 1 - side, self.tick + delay, back);
+        } else if self.hosts[self.wires[wire].ends[side].host].is_up() {
+            self.tell_gone(wire, side, "connection reset by peer");
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, wire: usize, side: usize) {
+        let end = &self.wires[wire].ends[side];
+        let (id, connection, open) = (end.host, end.id, end.open);
+        if open && self.is_node(id) {
+            self.give(id, Input::Acknowledged(connection));
         }
     }
 

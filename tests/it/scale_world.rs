@@ -42,6 +42,10 @@ pub(super) enum Event {
     Sent(usize, usize, usize),
     /// An end learns that the connection is over.
     Gone(usize, usize, &'static str),
+    /// A host is asked whether it has a connection still,
+    Asked(usize, usize),
+    /// and it has.
+    Acknowledged(usize, usize),
     /// A stub's KEEPALIVE is due.
     Keepalive(usize, usize),
 }
@@ -328,6 +332,8 @@ impl World {
             Event::Arrive(wire, side, bytes, found) => self.arrive(wire, side, bytes, &found),
             Event::Sent(wire, side, octets) => self.sent(wire, side, octets),
             Event::Gone(wire, side, why) => self.gone(wire, side, why),
+            Event::Asked(wire, side) => self.asked(wire, side),
+            Event::Acknowledged(wire, side) => self.acknowledged(wire, side),
             Event::Keepalive(wire, side) => self.keepalive(wire, side),
         }
     }
@@ -387,6 +393,7 @@ impl World {
                     self.send(wire, side, bytes);
                 }
             }
+            O::Probe { connection } => self.ask(id, connection),
             O::Sign { .. } => {}
             // A tick takes all that was said before, so closing and aborting differ in words only.
             O::Close { connection } => self.close(id, connection, "closed"),

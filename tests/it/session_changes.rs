@@ -9,9 +9,7 @@ use dunlin::time::{Duration, Instant};
 use dunlin::wire::frame::MessageKind;
 use dunlin::wire::notification::Notification;
 
-use crate::session_harness::{
-    Driver, EXCEEDED, config, holding, is_keepalive, notifications, words,
-};
+use crate::session_harness::{Driver, EXCEEDED, config, holding, notifications, words};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -41,50 +39,6 @@ fn down(out: &[Output]) -> Option<&CloseReason> {
         Output::Down { reason, .. } => Some(reason),
         _ => None,
     })
-}
-
-#[test]
-fn a_knock_while_established_is_refused_and_makes_the_old_session_prove_itself() {
-    let mut driver = Driver::started(holding(90));
-    let connection = driver.established();
-    driver.run(secs(10));
-    driver.keepalive(connection);
-    let (_, out) = driver.accept();
-    assert_eq!(
-        out.iter().filter(|o| is_keepalive(o)).count(),
-        1,
-        "a reset would come back"
-    );
-    assert_eq!(notifications(&out), [(6, 7)]);
-    let (_, out) = driver.accept();
-    assert_eq!(
-        out.iter().filter(|o| is_keepalive(o)).count(),
-        0,
-        "not twice a second"
-    );
-    assert_eq!(driver.peer.state(), State::Established);
-}
-
-#[test]
-fn a_restarted_peer_with_graceful_restart_replaces_its_dead_session_at_once() {
-    let mut driver = Driver::started(restartable(false));
-    let old = driver.established();
-    let (new, out) = driver.accept();
-    assert!(out.iter().any(|o| words(o) == "send OPEN"));
-    assert_eq!(
-        driver.peer.state(),
-        State::Established,
-        "TCP alone proves nothing"
-    );
-    let out = driver.open(new);
-    assert_eq!(out[0], Output::Abort { connection: old });
-    assert!(
-        matches!(&out[1], Output::Down { connection, reason: CloseReason::TransportLost(_) }
-        if *connection == old)
-    );
-    assert!(notifications(&out).is_empty());
-    let out = driver.keepalive(new);
-    assert!(matches!(out[0], Output::Up { connection, .. } if connection == new));
 }
 
 #[test]

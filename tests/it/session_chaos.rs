@@ -36,6 +36,7 @@ enum Step {
     Connected(u8),
     DialFailed(u8),
     Closed(u8),
+    Acknowledged(u8),
     GoodOpen(u8),
     Keepalive(u8),
     Bytes(u8, u8, Vec<u8>),
@@ -56,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         9 => any::<u8>().prop_map(Step::Connected),
         2 => any::<u8>().prop_map(Step::DialFailed),
         2 => any::<u8>().prop_map(Step::Closed),
+        2 => any::<u8>().prop_map(Step::Acknowledged),
         12 => any::<u8>().prop_map(Step::GoodOpen),
         12 => any::<u8>().prop_map(Step::Keepalive),
         4 => (any::<u8>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..64))
@@ -151,7 +153,9 @@ impl World {
                     prop_assert_eq!(self.up, Some(*connection));
                     self.up = None;
                 }
-                Output::Update { connection } | Output::RouteRefresh { connection, .. } => {
+                Output::Update { connection }
+                | Output::RouteRefresh { connection, .. }
+                | Output::Probe { connection } => {
                     prop_assert_eq!(self.up, Some(*connection));
                 }
             }
@@ -192,25 +196,24 @@ fn perform(driver: &mut Driver, world: &mut World, step: &Step) -> Vec<Output> {
                 error: None,
             })
         }
+        Step::Acknowledged(pick) => driver.give(Input::Acknowledged {
+            connection: world.pick(*pick),
+        }),
         Step::GoodOpen(pick) => driver.open(world.pick(*pick)),
         Step::Keepalive(pick) => driver.keepalive(world.pick(*pick)),
         Step::Bytes(pick, kind, body) => {
             let kind = KINDS[usize::from(*kind) % KINDS.len()];
             driver.message(world.pick(*pick), kind, body)
         }
-        Step::BadHeader(pick) => {
-            let connection = world.pick(*pick);
-            driver.give(Input::BadHeader {
-                connection,
-                error: HeaderError::Length(5),
-            })
-        }
+        Step::BadHeader(pick) => driver.give(Input::BadHeader {
+            connection: world.pick(*pick),
+            error: HeaderError::Length(5),
+        }),
         Step::UpdateFailed(pick) => {
             let connection = world.pick(*pick);
-            let notification = Notification::new(3, 1, Vec::new());
             driver.give(Input::UpdateFailed {
                 connection,
-                notification,
+                notification: Notification::new(3, 1, Vec::new()),
             })
         }
         Step::Blocked(pick, blocked) => {

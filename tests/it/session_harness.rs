@@ -224,6 +224,7 @@ pub(crate) fn words(output: &Output) -> String {
         }
         Output::Close { .. } => "close".into(),
         Output::Abort { .. } => "abort".into(),
+        Output::Probe { .. } => "probe".into(),
         Output::Up { negotiated, .. } => format!("UP hold {}", negotiated.hold_time),
         Output::Update { .. } => "pass UPDATE".into(),
         Output::RouteRefresh { .. } => "pass ROUTE-REFRESH".into(),
@@ -251,6 +252,10 @@ pub(crate) enum Event {
     Connected(ConnectionId),
     Bytes(ConnectionId, Vec<u8>),
     Closed(ConnectionId),
+    /// The sender asks whether the connection is there still.
+    Asked(ConnectionId),
+    /// It is: what was sent on it has arrived.
+    Acknowledged(ConnectionId),
 }
 
 struct Link {
@@ -292,6 +297,17 @@ impl Pair {
         let connections: Vec<_> = self.links.iter().filter_map(open).collect();
         for connection in connections {
             self.carry_out(end, vec![Output::Abort { connection }]);
+        }
+        let config = self.ends[end].peer.config().as_ref().clone();
+        self.ends[end].peer = Peer::new(config, seed);
+        self.run(self.now + pause, |_| false);
+        self.input(end, Input::Start);
+    }
+
+    /// The power fails at `end`, and is back after `pause`: nobody is told.
+    pub(crate) fn lose_power(&mut self, end: usize, pause: Duration, seed: u64) {
+        for link in &mut self.links {
+            link.open[end] = false;
         }
         let config = self.ends[end].peer.config().as_ref().clone();
         self.ends[end].peer = Peer::new(config, seed);
@@ -378,6 +394,22 @@ impl Pair {
                     );
                 }
             }
+            Event::Asked(theirs) => {
+                let Some((link, connection)) = self.receiving(end, *theirs) else {
+                    return;
+                };
+                let answer = match self.links[link].open[end] {
+                    true => Event::Acknowledged(*theirs),
+                    false => Event::Closed(connection),
+                };
+                let at = (self.now + self.delay()).max(self.links[link].arrival[1 - end]);
+                self.links[link].arrival[1 - end] = at;
+                self.queue.push_back((at, 1 - end, answer));
+            }
+            Event::Acknowledged(ours) => {
+                let connection = *ours;
+                self.input(end, Input::Acknowledged { connection });
+            }
             Event::Closed(theirs) => {
                 let Some((link, connection)) = self.receiving(end, *theirs) else {
                     return;
@@ -410,6 +442,9 @@ impl Pair {
                 }
                 Output::Up { .. } | Output::Down { .. } => {
                     self.log.push((self.now, end, words(&output)));
+                }
+                Output::Probe { connection } => {
+                    self.post(end, connection, Event::Asked(connection));
                 }
                 Output::Update { .. } | Output::RouteRefresh { .. } => {}
             }

@@ -75,8 +75,8 @@ fn each_row_of_the_collision_table_holds_for_everybody() {
                     Verdict::KeepOther
                 };
                 assert_eq!(verdict(Other::OpenConfirm), confirmed);
-                let up = |restartable| verdict(Other::Established { restartable });
-                assert_eq!(up(true), Verdict::KeepNew);
+                let up = |successor| verdict(Other::Established { successor });
+                assert_eq!(up(true), Verdict::Wait);
                 assert_eq!(up(false), Verdict::KeepOther);
             }
         }

@@ -132,6 +132,33 @@ fn the_passive_half_started_late_is_reached_within_a_connect_retry() {
 }
 
 #[test]
+fn a_host_that_lost_its_power_has_its_session_back_as_soon_as_it_calls() {
+    let restart = |time| dunlin::session::GracefulRestart {
+        time,
+        families: [Some(true), None],
+        restarting: false,
+        notification: true,
+        long_lived: 0,
+    };
+    for seed in 0..300 {
+        let mut pair = pair(seed, |ours, theirs| {
+            let offered = (seed % 3 > 0).then(|| restart(120));
+            ours.offer.graceful_restart = offered;
+            theirs.offer.graceful_restart = offered;
+        });
+        pair.run(START + Duration::from_secs(10), Pair::both_up);
+        pair.run(pair.now + Duration::from_secs(seed % 40), |_| false);
+        let end = usize::from(seed % 4 < 2);
+        // The hold time has not passed when it is back, so the other end takes the session for alive.
+        pair.lose_power(end, Duration::from_secs(5 + seed % 30), seed + 5_000);
+        let begin = pair.now;
+        assert!(!pair.both_up());
+        pair.run(begin + Duration::from_secs(2), Pair::both_up);
+        assert!(pair.both_up(), "seed {seed}: {:?}", pair.log);
+    }
+}
+
+#[test]
 fn a_process_that_was_killed_and_started_again_has_its_session_back_within_two_seconds() {
     for seed in 0..200 {
         let mut pair = pair(seed, |ours, theirs| {

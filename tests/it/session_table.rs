@@ -24,9 +24,11 @@ enum Place {
     OpenSent,
     OpenConfirm,
     Established,
+    Called,
+    Calling,
 }
 
-const PLACES: [(Place, &str); 8] = [
+const PLACES: [(Place, &str); 10] = [
     (Place::Disabled, "Idle, disabled"),
     (Place::Pausing, "Idle, pausing after an error"),
     (Place::Active, "Active, a dial has failed"),
@@ -35,9 +37,17 @@ const PLACES: [(Place, &str); 8] = [
     (Place::OpenSent, "OpenSent"),
     (Place::OpenConfirm, "OpenConfirm"),
     (Place::Established, "Established"),
+    (
+        Place::Called,
+        "Established, and a call waits for what is known of it",
+    ),
+    (
+        Place::Calling,
+        "the call that waits, its OPEN read, beside a session",
+    ),
 ];
 
-const EVENTS: [&str; 30] = [
+const EVENTS: [&str; 31] = [
     "Start",
     "Stop, shutdown \"bye\"",
     "Stop, deconfigured",
@@ -67,6 +77,7 @@ const EVENTS: [&str; 30] = [
     "UpdateFailed 3/1",
     "Sent",
     "SendBlocked",
+    "Acknowledged",
     "next deadline",
 ];
 
@@ -96,13 +107,21 @@ fn arrive(place: Place, hold: u16, dialled: bool) -> (Driver, ConnectionId) {
                 error: DialError::Refused,
             });
         }
-        Place::OpenConfirm | Place::Established => {
+        Place::OpenConfirm | Place::Established | Place::Called | Place::Calling => {
             driver.open(connection);
         }
         Place::Disabled | Place::Connect | Place::Delaying | Place::OpenSent => {}
     }
-    if place == Place::Established {
+    if matches!(place, Place::Established | Place::Called | Place::Calling) {
         driver.keepalive(connection);
+    }
+    if matches!(place, Place::Called | Place::Calling) {
+        driver.now = driver.now + Duration::from_millis(1_500);
+        let (call, _) = driver.accept();
+        driver.open(call);
+        if place == Place::Calling {
+            return (driver, call);
+        }
     }
     (driver, connection)
 }
@@ -162,6 +181,7 @@ fn event(driver: &mut Driver, connection: ConnectionId, event: &str) -> Vec<Outp
         }
         "Sent" => driver.give(Input::Sent { connection }),
         "SendBlocked" => driver.give(Input::SendBlocked { connection }),
+        "Acknowledged" => driver.give(Input::Acknowledged { connection }),
         "next deadline" => driver.next_timer().unwrap_or_default(),
         other => {
             let (code, subcode) = notification(other.strip_prefix("NOTIFICATION ").unwrap());

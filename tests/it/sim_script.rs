@@ -100,7 +100,8 @@ impl Script {
             Input::Connected(connection, _)
             | Input::DialFailed(connection, _)
             | Input::BadHeader(connection, _)
-            | Input::Sent(connection, _) => (*connection, answer),
+            | Input::Sent(connection, _)
+            | Input::Acknowledged(connection) => (*connection, answer),
             Input::Kernel(_) => (ConnectionId(0), answer),
         }
     }

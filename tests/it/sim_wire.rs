@@ -168,6 +168,25 @@ impl World {
         }
     }
 
+    /// Whether the far end has a connection still is known a round trip later.
+    pub(super) fn ask(&mut self, wire: usize, side: usize) {
+        let wait = self.wires[wire].latency * 2 + Duration::from_millis(1);
+        self.at(self.now + wait, Event::Answer(wire, side));
+    }
+
+    pub(super) fn answer(&mut self, wire: usize, side: usize) {
+        let Wire { ends, .. } = &self.wires[wire];
+        if !ends[0].open || !ends[1].open || ends[side].closing {
+            return;
+        }
+        if !ends[side].outbox.is_empty() {
+            return self.ask(wire, side);
+        }
+        if let (Some(id), host) = (ends[side].id, ends[side].host.clone()) {
+            self.give(&host, Input::Acknowledged(id));
+        }
+    }
+
     pub(super) fn tell_gone(&mut self, wire: usize, from: usize, why: Option<&'static str>) {
         let wait = self.now + self.wires[wire].latency;
         let other = &mut self.wires[wire].ends[1 - from];

@@ -81,6 +81,8 @@ enum Event {
     /// Octets of an end leave for the other one.
     Leave(usize, usize),
     Arrive(usize, usize, Bytes),
+    /// What an end has asked of the other one's host is answered.
+    Answer(usize, usize),
     /// An end learns that the connection is over.
     Gone(usize, usize, Option<&'static str>),
     Kernel(String, u32, KernelInput),
@@ -416,6 +418,7 @@ impl World {
                 }
             }
             Event::Leave(wire, side) => self.leave(wire, side),
+            Event::Answer(wire, side) => self.answer(wire, side),
             Event::Arrive(wire, side, bytes) => self.arrive(wire, side, &bytes),
             Event::Gone(wire, side, why) => self.gone(wire, side, why),
             Event::Kernel(name, life, input) => {
@@ -507,6 +510,11 @@ impl World {
             O::Send { connection, bytes } => {
                 if let Some(&(wire, side)) = self.hosts[name].ends.get(&connection) {
                     self.send(wire, side, bytes);
+                }
+            }
+            O::Probe { connection } => {
+                if let Some(&(wire, side)) = self.hosts[name].ends.get(&connection) {
+                    self.ask(wire, side);
                 }
             }
             // A wire has no keys.

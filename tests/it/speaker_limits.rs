@@ -107,7 +107,7 @@ impl Story {
             match output {
                 Output::Send { bytes, .. } => asked |= bytes[18] == 5,
                 Output::Close { .. } | Output::Abort { .. } => panic!("the session ended"),
-                Output::Dial { .. } | Output::Sign { .. } => {}
+                Output::Dial { .. } | Output::Sign { .. } | Output::Probe { .. } => {}
             }
         }
         if asked {

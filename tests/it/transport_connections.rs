@@ -418,3 +418,58 @@ fn a_crowd_that_calls_at_once_is_let_in_and_heard() {
         }
     });
 }
+
+/// The first that is told of and was asked for.
+async fn first(rig: &mut Rig, wanted: impl Fn(&Told) -> bool) -> Told {
+    loop {
+        let told = rig.next().await;
+        if wanted(&told) {
+            return told;
+        }
+    }
+}
+
+#[test]
+fn a_probe_is_answered_by_the_far_host_whoever_dialled() {
+    run(async {
+        let mut rig = Rig::new();
+        let dialled = connect(&mut rig, US).await;
+        let (listener, address) = listener();
+        let far = TcpStream::connect(address).unwrap();
+        let (near, from) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let adopted = rig.transport.adopt(OTHER, near, &endpoint(from));
+        adopted.unwrap();
+        for id in [US, OTHER] {
+            rig.transport.send(id, keepalive());
+            rig.transport.probe(id);
+            let told = first(&mut rig, |told| !matches!(told, Told::Sent(..))).await;
+            let Told::Acknowledged(which) = told else {
+                panic!("{told:?}");
+            };
+            assert_eq!(which, id);
+        }
+        drop((dialled, far));
+    });
+}
+
+#[test]
+fn a_probe_is_not_answered_by_who_takes_nothing_or_has_closed() {
+    run(async {
+        let mut rig = Rig::new();
+        let peer = connect(&mut rig, US).await;
+        queue_blocks(&mut rig);
+        rig.transport.probe(US);
+        for _ in 0..40 {
+            while rig.transmit() {}
+            rig.receive();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let acknowledged = |told: &Told| matches!(told, Told::Acknowledged(_));
+        assert!(!rig.told().iter().any(acknowledged));
+        drop(peer);
+        rig.transport.probe(US);
+        let told = first(&mut rig, |told| !matches!(told, Told::Sent(..))).await;
+        assert!(matches!(told, Told::Closed(US, _)), "{told:?}");
+    });
+}

@@ -21,6 +21,7 @@ pub(crate) enum Told {
     Received(ConnectionId, Vec<u8>),
     BadHeader(ConnectionId, HeaderError),
     Sent(ConnectionId, usize),
+    Acknowledged(ConnectionId),
     Closed(ConnectionId, Option<String>),
 }
 
@@ -100,6 +101,7 @@ fn kept(event: Event<'_>) -> Told {
         } => Told::Received(connection, messages.to_vec()),
         Event::BadHeader { connection, error } => Told::BadHeader(connection, error),
         Event::Sent { connection, octets } => Told::Sent(connection, octets),
+        Event::Acknowledged { connection } => Told::Acknowledged(connection),
         Event::Closed { connection, error } => Told::Closed(connection, error),
     }
 }

@@ -22,13 +22,6 @@ impl Peer {
         if !self.is_enabled() || !self.config.accept || now < self.refuse_until {
             return self.refuse(id, notification::CONNECTION_REJECTED, out);
         }
-        if let Some((up, session)) = self.established()
-            && session.graceful_restart.is_none()
-        {
-            // If the peer has lost the old one without a word, this finds out.
-            self.with(now, self.index(up), out, Connection::probe);
-            return self.refuse(id, notification::COLLISION_RESOLUTION, out);
-        }
         // A peer dials one connection at a time: an older one without OPEN is dead, and one with
         // OPEN is in better shape than this.
         let older = self.connections.iter().position(|c| {
@@ -44,11 +37,33 @@ impl Peer {
             }
             self.end(now, index, CloseReason::Collision, Transport::Open, out);
         }
-        match self.insert(Connection::accepted(id)) {
-            Some(index) => {
-                self.with(now, Some(index), out, Connection::connected);
+        let Some(index) = self.insert(Connection::accepted(id)) else {
+            return self.refuse(id, notification::COLLISION_RESOLUTION, out);
+        };
+        let up = self.established().map(|(up, _)| up);
+        self.with(now, Some(index), out, |connection, cx| {
+            if up.is_some() {
+                connection.wait(cx.now);
             }
-            None => self.refuse(id, notification::COLLISION_RESOLUTION, out),
+            connection.connected(cx);
+        });
+        if let Some(up) = up {
+            // If the peer has lost the old one without a word, this finds out.
+            self.with(now, self.index(up), out, Connection::probe);
+        }
+    }
+
+    /// What was sent on a connection has arrived. If it is a session that was in doubt, it lives, and whoever
+    /// has called meanwhile is not who is at its other end, or has no need of a second one.
+    pub(super) fn acknowledged(&mut self, now: Instant, id: ConnectionId, out: &mut Vec<Output>) {
+        let index = self.established_index(id);
+        let answers = self.with(now, index, out, |connection, _| connection.acknowledged());
+        let waiting = self
+            .connections
+            .iter()
+            .position(|c| c.as_ref().is_some_and(|c| c.is_waiting()));
+        if let (Some(true), Some(waiting)) = (answers, waiting) {
+            self.end(now, waiting, CloseReason::Collision, Transport::Open, out);
         }
     }
 
@@ -74,14 +89,14 @@ impl Peer {
         let other = 1 - index;
         let verdict = self
             .connection(other)
-            .map(|other| resolve(local, remote, new.direction, other.standing()));
+            .map(|other| resolve(local, remote, new.direction, other.standing(&negotiated)));
         let would_lose = winner(local, remote) != new.direction;
         match verdict {
             Some(Verdict::KeepOther) => {
                 return self.end(now, index, CloseReason::Collision, Transport::Open, out);
             }
             Some(Verdict::KeepNew) => self.supersede(now, other, out),
-            Some(Verdict::Undecided) | None => {}
+            Some(Verdict::Undecided | Verdict::Wait) | None => {}
         }
         let hold_back = verdict == Some(Verdict::Undecided) && would_lose;
         self.with(now, Some(index), out, |connection, cx| {
@@ -96,16 +111,6 @@ impl Peer {
         };
         if !connection.is_connected() {
             return self.drop_dial(index, out);
-        }
-        if connection.session().is_some() {
-            // The peer has restarted: that is a lost connection, for which it keeps no state, and
-            // a NOTIFICATION would end graceful restart (RFC 4724 §4.2).
-            out.push(Output::Abort {
-                connection: connection.id,
-            });
-            let text = "the peer has opened a new connection".to_owned();
-            let reason = CloseReason::TransportLost(Some(text));
-            return self.end(now, index, reason, Transport::Gone, out);
         }
         self.end(now, index, CloseReason::Collision, Transport::Open, out);
     }
