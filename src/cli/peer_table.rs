@@ -313,6 +313,13 @@ fn counters(out: &mut impl Write, peer: &Peer) -> io::Result<()> {
         "  bad input    {} attributes discarded, {} UPDATEs treated as withdraw",
         peer.discarded, peer.treated_as_withdraw
     )?;
+    if peer.failed_calls > 0 {
+        writeln!(
+            out,
+            "  failed calls {} connections from its address came to nothing",
+            peer.failed_calls
+        )?;
+    }
     writeln!(out, "  Established  {} times", peer.established_count)
 }
 

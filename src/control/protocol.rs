@@ -385,6 +385,9 @@ pub struct Peer {
     pub untaken: usize,
     /// Times that it was Established.
     pub established_count: u64,
+    /// Connections from its address that came to nothing. They stop no session and no dial.
+    #[serde(default)]
+    pub failed_calls: u64,
     /// How BFD of the far end stands, if it is watched.
     #[serde(default)]
     pub bfd: Option<Bfd>,

@@ -282,6 +282,7 @@ fn peer(daemon: &Daemon, now: Instant, dropped: Dropped, status: &PeerStatus) ->
         treated_as_withdraw: status.treated_as_withdraw,
         untaken: status.untaken,
         established_count: status.counters.established,
+        failed_calls: status.failed_calls,
         bfd: status
             .bfd
             .as_ref()

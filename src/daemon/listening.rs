@@ -13,8 +13,8 @@ use crate::node::Backend;
 use crate::problem::{Code, Problem, Subject};
 use crate::speaker::NO_PEER;
 use crate::time::{Duration, Instant};
-use crate::topology::{BindMode, Plan, TemplateSource};
-use crate::transport::{Heard, Listener};
+use crate::topology::{BindMode, Plan, PlannedPeer, TemplateSource, TtlRule};
+use crate::transport::{Heard, KeyScope, LeastTtls, Listener};
 
 /// At most so many refused strangers are logged each ten seconds.
 const STRANGER_LINES: u32 = 5;
@@ -72,6 +72,44 @@ pub(super) fn links(plan: &Plan) -> BTreeSet<String> {
         .collect()
 }
 
+/// Addresses of peers that are in the plan by a record, or were heard on a link of their own: not those that are
+/// there because they called.
+fn configured(plan: &Plan) -> impl Iterator<Item = IpAddr> + '_ {
+    let ranges = plan.templates.iter();
+    let ranges = ranges.filter(|template| matches!(template.from, TemplateSource::Range(_)));
+    let names: Vec<&str> = ranges.map(|template| template.peer.name.as_str()).collect();
+    let called = move |name: &str| {
+        let rest = names.iter().find_map(|range| name.strip_prefix(range));
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    let peers = plan.peers.iter();
+    peers
+        .filter(move |peer| !called(&peer.name))
+        .map(|peer| peer.address)
+}
+
+/// From whom data must have which TTL at least, by the plan's peers and ranges.
+fn least_ttls(plan: &Plan) -> LeastTtls {
+    let least = |peer: &PlannedPeer| match peer.ttl {
+        TtlRule::Security(hops) => u8::MAX - hops.saturating_sub(1),
+        TtlRule::Any | TtlRule::Multihop(_) => 0,
+    };
+    let peers = plan.peers.iter();
+    let peers = peers.map(|peer| (KeyScope::host(peer.address), least(peer)));
+    let ranges = plan.templates.iter();
+    let ranges = ranges.filter_map(|template| match template.from {
+        TemplateSource::Range(range) => Some((secrets::scope(range), least(&template.peer))),
+        TemplateSource::Link(_) => None,
+    });
+    peers.chain(ranges).collect()
+}
+
+/// What a listener has to know of a plan, beside its keys.
+fn tell(listener: &Listener, plan: &Plan) {
+    listener.set_peers(configured(plan));
+    listener.set_least_ttls(&least_ttls(plan));
+}
+
 impl Daemon {
     /// A router was heard on a link. It may be a peer now, with a key of its own.
     pub(super) fn heard(&mut self, now: Instant, heard: &Heard) {
@@ -83,6 +121,7 @@ impl Daemon {
             let keys = secrets::keys(plan);
             for listener in self.listeners.values_mut() {
                 listener.set_keys(&keys);
+                tell(listener, plan);
             }
         }
     }
@@ -100,10 +139,12 @@ impl Daemon {
         for address in wanted {
             if let Some(listener) = self.listeners.get_mut(&address) {
                 listener.set_keys(&keys);
+                tell(listener, plan);
                 continue;
             }
             match Listener::bind(address, &keys, self.events.clone()) {
                 Ok(listener) => {
+                    tell(&listener, plan);
                     self.listeners.insert(address, listener);
                 }
                 // A kernel without IPv6 is no reason not to run.

@@ -201,7 +201,7 @@ pub(super) fn followed_by(first: &str, second: &str) -> String {
     format!("{first}{between}{second}")
 }
 
-fn scope(range: Prefix) -> KeyScope {
+pub(super) fn scope(range: Prefix) -> KeyScope {
     KeyScope {
         address: range.address(),
         length: range.len(),

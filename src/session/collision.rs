@@ -7,14 +7,17 @@
 //! |---|---|---|
 //! | a dial in progress, or waiting to send OPEN | | keep the new one: it is further |
 //! | in OpenSent | | undecided: the other may still be refused |
-//! | in OpenConfirm | the new one is the winner's | keep the new one |
-//! | in OpenConfirm | the new one is the loser's | keep the other |
+//! | in OpenConfirm | we are the winner | keep what we dialled |
+//! | in OpenConfirm | the peer is | undecided: the peer closes the loser, if both are its own |
 //! | Established | the new one's OPEN could be the same peer's, come back ([`succeeds`]) | wait: the other is asked whether it lives |
 //! | Established | otherwise | keep the other |
 //!
 //! RFC 4724 §4.2 would have an OPEN with the graceful restart capability take an established session over
 //! at once. Whoever can call from the peer's address can send such an OPEN, and in a cluster that is any pod
 //! whose packets leave with its node's address. So only the end of the old connection itself ends it.
+//!
+//! For the same reason no call ends a connection that we dialled and said OPEN on before it is a session itself:
+//! where the peer is the winner, it is the peer that closes what we dialled, which waits a moment for that.
 //!
 //! The winner's connection is the one dialled by the side with the higher BGP Identifier, as an
 //! unsigned number; between equal identifiers, by the side with the higher AS number.
@@ -99,9 +102,13 @@ pub fn succeeds(old: &Negotiated, new: &Negotiated) -> bool {
 pub fn resolve(local: Party, remote: Party, new: Direction, other: Other) -> Verdict {
     match other {
         Other::Unopened => Verdict::KeepNew,
-        Other::Established { successor: true } => Verdict::Wait,
         Other::OpenSent => Verdict::Undecided,
-        Other::OpenConfirm if winner(local, remote) == new => Verdict::KeepNew,
-        Other::OpenConfirm | Other::Established { successor: false } => Verdict::KeepOther,
+        Other::OpenConfirm => match (winner(local, remote), new) {
+            (Direction::Dialled, Direction::Dialled) => Verdict::KeepNew,
+            (Direction::Dialled, Direction::Accepted) => Verdict::KeepOther,
+            (Direction::Accepted, _) => Verdict::Undecided,
+        },
+        Other::Established { successor: true } => Verdict::Wait,
+        Other::Established { successor: false } => Verdict::KeepOther,
     }
 }

@@ -240,6 +240,16 @@ impl Connection {
         asked
     }
 
+    /// Whether the peer dialled it, or whoever has its address, and no session came of it.
+    pub(super) fn is_call(&self) -> bool {
+        self.direction == Direction::Accepted && self.session().is_none()
+    }
+
+    /// Whether it is a call that was just told that it may be a session.
+    pub(super) fn is_young_call(&self, now: Instant) -> bool {
+        self.is_call() && self.negotiated().is_some() && now < self.kept_alive + HOLD_BACK
+    }
+
     /// Whether it is a call that waits for what is known of the session.
     pub(super) fn is_waiting(&self) -> bool {
         self.doubt == Doubt::Waits
@@ -311,6 +321,11 @@ impl Connection {
     /// Whether there is a TCP connection.
     pub(super) const fn is_connected(&self) -> bool {
         !matches!(self.phase, Phase::Dialling)
+    }
+
+    /// Whether our OPEN is out.
+    pub(super) const fn has_said_open(&self) -> bool {
+        !matches!(self.phase, Phase::Dialling | Phase::Delaying)
     }
 
     /// How far it is, as a collision with an OPEN sees it.

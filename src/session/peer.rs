@@ -1,9 +1,10 @@
 //! One configured neighbour: when to dial, how long to back off, which connection to keep.
 //!
 //! It owns up to two [`Connection`]s and shows their most advanced state as its own. Here is who may
-//! speak to it and how a connection ends; `pairing` has two connections at once, `policy` the dials
+//! speak to it and how a connection ends; `pairing` has two connections at once, `callers` what calls that fail may cost, `policy` the dials
 //! and pauses, `offering` what OPEN says, `traffic` what happens most often. Timer arithmetic of a connection and the legality of messages are not here.
 
+mod callers;
 mod offering;
 mod pairing;
 mod policy;
@@ -89,9 +90,12 @@ pub struct Peer {
 /// What is remembered of former connections, if there is anything.
 #[derive(Debug, Default)]
 struct Past {
-    error: Option<LastError>,
+    error: Option<Box<LastError>>,
     /// The configuration without the capabilities that the peer does not take, while there are such.
     reduced: Option<Arc<PeerConfig>>,
+    /// Connections from the peer's address that came to nothing.
+    failed_calls: u64,
+    last_failed_call: Instant,
 }
 
 /// Whether there is still a TCP connection to say farewell on.
@@ -272,7 +276,7 @@ impl Peer {
 
     /// The last real error; collisions and what an operator ordered are none.
     pub fn last_error(&self) -> Option<&LastError> {
-        self.past.as_ref()?.error.as_ref()
+        self.past.as_ref()?.error.as_deref()
     }
 
     /// Whether the peer is wanted.
@@ -470,6 +474,9 @@ impl Peer {
             Some(other) => !other.is_connected(),
             None => true,
         };
+        if ended.is_call() {
+            return self.call_failed(now, &reason, &ended);
+        }
         if self.withhold(&ended, &reason) {
             self.offer_less(now, 1 - index, out);
         } else if alone {

@@ -5,7 +5,8 @@
 //! to a record of its own, or takes it out by the same rules. What always holds:
 //!
 //! - an address that has a record is nobody's from a range; of several ranges the narrowest counts;
-//! - a template has at most [`MOST`] peers, a link's at most [`MOST_ON_LINK`];
+//! - a template has at most [`MOST`] peers, a link's at most [`MOST_ON_LINK`]; where all places are taken, who comes
+//!   next has that of the oldest that never had a session, so that silent ones keep nobody out;
 //! - a peer that is down goes when it has been looked at twice, a hold time apart, and has no routes: so
 //!   one to two hold times after its session.
 
@@ -33,6 +34,8 @@ pub const MOST_ON_LINK: usize = 16;
 pub(super) struct Dynamic {
     /// The template's name.
     template: String,
+    /// When it was made.
+    made: Instant,
     /// When it is looked at next.
     due: Instant,
     /// It was down when it was looked at last.
@@ -167,10 +170,17 @@ impl Speaker {
         let planned = instance(template, address);
         let missing = matches!(planned.authentication, Authentication::Missing(_));
         let unwanted = missing || planned.shutdown;
-        if of_it.count() >= most || self.names.contains_key(&planned.name) || unwanted {
+        let full = of_it.count() >= most;
+        if self.names.contains_key(&planned.name) || unwanted {
             return None;
         }
-        tracing::info!(peer = %planned.name, "a peer by its template");
+        if full {
+            // A line for each would be the callers' to write.
+            let oldest = self.oldest_without_session(name)?;
+            self.remove_dynamic(now, oldest);
+        } else {
+            tracing::info!(peer = %planned.name, "a peer by its template");
+        }
         let place = self
             .plan
             .peers
@@ -183,6 +193,7 @@ impl Speaker {
         let index = self.names.get(&made).copied()?;
         let dynamic = Dynamic {
             template: name.clone(),
+            made: now,
             due,
             was_down: false,
             called: false,
@@ -213,13 +224,42 @@ impl Speaker {
             });
             if down && before == Some(true) {
                 tracing::info!(peer = %name, "a peer by its template has gone");
-                self.dynamic.remove(&index);
-                self.plan.peers.retain(|peer| peer.name != name);
-                self.remove_peer(now, &name);
-                self.keep_dynamic();
+                self.remove_dynamic(now, index);
             }
         }
         self.dynamic_due = self.dynamic.values().map(|peer| peer.due).min();
+    }
+
+    /// Takes one out. It is done for each caller while a template is full, so no table is gone over for it.
+    fn remove_dynamic(&mut self, now: Instant, index: PeerIndex) {
+        self.dynamic.remove(&index);
+        let Some(planned) = self.peer(index).map(|peer| &peer.planned) else {
+            return;
+        };
+        let (name, link) = (planned.name.clone(), planned.interface.clone());
+        if let Some(link) = link {
+            self.scopes.remove(&(link, planned.address));
+        }
+        let found = self
+            .plan
+            .peers
+            .binary_search_by(|peer| peer.name.cmp(&name));
+        match found {
+            Ok(place) => drop(self.plan.peers.remove(place)),
+            Err(_) => self.plan.peers.retain(|peer| peer.name != name),
+        }
+        self.remove_peer(now, &name);
+    }
+
+    /// A template's oldest peer that never had a session, and that no route of a former process is of.
+    fn oldest_without_session(&self, template: &str) -> Option<PeerIndex> {
+        let of_it = self.dynamic.iter();
+        let of_it = of_it.filter(|(_, dynamic)| dynamic.template == template && !dynamic.called);
+        of_it
+            .filter_map(|(index, dynamic)| Some((dynamic.made, *index, self.peer(*index)?)))
+            .filter(|(_, _, peer)| peer.session.counters().established == 0)
+            .min_by_key(|(made, ..)| *made)
+            .map(|(_, index, _)| index)
     }
 
     /// `plan` with the peers that are there by a template, as its templates would have them.

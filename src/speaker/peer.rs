@@ -287,7 +287,7 @@ impl Speaker {
         }
         self.carry_out(now, index, &mut out);
         self.scratch = out;
-        self.say_why_down(index);
+        self.say_why_down(now, index);
         self.keep_deadline(index);
     }
 

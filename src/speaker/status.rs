@@ -49,6 +49,8 @@ pub struct PeerStatus {
     pub bfd: Option<Report>,
     /// Messages.
     pub counters: Counters,
+    /// Connections from its address that came to nothing.
+    pub failed_calls: u64,
     /// Attributes discarded.
     pub discarded: u64,
     /// UPDATEs treated as withdraw.
@@ -139,6 +141,7 @@ impl Speaker {
             kept: self.kept(index),
             bfd: self.far_ends.report(&entry.planned),
             counters: *session.counters(),
+            failed_calls: session.failed_calls(),
             discarded: entry.discarded,
             treated_as_withdraw: entry.treated_as_withdraw,
             untaken: count(|counts| counts.beyond),

@@ -1,8 +1,9 @@
 //! How many connections are taken in: so many from one source, so many from all.
 //!
-//! Pure: time is given. It does not know who is a peer, because a flood in a peer's name is a flood as
-//! well. What always holds: memory is bounded, and one source that calls too often leaves room for the
-//! others until all of them together are too many.
+//! Pure: time is given. Configured peers and strangers are counted apart ([`Caller`]), so that no number of
+//! strangers, from no number of addresses, takes a peer's share; a flood in a peer's name is a flood as well. What
+//! always holds: memory is bounded, and one source that calls too often leaves room for the others of its kind
+//! until all of them together are too many.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -31,9 +32,25 @@ pub(super) enum Admitted {
     TooMany,
 }
 
+/// Who calls, by its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// A configured peer.
+    Peer,
+    /// Anybody else, those of a range included.
+    Stranger,
+}
+
 /// What counts calls.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
+    peers: Share,
+    strangers: Share,
+}
+
+/// What counts those of one kind.
+#[derive(Debug, Default)]
+struct Share {
     sources: HashMap<IpAddr, Bucket>,
     total: Bucket,
 }
@@ -62,7 +79,16 @@ impl Bucket {
 
 impl Admission {
     /// Somebody at `source` has connected at `now`.
-    pub(super) fn admit(&mut self, now: Instant, source: IpAddr) -> Admitted {
+    pub(super) fn admit(&mut self, now: Instant, source: IpAddr, caller: Caller) -> Admitted {
+        match caller {
+            Caller::Peer => self.peers.admit(now, source),
+            Caller::Stranger => self.strangers.admit(now, source),
+        }
+    }
+}
+
+impl Share {
+    fn admit(&mut self, now: Instant, source: IpAddr) -> Admitted {
         if self.sources.len() >= SOURCES && !self.sources.contains_key(&source) {
             self.sources.retain(|_, bucket| !bucket.is_full(now));
             if self.sources.len() >= SOURCES {
@@ -95,7 +121,9 @@ mod tests {
 
     /// How many of `calls` at `now` are let in.
     fn let_in(admission: &mut Admission, now: Instant, from: IpAddr, calls: u32) -> u32 {
-        let admitted = |admission: &mut Admission| admission.admit(now, from) == Admitted::Yes;
+        let admitted = |admission: &mut Admission| {
+            admission.admit(now, from, Caller::Stranger) == Admitted::Yes
+        };
         (0..calls).map(|_| u32::from(admitted(admission))).sum()
     }
 
@@ -122,16 +150,32 @@ mod tests {
         let mut taken = 0;
         for number in 0..20_000 {
             taken += let_in(&mut admission, START, source(number), 1);
-            assert!(admission.sources.len() <= SOURCES);
+            assert!(admission.strangers.sources.len() <= SOURCES);
         }
         assert_eq!(taken, TOTAL_BURST);
-        let answer = admission.admit(START, source(30_000));
+        let answer = admission.admit(START, source(30_000), Caller::Stranger);
         assert_eq!(answer, Admitted::TooMany);
         let second = START + Duration::from_secs(1);
         let taken: u32 = (0..5_000)
             .map(|number| let_in(&mut admission, second, source(number), 1))
             .sum();
         assert_eq!(taken, 1_000);
+    }
+
+    #[test]
+    fn no_number_of_strangers_takes_the_share_of_a_peer() {
+        let mut admission = Admission::default();
+        let peer = source(u32::MAX);
+        let calls = |admission: &mut Admission, number: u32| {
+            let calls = (0..number).map(|_| admission.admit(START, peer, Caller::Peer));
+            calls.filter(|answer| *answer == Admitted::Yes).count()
+        };
+        assert_eq!(calls(&mut admission, SOURCE_BURST - 1), 31);
+        for number in 0..100_000 {
+            let_in(&mut admission, START, source(number), 1);
+        }
+        assert_eq!(calls(&mut admission, 1), 1, "the flood took nothing of it");
+        assert_eq!(calls(&mut admission, 100), 0, "and gave it nothing back");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A peer's key is on the socket before the peer can connect: the kernel answers no SYN of it that is
 //! not signed with the key. Who calls too often is turned away before the daemon hears of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::Accepted;
-use super::admission::{Admission, Admitted};
+use super::admission::{Admission, Admitted, Caller};
+use super::least_ttl::{self, LeastTtls};
 use super::signing::{KeyScope, Signing};
 use super::sockopt;
 use crate::time::{Duration, Instant};
@@ -34,6 +35,8 @@ pub struct Listener {
     socket: Arc<TcpListener>,
     /// What the kernel has.
     keys: Keys,
+    /// Whose calls strangers' do not count against.
+    peers: watch::Sender<HashSet<IpAddr>>,
     task: JoinHandle<()>,
 }
 
@@ -76,11 +79,13 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let listener = Arc::new(TcpListener::from_std(socket.into())?);
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(Arc::clone(&listener), events));
+        let (peers, known) = watch::channel(HashSet::new());
+        let task = tokio::spawn(accept(Arc::clone(&listener), known, events));
         Ok(Self {
             address,
             socket: listener,
             keys: held,
+            peers,
             task,
         })
     }
@@ -88,6 +93,33 @@ impl Listener {
     /// The address that is bound.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From here on these addresses are peers', and have a share of their own in what is accepted.
+    pub fn set_peers(&self, peers: impl Iterator<Item = IpAddr>) {
+        let peers: HashSet<IpAddr> = peers.collect();
+        // The task that reads it ends with this.
+        let _ended = self.peers.send(peers);
+    }
+
+    /// From here on what was sent from further away than these allow is dropped unread on new connections.
+    pub fn set_least_ttls(&self, rules: &LeastTtls) {
+        let socket = SockRef::from(&*self.socket);
+        let (program, left_out) = least_ttl::filter(rules, self.address.is_ipv4());
+        let set = match program {
+            Some(program) => socket.attach_filter(&program),
+            None => match socket.detach_filter() {
+                // There was none.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+                other => other,
+            },
+        };
+        if let Err(error) = set {
+            tracing::warn!(listening = %self.address, %error, "what comes before a connection is accepted can't be held to ttl-security");
+        }
+        if left_out > 0 {
+            tracing::warn!(listening = %self.address, peers = left_out, "too many peers with ttl-security for one filter: what comes of these before their connection is accepted is not looked at");
+        }
     }
 
     /// Makes the keys those of `wanted`: new ones come, changed ones are changed in place, former
@@ -165,11 +197,11 @@ impl Gate {
         }
     }
 
-    fn lets_in(&mut self, source: IpAddr) -> bool {
+    fn lets_in(&mut self, source: IpAddr, caller: Caller) -> bool {
         let now = tokio::time::Instant::now();
         let micros = now.duration_since(self.opened).as_micros();
         let at = Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
-        let answer = self.admission.admit(at, source);
+        let answer = self.admission.admit(at, source, caller);
         if answer == Admitted::Yes {
             return true;
         }
@@ -179,7 +211,8 @@ impl Gate {
             .is_none_or(|said| now.duration_since(said) >= PAUSE)
         {
             let of = match answer {
-                Admitted::TooMany => "all sources together",
+                Admitted::TooMany if caller == Caller::Peer => "all peers together",
+                Admitted::TooMany => "all strangers together",
                 Admitted::TooManyFromSource | Admitted::Yes => "this source",
             };
             tracing::warn!(%source, refused = self.refused, "refused connections: too many of {of}");
@@ -190,7 +223,11 @@ impl Gate {
     }
 }
 
-async fn accept<E: From<Accepted>>(listener: Arc<TcpListener>, events: mpsc::Sender<E>) {
+async fn accept<E: From<Accepted>>(
+    listener: Arc<TcpListener>,
+    peers: watch::Receiver<HashSet<IpAddr>>,
+    events: mpsc::Sender<E>,
+) {
     let mut gate = Gate::new();
     loop {
         match listener.accept().await {
@@ -199,7 +236,12 @@ async fn accept<E: From<Accepted>>(listener: Arc<TcpListener>, events: mpsc::Sen
                 let Ok(stream) = stream.into_std() else {
                     continue;
                 };
-                if !gate.lets_in(remote.ip().to_canonical()) {
+                let source = remote.ip().to_canonical();
+                let caller = match peers.borrow().contains(&source) {
+                    true => Caller::Peer,
+                    false => Caller::Stranger,
+                };
+                if !gate.lets_in(source, caller) {
                     super::refuse(stream);
                     continue;
                 }

@@ -39,6 +39,8 @@ impl SocketOptions {
         stream.set_nodelay(true)?;
         let peer = stream.peer_addr()?.ip();
         self.apply_to(&SockRef::from(stream), peer)?;
+        // The listening socket's filter has done its work: the kernel looks at each packet from here on.
+        let _none_was_there = SockRef::from(stream).detach_filter();
         let called_with = syn_ttl(stream.as_fd());
         match (self.min_ttl, called_with) {
             (Some(least), Some(ttl)) if ttl < least => Err(io::Error::new(

@@ -94,6 +94,7 @@ mod topology_records;
 mod transport_bfd;
 mod transport_connections;
 mod transport_keys;
+mod transport_least_ttl;
 mod transport_neighbours;
 mod transport_rig;
 mod wire_corpus;

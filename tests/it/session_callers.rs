@@ -6,6 +6,7 @@ use dunlin::session::{
     CloseReason, ConnectionId, GracefulRestart, Input, Output, PeerConfig, State,
 };
 use dunlin::time::Duration;
+use dunlin::wire::frame::MessageKind;
 
 use crate::session_harness::{Driver, EXCEEDED, holding, is_keepalive, notifications, words};
 
@@ -211,6 +212,112 @@ fn callers_make_nobody_speak_more_than_once_a_second_and_the_last_one_is_heard()
     driver.run(secs(0));
     driver.keepalive(last.unwrap());
     assert!(is_up(&driver, last.unwrap()));
+}
+
+/// Ten calls a second for `span`, each treated by `each`; whether we came to dial in that time, and when.
+fn called(
+    driver: &mut Driver,
+    span: Duration,
+    each: impl Fn(&mut Driver, ConnectionId),
+) -> Vec<ConnectionId> {
+    let end = driver.now + span;
+    let mut dialled_ids = Vec::new();
+    while driver.now < end {
+        let (call, _) = driver.accept();
+        each(driver, call);
+        let out = driver.run(Duration::from_millis(100));
+        dialled_ids.extend(crate::session_harness::dialled(&out));
+    }
+    dialled_ids
+}
+
+/// What callers may do; none of it is to stop a dial of ours.
+const NUISANCES: [fn(&mut Driver, ConnectionId); 7] = [
+    |driver, call| drop(driver.open_with(call, |theirs| theirs.local_asn = Asn(64_999))),
+    |driver, call| drop(driver.message(call, MessageKind::Open, &[3; 29])),
+    |driver, call| drop(driver.notification(call, 2, 7)),
+    |driver, call| drop(driver.notification(call, 6, 8)),
+    |driver, call| {
+        drop(driver.give(Input::Closed {
+            connection: call,
+            error: None,
+        }))
+    },
+    |driver, call| drop(driver.open(call)),
+    |_, _| (),
+];
+
+#[test]
+fn callers_stop_no_dial_of_ours_and_the_session_comes_up_among_them() {
+    for (number, nuisance) in NUISANCES.into_iter().enumerate() {
+        // Either end may have the higher identifier.
+        for higher in [true, false] {
+            let mut config = holding(90);
+            if higher {
+                config.router_id = RouterId(u32::MAX);
+            }
+            let mut driver = Driver::started(config);
+            let refused = called(&mut driver, secs(1), nuisance);
+            for connection in refused {
+                let error = dunlin::session::DialError::Refused;
+                driver.give(Input::DialFailed { connection, error });
+            }
+            let dials = called(&mut driver, secs(12), nuisance);
+            assert!(!dials.is_empty(), "no dial in 12 s ({number})");
+            // The peer answers the last one, while they go on calling.
+            let ours = *dials.last().unwrap();
+            driver.give(Input::Connected { connection: ours });
+            for _ in 0..3 {
+                let (call, _) = driver.accept();
+                nuisance(&mut driver, call);
+            }
+            driver.open(ours);
+            let (call, _) = driver.accept();
+            nuisance(&mut driver, call);
+            driver.keepalive(ours);
+            driver.run(secs(1));
+            assert!(is_up(&driver, ours), "nuisance {number}, higher: {higher}");
+            assert!(driver.peer.withheld().is_empty(), "{number}");
+            assert!(driver.peer.failed_calls() > 100);
+        }
+    }
+}
+
+#[test]
+fn a_silent_caller_keeps_nobody_out_of_a_passive_peer() {
+    let mut config = holding(90);
+    config.dial = dunlin::session::Dial::Passive;
+    let mut driver = Driver::started(config);
+    for nuisance in NUISANCES {
+        let (call, _) = driver.accept();
+        nuisance(&mut driver, call);
+        let (genuine, out) = driver.accept();
+        assert_eq!(count(&out, "send OPEN"), 1);
+        driver.open(genuine);
+        driver.keepalive(genuine);
+        assert!(is_up(&driver, genuine));
+        driver.give(Input::Closed {
+            connection: genuine,
+            error: None,
+        });
+    }
+}
+
+#[test]
+fn what_a_caller_did_is_said_while_there_is_no_session_and_not_beside_one() {
+    let mut driver = Driver::started(holding(90));
+    let bad = |driver: &mut Driver| {
+        let (call, _) = driver.accept();
+        driver.open_with(call, |theirs| theirs.local_asn = Asn(64_999));
+    };
+    bad(&mut driver);
+    let text = driver.peer.last_error().unwrap().to_string();
+    assert!(text.contains("AS 64999"), "{text}");
+    assert_eq!(driver.peer.state(), State::Active);
+    let (mut driver, _) = up(holding(90));
+    bad(&mut driver);
+    assert!(driver.peer.last_error().is_none());
+    assert_eq!(driver.peer.failed_calls(), 1);
 }
 
 #[test]

@@ -35,13 +35,24 @@ fn both_ends_of_a_collision_keep_the_same_connection() {
         for b in parties().into_iter().filter(|b| *b != a) {
             assert_eq!(winner(a, b), flip(winner(b, a)), "{a:?} {b:?}");
             for new in [Direction::Dialled, Direction::Accepted] {
-                // B sees the same two connections; what is new to A may be the older one to B.
-                let at_a = resolve(a, b, new, Other::OpenConfirm);
-                let same_order = resolve(b, a, flip(new), Other::OpenConfirm);
-                let other_order = resolve(b, a, new, Other::OpenConfirm);
-                assert_eq!(at_a, same_order);
-                assert_ne!(at_a, other_order);
-                assert_ne!(at_a, Verdict::Undecided);
+                // The winner closes what the other one dialled; the loser leaves that to it.
+                let other = Other::OpenConfirm;
+                let (at_a, at_b) = (resolve(a, b, new, other), resolve(b, a, flip(new), other));
+                let (winners, losers) = match winner(a, b) {
+                    Direction::Dialled => (at_a, at_b),
+                    Direction::Accepted => (at_b, at_a),
+                };
+                assert_eq!(losers, Verdict::Undecided);
+                let of_winner = if winner(a, b) == Direction::Dialled {
+                    new
+                } else {
+                    flip(new)
+                };
+                let kept = match of_winner {
+                    Direction::Dialled => Verdict::KeepNew,
+                    Direction::Accepted => Verdict::KeepOther,
+                };
+                assert_eq!(winners, kept);
             }
         }
     }
@@ -69,10 +80,10 @@ fn each_row_of_the_collision_table_holds_for_everybody() {
                 let verdict = |other| resolve(a, b, new, other);
                 assert_eq!(verdict(Other::Unopened), Verdict::KeepNew);
                 assert_eq!(verdict(Other::OpenSent), Verdict::Undecided);
-                let confirmed = if winner(a, b) == new {
-                    Verdict::KeepNew
-                } else {
-                    Verdict::KeepOther
+                let confirmed = match (winner(a, b), new) {
+                    (Direction::Accepted, _) => Verdict::Undecided,
+                    (_, Direction::Dialled) => Verdict::KeepNew,
+                    (_, Direction::Accepted) => Verdict::KeepOther,
                 };
                 assert_eq!(verdict(Other::OpenConfirm), confirmed);
                 let up = |successor| verdict(Other::Established { successor });

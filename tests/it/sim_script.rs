@@ -49,7 +49,7 @@ impl Script {
         self.next_id()
     }
 
-    fn open(&self) -> Vec<u8> {
+    pub(crate) fn open(&self) -> Vec<u8> {
         let router_id = match self.address {
             IpAddr::V4(v4) => v4,
             IpAddr::V6(v6) => {

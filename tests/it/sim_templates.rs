@@ -8,6 +8,7 @@ use dunlin::session::State;
 use dunlin::speaker::{MOST, MOST_ON_LINK, Output, Speaker};
 use dunlin::time::{Duration, Instant};
 use dunlin::topology::{FarEnd, Intent, Node, Peer, PeerAddress, plan};
+use dunlin::wire::frame;
 
 use crate::sim_script::{Script, attributes, update};
 use crate::sim_world::{World, settings};
@@ -170,31 +171,41 @@ fn speaker(intent: &Intent) -> Speaker {
 }
 
 #[test]
-fn a_range_is_full_at_some_point() {
+fn the_places_of_a_range_are_few_and_silent_callers_keep_nobody_out_of_them() {
     let mut speaker = speaker(&intent(vec![range("rack", "10.0.0.0/16")]));
     let local: IpAddr = "10.0.0.1".parse().unwrap();
     let address =
         |i: usize| IpAddr::from([10, 0, u8::try_from(i / 256 + 1).unwrap(), (i % 256) as u8]);
-    for i in 0..MOST {
+    let now = |i: usize| Instant::from_micros(i as u64);
+    let mut called = |i: usize, from| speaker.accepted(now(i), from, local);
+    // The first has a session, and is the oldest.
+    let (connection, _) = called(0, address(0)).unwrap();
+    for i in 1..MOST {
+        assert!(called(i, address(i)).is_some(), "{i}");
+    }
+    let open = Script::new("10.0.1.0", 65_001).open();
+    speaker.received(now(MOST), connection, &open);
+    speaker.received(now(MOST), connection, &frame::KEEPALIVE);
+    assert_eq!(speaker.sessions(), (MOST, 1));
+    let is_there = |speaker: &Speaker, i| {
+        speaker
+            .peer_named(&format!("rack/{}", address(i)))
+            .is_some()
+    };
+    for i in MOST..MOST + 100 {
+        assert!(speaker.accepted(now(i), address(i), local).is_some(), "{i}");
+        assert_eq!(speaker.sessions(), (MOST, 1));
         assert!(
-            speaker.accepted(Instant::ZERO, address(i), local).is_some(),
-            "{i}"
+            is_there(&speaker, i) && !is_there(&speaker, i - MOST + 1),
+            "the oldest goes"
         );
     }
+    assert!(is_there(&speaker, 0), "a session is nobody's place to take");
+    let later = now(2 * MOST);
     assert!(
-        speaker
-            .accepted(Instant::ZERO, address(MOST), local)
-            .is_none()
-    );
-    assert!(
-        speaker.accepted(Instant::ZERO, address(0), local).is_some(),
-        "who is in stays in"
-    );
-    assert!(
-        speaker.accepted(Instant::ZERO, local, local).is_none(),
+        speaker.accepted(later, local, local).is_none(),
         "not we ourselves"
     );
-    assert_eq!(speaker.sessions(), (MOST, 0));
 }
 
 #[test]

@@ -16,6 +16,7 @@ import argparse
 import errno
 import ipaddress
 import json
+import resource
 import select
 import socket
 import struct
@@ -223,19 +224,22 @@ def bad_open(args):
 
 
 def connects(args):
-    """Holds the connections open until the end, at most 512 of them; the oldest is closed for a new one."""
-    held, counts = [], {}
+    """Holds the last --held connections open until the end. With --sources each comes from another address."""
+    held, counts, number = [], {}, 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (args.held + 64,) * 2)
     words = hello(args) if args.command == "silent" else b""
     for _ in Pace(args):
         try:
-            stream = Stream.dial(args.source, args.target, args.port, timeout=0.5)
+            number += 1
+            source = numbered(args.sources, 32, number).split("/")[0] if args.sources else args.source
+            stream = Stream.dial(source, args.target, args.port, timeout=0.5)
             stream.send(words)
             held.append(stream)
             outcome = "connected"
         except OSError as error:
             outcome = errno.errorcode.get(error.errno, "timeout")
         counts[outcome] = counts.get(outcome, 0) + 1
-        if len(held) > 512:
+        if len(held) > args.held:
             held.pop(0).close()
     for stream in held:
         stream.close()
@@ -340,6 +344,8 @@ def main():
     parser.add_argument("--no-restart", action="store_true")
     parser.add_argument("--no-families", action="store_true")
     parser.add_argument("--internal", action="store_true")
+    parser.add_argument("--sources", default="", help="a network of IPv4 addresses to call from")
+    parser.add_argument("--held", type=int, default=512)
     parser.add_argument("--patience", type=float, default=3.0)
     args = parser.parse_args()
     json.dump(COMMANDS[args.command](args), sys.stdout)

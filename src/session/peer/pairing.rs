@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{Peer, Transport};
-use crate::session::collision::{Direction, Party, Verdict, resolve, winner};
+use crate::session::collision::{Party, Verdict, resolve, winner};
 use crate::session::connection::Connection;
 use crate::session::event::{ConnectionId, Output};
 use crate::session::negotiate::Negotiated;
@@ -22,19 +22,11 @@ impl Peer {
         if !self.is_enabled() || !self.config.accept || now < self.refuse_until {
             return self.refuse(id, notification::CONNECTION_REJECTED, out);
         }
-        // A peer dials one connection at a time: an older one without OPEN is dead, and one with
-        // OPEN is in better shape than this.
-        let older = self.connections.iter().position(|c| {
-            c.as_ref()
-                .is_some_and(|c| c.direction == Direction::Accepted && c.session().is_none())
-        });
-        if let Some(index) = older {
-            if self
-                .connection(index)
-                .is_some_and(|c| c.negotiated().is_some())
-            {
-                return self.refuse(id, notification::COLLISION_RESOLUTION, out);
-            }
+        // A peer dials one connection at a time, so an older one of its own is dead. And somebody else's must not
+        // keep it out by saying nothing.
+        let older = |c: &Option<Box<Connection>>| c.as_ref().is_some_and(|c| c.is_call());
+        if let Some(index) = self.connections.iter().position(older) {
+            self.count_failed_call(now);
             self.end(now, index, CloseReason::Collision, Transport::Open, out);
         }
         let Some(index) = self.insert(Connection::accepted(id)) else {
@@ -90,6 +82,13 @@ impl Peer {
         let verdict = self
             .connection(other)
             .map(|other| resolve(local, remote, new.direction, other.standing(&negotiated)));
+        // Where calls come to nothing, the next one is not worth a dial that has just begun.
+        let verdict = match verdict {
+            Some(Verdict::KeepNew) if self.is_dial(other) && self.calls_fail(now) => {
+                Some(Verdict::Undecided)
+            }
+            verdict => verdict,
+        };
         let would_lose = winner(local, remote) != new.direction;
         match verdict {
             Some(Verdict::KeepOther) => {
@@ -98,10 +97,18 @@ impl Peer {
             Some(Verdict::KeepNew) => self.supersede(now, other, out),
             Some(Verdict::Undecided | Verdict::Wait) | None => {}
         }
-        let hold_back = verdict == Some(Verdict::Undecided) && would_lose;
+        // Nobody waits for a connection that has not come about yet.
+        let rival = self
+            .connection(other)
+            .is_some_and(Connection::has_said_open);
+        let hold_back = verdict == Some(Verdict::Undecided) && would_lose && rival;
         self.with(now, Some(index), out, |connection, cx| {
             connection.confirm(cx, negotiated, hold_back);
         });
+    }
+
+    fn is_dial(&self, index: usize) -> bool {
+        self.connection(index).is_some_and(|c| !c.is_connected())
     }
 
     /// Ends a connection that a better one replaces.

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use super::{Peer, State, Transport};
-use crate::session::collision::Direction;
 use crate::session::config::Dial;
 use crate::session::connection::Connection;
 use crate::session::event::{ConnectionIds, DialError, Output};
@@ -72,7 +71,7 @@ impl Peer {
             Some(last) if last.outweighs(reason) => last.since = Some((now, reason.clone())),
             last => {
                 let config = Arc::clone(&self.config);
-                *last = Some(LastError::new(now, reason.clone(), config));
+                *last = Some(Box::new(LastError::new(now, reason.clone(), config)));
             }
         }
     }
@@ -92,6 +91,15 @@ impl Peer {
             self.end(now, index, reason, Transport::Open, out);
         }
         if !self.may_dial() {
+            return;
+        }
+        let young = self
+            .connections
+            .iter()
+            .flatten()
+            .any(|c| c.is_young_call(now));
+        if young && !self.calls_fail(now) {
+            // It is about to be a session: `settle` sets the time of the next dial.
             return;
         }
         let connection = ids.issue();
@@ -115,7 +123,8 @@ impl Peer {
 
     /// Whether a dial may begin now.
     pub(super) fn may_dial(&self) -> bool {
-        let taken = |c: &Connection| c.direction == Direction::Dialled || c.negotiated().is_some();
+        // A call that has not come to a session yet is no reason to wait: it may never do.
+        let taken = |c: &Connection| !c.is_call();
         self.is_enabled()
             && self.config.dial != Dial::Passive
             && !self.connections.iter().flatten().any(|c| taken(c))
