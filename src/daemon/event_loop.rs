@@ -32,6 +32,7 @@ use crate::control::server::{Pending, Server};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput, Ownership};
 use crate::datastore::{SecretFiles, Watcher};
+use crate::net::Hashing;
 use crate::node::{Backend, Node, Settings};
 use crate::rib::MedMode;
 use crate::speaker;
@@ -434,6 +435,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         speaker: speaker::Settings {
             seed: Clock::seed(),
+            hashing: Hashing::secret(Clock::seed()),
             track_next_hops: config.routing.kernel_routes,
             forwarding: config.routing.kernel_routes,
             max_paths: u16::from(config.routing.max_paths),

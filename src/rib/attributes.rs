@@ -8,7 +8,6 @@
 
 mod hot;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as TableEntry;
 use std::hash::BuildHasher as _;
@@ -16,6 +15,7 @@ use std::hash::BuildHasher as _;
 use super::chunks::Chunks;
 use super::next_hop::{NextHopId, NextHopTable};
 use super::raw_cache::RawCache;
+use crate::net::Hashing;
 use crate::wire::attribute::community::LLGR_STALE;
 use crate::wire::attribute::plain::Plain;
 use crate::wire::attribute::{NextHop, Origin, PathAttributes};
@@ -65,7 +65,7 @@ pub struct AttributeStore {
     index: HashTable<u32>,
     free: u32,
     live: u32,
-    hasher: FixedState,
+    hasher: Hashing,
     scratch: Vec<u8>,
     next_hops: NextHopTable,
     raw: RawCache,
@@ -73,18 +73,18 @@ pub struct AttributeStore {
 }
 
 impl AttributeStore {
-    /// An empty store. `seed` makes collisions unpredictable for whoever sends the attributes;
+    /// An empty store. `hashing` makes collisions unpredictable for whoever sends the attributes;
     /// `track_next_hops` is [`NextHopTable::new`]'s.
-    pub fn new(seed: u64, track_next_hops: bool) -> Self {
+    pub fn new(hashing: Hashing, track_next_hops: bool) -> Self {
         Self {
             entries: Chunks::default(),
             index: HashTable::new(),
             free: NO_FREE,
             live: 0,
-            hasher: FixedState::with_seed(seed),
+            hasher: hashing.of_table(1),
             scratch: Vec::new(),
-            next_hops: NextHopTable::new(track_next_hops),
-            raw: RawCache::new(seed),
+            next_hops: NextHopTable::new(hashing.of_table(3), track_next_hops),
+            raw: RawCache::new(hashing.of_table(2)),
             canonical_bytes: 0,
         }
     }
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_set_is_stored_once_comes_back_whole_and_goes_with_its_last_reference() {
-        let mut store = AttributeStore::new(7, false);
+        let mut store = AttributeStore::new(Hashing::default(), false);
         let id = store.intern(&sample(1));
         assert_eq!(store.intern(&sample(1)), id);
         let other = store.intern(&sample(2));
@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn what_policy_made_names_what_came_and_keeps_it() {
-        let mut store = AttributeStore::new(7, false);
+        let mut store = AttributeStore::new(Hashing::default(), false);
         let received = store.intern(&sample(1));
         let made = store.intern_derived(&sample(2), received);
         let other = store.intern(&sample(3));
@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn raw_blocks_are_found_by_all_that_parsing_depends_on() {
-        let mut store = AttributeStore::new(7, false);
+        let mut store = AttributeStore::new(Hashing::default(), false);
         let id = store.intern(&sample(1));
         let hop = sample(1).next_hop;
         store.remember_raw(1, b"block", hop, id);
@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     fn the_cache_of_raw_blocks_is_bounded() {
-        let mut store = AttributeStore::new(7, false);
+        let mut store = AttributeStore::new(Hashing::default(), false);
         for n in 0..5000 {
             let id = store.intern(&sample(n));
             store.remember_raw(0, &n.to_be_bytes(), None, id);

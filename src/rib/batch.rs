@@ -18,7 +18,7 @@ use super::peer::{PeerIndex, Peers};
 use super::prefix_map::{Destination, DestinationId, TableKey};
 use super::sent::FIRST;
 use super::table::Table;
-use crate::net::{Family, Prefix};
+use crate::net::{Family, Hashing, Prefix};
 use crate::wire::attribute::NextHop;
 use crate::wire::update::{Announce, write_announce, write_withdraw};
 use gather::{Gather, Gathered, Kind, Route};
@@ -60,7 +60,7 @@ struct Asked {
 }
 
 /// Room for building, kept between batches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Batch {
     ids: Vec<DestinationId>,
     out: Gather,
@@ -77,6 +77,20 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    pub(crate) fn new(hashing: Hashing) -> Self {
+        Self {
+            ids: Vec::new(),
+            out: Gather::new(hashing),
+            asked: None,
+            gone: Vec::new(),
+            private: Vec::new(),
+            bytes: Vec::new(),
+            attributes: Vec::new(),
+            segments: Vec::new(),
+            encoded: 0,
+        }
+    }
+
     /// Builds the next batch of a cohort. The bytes are there for [`deliver`](Self::deliver).
     pub(crate) fn build<P: TableKey>(
         &mut self,
@@ -213,7 +227,8 @@ impl Batch {
         sources: Sources<'_>,
         former: Option<&GroupKey>,
     ) {
-        let mut out = core::mem::take(&mut self.out);
+        let another = self.out.another();
+        let mut out = core::mem::replace(&mut self.out, another);
         if let Some(former) = former {
             out = what_differs(&mut out, sources, former);
         }
@@ -450,7 +465,7 @@ impl Batch {
 
 /// The routes that members have otherwise than they are to have them.
 fn what_differs(out: &mut Gather, sources: Sources<'_>, former: &GroupKey) -> Gather {
-    let mut differ = Gather::default();
+    let mut differ = out.another();
     while let Some(set) = out.next() {
         if is_same(set.kind, sources, former) {
             continue;

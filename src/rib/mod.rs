@@ -44,7 +44,7 @@ pub use path::{MAX_RECEIVED, MAX_SENT_UNEQUAL, Path};
 pub use peer::{PeerCounts, PeerFacts, PeerIndex, PeerKind};
 pub use view::{ExplainedPath, Memory, PageCursor, Route};
 
-use crate::net::{Asn, Family, Prefix, RouterId, ScopedAddress};
+use crate::net::{Asn, Family, Hashing, Prefix, RouterId, ScopedAddress};
 use crate::time::Instant;
 use crate::wire::attribute::{NextHop, PathAttributes};
 use adj_rib_out::{Exports, Tables};
@@ -64,7 +64,7 @@ pub struct RibConfig {
     /// Somebody calls [`Rib::poll_forwarding`]; otherwise nothing is kept for it.
     pub forwarding: bool,
     /// Makes hash collisions unpredictable for peers.
-    pub hash_seed: u64,
+    pub hashing: Hashing,
 }
 
 /// What the forwarding plane is to do about a prefix.
@@ -107,7 +107,8 @@ const SWEEP: usize = 4096;
 impl Rib {
     /// An empty RIB. `asn` and `router_id` are our own, of our own originations.
     pub fn new(config: RibConfig, asn: Asn, router_id: RouterId) -> Self {
-        let mut peers = Peers::default();
+        let hashing = config.hashing;
+        let mut peers = Peers::new(hashing.of_table(7));
         let address = IpAddr::from([0; 4]);
         let local = PeerFacts {
             kind: PeerKind::Local,
@@ -118,13 +119,13 @@ impl Rib {
         peers.set(PeerIndex::LOCAL, local);
         Self {
             config,
-            store: AttributeStore::new(config.hash_seed, config.track_next_hops),
+            store: AttributeStore::new(hashing, config.track_next_hops),
             peers,
             tables: Tables {
-                v4: Table::new(config.hash_seed),
-                v6: Table::new(config.hash_seed),
+                v4: Table::new(hashing.of_table(4)),
+                v6: Table::new(hashing.of_table(6)),
             },
-            exports: Exports::default(),
+            exports: Exports::new(hashing.of_table(8)),
             forwarding_family: Family::Ipv4,
             unequal: [0; 2],
             now: Since::default(),

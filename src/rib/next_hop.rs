@@ -6,10 +6,9 @@
 
 use std::collections::VecDeque;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::net::ScopedAddress;
+use crate::net::{Hashing, ScopedAddress};
 use crate::wire::attribute::NextHop;
 
 /// A next hop in the table. 0 is "none": what we originate ourselves without one.
@@ -50,31 +49,33 @@ struct Entry {
     next_hop: NextHop,
     refs: u32,
     resolution: Resolution,
+    /// Where it is among those of its target.
+    place: u32,
 }
 
 /// The table of next hops.
 #[derive(Debug)]
 pub struct NextHopTable {
     tracking: bool,
-    ids: HashMap<NextHop, u32, FixedState>,
+    ids: HashMap<NextHop, u32, Hashing>,
     /// The first entry stands for [`NextHopId::NONE`].
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     /// Where packets go → the entries that say so; they differ in what else they say.
-    targets: HashMap<ScopedAddress, Vec<u32>, FixedState>,
+    targets: HashMap<ScopedAddress, Vec<u32>, Hashing>,
     events: VecDeque<Tracked>,
 }
 
 impl NextHopTable {
     /// An empty table. Without `tracking` every next hop counts as reachable at no cost, which is
     /// what a route reflector without a kernel wants.
-    pub fn new(tracking: bool) -> Self {
+    pub fn new(hashing: Hashing, tracking: bool) -> Self {
         Self {
             tracking,
-            ids: HashMap::default(),
+            ids: HashMap::with_hasher(hashing),
             entries: vec![None],
             free: Vec::new(),
-            targets: HashMap::default(),
+            targets: HashMap::with_hasher(hashing.of_table(1)),
             events: VecDeque::new(),
         }
     }
@@ -92,10 +93,12 @@ impl NextHopTable {
         }
         let target = next_hop.target();
         let resolution = self.first_resolution(target);
+        let to_target = self.targets.entry(target).or_default();
         let entry = Some(Entry {
             next_hop,
             refs: 1,
             resolution,
+            place: u32::try_from(to_target.len()).unwrap_or(u32::MAX),
         });
         let id = match self.free.pop() {
             Some(id) => id,
@@ -108,7 +111,6 @@ impl NextHopTable {
             *place = entry;
         }
         self.ids.insert(next_hop, id);
-        let to_target = self.targets.entry(target).or_default();
         to_target.push(id);
         if to_target.len() == 1 && self.tracking {
             self.events.push_back(Tracked::Track(target));
@@ -126,22 +128,35 @@ impl NextHopTable {
         if entry.refs > 0 {
             return;
         }
-        let next_hop = entry.next_hop;
+        let (next_hop, at) = (entry.next_hop, entry.place);
         let target = next_hop.target();
         *place = None;
         self.free.push(id.0);
         self.ids.remove(&next_hop);
-        let mut unneeded = false;
-        if let Some(to_target) = self.targets.get_mut(&target) {
-            to_target.retain(|&other| other != id.0);
-            unneeded = to_target.is_empty();
-        }
-        if unneeded {
+        if self.leave(target, at) {
             self.targets.remove(&target);
             if self.tracking {
                 self.events.push_back(Tracked::Untrack(target));
             }
         }
+    }
+
+    /// Takes the entry at a place out of those of a target, whoever stands last takes the place: a peer may give
+    /// one address any number of link-local ones beside it. Whether none is left.
+    fn leave(&mut self, target: ScopedAddress, place: u32) -> bool {
+        let Some(to_target) = self.targets.get_mut(&target) else {
+            return false;
+        };
+        if (place as usize) < to_target.len() {
+            to_target.swap_remove(place as usize);
+        }
+        let none_left = to_target.is_empty();
+        if let Some(&moved) = to_target.get(place as usize)
+            && let Some(moved) = self.entry_mut(moved)
+        {
+            moved.place = place;
+        }
+        none_left
     }
 
     /// The next hop itself.
@@ -227,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_address_is_tracked_from_its_first_use_to_its_last() {
-        let mut table = NextHopTable::new(true);
+        let mut table = NextHopTable::new(Hashing::default(), true);
         let id = table.acquire(hop("10.0.0.1"));
         assert_eq!(table.acquire(hop("10.0.0.1")), id);
         let address = hop("10.0.0.1").unwrap().target();
@@ -250,7 +265,7 @@ mod tests {
 
     #[test]
     fn two_next_hops_on_one_address_share_its_resolution() {
-        let mut table = NextHopTable::new(true);
+        let mut table = NextHopTable::new(Hashing::default(), true);
         let address = hop("2001:db8::1").unwrap().target();
         let a = table.acquire(hop("2001:db8::1"));
         table.set_resolution(address, Resolution::Reachable { metric: 3 });
@@ -268,7 +283,7 @@ mod tests {
 
     #[test]
     fn one_link_local_address_on_two_links_is_two_next_hops() {
-        let mut table = NextHopTable::new(true);
+        let mut table = NextHopTable::new(Hashing::default(), true);
         let on = |scope| hop("fe80::1").map(|hop| hop.on(scope));
         let (a, b) = (table.acquire(on(1)), table.acquire(on(2)));
         assert_ne!(a, b);
@@ -288,8 +303,40 @@ mod tests {
     }
 
     #[test]
+    fn any_number_on_one_address_come_and_go_each_at_the_cost_of_one() {
+        let mut table = NextHopTable::new(Hashing::default(), true);
+        let beside = |n: u64| {
+            let link_local = Some(std::net::Ipv6Addr::from(
+                (0xFE80_u128 << 112) | u128::from(n),
+            ));
+            Some(NextHop {
+                link_local,
+                ..hop("2001:db8::1").unwrap()
+            })
+        };
+        // So many that a search through the others for each of them would not end in a minute.
+        let mut ids: Vec<_> = (1..=200_000).map(|n| table.acquire(beside(n))).collect();
+        let address = hop("2001:db8::1").unwrap().target();
+        let changed = table.set_resolution(address, Resolution::Reachable { metric: 1 });
+        assert_eq!(changed.len(), ids.len());
+        // From the middle, the front and the end.
+        ids.rotate_left(70_000);
+        let last = ids.pop().unwrap();
+        for id in ids {
+            table.release(id);
+        }
+        assert_eq!(table.metric(last), Some(1));
+        let changed = table.set_resolution(address, Resolution::Unreachable);
+        assert_eq!(changed, [last]);
+        table.release(last);
+        assert_eq!(table.iter().count(), 0);
+        let _track = table.poll_tracked();
+        assert_eq!(table.poll_tracked(), Some(Tracked::Untrack(address)));
+    }
+
+    #[test]
     fn without_tracking_everything_is_reachable() {
-        let mut table = NextHopTable::new(false);
+        let mut table = NextHopTable::new(Hashing::default(), false);
         for text in ["10.0.0.1", "fe80::1"] {
             let id = table.acquire(hop(text));
             assert_eq!(table.metric(id), Some(0));

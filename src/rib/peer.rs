@@ -6,11 +6,10 @@
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::path::Path;
-use crate::net::{Asn, Family, RouterId};
+use crate::net::{Asn, Family, Hashing, RouterId};
 
 /// The speaker's dense index of a peer. [`LOCAL`](Self::LOCAL) is 0, so peers count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,12 +82,12 @@ pub struct PeerCounts {
 }
 
 /// The per-peer table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Peers {
     rows: Vec<Option<Row>>,
     /// The same by their addresses.
     addresses: HashTable<PeerIndex>,
-    hasher: FixedState,
+    hasher: Hashing,
 }
 
 #[derive(Debug)]
@@ -155,6 +154,14 @@ impl Count {
 }
 
 impl Peers {
+    pub(crate) fn new(hasher: Hashing) -> Self {
+        Self {
+            rows: Vec::new(),
+            addresses: HashTable::new(),
+            hasher,
+        }
+    }
+
     pub(crate) fn set(&mut self, peer: PeerIndex, facts: PeerFacts) {
         if self.rows.len() <= peer.index() {
             self.rows.resize_with(peer.index() + 1, || None);
@@ -226,7 +233,7 @@ impl Peers {
 }
 
 /// The hash of a peer's address.
-fn hash_of(hasher: &FixedState, rows: &[Option<Row>], peer: PeerIndex) -> u64 {
+fn hash_of(hasher: &Hashing, rows: &[Option<Row>], peer: PeerIndex) -> u64 {
     let row = rows.get(peer.index()).and_then(Option::as_ref);
     row.map_or(0, |row| hasher.hash_one(row.facts.address))
 }

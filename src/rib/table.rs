@@ -13,7 +13,7 @@ use super::path::{MAX_RECEIVED, Path, Paths};
 use super::peer::{PeerIndex, Peers};
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
 use super::since::Since;
-use crate::net::Family;
+use crate::net::{Family, Hashing};
 
 /// What a change reads and counts beside the table.
 #[derive(Debug)]
@@ -147,9 +147,9 @@ pub(crate) struct Table<P> {
 }
 
 impl<P: TableKey> Table<P> {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(hashing: Hashing) -> Self {
         Self {
-            map: PrefixMap::new(seed),
+            map: PrefixMap::new(hashing),
             forwarding: IdQueue::default(),
             decider: Decider::default(),
             before: Vec::new(),

@@ -178,6 +178,7 @@ mod tests {
     fn speaker(intent: &Intent) -> Speaker {
         let settings = Settings {
             seed: 1,
+            hashing: Default::default(),
             track_next_hops: false,
             forwarding: false,
             max_paths: 1,

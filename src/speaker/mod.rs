@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::net::{Prefix, ScopedAddress};
+use crate::net::{Hashing, Prefix, ScopedAddress};
 use crate::policy::{Links, Surroundings};
 use crate::rib::{self, AttributesId, ForwardingChange, PeerIndex, Rib, RibConfig};
 use crate::session::{self, ConnectionId, ConnectionIds, DialError};
@@ -60,8 +60,10 @@ pub use status::PeerStatus;
 /// Settings of the node itself, the same for all plans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Seed of jitter and hashes.
+    /// Seed of jitter, which others can see.
     pub seed: u64,
+    /// How tables hash, which nobody is to know.
+    pub hashing: Hashing,
     /// Whether next hops are resolved by the kernel; without it all count as reachable.
     pub track_next_hops: bool,
     /// Whether somebody takes the changes from [`Speaker::poll_forwarding`].
@@ -178,7 +180,7 @@ impl Speaker {
             },
             track_next_hops: settings.track_next_hops,
             forwarding: settings.forwarding,
-            hash_seed: settings.seed,
+            hashing: settings.hashing,
         };
         let rib = Rib::new(config, plan.asn, plan.router_id);
         let mut speaker = Self {

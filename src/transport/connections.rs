@@ -19,6 +19,7 @@ use super::connection::{self, Connection, Phase, Rest};
 use super::readiness::{Readiness, Ready};
 use super::signing::Signing;
 use super::{Endpoint, Event};
+use crate::net::Hashing;
 use crate::session::{ConnectionId, DialError};
 use crate::wire::frame::MAX_EXTENDED_LEN;
 
@@ -40,7 +41,8 @@ const LAST_READS: usize = 64;
 #[derive(Debug)]
 pub struct Transport {
     readiness: Readiness,
-    connections: HashMap<ConnectionId, Connection, foldhash::fast::FixedState>,
+    /// Nobody but us chooses the keys.
+    connections: HashMap<ConnectionId, Connection, Hashing>,
     /// What is read from anybody is read into this.
     buffer: Box<[u8]>,
     /// What orders have led to.

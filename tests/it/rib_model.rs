@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use dunlin::net::{Family, Prefix, ScopedAddress};
+use dunlin::net::{Family, Hashing, Prefix, ScopedAddress};
 use dunlin::rib::{
     DecisionConfig, ForwardingChange, ForwardingPath, PeerIndex, PeerKind, Resolution, Rib,
     RibConfig, Tracked,
@@ -114,7 +114,7 @@ impl Test {
             },
             track_next_hops: true,
             forwarding: true,
-            hash_seed: 1,
+            hashing: Hashing::secret(1),
         };
         let mut test = Self {
             rib: rib(config),

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
 use dunlin::dataplane::{self, KernelInput, Op};
-use dunlin::net::{Family, Prefix};
+use dunlin::net::{Family, Hashing, Prefix};
 use dunlin::node::{Backend, Input, Node, Output, Settings};
 use dunlin::rib::MedMode;
 use dunlin::session::{ConnectionId, DialError};
@@ -159,6 +159,7 @@ pub(crate) fn settings(seed: u64, kernel_routes: bool) -> Settings {
     Settings {
         speaker: speaker::Settings {
             seed,
+            hashing: Hashing::secret(seed),
             track_next_hops: kernel_routes,
             forwarding: kernel_routes,
             max_paths: 1,

@@ -78,7 +78,7 @@ fn sent(kind: ExportKind, from: PeerKind) -> PathAttributes {
 }
 
 fn allowed(kind: ExportKind, from: PeerKind, communities: &[u32]) -> bool {
-    let mut store = AttributeStore::new(0, false);
+    let mut store = AttributeStore::new(crate::net::Hashing::default(), false);
     let attributes = PathAttributes {
         communities: communities.to_vec(),
         ..learnt()
