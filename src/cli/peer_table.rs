@@ -10,6 +10,9 @@ const GREEN: u8 = 32;
 const RED: u8 = 31;
 const YELLOW: u8 = 33;
 
+/// Whoever has to wait so long for a turn is to hear of it.
+const LONG_TURN_MS: u64 = 100;
+
 pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     let Status {
         node,
@@ -64,6 +67,13 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     }
     kernel_lines(out, status)?;
     writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
+    if status.longest_turn_ms >= LONG_TURN_MS {
+        let ms = status.longest_turn_ms;
+        writeln!(
+            out,
+            "slowness     a turn of the daemon took {ms} ms in the last two minutes"
+        )?;
+    }
     if status.draining {
         writeln!(
             out,

@@ -255,6 +255,12 @@ pub struct Status {
     pub datastore: String,
     /// Seconds since it was last read well.
     pub datastore_read_ago_s: u64,
+    /// Milliseconds that everybody had to wait at most for a turn of the daemon, in the last minute or two.
+    #[serde(default)]
+    pub longest_turn_ms: u64,
+    /// The same since it started.
+    #[serde(default)]
+    pub longest_turn_ever_ms: u64,
     /// Lines of the log that could not be written since the daemon started.
     #[serde(default)]
     pub lost_log_lines: u64,

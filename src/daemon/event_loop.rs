@@ -24,6 +24,7 @@ use super::nat::NatOutgoing;
 use super::own_address::Own;
 use super::owner::{self, Claim};
 use super::problems::Watch;
+use super::pulse::Pulse;
 use super::secrets;
 use super::source::{self, BadReading, Places, Reading, Running};
 use super::telemetry::Telemetry;
@@ -41,8 +42,9 @@ use crate::transport::{self, Listener, Transport};
 
 /// Places in the queue: a full one makes whoever reports wait.
 const QUEUE: usize = 128;
-/// Inputs taken from the queue in one turn before outputs are made.
+/// Inputs taken from the queue in one turn before outputs are made, and for how long.
 const TURN: usize = 256;
+const TAKING: Duration = Duration::from_millis(20);
 
 /// How long a process that ends waits for peers to take its last word.
 const LAST_WORD: Duration = Duration::from_millis(500);
@@ -155,6 +157,7 @@ pub(super) struct Daemon {
     /// What the process may still do.
     pub(super) capabilities: Vec<String>,
     pub(super) telemetry: Telemetry,
+    pub(super) pulse: Pulse,
     _control: Server,
 }
 
@@ -197,6 +200,7 @@ pub(super) async fn run(
             _ = own_file.changed() => daemon.reload_and_log(),
             () = stop.wanted() => break,
         }
+        let began = daemon.clock.now();
         daemon.take_waiting(&mut queue, TURN);
         daemon.receive();
         let now = daemon.clock.now();
@@ -204,7 +208,7 @@ pub(super) async fn run(
             // Everything that has arrived by now goes first; what arrives meanwhile is not waited for.
             let waiting = queue.len();
             daemon.take_waiting(&mut queue, waiting);
-            daemon.receive();
+            daemon.receive_from_due(now);
             if daemon.node.handle_timeout(now) {
                 daemon.nat.replan(&daemon.node);
             }
@@ -212,6 +216,11 @@ pub(super) async fn run(
         daemon.follow_own_address();
         daemon.turn_over();
         daemon.look_if_due();
+        let ended = daemon.clock.now();
+        if daemon.pulse.turn(began, ended) {
+            let ms = ended.since(began).as_millis() as u64;
+            tracing::warn!(ms, "a turn took long: sessions and commands waited for it");
+        }
     }
     tracing::info!("stopping; the routes stay in the kernel");
     let now = daemon.clock.now();
@@ -320,6 +329,7 @@ impl Daemon {
             attempts: Attempts::new(secrets::Dropped::so_far()),
             capabilities,
             telemetry,
+            pulse: Pulse::default(),
             _control: control,
         };
         daemon.listen()?;
@@ -350,10 +360,14 @@ impl Daemon {
     }
 
     fn take_waiting(&mut self, queue: &mut mpsc::Receiver<Event>, most: usize) {
+        let end = self.clock.now() + TAKING;
         for _ in 0..most {
             match queue.try_recv() {
                 Ok(event) => self.take(event),
                 Err(_) => break,
+            }
+            if self.clock.now() >= end {
+                break;
             }
         }
     }

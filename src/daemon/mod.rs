@@ -32,6 +32,7 @@ mod nat;
 pub(crate) mod own_address;
 mod owner;
 mod problems;
+mod pulse;
 mod secrets;
 mod source;
 mod telemetry;

@@ -15,10 +15,15 @@ use crate::dataplane::Op;
 use crate::net::ScopedAddress;
 use crate::node::{Input, Node, Output};
 use crate::speaker;
+use crate::time::{Duration, Instant};
 use crate::transport::{self, Accepted, Endpoint, SocketOptions};
 
 /// Times that a turn writes and makes more for those that took all: then others are read from again.
 const ROUNDS: usize = 4;
+/// So long a turn reads at most, and one read more: who was not read waits for the next.
+const READING: Duration = Duration::from_millis(20);
+/// After so long it makes no more for those that took all.
+const WRITING: Duration = Duration::from_millis(10);
 
 impl Daemon {
     pub(super) fn take(&mut self, event: Event) {
@@ -66,11 +71,25 @@ impl Daemon {
         }
     }
 
-    /// Hands over what has come on the connections.
+    /// Hands over what has come on the connections, for so long as a turn reads.
     pub(super) fn receive(&mut self) {
         let (node, attempts, clock) = (&mut self.node, &mut self.attempts, self.clock);
+        let end = clock.now() + READING;
         self.transport
-            .receive(&mut |event| hand_over(node, attempts, clock, event));
+            .receive(&mut |event| hand_over(node, attempts, clock, event), || {
+                clock.now() >= end
+            });
+    }
+
+    /// Hands over what has come from those whose deadline is due, so that our own slowness ends no session.
+    pub(super) fn receive_from_due(&mut self, now: Instant) {
+        let due = self.node.speaker().due(now);
+        let (node, attempts, clock) = (&mut self.node, &mut self.attempts, self.clock);
+        for connection in due {
+            self.transport.receive_from(connection, &mut |event| {
+                hand_over(node, attempts, clock, event);
+            });
+        }
     }
 
     /// Settles the node and carries out what it wants, until neither has anything new or others have
@@ -78,7 +97,11 @@ impl Daemon {
     pub(super) fn turn_over(&mut self) {
         self.unsettled = true;
         self.attempts.turn();
-        for _ in 0..ROUNDS {
+        let end = self.clock.now() + WRITING;
+        for round in 0..ROUNDS {
+            if round > 0 && self.clock.now() >= end {
+                return;
+            }
             self.settle();
             let (node, attempts, clock) = (&mut self.node, &mut self.attempts, self.clock);
             let told = self

@@ -28,6 +28,7 @@ use crate::topology::Plan;
 use crate::wire::error::HeaderError;
 
 use gateways::Gateways;
+pub use settle::Pace;
 use settling::Settling;
 use shared_links::SharedLinks;
 pub use ways::Backend;
@@ -99,6 +100,9 @@ pub struct Node {
     tally: Tally,
     /// Counts whatever may change [`Self::problems`], beside what the speaker counts.
     news: u64,
+    pace: Pace,
+    /// The last turn has left something to do that nobody will tell of.
+    unfinished: bool,
 }
 
 /// What the dataplane has done since the start.
@@ -154,6 +158,8 @@ impl Node {
             settling,
             tally: Tally::default(),
             news: 0,
+            pace: Pace::default(),
+            unfinished: false,
         };
         node.ask_about_peers();
         node
@@ -258,7 +264,7 @@ impl Node {
         let limit = self.settling.next_timeout();
         let repair = self.dataplane.as_ref().and_then(Dataplane::next_timeout);
         let switch = self.ways.next_timeout();
-        let switch = if self.chosen_anew {
+        let switch = if self.chosen_anew || self.unfinished {
             Some(Instant::ZERO)
         } else {
             switch

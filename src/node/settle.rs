@@ -7,30 +7,72 @@ use std::sync::Arc;
 
 use super::Node;
 use crate::dataplane::{self, Dataplane, Report};
-use crate::rib::{ForwardingChange, Tracked};
+use crate::rib::{self, ForwardingChange, Tracked};
 use crate::time::Instant;
 
+/// How much a turn does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// In the tables.
+    pub tables: rib::Pace,
+    /// Prefixes whose forwarding is carried down.
+    pub forward: usize,
+}
+
+impl Default for Pace {
+    /// Some milliseconds each.
+    fn default() -> Self {
+        Self {
+            tables: rib::Pace::default(),
+            forward: 1 << 13,
+        }
+    }
+}
+
 impl Node {
+    /// Does so much in a turn from here on.
+    pub const fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
     /// Carries changes between the speaker and the dataplane, and makes bytes for whoever can take
     /// them.
+    ///
+    /// A turn does so much and no more ([`Pace`]), whatever there is: what is left over makes
+    /// [`next_timeout`](Self::next_timeout) due at once.
     pub fn settle(&mut self, now: Instant) {
-        self.speaker.turn_begins(now);
+        let Pace { tables, forward } = self.pace;
+        self.speaker.turn_begins(now, tables);
         self.resume(now);
-        if let Some(dataplane) = &mut self.dataplane {
+        if let Some(dataplane) = &mut self.dataplane
+            && !self.unfinished
+        {
             dataplane.turn_begins(now);
         }
+        let mut left = forward;
         // What is wanted is itself a way to next hops, so that one may lead to the other.
-        while self.resolve_next_hops() {
-            self.forward();
+        loop {
+            let worked = self.speaker.work();
+            let resolved = self.resolve_next_hops();
+            self.forward(&mut left);
+            if left == 0 || !(worked || resolved) {
+                break;
+            }
         }
-        self.forward();
+        self.unfinished = self.speaker.has_work() || left == 0;
         if let Some(dataplane) = &self.dataplane
             && let Some(link_locals) = self.shared_links.news(dataplane)
         {
             self.speaker.set_link_locals(link_locals);
         }
-        self.notice_convergence(now);
+        if !self.unfinished {
+            self.notice_convergence(now);
+            self.forward(&mut left);
+            self.conclude(left > 0);
+            self.unfinished = left == 0;
+        }
         self.speaker.flush(now);
+        self.unfinished |= self.speaker.has_work();
         self.log_reports();
     }
 
@@ -46,7 +88,7 @@ impl Node {
             match tracked {
                 // What a speaker beside us announces is here.
                 Tracked::Track(target) if self.speaker.plan().is_here(target.address) => {
-                    here.push((target, crate::rib::Resolution::Reachable { metric: 0 }));
+                    here.push((target, rib::Resolution::Reachable { metric: 0 }));
                 }
                 Tracked::Track(target) => {
                     let link = |scope| self.speaker.session_link(scope);
@@ -81,7 +123,8 @@ impl Node {
         true
     }
 
-    pub(super) fn forward(&mut self) {
+    /// Carries down what has changed, so much at most.
+    fn forward(&mut self, left: &mut usize) {
         if let Some(dataplane) = &self.dataplane {
             if self.settling.is_blind(dataplane) {
                 return;
@@ -90,7 +133,10 @@ impl Node {
                 self.speaker.forward_again();
             }
         }
-        while let Some((prefix, change)) = self.speaker.poll_forwarding() {
+        while *left > 0
+            && let Some((prefix, change)) = self.speaker.poll_forwarding()
+        {
+            *left -= 1;
             self.news += 1;
             let Some(dataplane) = &mut self.dataplane else {
                 continue;
@@ -157,12 +203,12 @@ impl Node {
 
 /// All nodes of the cluster are equally far: the way to them is the underlay's matter, often one tunnel,
 /// and the metric of a default route that DHCP gave is no distance.
-fn resolved(resolution: &dataplane::Resolution, is_node: bool) -> crate::rib::Resolution {
+fn resolved(resolution: &dataplane::Resolution, is_node: bool) -> rib::Resolution {
     match resolution {
-        dataplane::Resolution::Unreachable(_) => crate::rib::Resolution::Unreachable,
+        dataplane::Resolution::Unreachable(_) => rib::Resolution::Unreachable,
         dataplane::Resolution::Reachable { metric, .. } => {
             let metric = if is_node { 0 } else { *metric };
-            crate::rib::Resolution::Reachable { metric }
+            rib::Resolution::Reachable { metric }
         }
     }
 }

@@ -293,25 +293,37 @@ impl Exports {
         }
     }
 
-    /// The next bytes for somebody; `None` if nobody can take any or there are none.
+    /// The next bytes for somebody; `None` if nobody can take any or there are none, or if no more may be looked
+    /// at: `left` is how many destinations.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
         tables: &mut Tables,
         (store, peers): (&AttributeStore, &Peers),
         policy: &dyn ExportPolicy,
+        left: &mut usize,
     ) -> Option<Delivery> {
         self.release_held(now);
         loop {
             if let Some(delivery) = self.out.pop_front() {
                 return Some(delivery);
             }
+            if *left == 0 {
+                return None;
+            }
             let index = self.ready.pop_front()?;
             if let Some(cohort) = self.cohort_mut(index) {
                 cohort.ready = false;
+                let before = self.batch.looked_at;
                 self.step(now, index, tables, (store, peers), policy);
+                *left = left.saturating_sub(1 + (self.batch.looked_at.wrapping_sub(before)));
             }
         }
+    }
+
+    /// Whether some cohort has something to do.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// One cohort's turn: a batch, if its members can take it.

@@ -74,6 +74,8 @@ pub(crate) struct Batch {
     segments: Vec<Segment>,
     /// How many sets of attributes were rewritten and encoded since the start.
     pub(crate) encoded: u64,
+    /// How many destinations were looked at.
+    pub(crate) looked_at: usize,
 }
 
 impl Batch {
@@ -88,6 +90,7 @@ impl Batch {
             attributes: Vec::new(),
             segments: Vec::new(),
             encoded: 0,
+            looked_at: 0,
         }
     }
 
@@ -101,6 +104,7 @@ impl Batch {
         self.ids.clear();
         self.asked = None;
         let pending = cohort.take(table.map.end(), &mut self.ids);
+        self.looked_at = self.looked_at.wrapping_add(self.ids.len());
         // What is pending has changed since the members were told, whatever key that was under.
         let former = cohort.former.clone().filter(|_| !pending);
         self.classify(cohort, table, sources, former.as_deref());

@@ -233,9 +233,27 @@ impl Speaker {
             .min()
     }
 
-    /// What changes by whatever is said without a time, does so at `now`.
-    pub fn turn_begins(&mut self, now: Instant) {
+    /// What changes by whatever is said without a time, does so at `now`; and so much is done in this turn.
+    pub fn turn_begins(&mut self, now: Instant, pace: rib::Pace) {
         self.rib.set_now(now);
+        self.rib.begin_turn(pace);
+    }
+
+    /// Goes on in the tables with what concerns all routes of a peer or a next hop; whether there was anything.
+    pub fn work(&mut self) -> bool {
+        self.rib.work()
+    }
+
+    /// Whether there is something to do though nothing new happens.
+    pub fn has_work(&self) -> bool {
+        self.rib.has_work()
+    }
+
+    /// The connections of the peers whose timers are due.
+    pub fn due(&self, now: Instant) -> Vec<ConnectionId> {
+        let due = self.deadlines.iter().take_while(|(at, _)| *at <= now);
+        let peers = due.filter_map(|(_, index)| self.peer(*index));
+        peers.flat_map(|peer| peer.locals.keys().copied()).collect()
     }
 
     /// Runs the timers that are due. Hand over everything that was received before this call:

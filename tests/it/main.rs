@@ -25,6 +25,7 @@ mod next_hop_exports;
 mod next_hop_recursion;
 mod next_hop_rig;
 mod next_hops;
+mod node_pace;
 mod own_address;
 mod readme;
 mod rib_add_path;

@@ -83,7 +83,7 @@ fn allowed(kind: ExportKind, from: PeerKind, communities: &[u32]) -> bool {
         communities: communities.to_vec(),
         ..learnt()
     };
-    let id = store.intern(&attributes);
+    let id = store.intern(PeerIndex::LOCAL, &attributes);
     permitted(&key(kind), &source(from), store.get(id).unwrap())
 }
 
