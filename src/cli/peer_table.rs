@@ -63,7 +63,9 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
     kernel_lines(out, status)?;
+    writeln!(out, "runs as      {}", status.user)?;
     writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
+    writeln!(out, "sandbox      {}", status.sandbox)?;
     if status.draining {
         writeln!(
             out,

@@ -176,7 +176,9 @@ fn status(daemon: &mut Daemon, now: Instant) -> Status {
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read_ago_s: now.since(daemon.read_at).as_secs(),
         lost_log_lines: daemon.telemetry.lost().total,
-        capabilities: daemon.capabilities.clone(),
+        user: daemon.confined.user(),
+        capabilities: daemon.confined.capabilities().to_vec(),
+        sandbox: daemon.confined.sandbox(),
     }
 }
 
