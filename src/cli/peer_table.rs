@@ -66,7 +66,9 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
     kernel_lines(out, status)?;
+    writeln!(out, "runs as      {}", status.user)?;
     writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
+    writeln!(out, "sandbox      {}", status.sandbox)?;
     if status.longest_turn_ms >= LONG_TURN_MS {
         let ms = status.longest_turn_ms;
         writeln!(

@@ -264,9 +264,15 @@ pub struct Status {
     /// Lines of the log that could not be written since the daemon started.
     #[serde(default)]
     pub lost_log_lines: u64,
+    /// As whom the process runs: name and numbers, such as `dunlin (997:997)`.
+    #[serde(default)]
+    pub user: String,
     /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
     #[serde(default)]
     pub capabilities: Vec<String>,
+    /// What holds the process back beside that, in words: `seccomp, Landlock`, and what of it is not there.
+    #[serde(default)]
+    pub sandbox: String,
 }
 
 /// What is wrong, of one cause.

@@ -180,7 +180,9 @@ fn status(daemon: &mut Daemon, now: Instant) -> Status {
         longest_turn_ms: ms(longest_turn),
         longest_turn_ever_ms: ms(longest_turn_ever),
         lost_log_lines: daemon.telemetry.lost().total,
-        capabilities: daemon.capabilities.clone(),
+        user: daemon.confined.user(),
+        capabilities: daemon.confined.capabilities().to_vec(),
+        sandbox: daemon.confined.sandbox(),
     }
 }
 

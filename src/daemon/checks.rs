@@ -84,16 +84,16 @@ pub(super) fn on_this_host(config: &Config, plan: &Plan) -> Vec<Remark> {
         Err(unseen) => found.push(Remark::error(unseen.to_string())),
     }
     if config.routing.kernel_routes && config.routing.backend != Backend::None {
-        found.extend(programming(plan));
+        found.extend(programming(config, plan));
     }
     found
 }
 
 /// What the kernel routes and what belongs to them need.
-fn programming(plan: &Plan) -> Vec<Remark> {
+fn programming(config: &Config, plan: &Plan) -> Vec<Remark> {
     let mut found = Vec::new();
     let chooser = Chooser::new(plan.fabric.clone(), &plan.name);
-    let nft = crate::nft::Settings::with_path(std::env::var_os("PATH").as_deref());
+    let nft = crate::nft::Settings::with_program(config.nat.nft.as_deref());
     if chooser.fabric().has_nat_pools()
         && let Err(missing) = nft.program()
     {

@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use super::answers;
 use super::attempts::Attempts;
 use super::bfd::Watching;
-use super::capabilities;
 use super::clock::Clock;
 use super::config::{Config, Log, LogLevel, MedRule, NodeIdentity};
+use super::confinement::{Confined, Reads};
 use super::listening::Strangers;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
@@ -155,7 +155,7 @@ pub(super) struct Daemon {
     pub(super) neighbours: transport::Neighbours,
     pub(super) attempts: Attempts,
     /// What the process may still do.
-    pub(super) capabilities: Vec<String>,
+    pub(super) confined: Confined,
     pub(super) telemetry: Telemetry,
     pub(super) pulse: Pulse,
     _control: Server,
@@ -165,19 +165,20 @@ pub(super) struct Daemon {
 pub(super) async fn run(
     path: &Path,
     socket_is_given: bool,
-    reading: Reading,
+    (reading, confined): (Reading, Confined),
     telemetry: Telemetry,
 ) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
     // Before any signal is waited for: who waits here can be ended by one.
     let _claim = claim(&reading.config)?;
+    confined.started();
     let (events, mut queue) = mpsc::channel(QUEUE);
     let mut hangup = signal(SignalKind::hangup()).map_err(system("cannot wait for SIGHUP"))?;
     let mut stop = Stop::new().map_err(system("cannot wait for SIGTERM"))?;
     let watch = |path: &Path| Watcher::new(path).map_err(system("cannot watch the configuration"));
     let mut cluster = watch(&reading.config.datastore_path)?;
     let mut own_file = watch(path)?;
-    let mut daemon = Daemon::start(path, reading, events, telemetry)?;
+    let mut daemon = Daemon::start(path, (reading, confined), events, telemetry)?;
     daemon.socket_is_given = socket_is_given;
     daemon.turn_over();
     tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
@@ -275,7 +276,7 @@ impl Stop {
 impl Daemon {
     fn start(
         path: &Path,
-        reading: Reading,
+        (reading, confined): (Reading, Confined),
         events: mpsc::Sender<Event>,
         telemetry: Telemetry,
     ) -> Result<Self, RunError> {
@@ -284,10 +285,6 @@ impl Daemon {
         let group = config.control.group.as_deref().map(group_id).transpose()?;
         let control = Server::bind(&config.control.socket, group, events.clone())
             .map_err(RunError::Control)?;
-        // Before there is a second thread: each has capabilities of its own. The control socket may be
-        // given to a group, which nothing later needs.
-        let files = [path, &config.datastore_path];
-        let capabilities = capabilities::confine(config.process, &reading.plan, &files);
         let kernel = if config.routing.kernel_routes {
             let sink = events.clone();
             let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
@@ -303,7 +300,7 @@ impl Daemon {
         );
         let mut daemon = Self {
             clock,
-            nat: NatOutgoing::start(config.routing.kernel_routes, &node, &events),
+            nat: NatOutgoing::start(&config, &node, &events),
             node,
             config,
             places: reading.places,
@@ -327,7 +324,7 @@ impl Daemon {
             unsettled: false,
             neighbours: transport::Neighbours::default(),
             attempts: Attempts::new(secrets::Dropped::so_far()),
-            capabilities,
+            confined,
             telemetry,
             pulse: Pulse::default(),
             _control: control,
@@ -400,7 +397,8 @@ impl Daemon {
         };
         let mut reading = match source::read(&self.config_path, Some(running)) {
             Ok(reading) => reading,
-            Err(bad) => {
+            Err(mut bad) => {
+                self.confined.explain(&mut bad.remarks);
                 self.bad_reading.clone_from(&bad.remarks);
                 self.secrets_to_watch = Some(bad.secrets.clone());
                 return Err(bad);
@@ -411,6 +409,10 @@ impl Daemon {
             reading.config.control.socket.clone_from(socket);
         }
         let mut warnings = reading.warnings;
+        let secrets = reading.secrets.paths();
+        let reads = Reads::of(&self.config_path, &reading.config, secrets);
+        self.confined.look_at(&reads);
+        warnings.extend(self.confined.unreadable().iter().map(Remark::warning));
         self.secrets_to_watch = Some(reading.secrets);
         if reading.config != self.config {
             warnings.extend(needs_restart(&self.config, &reading.config).map(Remark::warning));

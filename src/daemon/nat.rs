@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 
+use super::config::Config;
 use super::event_loop::Event;
 use crate::forwarding::Nat;
 use crate::nft::{Nft, Settings, Status};
@@ -30,11 +31,11 @@ pub(super) struct NatOutgoing {
 }
 
 impl NatOutgoing {
-    /// Writes the rules of `node`, or removes those of a former process. `may_write` is
-    /// `kernel-routes`.
-    pub(super) fn start(may_write: bool, node: &Node, events: &Sender<Event>) -> Self {
+    /// Writes the rules of `node`, or removes those of a former process, if `kernel-routes` lets it.
+    pub(super) fn start(config: &Config, node: &Node, events: &Sender<Event>) -> Self {
         let (sender, news) = mpsc::channel();
-        let settings = Settings::with_path(std::env::var_os("PATH").as_deref());
+        let may_write = config.routing.kernel_routes;
+        let settings = Settings::with_program(config.nat.nft.as_deref());
         let events = events.clone();
         let tell = move |status| {
             let heard = sender.send(status).is_ok();

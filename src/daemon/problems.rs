@@ -10,6 +10,7 @@ use super::secrets::{Dropped, followed_by};
 use crate::control::protocol::{self, Remark};
 use crate::problem::{Cause, Code, Journal, Line, Problem, Severity, Subject};
 use crate::time::{Duration, Instant};
+use crate::transport;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -83,6 +84,19 @@ impl Daemon {
             self.ask_for_protection(dropped, problem);
         }
         problems.extend(self.bad_reading.iter().filter_map(of_remark));
+        problems.extend(self.confined.problems());
+        problems.extend(transport::shortage().map(|limit| {
+            Problem::new(
+                Code::DescriptorsShort,
+                Subject::Host,
+                format!(
+                    "of the {limit} files that dunlin may have open, all but those in reserve are in use: \
+                     whoever calls is refused"
+                ),
+                "raise its limit (LimitNOFILE of the service, `ulimit -Hn`), or see with `ss -tnp` who holds \
+                 connections open",
+            )
+        }));
         problems.extend(self.telemetry.problem());
         problems.extend(self.not_listening.iter().map(|why| {
             let advice = "free the address and port, or change [bgp] listen; then `dunlin reload`";

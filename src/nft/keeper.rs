@@ -352,7 +352,7 @@ impl Keeper {
 
     fn write(&mut self, commands: &[Value], meanwhile: &mut Heard) -> Result<(), RunError> {
         let document = render::document(commands);
-        let run = command::run(&self.settings.search, &document, self.settings.limit);
+        let run = command::run(&self.settings, &document);
         // The kernel has said what the run did before the run ended, so that nothing which comes
         // later is ours, whatever its process id.
         if let Some(news) = &mut self.news {

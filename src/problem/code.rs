@@ -147,6 +147,10 @@ codes! {
     LogLost = "log_lost", Warning;
     /// The configuration has errors; the last good one is in force.
     ConfigurationBad = "configuration_bad", Error;
+    /// Callers are refused, since the process has no more descriptors for them.
+    DescriptorsShort = "descriptors_short", Error;
+    /// A file that is read on a reload can't be read by the user that dunlin runs as, or by its sandbox.
+    FileUnreadable = "file_unreadable", Warning;
     /// A socket for sessions could not be opened.
     NotListening = "not_listening", Error;
 }

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::Accepted;
 use super::admission::{Admission, Admitted};
+use super::descriptors::{Use, is_beyond};
 use super::signing::{KeyScope, Signing};
 use super::sockopt;
 use crate::time::{Duration, Instant};
@@ -173,20 +174,27 @@ impl Gate {
         if answer == Admitted::Yes {
             return true;
         }
+        self.complain(
+            source,
+            match answer {
+                Admitted::TooMany => "too many of all sources together",
+                Admitted::TooManyFromSource | Admitted::Yes => "too many of this source",
+            },
+        );
+        false
+    }
+
+    fn complain(&mut self, source: IpAddr, why: &'static str) {
+        let now = tokio::time::Instant::now();
         self.refused += 1;
         if self
             .said
             .is_none_or(|said| now.duration_since(said) >= PAUSE)
         {
-            let of = match answer {
-                Admitted::TooMany => "all sources together",
-                Admitted::TooManyFromSource | Admitted::Yes => "this source",
-            };
-            tracing::warn!(%source, refused = self.refused, "refused connections: too many of {of}");
+            tracing::warn!(%source, refused = self.refused, "refused connections: {why}");
             self.said = Some(now);
             self.refused = 0;
         }
-        false
     }
 }
 
@@ -199,6 +207,11 @@ async fn accept<E: From<Accepted>>(listener: Arc<TcpListener>, events: mpsc::Sen
                 let Ok(stream) = stream.into_std() else {
                     continue;
                 };
+                if is_beyond(&stream, Use::Call) {
+                    gate.complain(remote.ip(), "all descriptors for callers are in use");
+                    super::refuse(stream);
+                    continue;
+                }
                 if !gate.lets_in(remote.ip().to_canonical()) {
                     super::refuse(stream);
                     continue;

@@ -14,6 +14,7 @@ pub mod bfd;
 pub mod codec;
 mod connection;
 mod connections;
+mod descriptors;
 mod listener;
 mod neighbour;
 mod readiness;
@@ -23,6 +24,7 @@ mod sockopt;
 use std::net::{SocketAddr, TcpStream};
 
 pub use connections::Transport;
+pub use descriptors::shortage;
 pub use listener::{Keys, Listener};
 pub use neighbour::{Heard, Neighbours};
 pub use signing::{AoMac, KeyScope, Signing};

@@ -243,7 +243,7 @@ impl World {
 }
 
 pub(crate) fn settings() -> Settings {
-    Settings::with_path(std::env::var_os("PATH").as_deref())
+    Settings::with_program(None)
 }
 
 /// The adapter at work, and what it said last.

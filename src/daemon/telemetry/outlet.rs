@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::daemon::capabilities;
+use crate::daemon::confinement;
 
 /// Octets that wait for the thread; what comes on top is lost.
 const ROOM: usize = 1 << 20;
@@ -92,8 +92,8 @@ impl Outlet {
         thread::Builder::new()
             .name("log".into())
             .spawn(move || {
-                // It is there before the others, and needs none.
-                capabilities::renounce();
+                // It hands octets to an open file, and needs nothing else.
+                confinement::renounce();
                 shared.carry(carrier);
             })
             .map(drop)
