@@ -101,7 +101,8 @@ struct Row {
     /// The peer is no more, but some of its paths are.
     leaves: bool,
     /// What its facts were, until all its paths were looked at by those of now.
-    before: Vec<PeerFacts>,
+    #[expect(clippy::box_collection, reason = "nearly every peer has none")]
+    before: Option<Box<Vec<PeerFacts>>>,
 }
 
 impl Peers {
@@ -129,7 +130,7 @@ impl Peers {
                         facts,
                         families: Default::default(),
                         leaves: false,
-                        before: Vec::new(),
+                        before: None,
                     })
                 }
             }
@@ -203,23 +204,25 @@ impl Peers {
         let Some(row) = self.rows.get_mut(peer.index()).and_then(Option::as_mut) else {
             return true;
         };
-        if !row.before.contains(&facts) {
-            row.before.push(facts);
+        let before = row.before.get_or_insert_default();
+        if !before.contains(&facts) {
+            before.push(facts);
         }
-        row.before.len() <= MOST_FACTS
+        before.len() <= MOST_FACTS
     }
 
     /// What the facts of a peer were that were not looked at everywhere.
     #[inline]
     pub(crate) fn facts_before(&self, peer: PeerIndex) -> &[PeerFacts] {
         let row = self.rows.get(peer.index()).and_then(Option::as_ref);
-        row.map_or(&[], |row| &row.before)
+        row.and_then(|row| row.before.as_deref())
+            .map_or(&[], Vec::as_slice)
     }
 
     /// A walk has been everywhere in both families.
     pub(crate) fn walked(&mut self) {
         for row in self.rows.iter_mut().flatten() {
-            row.before.clear();
+            row.before = None;
             row.families.iter_mut().for_each(Count::walked);
         }
     }

@@ -419,7 +419,7 @@ fn attributes_take_as_many_octets_as_their_routes_may_and_what_was_left_out_come
         story.receive(&long_announcement(*key, 3_000, HOP));
     }
     let memory = |story: &Story| story.speaker.rib().memory().attributes;
-    let bound = Bounds::LEAST_OCTETS;
+    let bound = Bounds::LEAST_OCTETS as usize;
     assert!(memory(&story) < bound + bound / 4, "{}", memory(&story));
     let status = story.status();
     assert_eq!(status.received + status.untaken, keys.len());

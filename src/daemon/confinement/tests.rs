@@ -69,13 +69,7 @@ fn run_inside(test: &str) -> BTreeMap<String, String> {
     furnish(&folder);
     let name = format!("daemon::confinement::tests::{test}");
     let child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &name,
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", &name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, &folder)
         .output()
         .unwrap();
@@ -168,8 +162,8 @@ fn who_takes_the_daemon_over_gets_the_network_and_nothing_else() {
     }
 }
 
+/// It confines its whole process, so another test runs it in one of its own; without that it has nothing to do.
 #[test]
-#[ignore = "it confines its whole process: another test runs it in one of its own"]
 fn taken_over() {
     let Some(folder) = given() else { return };
     let confined = confined(&folder);
@@ -311,8 +305,8 @@ fn a_file_that_its_user_can_not_read_is_named_with_what_is_in_the_way() {
     assert_eq!(how("a good one"), "");
 }
 
+/// It confines its whole process, so another test runs it in one of its own; without that it has nothing to do.
 #[test]
-#[ignore = "it confines its whole process: another test runs it in one of its own"]
 fn reads() {
     let Some(folder) = given() else { return };
     let mut confined = confined(&folder);

@@ -7,13 +7,13 @@
 use crate::rib::peer::PeerIndex;
 
 /// What a set takes beside its octets: its entry, its place in the index, the allocator's own.
-const BESIDE: usize = 80;
+const BESIDE: u32 = 80;
 
 /// How much a peer may make us keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Octets of attributes.
-    pub octets: usize,
+    pub octets: u32,
     /// Next hops, each of which is resolved and followed.
     pub next_hops: u32,
 }
@@ -21,21 +21,20 @@ pub struct Bounds {
 impl Bounds {
     /// No bounds.
     pub const NONE: Self = Self {
-        octets: usize::MAX,
+        octets: u32::MAX,
         next_hops: u32::MAX,
     };
     /// Octets of attributes that each route may have on average. A full table has 60 to 120.
-    pub const OCTETS_A_ROUTE: usize = 256;
+    pub const OCTETS_A_ROUTE: u32 = 256;
     /// Whoever has few routes may have longer ones.
-    pub const LEAST_OCTETS: usize = 1024 * 1024;
+    pub const LEAST_OCTETS: u32 = 1024 * 1024;
     /// A reflector brings two for each node of the largest clusters.
     pub const NEXT_HOPS: u32 = 16 * 1024;
 
     /// Those of a peer that may have so many routes.
     pub fn of_routes(most: u32) -> Self {
-        let octets = usize::try_from(most).unwrap_or(usize::MAX);
         Self {
-            octets: octets
+            octets: most
                 .saturating_mul(Self::OCTETS_A_ROUTE)
                 .max(Self::LEAST_OCTETS),
             next_hops: Self::NEXT_HOPS,
@@ -55,9 +54,10 @@ impl Owner {
 
 #[derive(Debug, Clone, Copy)]
 struct Account {
-    octets: usize,
+    octets: u32,
     next_hops: u32,
-    bounds: Bounds,
+    /// [`Bounds::octets`]; the maximum is no bounds at all.
+    most: u32,
     /// Something was not kept, and there is no room for it yet.
     crowded: bool,
     /// There is, since then.
@@ -69,7 +69,7 @@ impl Default for Account {
         Self {
             octets: 0,
             next_hops: 0,
-            bounds: Bounds::NONE,
+            most: Bounds::NONE.octets,
             crowded: false,
             room: false,
         }
@@ -103,7 +103,7 @@ impl Accounts {
 
     pub(super) fn set_bounds(&mut self, owner: Owner, bounds: Bounds) {
         if let Some(account) = self.of(owner) {
-            account.bounds = bounds;
+            account.most = bounds.octets;
             account.look_for_room();
         }
     }
@@ -111,7 +111,7 @@ impl Accounts {
     /// A set has come, perhaps with a next hop that nobody had.
     pub(super) fn charge(&mut self, owner: Owner, octets: usize, new_hop: bool) {
         if let Some(account) = self.of(owner) {
-            account.octets += octets + BESIDE;
+            account.octets = account.octets.saturating_add(takes(octets));
             account.next_hops += u32::from(new_hop);
         }
     }
@@ -119,7 +119,7 @@ impl Accounts {
     /// A set has gone.
     pub(super) fn discharge(&mut self, owner: Owner, octets: usize) {
         if let Some(account) = self.of(owner) {
-            account.octets = account.octets.saturating_sub(octets + BESIDE);
+            account.octets = account.octets.saturating_sub(takes(octets));
             account.look_for_room();
         }
     }
@@ -137,8 +137,8 @@ impl Accounts {
         let Some(account) = self.of(owner) else {
             return false;
         };
-        let over =
-            account.octets > account.bounds.octets || account.next_hops > account.bounds.next_hops;
+        let bounds = account.bounds();
+        let over = account.octets > bounds.octets || account.next_hops > bounds.next_hops;
         account.crowded |= over;
         account.room &= !over;
         over
@@ -153,10 +153,10 @@ impl Accounts {
         let Account {
             octets,
             next_hops,
-            bounds,
             crowded,
             ..
         } = self.get(owner);
+        let bounds = self.get(owner).bounds();
         crowded.then_some(Crowded {
             octets,
             next_hops,
@@ -169,14 +169,31 @@ impl Accounts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crowded {
     /// Octets that are kept.
-    pub octets: usize,
+    pub octets: u32,
     /// Next hops that are kept.
     pub next_hops: u32,
     /// How much it may be.
     pub bounds: Bounds,
 }
 
+/// What a set of so many octets takes.
+fn takes(octets: usize) -> u32 {
+    u32::try_from(octets)
+        .unwrap_or(u32::MAX)
+        .saturating_add(BESIDE)
+}
+
 impl Account {
+    const fn bounds(&self) -> Bounds {
+        match self.most {
+            u32::MAX => Bounds::NONE,
+            octets => Bounds {
+                octets,
+                next_hops: Bounds::NEXT_HOPS,
+            },
+        }
+    }
+
     #[inline]
     fn look_for_room(&mut self) {
         if self.crowded {
@@ -186,7 +203,7 @@ impl Account {
 
     #[cold]
     fn end_crowd(&mut self) {
-        let Bounds { octets, next_hops } = self.bounds;
+        let Bounds { octets, next_hops } = self.bounds();
         let room =
             self.octets <= octets - octets / 8 && self.next_hops <= next_hops - next_hops / 8;
         if room {
