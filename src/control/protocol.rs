@@ -11,6 +11,7 @@ mod query;
 mod routes;
 mod schema;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -409,6 +410,17 @@ pub struct Bfd {
     pub transmit_interval_ms: u64,
     /// Milliseconds of silence that are a failure; none while nothing is heard.
     pub detection_time_ms: Option<u64>,
+    /// How packets are signed: `keyed-sha1` or `meticulous-keyed-sha1`, if they are.
+    #[serde(default)]
+    pub authentication: Option<String>,
+    /// Packets that seemed to be the far end's and counted for nothing, by reason: `wrong_link`, `wrong_ttl`,
+    /// `wrong_port`, `malformed`, `unsigned`, `signed`, `wrong_key`, `replayed`, `other_discriminator`,
+    /// `key_missing`.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
+    /// Why the last of them did, while the session is not up.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// Message counters.

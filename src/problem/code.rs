@@ -71,7 +71,7 @@ codes! {
     PeerShutDown = "peer_shut_down", Warning;
     /// A session stays down because the peer sent more prefixes than it may.
     PeerStopped = "peer_stopped", Error;
-    /// A session stays down because its secret can't be had.
+    /// A session, or its BFD, stays down because its secret can't be had.
     SecretMissing = "secret_missing", Error;
     /// No router was heard on a link that a peer is expected on.
     NeighbourMissing = "neighbour_missing", Error;

@@ -50,8 +50,8 @@ pub use intent::{
 };
 pub use nearest::nearest;
 pub use peering::{
-    AoAlgorithm, AoKey, Authentication, BfdTerms, BindMode, FarEnd, LimitAction, MAX_PATHS,
-    NextHopMode, PrefixAdvertisement, PrefixLimit, RestartTerms, RoleTerms,
+    AoAlgorithm, AoKey, Authentication, BfdAuthentication, BfdKey, BfdTerms, BindMode, FarEnd,
+    LimitAction, MAX_PATHS, NextHopMode, PrefixAdvertisement, PrefixLimit, RestartTerms, RoleTerms,
 };
 pub use plan::{
     BGP_PORT, DEFAULT_CONNECT_RETRY, DEFAULT_HOLD_TIME, DEFAULT_RESTART_TIME, Dial, LATE_DIAL,

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bfd_forged;
 mod bfd_laws;
 mod bfd_link;
 mod bfd_table;

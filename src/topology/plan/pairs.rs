@@ -210,7 +210,7 @@ fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
         filters: named(intent, &bgp.node_mesh_filters),
         client: false,
         authentication: bgp.node_mesh_authentication.clone(),
-        bfd: bgp.node_mesh_bfd,
+        bfd: bgp.node_mesh_bfd.clone(),
         interface: None,
     }
 }
@@ -252,7 +252,7 @@ fn by_record(intent: &Intent, pair: Pair<'_>, Choice { record, own }: Choice<'_>
             other.route_reflector_cluster_id,
         ),
         authentication: record.authentication.clone(),
-        bfd: record.bfd,
+        bfd: record.bfd.clone(),
         interface: None,
     }
 }

@@ -165,7 +165,7 @@ fn at_address(
             node.and_then(|node| node.route_reflector_cluster_id),
         ),
         authentication: record.authentication.clone(),
-        bfd: record.bfd,
+        bfd: record.bfd.clone(),
         interface: None,
     }
 }
