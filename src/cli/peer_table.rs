@@ -122,6 +122,9 @@ fn kernel_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
     if let Some(nat) = &status.nat_outgoing {
         writeln!(out, "nat outgoing {nat}")?;
     }
+    if let Some(guard) = &status.guard {
+        writeln!(out, "guard        {guard}")?;
+    }
     for tunnel in &status.tunnels {
         writeln!(out, "{}", tunnel_line(tunnel))?;
     }

@@ -250,6 +250,10 @@ pub struct Status {
     /// How natOutgoing does; none if no pool has it, or this daemon has nothing to do
     /// with it.
     pub nat_outgoing: Option<String>,
+    /// Whether pods are kept from the BGP and BFD ports of nodes and their peers; none if this daemon has
+    /// nothing to do with it.
+    #[serde(default)]
+    pub guard: Option<String>,
     /// Own blocks that are announced.
     pub originated: Vec<String>,
     /// The configuration file of the cluster.

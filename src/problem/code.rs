@@ -141,6 +141,8 @@ codes! {
     FamilyOff = "family_off", Error;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
+    /// Nothing keeps pods from nodes' BGP, since the rules for it can't be put in force.
+    GuardFailing = "guard_failing", Warning;
     /// No link of this host has the source address for natOutgoing.
     NatAddressMissing = "nat_address_missing", Error;
     /// Lines of the log were lost, and the log could not be told so far.

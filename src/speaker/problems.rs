@@ -181,19 +181,23 @@ fn bfd_words(report: &Report, planned: &PlannedPeer) -> (Code, Words) {
     };
     let remedy = match refusal {
         Refusal::Link => {
-            "wrong link: `ip route get` of the peer says which link counts. Does the peer answer by another              one, or does somebody on that link use its address?"
+            "wrong link: `ip route get` of the peer says which link counts. Does the peer answer by another \
+             one, or does somebody on that link use its address?"
         }
         Refusal::Ttl => match report.hops {
             Hops::Single => {
-                "wrong TTL: a router is in between, so say `multihop` for this peer, or somebody far away                  uses its address"
+                "wrong TTL: a router is in between, so say `multihop` for this peer, or somebody far away \
+                 uses its address"
             }
             Hops::Multi => {
-                "wrong TTL: it is further away than `multihop` says; `min-ttl` of bfd is the least that is                  taken"
+                "wrong TTL: it is further away than `multihop` says; `min-ttl` of bfd is the least that is \
+                 taken"
             }
         },
         Refusal::Port => match report.hops {
             Hops::Single => {
-                "wrong port: it speaks multihop BFD (UDP 4784); say `multihop` for this peer, or let it speak                  single-hop BFD"
+                "wrong port: it speaks multihop BFD (UDP 4784); say `multihop` for this peer, or let it speak \
+                 single-hop BFD"
             }
             Hops::Multi => {
                 "wrong port: it speaks single-hop BFD (UDP 3784); take `multihop` away at one end"
@@ -208,7 +212,8 @@ fn bfd_words(report: &Report, planned: &PlannedPeer) -> (Code, Words) {
             "wrong key: compare the key, its id and the algorithm (BIRD: `authentication meticulous keyed sha1`)"
         }
         Refusal::Replayed => {
-            "somebody repeats its packets, or its clock of packets went back: it passes after twice the              detection time without any"
+            "somebody repeats its packets, or its clock of packets went back: it passes after twice the \
+             detection time without any"
         }
         Refusal::Discriminator | Refusal::KeyMissing => {
             "it passes when the old session is forgotten"

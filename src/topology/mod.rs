@@ -38,6 +38,7 @@ mod nearest;
 mod peering;
 mod plan;
 mod selector;
+mod speakers;
 
 pub use diff::{Impact, PeerChange, PeerField, diff, differences};
 pub use fabric::{
@@ -58,3 +59,4 @@ pub use plan::{
     OpenTerms, PeerKind, Plan, PlanError, PlannedPeer, Template, TemplateSource, plan,
 };
 pub use selector::{Selector, SelectorError};
+pub use speakers::Speakers;

@@ -71,6 +71,8 @@ enum Kind {
     Blind,
     /// It knows our name, and not the far end's.
     OtherDiscriminator,
+    /// It has guessed the far end's name, and does not know ours.
+    Guessed,
     /// It knows all but the key.
     WrongDigest,
     /// What the far end itself has sent before.
@@ -80,8 +82,9 @@ enum Kind {
 fn kinds(hops: Hops, authentication: &Authentication) -> Vec<Kind> {
     let mut kinds = vec![Kind::Forwarded, Kind::OtherPort, Kind::Blind];
     kinds.push(Kind::OtherDiscriminator);
-    if hops == Hops::Single {
-        kinds.push(Kind::OtherLink);
+    match hops {
+        Hops::Single => kinds.push(Kind::OtherLink),
+        Hops::Multi => kinds.push(Kind::Guessed),
     }
     if let Authentication::Key(key) = authentication {
         kinds.push(Kind::WrongDigest);
@@ -126,6 +129,20 @@ fn attack() -> impl Strategy<Value = Attack> {
         })
 }
 
+/// A packet in octets, with the signature of another one and a later number, if that has one.
+fn dressed(packet: &Packet, last: &[u8], name: u32) -> Vec<u8> {
+    let mut octets = packet.encode().to_vec();
+    if last.len() == SIGNED_LENGTH {
+        octets[1] |= 4;
+        octets[3] = SIGNED_LENGTH as u8;
+        octets.extend_from_slice(&last[24..]);
+        let number = octets[28..32].try_into().unwrap();
+        let number = u32::from_be_bytes(number).wrapping_add(1 + name % 9);
+        octets[28..32].copy_from_slice(&number.to_be_bytes());
+    }
+    octets
+}
+
 fn launch(link: &mut Link, hops: Hops, kind: Kind, attack: Attack) {
     let Attack { to, state, .. } = attack;
     let session = |end: usize| link.reports[end].as_ref().unwrap().session;
@@ -140,19 +157,7 @@ fn launch(link: &mut Link, hops: Hops, kind: Kind, attack: Attack) {
         yours: if naming { names.1 } else { 0 },
         ..last
     };
-    // What is only known to who hears it all keeps its signature, right or not.
-    let in_full = |packet: &Packet| {
-        let mut octets = packet.encode().to_vec();
-        if heard.last().unwrap().len() == SIGNED_LENGTH {
-            octets[1] |= 4;
-            octets[3] = SIGNED_LENGTH as u8;
-            octets.extend_from_slice(&heard.last().unwrap()[24..]);
-            let number = octets[28..32].try_into().unwrap();
-            let number = u32::from_be_bytes(number).wrapping_add(1 + attack.name % 9);
-            octets[28..32].copy_from_slice(&number.to_be_bytes());
-        }
-        octets
-    };
+    let in_full = |packet: &Packet| dressed(packet, heard.last().unwrap(), attack.name);
     let way = (hops, 255);
     let other = Packet {
         mine: if attack.name == names.0 {
@@ -169,10 +174,7 @@ fn launch(link: &mut Link, hops: Hops, kind: Kind, attack: Attack) {
             link.forge(to, LINK, (hops, ttl), &in_full(&right));
         }
         Kind::OtherPort => {
-            let port = match hops {
-                Hops::Single => Hops::Multi,
-                Hops::Multi => Hops::Single,
-            };
+            let port = [Hops::Single, Hops::Multi][usize::from(hops == Hops::Single)];
             link.forge(to, LINK, (port, 255), &in_full(&right));
         }
         Kind::Blind => {
@@ -188,6 +190,19 @@ fn launch(link: &mut Link, hops: Hops, kind: Kind, attack: Attack) {
             };
             link.forge(to, OTHER_LINK, way, &blind.encode());
             link.forge(to, LINK, way, &blind.encode());
+        }
+        Kind::Guessed => {
+            let state = if attack.naming {
+                State::Down
+            } else {
+                State::AdminDown
+            };
+            let guessed = Packet {
+                state,
+                yours: 0,
+                ..right
+            };
+            link.forge(to, LINK, way, &in_full(&guessed));
         }
         Kind::OtherDiscriminator => link.forge(to, LINK, way, &in_full(&other)),
         Kind::WrongDigest => link.forge(to, LINK, way, &in_full(&right)),

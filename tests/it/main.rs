@@ -20,6 +20,7 @@ mod folder;
 mod forwarding_choice;
 mod lab_daemons;
 mod lab_plumbing;
+mod nat_guard;
 mod nat_netns;
 mod nat_rooms;
 mod next_hop_exports;
