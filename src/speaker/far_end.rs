@@ -167,7 +167,7 @@ fn least_ttl(rule: TtlRule) -> u8 {
     match rule {
         TtlRule::Security(hops) => u8::MAX - hops.saturating_sub(1),
         TtlRule::Multihop(hops) => USUAL_TTL.saturating_sub(hops.saturating_sub(1)).max(1),
-        TtlRule::Any => USUAL_TTL - HOPS_AWAY,
+        TtlRule::Any | TtlRule::Near => USUAL_TTL - HOPS_AWAY,
     }
 }
 
@@ -177,7 +177,7 @@ fn hops(planned: &PlannedPeer, plan: &Plan) -> Hops {
         TtlRule::Security(1) => true,
         TtlRule::Multihop(hops) if hops > 1 => false,
         TtlRule::Security(_) => false,
-        TtlRule::Any | TtlRule::Multihop(_) => {
+        TtlRule::Any | TtlRule::Near | TtlRule::Multihop(_) => {
             planned.interface.is_some()
                 || match planned.address {
                     IpAddr::V4(address) => plan.ipv4.is_some_and(|net| net.contains(address)),

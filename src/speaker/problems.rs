@@ -247,6 +247,9 @@ pub(super) fn why_down(peer: &PeerEntry) -> (Code, Words) {
         let words = Words::new(what, "put the secret where it is looked for");
         return (Code::SecretMissing, words);
     }
+    if let Some(words) = peer.too_far() {
+        return (Code::PeerDown, words);
+    }
     let words = match peer.session.last_error() {
         Some(error) => {
             let mut words = error.words();

@@ -86,6 +86,7 @@ mod speaker_first_as;
 mod speaker_limits;
 mod speaker_log;
 mod speaker_malformed;
+mod speaker_near;
 mod speaker_orders;
 mod speaker_password;
 mod speaker_rig;
