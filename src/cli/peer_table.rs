@@ -134,6 +134,9 @@ fn kernel_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
     if let Some(nat) = &status.nat_outgoing {
         writeln!(out, "nat outgoing {nat}")?;
     }
+    if let Some(guard) = &status.guard {
+        writeln!(out, "guard        {guard}")?;
+    }
     for tunnel in &status.tunnels {
         writeln!(out, "{}", tunnel_line(tunnel))?;
     }
@@ -343,12 +346,26 @@ fn bfd_line(bfd: &Bfd) -> String {
         many => format!(", {many} failures so far"),
     };
     let every = bfd.transmit_interval_ms;
+    let signed = bfd.authentication.as_deref();
+    let signed = signed.map(|how| format!(", {how}")).unwrap_or_default();
+    let dropped: Vec<String> = bfd
+        .dropped
+        .iter()
+        .map(|(reason, count)| format!("{count} {}", reason.replace('_', " ")))
+        .collect();
+    let failures = match dropped.is_empty() {
+        true => format!("{signed}{failures}"),
+        false => format!(
+            "{signed}{failures}, packets dropped: {}",
+            dropped.join(", ")
+        ),
+    };
     match bfd.detection_time_ms.filter(|_| state == "Up") {
         Some(detection) => format!(
             "{state} for {since}, {hops}, a packet every {every} ms, {detection} ms of silence are \
              a failure{failures}"
         ),
-        None if bfd.detection_time_ms.is_none() => format!(
+        None if bfd.detection_time_ms.is_none() && bfd.dropped.is_empty() => format!(
             "{state} for {since}, {hops}: nothing is heard; is BFD enabled there, and does a \
              firewall drop UDP 3784 or 4784?{failures}"
         ),

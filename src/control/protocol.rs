@@ -11,6 +11,7 @@ mod query;
 mod routes;
 mod schema;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -249,6 +250,10 @@ pub struct Status {
     /// How natOutgoing does; none if no pool has it, or this daemon has nothing to do
     /// with it.
     pub nat_outgoing: Option<String>,
+    /// Whether pods are kept from the BGP and BFD ports of nodes and their peers; none if this daemon has
+    /// nothing to do with it.
+    #[serde(default)]
+    pub guard: Option<String>,
     /// Own blocks that are announced.
     pub originated: Vec<String>,
     /// The configuration file of the cluster.
@@ -421,6 +426,17 @@ pub struct Bfd {
     pub transmit_interval_ms: u64,
     /// Milliseconds of silence that are a failure; none while nothing is heard.
     pub detection_time_ms: Option<u64>,
+    /// How packets are signed: `keyed-sha1` or `meticulous-keyed-sha1`, if they are.
+    #[serde(default)]
+    pub authentication: Option<String>,
+    /// Packets that seemed to be the far end's and counted for nothing, by reason: `wrong_link`, `wrong_ttl`,
+    /// `wrong_port`, `malformed`, `unsigned`, `signed`, `wrong_key`, `replayed`, `other_discriminator`,
+    /// `key_missing`.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
+    /// Why the last of them did, while the session is not up.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// Message counters.

@@ -174,6 +174,7 @@ fn status(daemon: &mut Daemon, now: Instant) -> Status {
         kernel: kernel(daemon),
         tunnels: super::tunnels::all(daemon, now),
         nat_outgoing: nat_outgoing(daemon),
+        guard: daemon.nat.guard(&daemon.node),
         originated: plan.own_blocks.iter().map(ToString::to_string).collect(),
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read_ago_s: now.since(daemon.read_at).as_secs(),

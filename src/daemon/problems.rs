@@ -102,7 +102,7 @@ impl Daemon {
             let advice = "free the address and port, or change [bgp] listen; then `dunlin reload`";
             Problem::new(Code::NotListening, Subject::Host, why, advice)
         }));
-        problems.extend(self.nat.problem(&self.node));
+        problems.extend(self.nat.problems(&self.node));
         if self.config.routing.kernel_routes && self.kernel.is_none() {
             problems.push(Problem::new(
                 Code::KernelLost,

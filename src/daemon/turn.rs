@@ -51,10 +51,19 @@ impl Daemon {
             stream,
             remote,
             local,
+            ttl,
         } = accepted;
         let now = self.clock.now();
         let from = scoped(remote);
         let (remote, local) = (canonical(remote), canonical(local));
+        let speaker = self.node.speaker_mut();
+        if !speaker.is_near_enough(now, from, local.ip(), ttl) {
+            self.strangers
+                .complain(now, remote, local, speaker::TOO_FAR);
+            self.watch.touched = true;
+            transport::refuse(stream);
+            return;
+        }
         let Some((connection, terms)) = self.node.accepted(now, from, local.ip()) else {
             let why = self.node.speaker().refusal(from, local.ip());
             self.strangers.complain(now, remote, local, why);
@@ -62,7 +71,8 @@ impl Daemon {
             transport::refuse(stream);
             return;
         };
-        let endpoint = endpoint(remote, None, terms);
+        let mut endpoint = endpoint(remote, None, terms);
+        endpoint.options.called_with = ttl;
         self.attempts.accepted(connection, remote.ip());
         if let Err(error) = self.transport.adopt(connection, stream, &endpoint) {
             self.attempts.ended(connection);
@@ -200,6 +210,7 @@ fn endpoint(remote: SocketAddr, source: Option<IpAddr>, terms: speaker::SocketTe
         options: SocketOptions {
             ttl: terms.ttl,
             min_ttl: terms.min_ttl,
+            called_with: None,
             user_timeout: terms.user_timeout,
             signing: secrets::signing(&terms.authentication),
         },

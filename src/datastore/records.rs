@@ -34,6 +34,8 @@ pub(crate) struct Records {
     pub(crate) peers: Vec<Record<Peer>>,
     /// The secrets of peers, by their places in `peers`.
     pub(crate) secrets: Vec<(usize, Wanted)>,
+    /// The keys of their BFD, likewise.
+    pub(crate) bfd_secrets: Vec<(usize, Wanted)>,
     pub(crate) filters: Vec<Record<Filter>>,
     /// Blocks that belong to a node by IPAM.
     pub(crate) owned: Vec<Owned>,
@@ -132,10 +134,12 @@ impl Records {
     }
 
     pub(crate) fn read_peer(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
-        if let Some((peer, secret)) = read_peer(table, problems) {
+        if let Some((peer, secrets)) = read_peer(table, problems) {
             let index = self.peers.len();
             self.peers.push(peer);
-            self.secrets.extend(secret.map(|secret| (index, secret)));
+            let of_peer = |secret| (index, secret);
+            self.secrets.extend(secrets.session.map(of_peer));
+            self.bfd_secrets.extend(secrets.bfd.map(of_peer));
         }
     }
 

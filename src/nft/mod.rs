@@ -1,8 +1,8 @@
-//! natOutgoing in the kernel: tables `ip dunlin` and `ip6 dunlin` of nftables, kept as wanted.
+//! natOutgoing and the guard in the kernel: tables `ip dunlin` and `ip6 dunlin` of nftables, kept as wanted.
 //!
 //! One thread has the `nft` program carry out each change as one transaction and listens to what
-//! others do. What is translated is not decided here ([`Nat`] says it), and no table of another
-//! program is touched. What always holds:
+//! others do. What is translated or dropped is not decided here ([`Nat`] says it), and no
+//! table of another program is touched. What always holds:
 //!
 //! - between two states of a table there is no moment at which a packet meets no rule, not even at a
 //!   restart: chain and sets stay and get new contents. (A table that is deleted and made anew in one
@@ -103,7 +103,7 @@ pub enum TableStatus {
     /// Not settled yet.
     #[default]
     Pending,
-    /// Nothing is to be translated, and there is no table.
+    /// Nothing is to be translated or dropped, and there is no table.
     Off,
     /// The table is as wanted.
     Active,
@@ -159,9 +159,9 @@ impl fmt::Display for TableStatus {
                 let then = if *former_rules {
                     "the former rules stay in force"
                 } else {
-                    "packets of pods to the outside keep their address"
+                    "no packet of a pod is translated or kept from nodes' BGP"
                 };
-                write!(f, "natOutgoing needs nftables: {reason}; {then}")
+                write!(f, "nftables is needed: {reason}; {then}")
             }
         }
     }

@@ -71,7 +71,7 @@ codes! {
     PeerShutDown = "peer_shut_down", Warning;
     /// A session stays down because the peer sent more prefixes than it may.
     PeerStopped = "peer_stopped", Error;
-    /// A session stays down because its secret can't be had.
+    /// A session, or its BFD, stays down because its secret can't be had.
     SecretMissing = "secret_missing", Error;
     /// No router was heard on a link that a peer is expected on.
     NeighbourMissing = "neighbour_missing", Error;
@@ -141,6 +141,8 @@ codes! {
     FamilyOff = "family_off", Error;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
+    /// Nothing keeps pods from nodes' BGP, since the rules for it can't be put in force.
+    GuardFailing = "guard_failing", Warning;
     /// No link of this host has the source address for natOutgoing.
     NatAddressMissing = "nat_address_missing", Error;
     /// Lines of the log were lost, and the log could not be told so far.

@@ -19,6 +19,7 @@ mod judging;
 mod leaving;
 mod limits;
 mod malformed;
+mod near;
 mod orders;
 mod outgoing;
 mod peer;
@@ -48,6 +49,7 @@ use crate::wire::frame::{self, MessageKind};
 
 pub use dynamic::{MOST, MOST_ON_LINK, SessionLink, TurnedUp};
 use far_end::FarEnds;
+pub use near::TOO_FAR;
 pub use orders::AdminError;
 use peer::PeerEntry;
 pub use protection::NO_PEER;

@@ -220,6 +220,7 @@ async fn accept<E: From<Accepted>>(listener: Arc<TcpListener>, events: mpsc::Sen
                     continue;
                 };
                 let accepted = Accepted {
+                    ttl: sockopt::syn_ttl(stream.as_fd()),
                     stream,
                     remote,
                     local,

@@ -42,6 +42,8 @@ pub struct Accepted {
     pub remote: SocketAddr,
     /// To which of our addresses.
     pub local: SocketAddr,
+    /// The TTL or hop limit of its SYN, if the kernel has kept it.
+    pub ttl: Option<u8>,
 }
 
 /// What a connection has to tell.

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bfd_forged;
 mod bfd_laws;
 mod bfd_link;
 mod bfd_table;
@@ -20,6 +21,7 @@ mod folder;
 mod forwarding_choice;
 mod lab_daemons;
 mod lab_plumbing;
+mod nat_guard;
 mod nat_netns;
 mod nat_rooms;
 mod next_hop_exports;
@@ -86,6 +88,7 @@ mod speaker_first_as;
 mod speaker_limits;
 mod speaker_log;
 mod speaker_malformed;
+mod speaker_near;
 mod speaker_orders;
 mod speaker_password;
 mod speaker_rig;

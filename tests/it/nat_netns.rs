@@ -95,6 +95,7 @@ fn datagrams_to_the_vxlan_port_take_no_port_of_the_range() {
         let _kept = world.keep(Some(nat(|intent| {
             intent.felix.nat_port_range = Some((30_000, 30_000));
             intent.felix.vxlan_port = PORT;
+            intent.felix.allow_vxlan_from_workloads = true;
             for pool in &mut intent.pools {
                 pool.vxlan_mode = PoolMode::CrossSubnet;
             }
@@ -371,8 +372,8 @@ fn without_nft_it_is_said_and_tried_again() {
         assert_eq!(
             kept.status.to_string(),
             format!(
-                "natOutgoing needs nftables: there is no program {}/nft: install the package nftables, or say \
-                 where it is ([nat] nft); packets of pods to the outside keep their address",
+                "nftables is needed: there is no program {}/nft: install the package nftables, or say \
+                 where it is ([nat] nft); no packet of a pod is translated or kept from nodes' BGP",
                 folder.0.display()
             )
         );
@@ -422,8 +423,10 @@ fn the_daemon_has_the_rules_before_it_runs_and_follows_its_files() {
         assert_eq!(tables(), "table ip dunlin\n");
         world.assert_address_at("10.0.0.9", "10.0.0.1");
         cluster(false);
-        daemon.until("natOutgoing: off");
-        assert_eq!(tables(), "");
+        daemon.until("natOutgoing: off; pods are kept from nodes' BGP: IPv4: on; IPv6: off");
+        world.assert_address_at("10.0.0.9", "10.244.1.2");
+        let rules = world.node.nft("list table ip dunlin");
+        assert!(rules.contains("a pod is no neighbour of nodes"), "{rules}");
         cluster(true);
         daemon.until("natOutgoing: IPv4: on; IPv6: off");
         drop(daemon);

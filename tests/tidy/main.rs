@@ -39,7 +39,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("wire", &["net", "time", "rng"]),
     ("session", &["wire", "net", "time", "rng"]),
     ("rib", &["wire", "net", "time", "rng"]),
-    ("bfd", &["time", "rng"]),
+    ("bfd", &["net", "time", "rng"]),
     ("policy", &["net"]),
     ("topology", &["policy", "net"]),
     ("dataplane", &["problem", "net", "time"]),
