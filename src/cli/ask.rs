@@ -250,6 +250,7 @@ fn exit_of(reason: Failure) -> ExitCode {
         Failure::BadConfiguration => Exit::BadConfiguration.into(),
         Failure::BadRequest => Exit::Failed.into(),
         Failure::Malformed => Exit::WrongCommandLine.into(),
+        Failure::NotAllowed => Exit::NotAllowed.into(),
     }
 }
 

@@ -88,6 +88,27 @@ pub enum Request {
     Version,
 }
 
+impl Request {
+    /// Whether it changes anything: what runs, what is sent, what is logged.
+    pub const fn is_order(&self) -> bool {
+        match self {
+            Self::PeerShutdown { .. }
+            | Self::PeerEnable { .. }
+            | Self::PeerReset { .. }
+            | Self::PeerRefresh { .. }
+            | Self::Drain { .. }
+            | Self::Reload => true,
+            Self::Log { level, .. } => level.is_some(),
+            Self::Status
+            | Self::Peers { .. }
+            | Self::Routes(_)
+            | Self::Fib { .. }
+            | Self::Explain { .. }
+            | Self::Version => false,
+        }
+    }
+}
+
 /// What comes back as it travels and as it is printed: the answer, and the version of its shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -204,6 +225,8 @@ pub enum Failure {
     BadRequest,
     /// The request makes no sense: the command line is wrong.
     Malformed,
+    /// Viewers may ask and not change anything.
+    NotAllowed,
 }
 
 /// The node at a glance.

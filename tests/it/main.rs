@@ -10,6 +10,7 @@ mod config_peering;
 mod config_selector;
 mod config_watch;
 mod config_yaml;
+mod control_socket;
 mod daemon_owner;
 mod dataplane_devices;
 mod dataplane_entries;

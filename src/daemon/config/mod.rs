@@ -96,6 +96,8 @@ pub struct Control {
     pub socket: PathBuf,
     /// The group that may use it besides root.
     pub group: Option<String>,
+    /// The group that may ask and not change anything, at a socket beside it.
+    pub viewers: Option<String>,
 }
 
 /// Logging.
@@ -193,6 +195,7 @@ impl Config {
             control: Control {
                 socket: DEFAULT_SOCKET.into(),
                 group: None,
+                viewers: None,
             },
             log: Log::default(),
             process: Process::default(),
