@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dataplane::Adopt;
-use crate::datastore::{Place, Problems, Source, read_text};
+use crate::datastore::{MAX_NODE_FILE_SIZE, Place, Problems, Source, read_text};
 use crate::topology::Intent;
 
 pub use crate::node::Backend;
@@ -232,7 +232,7 @@ pub fn load(path: &Path, host_name: &str) -> Result<Configured, Problems> {
         folder,
         environment: environment::of_process(),
     };
-    match read_text(path) {
+    match read_text(path, MAX_NODE_FILE_SIZE) {
         Ok(text) => parse(&file, &text, &surroundings),
         Err(error) => {
             let mut problems = Problems::default();
