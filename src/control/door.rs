@@ -27,7 +27,7 @@ const BACKLOG: i32 = 128;
 const TRIES: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(10);
 /// More is no record of ours.
-const LONGEST_RECORD: u64 = 64;
+const LONGEST_RECORD: u64 = 128;
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -67,15 +67,23 @@ pub(super) enum Found {
     Lost,
 }
 
-/// Device and inode.
-type Identity = (u64, u64);
+/// Device, inode, and when it was made: the inode of what is removed is soon another's.
+type Identity = (u64, u64, i64, i64);
+
+/// A socket's file that was made.
+#[derive(Debug)]
+struct Made {
+    identity: Identity,
+    /// As long as this is open nothing else has its inode.
+    _kept: File,
+}
 
 /// A socket in the file system. Its file goes when this goes.
 #[derive(Debug)]
 pub(super) struct Door {
     path: PathBuf,
     group: Option<u32>,
-    made: Identity,
+    made: Made,
     record: Flock<File>,
 }
 
@@ -119,7 +127,7 @@ impl Door {
     /// Whether the file is still there.
     pub(super) fn look(&self) -> Found {
         match self.path.symlink_metadata() {
-            Ok(meta) if identity(&meta) == self.made => Found::Ours,
+            Ok(meta) if identity(&meta) == self.made.identity => Found::Ours,
             Ok(_) | Err(_) => Found::Lost,
         }
     }
@@ -135,7 +143,7 @@ impl Door {
         // The lock may be gone with the folder, and then somebody else may have a new one.
         let beside = beside(&self.path).symlink_metadata();
         let held = self.record.metadata().map_err(system)?;
-        if !beside.is_ok_and(|meta| identity(&meta) == identity(&held)) {
+        if !beside.is_ok_and(|meta| same(&meta, &held)) {
             self.record = lock(&self.path)?;
         }
         clear(&self.path, &mut self.record)?;
@@ -167,7 +175,13 @@ impl Drop for Door {
 }
 
 fn identity(meta: &Metadata) -> Identity {
-    (meta.dev(), meta.ino())
+    // Neither other rights nor callers change a socket's time.
+    (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec())
+}
+
+/// Whether two looks have found one file, of which one is open.
+fn same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// The file that is locked and says which socket is ours.
@@ -211,7 +225,7 @@ fn lock(path: &Path) -> Result<Flock<File>, DoorError> {
                 // It may have been removed, and made anew, between the two.
                 let meta = locked.metadata().map_err(system)?;
                 let there = name.symlink_metadata();
-                if there.is_ok_and(|there| identity(&there) == identity(&meta)) {
+                if there.is_ok_and(|there| same(&there, &meta)) {
                     return Ok(locked);
                 }
                 continue;
@@ -275,8 +289,14 @@ fn recorded(record: &mut File) -> Option<Identity> {
     let mut text = String::new();
     record.rewind().ok()?;
     record.take(LONGEST_RECORD).read_to_string(&mut text).ok()?;
-    let (device, inode) = text.trim().split_once(' ')?;
-    Some((device.parse().ok()?, inode.parse().ok()?))
+    let mut words = text.split_ascii_whitespace();
+    let identity = (
+        words.next()?.parse().ok()?,
+        words.next()?.parse().ok()?,
+        words.next()?.parse().ok()?,
+        words.next()?.parse().ok()?,
+    );
+    Some(identity)
 }
 
 /// Whether somebody listens there, be it one whose queue is full.
@@ -293,17 +313,21 @@ fn answers(path: &Path) -> bool {
 }
 
 /// The socket at a path where nothing is, listening once group and mode are right.
-fn listen(
-    path: &Path,
-    group: Option<u32>,
-    record: &mut File,
-) -> io::Result<(UnixListener, Identity)> {
+fn listen(path: &Path, group: Option<u32>, record: &mut File) -> io::Result<(UnixListener, Made)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // Linux gives the file the mode that the socket has when it is bound.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let made = identity(&path.symlink_metadata()?);
-    let finished = finish(&socket, path, group, made, record);
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+    let kept = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    let made = Made {
+        identity: identity(&kept.metadata()?),
+        _kept: kept,
+    };
+    let finished = finish(&socket, path, group, made.identity, record);
     if let Err(error) = finished {
         let _nobody_saw_it = std::fs::remove_file(path);
         return Err(error);
@@ -315,12 +339,12 @@ fn finish(
     socket: &Socket,
     path: &Path,
     group: Option<u32>,
-    (device, inode): Identity,
+    (device, inode, seconds, nanos): Identity,
     record: &mut File,
 ) -> io::Result<()> {
     record.rewind()?;
     record.set_len(0)?;
-    record.write_all(format!("{device} {inode}\n").as_bytes())?;
+    record.write_all(format!("{device} {inode} {seconds} {nanos}\n").as_bytes())?;
     if let Some(group) = group {
         // A folder with the bit for it has its own group given to what is made in it.
         if path.symlink_metadata()?.gid() != group {
@@ -448,9 +472,9 @@ mod tests {
         let path = folder.socket();
         // As a process that was killed leaves it.
         drop(UnixListener::bind(&path).unwrap());
-        let (device, inode) = identity(&path.symlink_metadata().unwrap());
+        let (device, inode, seconds, nanos) = identity(&path.symlink_metadata().unwrap());
         let mut record = open_record(&beside(&path)).unwrap();
-        writeln!(record, "{device} {inode}").unwrap();
+        writeln!(record, "{device} {inode} {seconds} {nanos}").unwrap();
         let (door, _listener) = Door::open(&path, None).unwrap();
         UnixStream::connect(&path).unwrap();
         assert_eq!(mode(&path), 0o600);
