@@ -226,6 +226,9 @@ pub(super) fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCo
             if levels.lost_lines > 0 {
                 writeln!(out, "{} lines were lost so far", levels.lost_lines)?;
             }
+            if levels.held_lines > 0 {
+                writeln!(out, "{} lines were held back so far", levels.held_lines)?;
+            }
         }
         Answer::Version { version, .. } => writeln!(out, "dunlin {version}")?,
         Answer::Done { message } => writeln!(out, "{message}")?,

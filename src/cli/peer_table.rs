@@ -74,6 +74,10 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
             "slowness     a turn of the daemon took {ms} ms in the last two minutes"
         )?;
     }
+    if status.lost_log_lines > 0 || status.held_log_lines > 0 {
+        let (lost, held) = (status.lost_log_lines, status.held_log_lines);
+        writeln!(out, "log          {lost} lines lost, {held} held back")?;
+    }
     if status.draining {
         writeln!(
             out,

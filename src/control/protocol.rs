@@ -199,6 +199,9 @@ pub struct LogLevels {
     pub peers: Vec<PeerLevel>,
     /// Lines that could not be written since the daemon started.
     pub lost_lines: u64,
+    /// Lines that were held back, since there were too many a second.
+    #[serde(default)]
+    pub held_lines: u64,
 }
 
 /// How loud the log is about a peer.
@@ -287,6 +290,9 @@ pub struct Status {
     /// Lines of the log that could not be written since the daemon started.
     #[serde(default)]
     pub lost_log_lines: u64,
+    /// Lines of the log that were held back since then, since there were too many a second.
+    #[serde(default)]
+    pub held_log_lines: u64,
     /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
     #[serde(default)]
     pub capabilities: Vec<String>,
