@@ -52,7 +52,8 @@ _dunlin_cluster() {
 
 dunlin_config() {
   local n=$1
-  set_node "$n" name="$(of "$n" name "$n")" dir="${DIR[$n]}" kernel-routes="$(of "$n" kernel-routes false)"
+  set_node "$n" name="$(of "$n" name "$n")" dir="${DIR[$n]}" kernel-routes="$(of "$n" kernel-routes false)" \
+    control-more="$(of "$n" control-more)"
   _render "$n" "$INTEROP/dunlin/dunlin.toml" > "${DIR[$n]}/dunlin.toml"
   _dunlin_cluster "$n"
   "$DUNLIN" check --offline --config "${DIR[$n]}/dunlin.toml" > "${DIR[$n]}/check.log" 2>&1 || fail "dunlin does not take its configuration"
