@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # against: dunlin
-# title: whoever reads the log stops, while a peer makes as many lines as it can
+# title: whoever reads the log stops, while a peer begins again and again and a file full of faults is read forty times
 # right: nothing is delayed, and the lines that were not written are counted
 # bound: 8 MB
 prepare() {
@@ -14,9 +14,18 @@ prepare() {
   DUNLIN=$WORK/dunlin
 }
 attack() {
-  "$DUNLIN" --socket "$(control_path)" log trace > /dev/null
-  hostile attacker bgp.py resets --seconds 10 --rate 200
-  "$DUNLIN" --socket "$(control_path)" log configured > /dev/null
+  local file=${DIR[victim]}/cluster.toml n pid
+  pid=$(pids_named dunlin)
+  hostile attacker bgp.py resets --seconds 3 --rate 200
+  # A line for each of five hundred faults, forty times: more than the pipe and the room before it hold.
+  cp "$file" "$WORK/good.toml"
+  python3 -c 'print("[[node]]\nnmae = 1\n" * 400)' > "$file.new"
+  mv "$file.new" "$file"
+  for n in $(seq 40); do
+    kill -HUP "$pid"
+    "$DUNLIN" --socket "$(control_path)" status > /dev/null
+  done
+  mv "$WORK/good.toml" "$file"
   local lost held
   lost=$(lines lost_log_lines) held=$(lines held_log_lines)
   must "lines that were not written ($lost lost, $held held back) are counted" [ $((lost + held)) -gt 0 ]
