@@ -39,8 +39,8 @@ END
   tell "a start with a bomb took $((most / 1024)) MB at most"
 }
 bad_configuration() {
-  "$DUNLIN" --socket "$(control_path)" status --output json | jq -e --arg words "${1:-}" \
-    '.problems[] | select(.code == "configuration_bad" and (.what | contains($words)))' > /dev/null
+  "$DUNLIN" --socket "$(control_path)" status --output json \
+    | is_true --arg words "${1:-}" '.problems | any(.code == "configuration_bad" and (.what | contains($words)))'
 }
 good_configuration() { ! bad_configuration; }
 # weight COMMAND... - its largest resident set in kB; what it says stands in bomb.log.
