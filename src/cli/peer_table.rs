@@ -67,17 +67,7 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     }
     kernel_lines(out, status)?;
     writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
-    if status.longest_turn_ms >= LONG_TURN_MS {
-        let ms = status.longest_turn_ms;
-        writeln!(
-            out,
-            "slowness     a turn of the daemon took {ms} ms in the last two minutes"
-        )?;
-    }
-    if status.lost_log_lines > 0 || status.held_log_lines > 0 {
-        let (lost, held) = (status.lost_log_lines, status.held_log_lines);
-        writeln!(out, "log          {lost} lines lost, {held} held back")?;
-    }
+    process_lines(out, status)?;
     if status.draining {
         writeln!(
             out,
@@ -103,6 +93,22 @@ pub(super) fn problems(out: &mut impl Write, problems: &[Problem]) -> io::Result
         if !problem.remedy.is_empty() {
             writeln!(out, "    {}", problem.remedy)?;
         }
+    }
+    Ok(())
+}
+
+/// What the process itself has to say of how it does.
+fn process_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
+    if status.longest_turn_ms >= LONG_TURN_MS {
+        let ms = status.longest_turn_ms;
+        writeln!(
+            out,
+            "slowness     a turn of the daemon took {ms} ms in the last two minutes"
+        )?;
+    }
+    if status.lost_log_lines > 0 || status.held_log_lines > 0 {
+        let (lost, held) = (status.lost_log_lines, status.held_log_lines);
+        writeln!(out, "log          {lost} lines lost, {held} held back")?;
     }
     Ok(())
 }
