@@ -205,9 +205,6 @@ pub(super) async fn run(
         }
         let began = daemon.clock.now();
         daemon.take_waiting(&mut queue, TURN);
-        if let Ok(message) = daemon.control.try_recv() {
-            daemon.take_message(message);
-        }
         daemon.receive();
         let now = daemon.clock.now();
         if daemon.node.next_timeout().is_some_and(|at| at <= now) {
@@ -379,6 +376,10 @@ impl Daemon {
             if self.clock.now() >= end {
                 break;
             }
+        }
+        // One answer, whatever waits: it may be long.
+        if let Ok(message) = self.control.try_recv() {
+            self.take_message(message);
         }
     }
 
