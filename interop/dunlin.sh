@@ -54,7 +54,8 @@ _dunlin_cluster() {
 
 dunlin_config() {
   local n=$1
-  set_node "$n" name="$(of "$n" name "$n")" dir="${DIR[$n]}" kernel-routes="$(of "$n" kernel-routes false)" user="$DUNLIN_USER"
+  set_node "$n" name="$(of "$n" name "$n")" dir="${DIR[$n]}" kernel-routes="$(of "$n" kernel-routes false)" user="$DUNLIN_USER" \
+    control-more="$(of "$n" control-more)"
   _render "$n" "$INTEROP/dunlin/dunlin.toml" > "${DIR[$n]}/dunlin.toml"
   [ -z "$(of "$n" nft)" ] || printf '\n[nat]\nnft = "%s"\n' "$(of "$n" nft)" >> "${DIR[$n]}/dunlin.toml"
   _dunlin_cluster "$n"

@@ -66,16 +66,7 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
     kernel_lines(out, status)?;
-    writeln!(out, "runs as      {}", status.user)?;
-    writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
-    writeln!(out, "sandbox      {}", status.sandbox)?;
-    if status.longest_turn_ms >= LONG_TURN_MS {
-        let ms = status.longest_turn_ms;
-        writeln!(
-            out,
-            "slowness     a turn of the daemon took {ms} ms in the last two minutes"
-        )?;
-    }
+    process_lines(out, status)?;
     if status.draining {
         writeln!(
             out,
@@ -101,6 +92,25 @@ pub(super) fn problems(out: &mut impl Write, problems: &[Problem]) -> io::Result
         if !problem.remedy.is_empty() {
             writeln!(out, "    {}", problem.remedy)?;
         }
+    }
+    Ok(())
+}
+
+/// What the process itself has to say of how it does.
+fn process_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
+    writeln!(out, "runs as      {}", status.user)?;
+    writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
+    writeln!(out, "sandbox      {}", status.sandbox)?;
+    if status.longest_turn_ms >= LONG_TURN_MS {
+        let ms = status.longest_turn_ms;
+        writeln!(
+            out,
+            "slowness     a turn of the daemon took {ms} ms in the last two minutes"
+        )?;
+    }
+    if status.lost_log_lines > 0 || status.held_log_lines > 0 {
+        let (lost, held) = (status.lost_log_lines, status.held_log_lines);
+        writeln!(out, "log          {lost} lines lost, {held} held back")?;
     }
     Ok(())
 }

@@ -89,6 +89,27 @@ pub enum Request {
     Version,
 }
 
+impl Request {
+    /// Whether it changes anything: what runs, what is sent, what is logged.
+    pub const fn is_order(&self) -> bool {
+        match self {
+            Self::PeerShutdown { .. }
+            | Self::PeerEnable { .. }
+            | Self::PeerReset { .. }
+            | Self::PeerRefresh { .. }
+            | Self::Drain { .. }
+            | Self::Reload => true,
+            Self::Log { level, .. } => level.is_some(),
+            Self::Status
+            | Self::Peers { .. }
+            | Self::Routes(_)
+            | Self::Fib { .. }
+            | Self::Explain { .. }
+            | Self::Version => false,
+        }
+    }
+}
+
 /// What comes back as it travels and as it is printed: the answer, and the version of its shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -179,6 +200,9 @@ pub struct LogLevels {
     pub peers: Vec<PeerLevel>,
     /// Lines that could not be written since the daemon started.
     pub lost_lines: u64,
+    /// Lines that were held back, since there were too many a second.
+    #[serde(default)]
+    pub held_lines: u64,
 }
 
 /// How loud the log is about a peer.
@@ -205,6 +229,8 @@ pub enum Failure {
     BadRequest,
     /// The request makes no sense: the command line is wrong.
     Malformed,
+    /// Viewers may ask and not change anything.
+    NotAllowed,
 }
 
 /// The node at a glance.
@@ -269,6 +295,9 @@ pub struct Status {
     /// Lines of the log that could not be written since the daemon started.
     #[serde(default)]
     pub lost_log_lines: u64,
+    /// Lines of the log that were held back since then, since there were too many a second.
+    #[serde(default)]
+    pub held_log_lines: u64,
     /// As whom the process runs: name and numbers, such as `dunlin (997:997)`.
     #[serde(default)]
     pub user: String,

@@ -181,6 +181,7 @@ fn status(daemon: &mut Daemon, now: Instant) -> Status {
         longest_turn_ms: ms(longest_turn),
         longest_turn_ever_ms: ms(longest_turn_ever),
         lost_log_lines: daemon.telemetry.lost().total,
+        held_log_lines: daemon.telemetry.lost().held,
         user: daemon.confined.user(),
         capabilities: daemon.confined.capabilities().to_vec(),
         sandbox: daemon.confined.sandbox(),

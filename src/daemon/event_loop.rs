@@ -17,7 +17,7 @@ use super::answers;
 use super::attempts::Attempts;
 use super::bfd::Watching;
 use super::clock::Clock;
-use super::config::{Config, Log, LogLevel, MedRule, NodeIdentity};
+use super::config::{Config, Control, Log, LogLevel, MedRule, NodeIdentity};
 use super::confinement::{Confined, Reads};
 use super::listening::Strangers;
 use super::nat::NatOutgoing;
@@ -28,8 +28,9 @@ use super::pulse::Pulse;
 use super::secrets;
 use super::source::{self, BadReading, Places, Reading, Running};
 use super::telemetry::Telemetry;
+use crate::control::door::DoorError;
 use crate::control::protocol::{Answer, Failure, Remark, Request};
-use crate::control::server::{Pending, Server};
+use crate::control::server::{Message, Opened, Server, Sockets};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput, Ownership};
 use crate::datastore::{SecretFiles, Watcher};
@@ -54,7 +55,6 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 pub(super) enum Event {
     Accepted(transport::Accepted),
     Kernel(Vec<KernelInput>),
-    Control(Pending),
     FarEnd(crate::bfd::Report),
     Heard(transport::Heard),
     /// The rules for natOutgoing do otherwise.
@@ -79,12 +79,6 @@ impl From<crate::bfd::Report> for Event {
     }
 }
 
-impl From<Pending> for Event {
-    fn from(pending: Pending) -> Self {
-        Self::Control(pending)
-    }
-}
-
 /// Why the daemon can't run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RunError {
@@ -96,10 +90,14 @@ pub(super) enum RunError {
     },
     /// The control socket.
     #[error("{0}")]
-    Control(io::Error),
+    Control(DoorError),
     /// No group of that name.
-    #[error("[control] group: there is no group named {0:?}")]
-    Group(String),
+    #[error("[control] {key}: there is no group named {name:?}")]
+    Group {
+        /// Who is to be of it.
+        key: &'static str,
+        name: String,
+    },
     /// The kernel.
     #[error(
         "cannot talk to the kernel's routing tables: {0}; dunlin needs CAP_NET_ADMIN, or kernel-routes = false"
@@ -158,7 +156,11 @@ pub(super) struct Daemon {
     pub(super) confined: Confined,
     pub(super) telemetry: Telemetry,
     pub(super) pulse: Pulse,
-    _control: Server,
+    /// Why the control socket is lost, if it is.
+    pub(super) control_trouble: Option<String>,
+    /// What the control socket has for us.
+    control: mpsc::Receiver<Message>,
+    _server: Server,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -193,6 +195,7 @@ pub(super) async fn run(
                     daemon.take(event);
                 }
             }
+            Some(message) = daemon.control.recv() => daemon.take_message(message),
             () = daemon.transport.ready() => {}
             () = tokio::task::yield_now(), if daemon.unsettled => {}
             () = due => {}
@@ -282,9 +285,11 @@ impl Daemon {
     ) -> Result<Self, RunError> {
         let clock = Clock::start();
         let config = reading.config;
-        let group = config.control.group.as_deref().map(group_id).transpose()?;
-        let control = Server::bind(&config.control.socket, group, events.clone())
-            .map_err(RunError::Control)?;
+        let opened = Opened::at(&sockets(&config.control)?).map_err(RunError::Control)?;
+        let (server, control) = opened.serve().map_err(|source| RunError::System {
+            what: "cannot serve the control socket",
+            source,
+        })?;
         let kernel = if config.routing.kernel_routes {
             let sink = events.clone();
             let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
@@ -327,7 +332,9 @@ impl Daemon {
             confined,
             telemetry,
             pulse: Pulse::default(),
-            _control: control,
+            control_trouble: None,
+            control,
+            _server: server,
         };
         daemon.listen()?;
         Ok(daemon)
@@ -366,6 +373,10 @@ impl Daemon {
             if self.clock.now() >= end {
                 break;
             }
+        }
+        // One answer, whatever waits: it may be long.
+        if let Ok(message) = self.control.try_recv() {
+            self.take_message(message);
         }
     }
 
@@ -502,9 +513,21 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     })
 }
 
-pub(super) fn group_id(name: &str) -> Result<u32, RunError> {
-    match nix::unistd::Group::from_name(name) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) | Err(_) => Err(RunError::Group(name.to_owned())),
-    }
+/// The sockets that are configured, with the numbers of their groups.
+pub(super) fn sockets(control: &Control) -> Result<Sockets, RunError> {
+    let number = |key, name: &Option<String>| {
+        let Some(name) = name else { return Ok(None) };
+        match nix::unistd::Group::from_name(name) {
+            Ok(Some(group)) => Ok(Some(group.gid.as_raw())),
+            Ok(None) | Err(_) => {
+                let name = name.clone();
+                Err(RunError::Group { key, name })
+            }
+        }
+    };
+    Ok(Sockets {
+        path: control.socket.clone(),
+        group: number("group", &control.group)?,
+        viewers: number("viewers", &control.viewers)?,
+    })
 }

@@ -7,9 +7,9 @@
 //!  event loop (1 task) ─▶ Node (pure) ─▶ kernel thread (1)
 //!      ▲
 //!      └── one bounded queue ◀─┬─ listener (1 an address)
-//!                              ├─ control  (1 a client)
 //!                              ├─ kernel thread
 //!                              └─ BFD thread (0 or 1): reports only; its packets are its own
+//!  control thread (1): clients and their bounds ─▶ one request each of root, operators, viewers
 //!  log lines ─▶ a bounded room ─▶ log thread (1) ─▶ standard error
 //!  watchers, signals: asked by the event loop itself
 //! ```

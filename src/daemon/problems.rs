@@ -98,6 +98,10 @@ impl Daemon {
             )
         }));
         problems.extend(self.telemetry.problem());
+        problems.extend(self.control_trouble.iter().map(|why| {
+            let advice = "look at what is at its path, and who may write to its folder; it is tried again by itself";
+            Problem::new(Code::ControlLost, Subject::Host, why, advice)
+        }));
         problems.extend(self.not_listening.iter().map(|why| {
             let advice = "free the address and port, or change [bgp] listen; then `dunlin reload`";
             Problem::new(Code::NotListening, Subject::Host, why, advice)

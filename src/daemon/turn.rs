@@ -10,7 +10,7 @@ use super::attempts::Attempts;
 use super::clock::Clock;
 use super::event_loop::{Daemon, Event};
 use super::secrets;
-use crate::control::server::Pending;
+use crate::control::server::{Message, Pending};
 use crate::dataplane::Op;
 use crate::net::ScopedAddress;
 use crate::node::{Input, Node, Output};
@@ -38,10 +38,20 @@ impl Daemon {
             Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
             Event::Heard(heard) => self.heard(now, &heard),
             Event::Nat => self.watch.touched = true,
-            Event::Control(Pending { request, reply }) => {
+        }
+    }
+
+    /// What the control socket has for us; one message a turn, since an answer may be long.
+    pub(super) fn take_message(&mut self, message: Message) {
+        match message {
+            Message::Asked(Pending { request, reply }) => {
                 let answer = self.answer(&request);
                 // A client that has gone needs no answer.
                 let _gone = reply.send(answer);
+            }
+            Message::Trouble(trouble) => {
+                self.control_trouble = trouble;
+                self.watch.touched = true;
             }
         }
     }

@@ -64,6 +64,10 @@ pub fn read_cluster_with(
         } else {
             records.read(&Source::new(name, text), &mut problems);
         }
+        if let Err((place, message)) = records.few_enough() {
+            problems.error(&place, message);
+            return Err(problems.sorted());
+        }
     }
     hand_out(&mut records, &mut problems);
     resolve_advertisements(&mut records, &mut problems);

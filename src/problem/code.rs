@@ -147,6 +147,8 @@ codes! {
     NatAddressMissing = "nat_address_missing", Error;
     /// Lines of the log were lost, and the log could not be told so far.
     LogLost = "log_lost", Warning;
+    /// The control socket is gone, and could not be made again.
+    ControlLost = "control_lost", Error;
     /// The configuration has errors; the last good one is in force.
     ConfigurationBad = "configuration_bad", Error;
     /// Callers are refused, since the process has no more descriptors for them.

@@ -11,6 +11,7 @@ mod config_peering;
 mod config_selector;
 mod config_watch;
 mod config_yaml;
+mod control_socket;
 mod daemon_confinement;
 mod daemon_owner;
 mod dataplane_devices;

@@ -119,6 +119,10 @@ const CLOCK_READERS: &[(&str, &str)] = &[
         "src/datastore/watch.rs",
         "settling time of a file, on tokio's clock",
     ),
+    (
+        "src/control/server.rs",
+        "how long a viewer's answer took, for as long a rest",
+    ),
     ("src/lab", "waits for processes and probes"),
     ("src/transport", "timeouts of dials"),
     (NETLINK, "patience with the kernel"),

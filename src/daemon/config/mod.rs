@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dataplane::Adopt;
-use crate::datastore::{Place, Problems, Source, read_text};
+use crate::datastore::{MAX_NODE_FILE_SIZE, Place, Problems, Source, read_text};
 use crate::topology::Intent;
 
 pub use crate::node::Backend;
@@ -148,6 +148,8 @@ pub struct Control {
     pub socket: PathBuf,
     /// The group that may use it besides root.
     pub group: Option<String>,
+    /// The group that may ask and not change anything, at a socket beside it.
+    pub viewers: Option<String>,
 }
 
 /// Logging.
@@ -245,6 +247,7 @@ impl Config {
             control: Control {
                 socket: DEFAULT_SOCKET.into(),
                 group: None,
+                viewers: None,
             },
             nat: Nat::default(),
             log: Log::default(),
@@ -282,7 +285,7 @@ pub fn load(path: &Path, host_name: &str) -> Result<Configured, Problems> {
         folder,
         environment: environment::of_process(),
     };
-    match read_text(path) {
+    match read_text(path, MAX_NODE_FILE_SIZE) {
         Ok(text) => parse(&file, &text, &surroundings),
         Err(error) => {
             let mut problems = Problems::default();

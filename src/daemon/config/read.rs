@@ -63,7 +63,7 @@ const BGP: Schema = Schema {
 };
 const CONTROL: Schema = Schema {
     label: "[control]",
-    keys: &["socket", "group"],
+    keys: &["socket", "group", "viewers"],
     unsupported: &[],
     ignored: &[],
 };
@@ -292,6 +292,8 @@ impl<'s> Reading<'s> {
         );
         let group = table.read("group", scalar::name, problems);
         set(&mut control.group, group.map(|group| group.map(Some)));
+        let viewers = table.read("viewers", scalar::name, problems);
+        set(&mut control.viewers, viewers.map(|group| group.map(Some)));
     }
 
     fn log(&mut self, root: &TableReader<'_>, log: &mut Log) {

@@ -281,7 +281,7 @@ impl<T> Layer<T> {
 
 /// The groups that the control socket is given to; one that there is not is said where the socket is made.
 fn groups(config: &Config) -> Vec<Gid> {
-    let named = config.control.group.iter();
+    let named = config.control.group.iter().chain(&config.control.viewers);
     let found = named.filter_map(|name| Group::from_name(name).ok().flatten());
     found.map(|group| group.gid).collect()
 }
@@ -298,26 +298,30 @@ fn make_folder(folder: &Path, identity: &Identity) {
             .and_then(|()| fs::set_permissions(one, mode));
     }
     let made = !missing.is_empty();
-    if made || is_only_ours(folder) {
-        let (uid, gid) = (identity.uid.as_raw(), identity.gid.as_raw());
-        let _said_when_the_socket_is_made = std::os::unix::fs::lchown(folder, Some(uid), Some(gid));
+    if !made && !is_only_ours(folder) {
+        return;
+    }
+    let (uid, gid) = (Some(identity.uid.as_raw()), Some(identity.gid.as_raw()));
+    let inside = fs::read_dir(folder).into_iter().flatten().flatten();
+    for one in inside.map(|entry| entry.path()).chain([folder.to_owned()]) {
+        let _said_when_the_socket_is_made = std::os::unix::fs::lchown(one, uid, gid);
     }
 }
 
-/// A folder that root made for dunlin: below another folder, and nothing in it but sockets.
+/// A folder that root made for dunlin: below another folder, and nothing in it but sockets and what is beside them.
 fn is_only_ours(folder: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let is_deep = folder.components().count() > 2;
     let is_roots = fs::symlink_metadata(folder)
         .is_ok_and(|meta| meta.is_dir() && meta.uid() == 0 && meta.mode() & 0o022 == 0);
-    let only_sockets = |mut entries: fs::ReadDir| {
-        entries.all(|entry| {
-            entry
-                .and_then(|entry| entry.file_type())
-                .is_ok_and(|kind| kind.is_socket())
-        })
+    let is_ours = |entry: fs::DirEntry| {
+        let beside = entry.path().extension().is_some_and(|kind| kind == "lock");
+        entry
+            .file_type()
+            .is_ok_and(|kind| kind.is_socket() || kind.is_file() && beside)
     };
-    is_deep && is_roots && fs::read_dir(folder).is_ok_and(only_sockets)
+    let only_ours = |mut entries: fs::ReadDir| entries.all(|entry| entry.is_ok_and(is_ours));
+    is_deep && is_roots && fs::read_dir(folder).is_ok_and(only_ours)
 }
 
 #[cfg(test)]
