@@ -5,6 +5,8 @@
 # story has a feed), or from the story's own cluster.toml where there is one.
 
 DUNLIN=${DUNLIN:-$REPOSITORY/target/release/dunlin}
+# The daemon is started as root and becomes this user; what it alone may read (a secret) belongs to it.
+DUNLIN_USER=65534:65534
 
 dunlin_root() { :; }
 dunlin_available() { [ -x "$DUNLIN" ]; }
@@ -52,15 +54,23 @@ _dunlin_cluster() {
 
 dunlin_config() {
   local n=$1
-  set_node "$n" name="$(of "$n" name "$n")" dir="${DIR[$n]}" kernel-routes="$(of "$n" kernel-routes false)"
+  set_node "$n" name="$(of "$n" name "$n")" dir="${DIR[$n]}" kernel-routes="$(of "$n" kernel-routes false)" user="$DUNLIN_USER" \
+    control-more="$(of "$n" control-more)"
   _render "$n" "$INTEROP/dunlin/dunlin.toml" > "${DIR[$n]}/dunlin.toml"
+  [ -z "$(of "$n" nft)" ] || printf '\n[nat]\nnft = "%s"\n' "$(of "$n" nft)" >> "${DIR[$n]}/dunlin.toml"
   _dunlin_cluster "$n"
   "$DUNLIN" check --offline --config "${DIR[$n]}/dunlin.toml" > "${DIR[$n]}/check.log" 2>&1 || fail "dunlin does not take its configuration"
 }
 
-dunlin_start() { spawn "$1" dunlin.log "" "$DUNLIN" run --config "${DIR[$1]}/dunlin.toml"; }
+# With `files` set the daemon may have so many open, whatever it would have itself.
+dunlin_start() {
+  local files
+  files=$(of "$1" files)
+  # shellcheck disable=SC2016  # expanded there
+  spawn "$1" dunlin.log "" ${files:+bash -c 'ulimit -n "$0" && exec "$@"' "$files"} "$DUNLIN" run --config "${DIR[$1]}/dunlin.toml"
+}
 
-_dunlin() { local n=$1; shift; "$DUNLIN" --socket "${DIR[$n]}/dunlin.sock" "$@"; }
+_dunlin() { local n=$1; shift; "$DUNLIN" --socket "${DIR[$n]}/run/dunlin.sock" "$@"; }
 # dunlin_peer NODE NAME FILTER
 _dunlin_peer() { _dunlin "$1" peers "${2:-peer}" --output json | jq -r ".peers[0] | $3"; }
 

@@ -213,10 +213,13 @@ path = "${DIR[$1]}/cluster.toml"
 $(of "$1" routing)
 
 [control]
-socket = "${DIR[$1]}/dunlin.sock"
+socket = "${DIR[$1]}/run/dunlin.sock"
 
 [log]
 level = "debug"
+
+[process]
+user = "$DUNLIN_USER"
 TOML
   "$DUNLIN" check --offline --config "${DIR[$1]}/dunlin.toml" > "${DIR[$1]}/check.log" 2>&1 || fail "dunlin does not take its configuration"
 }

@@ -3,20 +3,17 @@
 //! A packet names our session by its discriminator once it has heard us; before that it is found by its
 //! addresses (RFC 5880 §6.3, RFC 5881 §3, RFC 5883 §4). What always holds: each session has its deadline
 //! in `deadlines` exactly once; there are as many sessions as far ends to watch, and for a moment those
-//! that are told goodbye.
+//! that are told goodbye; what is refused changes nothing but a count ([`Dropped`](super::Dropped)).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use super::packet::{LENGTH, Packet, PacketError, State};
-use super::session::Session;
+use super::entry::Entry;
+use super::packet::{Packet, PacketError};
+use super::refusal::Refusal;
 use super::{FarEnd, Hops, Report, Watch};
 use crate::rng::Rng;
-use crate::time::{Duration, Instant};
-
-/// How long a far end has to be heard on the single-hop port, and only there, before we go there, too.
-/// The other way is gone at once, so that two ends that begin differently don't change places for ever.
-const FOLLOW_AFTER: Duration = Duration::from_secs(3);
+use crate::time::Instant;
 
 /// A datagram as the system gives it.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +22,8 @@ pub struct Arrival<'a> {
     pub remote: IpAddr,
     /// To.
     pub local: IpAddr,
-    /// The link that it came by, where the address is a link-local one.
-    pub interface: Option<&'a str>,
+    /// The link that it came by, by its index.
+    pub link: u32,
     /// The port that it came to.
     pub hops: Hops,
     /// Its TTL or hop limit, if the system says it.
@@ -41,15 +38,12 @@ pub enum Discard {
     /// It can't be read.
     #[error("{0}")]
     Packet(#[from] PacketError),
-    /// It was forwarded, or nobody knows whether it was (RFC 5881 §5).
-    #[error("it came over more than one hop")]
-    Forwarded,
     /// Nobody that we watch.
     #[error("it belongs to no session")]
     Stranger,
-    /// Somebody that we watch, on the other port.
-    #[error("the far end speaks {0:?} hop BFD")]
-    OtherHops(Hops),
+    /// Somebody that we watch, or so it says.
+    #[error("{0}")]
+    Refused(Refusal),
 }
 
 /// A packet to send.
@@ -59,20 +53,10 @@ pub struct Transmit {
     pub far_end: FarEnd,
     /// To which port.
     pub hops: Hops,
+    /// By this link and no other; none leaves it to the kernel.
+    pub link: Option<u32>,
     /// Its content.
-    pub octets: [u8; LENGTH],
-}
-
-#[derive(Debug)]
-struct Entry {
-    watch: Watch,
-    /// The port that is spoken to, which the far end may have changed.
-    hops: Hops,
-    session: Session,
-    deadline: Option<Instant>,
-    /// Since when the far end is heard on the other port.
-    elsewhere: Option<Instant>,
-    reported: Option<Report>,
+    pub octets: Vec<u8>,
 }
 
 /// The sessions of a node.
@@ -126,10 +110,29 @@ impl Machine {
     /// # Errors
     /// Why it changes nothing.
     pub fn handle(&mut self, now: Instant, arrival: &Arrival<'_>) -> Result<(), Discard> {
-        if arrival.hops == Hops::Single && arrival.ttl != Some(u8::MAX) {
-            return Err(Discard::Forwarded);
-        }
-        let packet = Packet::decode(arrival.octets)?;
+        let (mine, taken) = self.take(now, arrival)?;
+        self.keep(now, mine);
+        taken.map_err(Discard::Refused)
+    }
+
+    /// Whose datagram it is, and whether it was taken.
+    fn take(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival<'_>,
+    ) -> Result<(u32, Result<(), Refusal>), Discard> {
+        let packet = match Packet::decode(arrival.octets) {
+            Ok(packet) => packet,
+            Err(error) => {
+                if let Some(mine) = self.by_address(arrival)
+                    && let Some(entry) = self.entries.get_mut(&mine)
+                {
+                    entry.refuse(Refusal::Malformed);
+                    self.keep(now, mine);
+                }
+                return Err(error.into());
+            }
+        };
         let mine = if packet.yours == 0 {
             self.by_address(arrival)
         } else {
@@ -140,12 +143,32 @@ impl Machine {
         if !entry.is_at(arrival) {
             return Err(Discard::Stranger);
         }
-        if !entry.speaks(now, arrival.hops, &packet) {
-            return Err(Discard::OtherHops(arrival.hops));
+        Ok((mine, entry.take(now, arrival, &packet)))
+    }
+
+    /// By which links a far end is reached. Before the first call none of its single-hop packets counts.
+    pub fn reached_by(&mut self, far_end: &FarEnd, links: Vec<u32>) {
+        let mine = self.places.get(far_end);
+        if let Some(entry) = mine.and_then(|mine| self.entries.get_mut(mine)) {
+            entry.links = links;
         }
-        entry.session.received(now, &packet);
-        self.keep(now, mine);
-        Ok(())
+    }
+
+    /// The far ends whose links matter.
+    pub fn on_links(&self) -> impl Iterator<Item = &FarEnd> {
+        let entries = self
+            .places
+            .values()
+            .filter_map(|mine| self.entries.get(mine));
+        entries
+            .filter(|entry| entry.hops == Hops::Single)
+            .map(|entry| &entry.watch.far_end)
+    }
+
+    /// The far end that a packet of this address would be of.
+    pub fn far_end_of(&self, arrival: &Arrival<'_>) -> Option<&FarEnd> {
+        let mine = self.by_address(arrival)?;
+        Some(&self.entries.get(&mine)?.watch.far_end)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -186,14 +209,7 @@ impl Machine {
 
     fn begin(&mut self, now: Instant, watch: &Watch) {
         let mine = self.fresh_name();
-        let entry = Entry {
-            watch: watch.clone(),
-            hops: watch.hops,
-            session: Session::new(now, mine, watch.terms),
-            deadline: None,
-            elsewhere: None,
-            reported: None,
-        };
+        let entry = Entry::new(now, mine, watch, (self.rng.next_u64() >> 32) as u32);
         self.entries.insert(mine, entry);
         self.places.insert(watch.far_end.clone(), mine);
         self.keep(now, mine);
@@ -206,11 +222,15 @@ impl Machine {
         if entry.watch == *watch {
             return;
         }
-        if entry.watch.hops != watch.hops {
-            entry.hops = watch.hops;
+        if entry.begins_anew_for(&watch.authentication) {
+            // One end signs and the other does not know yet: told goodbye, it takes that for no failure.
+            let links = core::mem::take(&mut entry.links);
+            self.leave(now, mine);
+            self.begin(now, watch);
+            self.reached_by(&watch.far_end, links);
+            return;
         }
-        entry.watch = watch.clone();
-        entry.session.set_terms(now, watch.terms);
+        entry.change(now, watch);
         self.keep(now, mine);
     }
 
@@ -258,16 +278,12 @@ impl Machine {
             return;
         };
         for packet in entry.session.transmit(now, &mut self.rng).iter().flatten() {
-            self.transmits.push_back(Transmit {
-                far_end: entry.watch.far_end.clone(),
-                hops: entry.hops,
-                octets: packet.encode(),
-            });
+            self.transmits.extend(entry.transmit(now, packet));
         }
         if !entry.session.is_leaving() {
             let report = entry.report(mine);
-            if entry.reported.as_ref() != Some(&report) {
-                entry.reported = Some(report.clone());
+            if entry.is_news(now, &report) {
+                entry.reported = Some((now, report.clone()));
                 self.reports.insert(report.far_end.clone(), report);
             }
         }
@@ -281,63 +297,6 @@ impl Machine {
         entry.deadline = entry.session.next_timeout();
         if let Some(at) = entry.deadline {
             self.deadlines.insert((at, mine));
-        }
-    }
-}
-
-impl Entry {
-    /// Whether a datagram is of this path: a name that was guessed or overheard is not enough.
-    fn is_at(&self, arrival: &Arrival<'_>) -> bool {
-        let FarEnd {
-            remote,
-            local,
-            interface,
-        } = &self.watch.far_end;
-        *remote == arrival.remote
-            && local.is_none_or(|local| local == arrival.local)
-            && interface
-                .as_deref()
-                .is_none_or(|interface| arrival.interface == Some(interface))
-    }
-
-    /// Whether a packet of the port `hops` is taken. While nothing is up, a far end that begins on the
-    /// other port is followed: which one is right depends on settings of both sides.
-    fn speaks(&mut self, now: Instant, hops: Hops, packet: &Packet) -> bool {
-        if hops == self.hops {
-            self.elsewhere = None;
-            return true;
-        }
-        let waits = self.session.state() == State::Down && packet.yours == 0;
-        if !waits || self.session.is_leaving() {
-            return false;
-        }
-        let since = *self.elsewhere.get_or_insert(now);
-        let patience = match hops {
-            Hops::Multi => Duration::ZERO,
-            Hops::Single => FOLLOW_AFTER,
-        };
-        if now.since(since) < patience {
-            return false;
-        }
-        self.hops = hops;
-        self.elsewhere = None;
-        true
-    }
-
-    fn report(&self, mine: u32) -> Report {
-        let session = &self.session;
-        Report {
-            far_end: self.watch.far_end.clone(),
-            session: mine,
-            state: session.state(),
-            since: session.since(),
-            diagnostic: session.diagnostic(),
-            failures: session.failures(),
-            failed_from: session.failed_from(),
-            independent: session.independent(),
-            hops: self.hops,
-            transmit: session.interval(),
-            detection: session.detection(),
         }
     }
 }

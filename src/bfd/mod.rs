@@ -7,13 +7,17 @@
 //!
 //! What always holds: whatever arrives, nothing panics, nothing grows, and no more than one packet leaves
 //! for each that came and each interval; a far end that says that its operator took the session down, or
-//! whose process has begun anew, is no failure.
+//! whose process has begun anew, is no failure; nobody who is neither on the link nor knows the names (or,
+//! where packets are signed, the key) takes down what is up.
 //!
-//! Not here: demand mode of our own, echo, authentication. A far end that asks for demand mode gets it.
+//! Not here: demand mode of our own, echo. A far end that asks for demand mode gets it.
 
+mod entry;
 mod machine;
 mod packet;
+mod refusal;
 mod session;
+mod signing;
 
 use std::net::IpAddr;
 
@@ -21,6 +25,8 @@ use crate::time::{Duration, Instant};
 
 pub use machine::{Arrival, Discard, Machine, Transmit};
 pub use packet::{Diagnostic, LENGTH, Packet, PacketError, State};
+pub use refusal::{Dropped, Refusal};
+pub use signing::{Algorithm, Authentication, CHANGEOVER, Key, LONGEST_KEY, SIGNED_LENGTH};
 
 /// Where single-hop packets go (RFC 5881 §4).
 pub const SINGLE_HOP_PORT: u16 = 3784;
@@ -112,10 +118,14 @@ impl Terms {
 pub struct Watch {
     /// Which.
     pub far_end: FarEnd,
-    /// How far away it seems to be. A far end that speaks the other way is followed.
+    /// How far away it seems to be. One behind routers that speaks as one on a link is followed.
     pub hops: Hops,
+    /// Packets from behind routers have at least this TTL; those of a link always 255.
+    pub least_ttl: u8,
     /// How fast.
     pub terms: Terms,
+    /// What its packets are signed with.
+    pub authentication: Authentication,
 }
 
 /// How a session stands. The last one is the whole truth: one that was not taken in time may be replaced.
@@ -145,4 +155,12 @@ pub struct Report {
     pub transmit: Duration,
     /// After so long without a packet the path counts as failed; `None` while none has come.
     pub detection: Option<Duration>,
+    /// How packets are signed, if they are.
+    pub algorithm: Option<Algorithm>,
+    /// They are to be signed, and the key is not there.
+    pub key_missing: bool,
+    /// Packets that seemed to be the far end's, and counted for nothing.
+    pub dropped: Dropped,
+    /// Why the last of them did, if none has brought the session up since.
+    pub refused: Option<Refusal>,
 }

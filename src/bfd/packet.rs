@@ -1,13 +1,15 @@
 //! The one message of BFD, in octets (RFC 5880 §4.1): 24 octets, read and written.
 //!
 //! What can be told without knowing a session is checked here (§6.8.6, its first half); whom a packet
-//! belongs to is [`Machine`](super::Machine)'s business. Authentication is not spoken: a packet that
-//! carries it is refused, as §6.8.6 wants of a session without it.
+//! belongs to is [`Machine`](super::Machine)'s business, and what is behind the 24 octets is
+//! [`signing`](super::signing)'s.
 
 use crate::time::Duration;
 
 /// Octets of a packet without authentication.
 pub const LENGTH: usize = 24;
+/// Octets that an authentication section has at least: its type and its length.
+const SHORTEST_SECTION: usize = 2;
 /// The version of RFC 5880.
 const VERSION: u8 = 1;
 
@@ -112,9 +114,6 @@ pub enum PacketError {
     /// A length that no packet has.
     #[error("it says that it has {0} octets")]
     Length(u8),
-    /// Authentication, which nobody has agreed on.
-    #[error("it carries authentication, and none is configured")]
-    Authenticated,
     /// The M bit, which must be 0.
     #[error("it is marked as multipoint")]
     Multipoint,
@@ -132,7 +131,7 @@ pub enum PacketError {
 const POLL: u8 = 0x20;
 const FINAL: u8 = 0x10;
 const INDEPENDENT: u8 = 0x08;
-const AUTHENTICATED: u8 = 0x04;
+pub(super) const AUTHENTICATED: u8 = 0x04;
 const DEMAND: u8 = 0x02;
 const MULTIPOINT: u8 = 0x01;
 
@@ -147,16 +146,8 @@ impl Packet {
         if first >> 5 != VERSION {
             return Err(PacketError::Version(first >> 5));
         }
-        if usize::from(*length) < LENGTH {
-            return Err(PacketError::Length(*length));
-        }
-        if usize::from(*length) > octets.len() {
-            return Err(PacketError::Short);
-        }
         let has = |bit: u8| flags & bit != 0;
-        if has(AUTHENTICATED) {
-            return Err(PacketError::Authenticated);
-        }
+        check_length(*length, has(AUTHENTICATED), octets)?;
         if has(MULTIPOINT) {
             return Err(PacketError::Multipoint);
         }
@@ -211,7 +202,7 @@ impl Packet {
         Ok(packet)
     }
 
-    /// Writes it; the interval of echo packets is 0, since none are taken.
+    /// Writes it without authentication; the interval of echo packets is 0, since none are taken.
     pub fn encode(&self) -> [u8; LENGTH] {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         let flags = (self.state as u8) << 6
@@ -241,6 +232,17 @@ impl Packet {
         }
         octets
     }
+}
+
+fn check_length(length: u8, authenticated: bool, octets: &[u8]) -> Result<(), PacketError> {
+    let section = if authenticated { SHORTEST_SECTION } else { 0 };
+    if usize::from(length) < LENGTH + section {
+        return Err(PacketError::Length(length));
+    }
+    if usize::from(length) > octets.len() {
+        return Err(PacketError::Short);
+    }
+    Ok(())
 }
 
 fn micros(interval: Duration) -> u32 {
@@ -315,7 +317,11 @@ mod tests {
         };
         assert_eq!(with(0, 0x00), PacketError::Version(0));
         assert_eq!(with(0, 0x40), PacketError::Version(2));
-        assert_eq!(with(1, 0x44), PacketError::Authenticated);
+        assert_eq!(
+            with(1, 0x44),
+            PacketError::Length(24),
+            "no room for a section"
+        );
         assert_eq!(with(1, 0x41), PacketError::Multipoint);
         assert_eq!(with(1, 0x80), PacketError::Nobody(State::Init));
         assert_eq!(with(1, 0xC0), PacketError::Nobody(State::Up));

@@ -3,7 +3,8 @@
 //!
 //! What always holds: while not Up we say that we want to send once a second at most (§6.8.3); an
 //! interval that grows while Up is used only after the far end has confirmed it with the end of a poll
-//! sequence; a packet out of turn costs a token of a small allowance.
+//! sequence; a packet out of turn costs a token of a small allowance; while Up the far end is the one
+//! that it came up with, and what comes under another name counts only when that one is silent.
 
 use super::Terms;
 use super::packet::{Diagnostic, Packet, State};
@@ -29,6 +30,25 @@ struct Remote {
     independent: bool,
 }
 
+/// What a packet is to a session as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The far end's.
+    Known,
+    /// The first words of a process that is not the one that is up.
+    Newcomer,
+    /// Nobody's that is known.
+    Other,
+}
+
+/// Somebody who begins a session while one is up.
+#[derive(Debug, Clone, Copy)]
+struct Newcomer {
+    at: Instant,
+    /// What was said, if it may be taken up when the old one turns out to be gone.
+    said: Option<Packet>,
+}
+
 /// A session.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -40,6 +60,8 @@ pub(super) struct Session {
     /// What was heard within the detection time.
     remote: Option<Remote>,
     heard: Instant,
+    /// Who else has begun since the session is up.
+    newcomer: Option<Newcomer>,
     /// The interval that we send at, before the far end's wishes.
     sending: Duration,
     /// The interval that we take for granted in the far end's packets, before its own wishes.
@@ -70,6 +92,7 @@ impl Session {
             diagnostic: Diagnostic::NONE,
             remote: None,
             heard: now,
+            newcomer: None,
             sending: SLOW.max(terms.min_transmit),
             receiving: terms.min_receive,
             polling: false,
@@ -153,14 +176,32 @@ impl Session {
         self.urgent = told.is_some();
     }
 
+    /// What a packet is while the session stands as it does. With `proven` nobody but the far end can know
+    /// its name: the packet is of the link, or signed. Else a name may be guessed, and what names no session
+    /// of ours does not count beside what does.
+    pub(super) fn standing(&self, packet: &Packet, proven: bool) -> Standing {
+        let Some(remote) = self.remote.filter(|_| self.state == State::Up) else {
+            return Standing::Known;
+        };
+        let same = remote.discriminator == packet.mine;
+        if same && (proven || packet.yours == self.mine) {
+            Standing::Known
+        } else if !same && packet.state == State::Down {
+            Standing::Newcomer
+        } else {
+            Standing::Other
+        }
+    }
+
+    /// Somebody begins while the session is up: it may be the far end's new process, which shows when the
+    /// old one falls silent. `said` is taken up then.
+    pub(super) fn notice(&mut self, now: Instant, said: Option<Packet>) {
+        self.newcomer = Some(Newcomer { at: now, said });
+    }
+
     /// A packet that belongs to this session.
     pub(super) fn received(&mut self, now: Instant, packet: &Packet) {
         let before = self.interval();
-        // A fresh name and none of ours: the far end's process has begun anew. Its packets pass, so the
-        // path has not failed, and that its control plane went is something BGP sees by itself.
-        let former = self.remote.map(|remote| remote.discriminator);
-        let restarted =
-            packet.yours == 0 && former.is_some_and(|discriminator| discriminator != packet.mine);
         self.remote = Some(Remote {
             discriminator: packet.mine,
             state: packet.state,
@@ -178,7 +219,7 @@ impl Session {
         if self.state == State::AdminDown {
             return;
         }
-        self.transit(now, packet.state, restarted);
+        self.transit(now, packet.state);
         // With both bits set nobody would know what is asked.
         self.reply |= packet.poll && !packet.last;
         if self.interval() < before {
@@ -187,7 +228,7 @@ impl Session {
     }
 
     /// The diagram of §6.2 for a state that the far end says.
-    fn transit(&mut self, now: Instant, said: State, restarted: bool) {
+    fn transit(&mut self, now: Instant, said: State) {
         match (self.state, said) {
             (State::AdminDown, _)
             | (State::Down, State::AdminDown | State::Up)
@@ -201,9 +242,7 @@ impl Session {
                 self.enter(now, State::Up, Diagnostic::NONE);
             }
             (State::Up, State::Down) => {
-                if !restarted {
-                    self.fail();
-                }
+                self.fail();
                 self.enter(now, State::Down, Diagnostic::NEIGHBOUR_SIGNALLED_DOWN);
             }
         }
@@ -214,7 +253,14 @@ impl Session {
         if self.is_leaving() || self.silence_at().is_none_or(|at| at > now) {
             return;
         }
+        // A fresh name since the old one was heard last: the far end's process has begun anew. Its packets
+        // pass, so the path has not failed, and that its control plane went BGP sees by itself.
+        let heard = self.heard;
+        let newcomer = self.newcomer.take().filter(|other| other.at >= heard);
         match self.state {
+            State::Up if newcomer.is_some() => {
+                self.enter(now, State::Down, Diagnostic::NEIGHBOUR_SIGNALLED_DOWN);
+            }
             State::Up => {
                 self.fail();
                 self.enter(now, State::Down, Diagnostic::DETECTION_TIME_EXPIRED);
@@ -224,6 +270,9 @@ impl Session {
         }
         // §6.8.1: its name is forgotten, for it may come back with another.
         self.remote = None;
+        if let Some(said) = newcomer.and_then(|other| other.said) {
+            self.received(now, &said);
+        }
     }
 
     fn fail(&mut self) {
@@ -235,6 +284,7 @@ impl Session {
         self.state = state;
         self.since = now;
         self.diagnostic = diagnostic;
+        self.newcomer = None;
         // Up begins with a faster pace, which the far end has to confirm.
         self.polling = state == State::Up;
         self.settle_terms();

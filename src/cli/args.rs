@@ -32,7 +32,8 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 it could not be done, 2 wrong command line, \
-3 no daemon answers, 4 no such peer, prefix or route (a list may be empty), 5 the configuration has errors.";
+3 no daemon answers, 4 no such peer, prefix or route (a list may be empty), 5 the configuration has errors, \
+6 viewers may not do that.";
 
 impl Args {
     /// The control socket to ask.

@@ -226,6 +226,9 @@ pub(super) fn print(answer: &Answer, output: Output, one: bool) -> Result<ExitCo
             if levels.lost_lines > 0 {
                 writeln!(out, "{} lines were lost so far", levels.lost_lines)?;
             }
+            if levels.held_lines > 0 {
+                writeln!(out, "{} lines were held back so far", levels.held_lines)?;
+            }
         }
         Answer::Version { version, .. } => writeln!(out, "dunlin {version}")?,
         Answer::Done { message } => writeln!(out, "{message}")?,
@@ -250,6 +253,7 @@ fn exit_of(reason: Failure) -> ExitCode {
         Failure::BadConfiguration => Exit::BadConfiguration.into(),
         Failure::BadRequest => Exit::Failed.into(),
         Failure::Malformed => Exit::WrongCommandLine.into(),
+        Failure::NotAllowed => Exit::NotAllowed.into(),
     }
 }
 

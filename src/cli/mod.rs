@@ -61,6 +61,8 @@ enum Exit {
     NotFound = 4,
     /// The configuration has errors.
     BadConfiguration = 5,
+    /// Viewers may not.
+    NotAllowed = 6,
 }
 
 impl From<Exit> for ExitCode {
@@ -71,6 +73,7 @@ impl From<Exit> for ExitCode {
             Exit::NoDaemon => Self::from(3),
             Exit::NotFound => Self::from(4),
             Exit::BadConfiguration => Self::from(5),
+            Exit::NotAllowed => Self::from(6),
         }
     }
 }

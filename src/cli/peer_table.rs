@@ -10,6 +10,9 @@ const GREEN: u8 = 32;
 const RED: u8 = 31;
 const YELLOW: u8 = 33;
 
+/// Whoever has to wait so long for a turn is to hear of it.
+const LONG_TURN_MS: u64 = 100;
+
 pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     let Status {
         node,
@@ -63,7 +66,7 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "{:<12} {} prefixes", table.family, table.prefixes)?;
     }
     kernel_lines(out, status)?;
-    writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
+    process_lines(out, status)?;
     if status.draining {
         writeln!(
             out,
@@ -89,6 +92,25 @@ pub(super) fn problems(out: &mut impl Write, problems: &[Problem]) -> io::Result
         if !problem.remedy.is_empty() {
             writeln!(out, "    {}", problem.remedy)?;
         }
+    }
+    Ok(())
+}
+
+/// What the process itself has to say of how it does.
+fn process_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
+    writeln!(out, "runs as      {}", status.user)?;
+    writeln!(out, "capabilities {}", capabilities(&status.capabilities))?;
+    writeln!(out, "sandbox      {}", status.sandbox)?;
+    if status.longest_turn_ms >= LONG_TURN_MS {
+        let ms = status.longest_turn_ms;
+        writeln!(
+            out,
+            "slowness     a turn of the daemon took {ms} ms in the last two minutes"
+        )?;
+    }
+    if status.lost_log_lines > 0 || status.held_log_lines > 0 {
+        let (lost, held) = (status.lost_log_lines, status.held_log_lines);
+        writeln!(out, "log          {lost} lines lost, {held} held back")?;
     }
     Ok(())
 }
@@ -121,6 +143,9 @@ fn kernel_lines(out: &mut impl Write, status: &Status) -> io::Result<()> {
     }
     if let Some(nat) = &status.nat_outgoing {
         writeln!(out, "nat outgoing {nat}")?;
+    }
+    if let Some(guard) = &status.guard {
+        writeln!(out, "guard        {guard}")?;
     }
     for tunnel in &status.tunnels {
         writeln!(out, "{}", tunnel_line(tunnel))?;
@@ -338,12 +363,26 @@ fn bfd_line(bfd: &Bfd) -> String {
         many => format!(", {many} failures so far"),
     };
     let every = bfd.transmit_interval_ms;
+    let signed = bfd.authentication.as_deref();
+    let signed = signed.map(|how| format!(", {how}")).unwrap_or_default();
+    let dropped: Vec<String> = bfd
+        .dropped
+        .iter()
+        .map(|(reason, count)| format!("{count} {}", reason.replace('_', " ")))
+        .collect();
+    let failures = match dropped.is_empty() {
+        true => format!("{signed}{failures}"),
+        false => format!(
+            "{signed}{failures}, packets dropped: {}",
+            dropped.join(", ")
+        ),
+    };
     match bfd.detection_time_ms.filter(|_| state == "Up") {
         Some(detection) => format!(
             "{state} for {since}, {hops}, a packet every {every} ms, {detection} ms of silence are \
              a failure{failures}"
         ),
-        None if bfd.detection_time_ms.is_none() => format!(
+        None if bfd.detection_time_ms.is_none() && bfd.dropped.is_empty() => format!(
             "{state} for {since}, {hops}: nothing is heard; is BFD enabled there, and does a \
              firewall drop UDP 3784 or 4784?{failures}"
         ),

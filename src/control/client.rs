@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::protocol::{Answer, Envelope, Request, VERSION};
+use super::viewers_socket;
 
 /// How long an answer may take; the daemon answers between two pieces of work.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,7 +48,7 @@ fn advice(source: &io::Error) -> &'static str {
             "; is `dunlin run` running here? If its socket is elsewhere, name it with --socket"
         }
         io::ErrorKind::PermissionDenied => {
-            "; run this as root or as a member of the group in [control] group"
+            "; run this as root or as a member of the group in [control] group, or in [control] viewers"
         }
         _other => "",
     }
@@ -60,7 +61,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the daemon that serves `path`.
+    /// Connects to the daemon that serves `path`; who may not, as a viewer.
     ///
     /// # Errors
     /// [`ClientError::Connect`].
@@ -69,8 +70,16 @@ impl Client {
             path: path.to_owned(),
             source,
         };
-        let stream = UnixStream::connect(path).map_err(connect)?;
+        let stream = UnixStream::connect(path).or_else(|error| {
+            if error.kind() != io::ErrorKind::PermissionDenied {
+                return Err(error);
+            }
+            // What is said of the first is what helps.
+            UnixStream::connect(viewers_socket(path)).map_err(|_| error)
+        });
+        let stream = stream.map_err(connect)?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self {
             lines: BufReader::new(stream),
         })

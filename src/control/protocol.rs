@@ -11,6 +11,7 @@ mod query;
 mod routes;
 mod schema;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,27 @@ pub enum Request {
     },
     /// The daemon's version.
     Version,
+}
+
+impl Request {
+    /// Whether it changes anything: what runs, what is sent, what is logged.
+    pub const fn is_order(&self) -> bool {
+        match self {
+            Self::PeerShutdown { .. }
+            | Self::PeerEnable { .. }
+            | Self::PeerReset { .. }
+            | Self::PeerRefresh { .. }
+            | Self::Drain { .. }
+            | Self::Reload => true,
+            Self::Log { level, .. } => level.is_some(),
+            Self::Status
+            | Self::Peers { .. }
+            | Self::Routes(_)
+            | Self::Fib { .. }
+            | Self::Explain { .. }
+            | Self::Version => false,
+        }
+    }
 }
 
 /// What comes back as it travels and as it is printed: the answer, and the version of its shape.
@@ -178,6 +200,9 @@ pub struct LogLevels {
     pub peers: Vec<PeerLevel>,
     /// Lines that could not be written since the daemon started.
     pub lost_lines: u64,
+    /// Lines that were held back, since there were too many a second.
+    #[serde(default)]
+    pub held_lines: u64,
 }
 
 /// How loud the log is about a peer.
@@ -204,6 +229,8 @@ pub enum Failure {
     BadRequest,
     /// The request makes no sense: the command line is wrong.
     Malformed,
+    /// Viewers may ask and not change anything.
+    NotAllowed,
 }
 
 /// The node at a glance.
@@ -249,18 +276,37 @@ pub struct Status {
     /// How natOutgoing does; none if no pool has it, or this daemon has nothing to do
     /// with it.
     pub nat_outgoing: Option<String>,
+    /// Whether pods are kept from the BGP and BFD ports of nodes and their peers; none if this daemon has
+    /// nothing to do with it.
+    #[serde(default)]
+    pub guard: Option<String>,
     /// Own blocks that are announced.
     pub originated: Vec<String>,
     /// The configuration file of the cluster.
     pub datastore: String,
     /// Seconds since it was last read well.
     pub datastore_read_ago_s: u64,
+    /// Milliseconds that everybody had to wait at most for a turn of the daemon, in the last minute or two.
+    #[serde(default)]
+    pub longest_turn_ms: u64,
+    /// The same since it started.
+    #[serde(default)]
+    pub longest_turn_ever_ms: u64,
     /// Lines of the log that could not be written since the daemon started.
     #[serde(default)]
     pub lost_log_lines: u64,
+    /// Lines of the log that were held back since then, since there were too many a second.
+    #[serde(default)]
+    pub held_log_lines: u64,
+    /// As whom the process runs: name and numbers, such as `dunlin (997:997)`.
+    #[serde(default)]
+    pub user: String,
     /// What the process may do beside what everybody may (`CAP_NET_ADMIN`, ...).
     #[serde(default)]
     pub capabilities: Vec<String>,
+    /// What holds the process back beside that, in words: `seccomp, Landlock`, and what of it is not there.
+    #[serde(default)]
+    pub sandbox: String,
 }
 
 /// What is wrong, of one cause.
@@ -412,6 +458,17 @@ pub struct Bfd {
     pub transmit_interval_ms: u64,
     /// Milliseconds of silence that are a failure; none while nothing is heard.
     pub detection_time_ms: Option<u64>,
+    /// How packets are signed: `keyed-sha1` or `meticulous-keyed-sha1`, if they are.
+    #[serde(default)]
+    pub authentication: Option<String>,
+    /// Packets that seemed to be the far end's and counted for nothing, by reason: `wrong_link`, `wrong_ttl`,
+    /// `wrong_port`, `malformed`, `unsigned`, `signed`, `wrong_key`, `replayed`, `other_discriminator`,
+    /// `key_missing`.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
+    /// Why the last of them did, while the session is not up.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// Message counters.

@@ -11,7 +11,7 @@ use crate::control::protocol::{
 use crate::net::Family;
 use crate::session::Negotiated;
 use crate::speaker::{AdminError, PeerStatus};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::topology::PeerKind;
 use crate::wire::frame::MessageKind;
 
@@ -139,6 +139,8 @@ fn bad_request(message: String) -> Answer {
 
 fn status(daemon: &mut Daemon, now: Instant) -> Status {
     let causes = daemon.causes();
+    let (longest_turn, longest_turn_ever) = daemon.pulse.longest(now);
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let daemon = &*daemon;
     let speaker = daemon.node.speaker();
     let plan = speaker.plan();
@@ -172,11 +174,17 @@ fn status(daemon: &mut Daemon, now: Instant) -> Status {
         kernel: kernel(daemon),
         tunnels: super::tunnels::all(daemon, now),
         nat_outgoing: nat_outgoing(daemon),
+        guard: daemon.nat.guard(&daemon.node),
         originated: plan.own_blocks.iter().map(ToString::to_string).collect(),
         datastore: daemon.config.datastore_path.display().to_string(),
         datastore_read_ago_s: now.since(daemon.read_at).as_secs(),
+        longest_turn_ms: ms(longest_turn),
+        longest_turn_ever_ms: ms(longest_turn_ever),
         lost_log_lines: daemon.telemetry.lost().total,
-        capabilities: daemon.capabilities.clone(),
+        held_log_lines: daemon.telemetry.lost().held,
+        user: daemon.confined.user(),
+        capabilities: daemon.confined.capabilities().to_vec(),
+        sandbox: daemon.confined.sandbox(),
     }
 }
 

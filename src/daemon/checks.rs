@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -17,7 +16,9 @@ use socket2::{Domain, Socket, Type};
 
 use super::config::Config;
 use super::{event_loop, host, listening, secrets};
+use crate::control::door::{LONGEST_PATH, obstacle};
 use crate::control::protocol::Remark;
+use crate::control::viewers_socket;
 use crate::dataplane::netlink::{Kernel, KernelSettings};
 use crate::dataplane::{
     Action, Device, Errno, KernelInput, KernelView, LinkSpec, Op, OpId, TunnelKind, lacks_driver,
@@ -28,21 +29,19 @@ use crate::topology::Plan;
 
 /// A kernel that has not made a device by then may be loading a driver from a slow disk.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The path of a unix socket with its terminating zero.
-const LONGEST_SOCKET: usize = 108;
 /// Long enough for every kind of tunnel.
 const MTU: u32 = 1280;
 
 /// All that this host lacks.
 pub(super) fn on_this_host(config: &Config, plan: &Plan) -> Vec<Remark> {
     let mut found = Vec::new();
-    if let Some(name) = &config.control.group
-        && let Err(missing) = event_loop::group_id(name)
-    {
+    if let Err(missing) = event_loop::sockets(&config.control) {
         found.push(Remark::error(missing.to_string()));
     }
-    if let Some(what) = socket(&config.control.socket) {
-        found.push(Remark::error(what));
+    let viewers =
+        (config.control.viewers.is_some()).then(|| viewers_socket(&config.control.socket));
+    for path in viewers.iter().chain([&config.control.socket]) {
+        found.extend(socket(path).map(Remark::error));
     }
     if secrets::lacks_tcp_ao(plan) {
         found.push(Remark::error(
@@ -84,16 +83,16 @@ pub(super) fn on_this_host(config: &Config, plan: &Plan) -> Vec<Remark> {
         Err(unseen) => found.push(Remark::error(unseen.to_string())),
     }
     if config.routing.kernel_routes && config.routing.backend != Backend::None {
-        found.extend(programming(plan));
+        found.extend(programming(config, plan));
     }
     found
 }
 
 /// What the kernel routes and what belongs to them need.
-fn programming(plan: &Plan) -> Vec<Remark> {
+fn programming(config: &Config, plan: &Plan) -> Vec<Remark> {
     let mut found = Vec::new();
     let chooser = Chooser::new(plan.fabric.clone(), &plan.name);
-    let nft = crate::nft::Settings::with_path(std::env::var_os("PATH").as_deref());
+    let nft = crate::nft::Settings::with_program(config.nat.nft.as_deref());
     if chooser.fabric().has_nat_pools()
         && let Err(missing) = nft.program()
     {
@@ -125,15 +124,10 @@ fn programming(plan: &Plan) -> Vec<Remark> {
 
 /// Why no socket could be made there.
 fn socket(path: &Path) -> Option<String> {
-    let why = if path.as_os_str().len() >= LONGEST_SOCKET {
-        format!(
-            "a path of a socket has at most {} octets",
-            LONGEST_SOCKET - 1
-        )
-    } else if path.is_dir() {
-        "it is a folder".to_owned()
-    } else if path.metadata().is_ok_and(|it| !it.file_type().is_socket()) {
-        "it is a file, and no socket".to_owned()
+    let why = if path.as_os_str().len() > LONGEST_PATH {
+        format!("a path of a socket has at most {LONGEST_PATH} octets")
+    } else if let Err(obstacle) = obstacle(path) {
+        return Some(obstacle.to_string());
     } else {
         let above = path.ancestors().skip(1).find(|folder| folder.exists());
         let above = above.filter(|folder| !folder.is_dir())?;
@@ -243,9 +237,9 @@ mod tests {
     #[test]
     fn a_socket_that_can_not_be_made_is_named_with_the_reason() {
         let why = |path: &str| socket(Path::new(path)).unwrap_or_default();
-        assert!(why("/").contains("it is a folder"));
+        assert!(why("/").contains("a folder is there"));
         assert!(
-            why("/etc/hostname").contains("it is a file"),
+            why("/etc/hostname").contains("a file is there"),
             "{}",
             why("/etc/hostname")
         );

@@ -16,22 +16,25 @@ use tokio::sync::mpsc;
 use super::answers;
 use super::attempts::Attempts;
 use super::bfd::Watching;
-use super::capabilities;
 use super::clock::Clock;
-use super::config::{Config, Log, LogLevel, MedRule, NodeIdentity};
+use super::config::{Config, Control, Log, LogLevel, MedRule, NodeIdentity};
+use super::confinement::{Confined, Reads};
 use super::listening::Strangers;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
 use super::owner::{self, Claim};
 use super::problems::Watch;
+use super::pulse::Pulse;
 use super::secrets;
 use super::source::{self, BadReading, Places, Reading, Running};
 use super::telemetry::Telemetry;
+use crate::control::door::DoorError;
 use crate::control::protocol::{Answer, Failure, Remark, Request};
-use crate::control::server::{Pending, Server};
+use crate::control::server::{Message, Opened, Server, Sockets};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
 use crate::dataplane::{self, Dataplane, KernelInput, Ownership};
 use crate::datastore::{SecretFiles, Watcher};
+use crate::net::Hashing;
 use crate::node::{Backend, Node, Settings};
 use crate::rib::MedMode;
 use crate::speaker;
@@ -40,8 +43,9 @@ use crate::transport::{self, Listener, Transport};
 
 /// Places in the queue: a full one makes whoever reports wait.
 const QUEUE: usize = 128;
-/// Inputs taken from the queue in one turn before outputs are made.
+/// Inputs taken from the queue in one turn before outputs are made, and for how long.
 const TURN: usize = 256;
+const TAKING: Duration = Duration::from_millis(20);
 
 /// How long a process that ends waits for peers to take its last word.
 const LAST_WORD: Duration = Duration::from_millis(500);
@@ -51,7 +55,6 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 pub(super) enum Event {
     Accepted(transport::Accepted),
     Kernel(Vec<KernelInput>),
-    Control(Pending),
     FarEnd(crate::bfd::Report),
     Heard(transport::Heard),
     /// The rules for natOutgoing do otherwise.
@@ -76,12 +79,6 @@ impl From<crate::bfd::Report> for Event {
     }
 }
 
-impl From<Pending> for Event {
-    fn from(pending: Pending) -> Self {
-        Self::Control(pending)
-    }
-}
-
 /// Why the daemon can't run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RunError {
@@ -93,10 +90,14 @@ pub(super) enum RunError {
     },
     /// The control socket.
     #[error("{0}")]
-    Control(io::Error),
+    Control(DoorError),
     /// No group of that name.
-    #[error("[control] group: there is no group named {0:?}")]
-    Group(String),
+    #[error("[control] {key}: there is no group named {name:?}")]
+    Group {
+        /// Who is to be of it.
+        key: &'static str,
+        name: String,
+    },
     /// The kernel.
     #[error(
         "cannot talk to the kernel's routing tables: {0}; dunlin needs CAP_NET_ADMIN, or kernel-routes = false"
@@ -152,28 +153,34 @@ pub(super) struct Daemon {
     pub(super) neighbours: transport::Neighbours,
     pub(super) attempts: Attempts,
     /// What the process may still do.
-    pub(super) capabilities: Vec<String>,
+    pub(super) confined: Confined,
     pub(super) telemetry: Telemetry,
-    _control: Server,
+    pub(super) pulse: Pulse,
+    /// Why the control socket is lost, if it is.
+    pub(super) control_trouble: Option<String>,
+    /// What the control socket has for us.
+    control: mpsc::Receiver<Message>,
+    _server: Server,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
 pub(super) async fn run(
     path: &Path,
     socket_is_given: bool,
-    reading: Reading,
+    (reading, confined): (Reading, Confined),
     telemetry: Telemetry,
 ) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
     // Before any signal is waited for: who waits here can be ended by one.
     let _claim = claim(&reading.config)?;
+    confined.started();
     let (events, mut queue) = mpsc::channel(QUEUE);
     let mut hangup = signal(SignalKind::hangup()).map_err(system("cannot wait for SIGHUP"))?;
     let mut stop = Stop::new().map_err(system("cannot wait for SIGTERM"))?;
     let watch = |path: &Path| Watcher::new(path).map_err(system("cannot watch the configuration"));
     let mut cluster = watch(&reading.config.datastore_path)?;
     let mut own_file = watch(path)?;
-    let mut daemon = Daemon::start(path, reading, events, telemetry)?;
+    let mut daemon = Daemon::start(path, (reading, confined), events, telemetry)?;
     daemon.socket_is_given = socket_is_given;
     daemon.turn_over();
     tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
@@ -188,6 +195,7 @@ pub(super) async fn run(
                     daemon.take(event);
                 }
             }
+            Some(message) = daemon.control.recv() => daemon.take_message(message),
             () = daemon.transport.ready() => {}
             () = tokio::task::yield_now(), if daemon.unsettled => {}
             () = due => {}
@@ -196,6 +204,7 @@ pub(super) async fn run(
             _ = own_file.changed() => daemon.reload_and_log(),
             () = stop.wanted() => break,
         }
+        let began = daemon.clock.now();
         daemon.take_waiting(&mut queue, TURN);
         daemon.receive();
         let now = daemon.clock.now();
@@ -203,7 +212,7 @@ pub(super) async fn run(
             // Everything that has arrived by now goes first; what arrives meanwhile is not waited for.
             let waiting = queue.len();
             daemon.take_waiting(&mut queue, waiting);
-            daemon.receive();
+            daemon.receive_from_due(now);
             if daemon.node.handle_timeout(now) {
                 daemon.nat.replan(&daemon.node);
             }
@@ -211,6 +220,11 @@ pub(super) async fn run(
         daemon.follow_own_address();
         daemon.turn_over();
         daemon.look_if_due();
+        let ended = daemon.clock.now();
+        if daemon.pulse.turn(began, ended) {
+            let ms = ended.since(began).as_millis() as u64;
+            tracing::warn!(ms, "a turn took long: sessions and commands waited for it");
+        }
     }
     tracing::info!("stopping; the routes stay in the kernel");
     let now = daemon.clock.now();
@@ -265,19 +279,17 @@ impl Stop {
 impl Daemon {
     fn start(
         path: &Path,
-        reading: Reading,
+        (reading, confined): (Reading, Confined),
         events: mpsc::Sender<Event>,
         telemetry: Telemetry,
     ) -> Result<Self, RunError> {
         let clock = Clock::start();
         let config = reading.config;
-        let group = config.control.group.as_deref().map(group_id).transpose()?;
-        let control = Server::bind(&config.control.socket, group, events.clone())
-            .map_err(RunError::Control)?;
-        // Before there is a second thread: each has capabilities of its own. The control socket may be
-        // given to a group, which nothing later needs.
-        let files = [path, &config.datastore_path];
-        let capabilities = capabilities::confine(config.process, &reading.plan, &files);
+        let opened = Opened::at(&sockets(&config.control)?).map_err(RunError::Control)?;
+        let (server, control) = opened.serve().map_err(|source| RunError::System {
+            what: "cannot serve the control socket",
+            source,
+        })?;
         let kernel = if config.routing.kernel_routes {
             let sink = events.clone();
             let hand_over = move |inputs| sink.blocking_send(Event::Kernel(inputs)).is_ok();
@@ -293,7 +305,7 @@ impl Daemon {
         );
         let mut daemon = Self {
             clock,
-            nat: NatOutgoing::start(config.routing.kernel_routes, &node, &events),
+            nat: NatOutgoing::start(&config, &node, &events),
             node,
             config,
             places: reading.places,
@@ -317,9 +329,12 @@ impl Daemon {
             unsettled: false,
             neighbours: transport::Neighbours::default(),
             attempts: Attempts::new(secrets::Dropped::so_far()),
-            capabilities,
+            confined,
             telemetry,
-            _control: control,
+            pulse: Pulse::default(),
+            control_trouble: None,
+            control,
+            _server: server,
         };
         daemon.listen()?;
         Ok(daemon)
@@ -349,11 +364,19 @@ impl Daemon {
     }
 
     fn take_waiting(&mut self, queue: &mut mpsc::Receiver<Event>, most: usize) {
+        let end = self.clock.now() + TAKING;
         for _ in 0..most {
             match queue.try_recv() {
                 Ok(event) => self.take(event),
                 Err(_) => break,
             }
+            if self.clock.now() >= end {
+                break;
+            }
+        }
+        // One answer, whatever waits: it may be long.
+        if let Ok(message) = self.control.try_recv() {
+            self.take_message(message);
         }
     }
 
@@ -385,7 +408,8 @@ impl Daemon {
         };
         let mut reading = match source::read(&self.config_path, Some(running)) {
             Ok(reading) => reading,
-            Err(bad) => {
+            Err(mut bad) => {
+                self.confined.explain(&mut bad.remarks);
                 self.bad_reading.clone_from(&bad.remarks);
                 self.secrets_to_watch = Some(bad.secrets.clone());
                 return Err(bad);
@@ -396,6 +420,10 @@ impl Daemon {
             reading.config.control.socket.clone_from(socket);
         }
         let mut warnings = reading.warnings;
+        let secrets = reading.secrets.paths();
+        let reads = Reads::of(&self.config_path, &reading.config, secrets);
+        self.confined.look_at(&reads);
+        warnings.extend(self.confined.unreadable().iter().map(Remark::warning));
         self.secrets_to_watch = Some(reading.secrets);
         if reading.config != self.config {
             warnings.extend(needs_restart(&self.config, &reading.config).map(Remark::warning));
@@ -434,6 +462,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         speaker: speaker::Settings {
             seed: Clock::seed(),
+            hashing: Hashing::secret(Clock::seed()),
             track_next_hops: config.routing.kernel_routes,
             forwarding: config.routing.kernel_routes,
             max_paths: u16::from(config.routing.max_paths),
@@ -484,9 +513,21 @@ fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     })
 }
 
-pub(super) fn group_id(name: &str) -> Result<u32, RunError> {
-    match nix::unistd::Group::from_name(name) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) | Err(_) => Err(RunError::Group(name.to_owned())),
-    }
+/// The sockets that are configured, with the numbers of their groups.
+pub(super) fn sockets(control: &Control) -> Result<Sockets, RunError> {
+    let number = |key, name: &Option<String>| {
+        let Some(name) = name else { return Ok(None) };
+        match nix::unistd::Group::from_name(name) {
+            Ok(Some(group)) => Ok(Some(group.gid.as_raw())),
+            Ok(None) | Err(_) => {
+                let name = name.clone();
+                Err(RunError::Group { key, name })
+            }
+        }
+    };
+    Ok(Sockets {
+        path: control.socket.clone(),
+        group: number("group", &control.group)?,
+        viewers: number("viewers", &control.viewers)?,
+    })
 }

@@ -92,7 +92,8 @@ fn configured(plan: &Plan) -> impl Iterator<Item = IpAddr> + '_ {
 fn least_ttls(plan: &Plan) -> LeastTtls {
     let least = |peer: &PlannedPeer| match peer.ttl {
         TtlRule::Security(hops) => u8::MAX - hops.saturating_sub(1),
-        TtlRule::Any | TtlRule::Multihop(_) => 0,
+        // Of a node that was near before the SYN tells, and it is refused by that.
+        TtlRule::Any | TtlRule::Multihop(_) | TtlRule::Near => 0,
     };
     let peers = plan.peers.iter();
     let peers = peers.map(|peer| (KeyScope::host(peer.address), least(peer)));

@@ -7,9 +7,9 @@
 //!  event loop (1 task) ─▶ Node (pure) ─▶ kernel thread (1)
 //!      ▲
 //!      └── one bounded queue ◀─┬─ listener (1 an address)
-//!                              ├─ control  (1 a client)
 //!                              ├─ kernel thread
 //!                              └─ BFD thread (0 or 1): reports only; its packets are its own
+//!  control thread (1): clients and their bounds ─▶ one request each of root, operators, viewers
 //!  log lines ─▶ a bounded room ─▶ log thread (1) ─▶ standard error
 //!  watchers, signals: asked by the event loop itself
 //! ```
@@ -20,10 +20,10 @@
 mod answers;
 mod attempts;
 mod bfd;
-mod capabilities;
 mod checks;
 mod clock;
 pub mod config;
+mod confinement;
 mod event_loop;
 mod explain;
 mod host;
@@ -32,6 +32,7 @@ mod nat;
 pub(crate) mod own_address;
 mod owner;
 mod problems;
+mod pulse;
 mod secrets;
 mod source;
 mod telemetry;
@@ -41,6 +42,7 @@ mod turn;
 use std::path::Path;
 
 use crate::control::protocol::{Check, CheckedNode, Remark};
+use confinement::Confined;
 use source::Reading;
 use telemetry::Telemetry;
 
@@ -70,14 +72,19 @@ pub fn run(path: &Path, socket: Option<&Path>) -> Result<(), DaemonError> {
     if let Some(socket) = socket {
         reading.config.control.socket = socket.to_owned();
     }
+    // Before there is a thread: each has capabilities and places of its own.
+    let reads = confinement::Reads::of(path, &reading.config, reading.secrets.paths());
+    let confined = confinement::confine(&reading.config, &reading.plan, &reads)
+        .map_err(|error| DaemonError::System(error.to_string()))?;
     let telemetry = telemetry::begin(reading.config.log);
+    confined.say();
     for line in &reading.notes {
         tracing::info!("{line}");
     }
     for warning in &reading.warnings {
         tracing::warn!("{warning}");
     }
-    let ended = run_reading(path, socket.is_some(), reading, &telemetry);
+    let ended = run_reading(path, socket.is_some(), (reading, confined), &telemetry);
     telemetry.finish();
     ended
 }
@@ -85,7 +92,7 @@ pub fn run(path: &Path, socket: Option<&Path>) -> Result<(), DaemonError> {
 fn run_reading(
     path: &Path,
     socket_is_given: bool,
-    reading: Reading,
+    reading: (Reading, Confined),
     telemetry: &Telemetry,
 ) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread()

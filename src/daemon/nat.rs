@@ -1,4 +1,4 @@
-//! natOutgoing of the daemon: from the node's plan to the thread that keeps the rules.
+//! natOutgoing and the guard of the daemon: from the node's plan to the thread that keeps the rules.
 //!
 //! It decides nothing but who may touch nftables at all: nobody with `kernel-routes = false`. With
 //! `backend = "none"` the rules of a former process go. What always holds: the daemon does not wait
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 
+use super::config::Config;
 use super::event_loop::Event;
 use crate::forwarding::Nat;
 use crate::nft::{Nft, Settings, Status};
@@ -30,11 +31,11 @@ pub(super) struct NatOutgoing {
 }
 
 impl NatOutgoing {
-    /// Writes the rules of `node`, or removes those of a former process. `may_write` is
-    /// `kernel-routes`.
-    pub(super) fn start(may_write: bool, node: &Node, events: &Sender<Event>) -> Self {
+    /// Writes the rules of `node`, or removes those of a former process, if `kernel-routes` lets it.
+    pub(super) fn start(config: &Config, node: &Node, events: &Sender<Event>) -> Self {
         let (sender, news) = mpsc::channel();
-        let settings = Settings::with_path(std::env::var_os("PATH").as_deref());
+        let may_write = config.routing.kernel_routes;
+        let settings = Settings::with_program(config.nat.nft.as_deref());
         let events = events.clone();
         let tell = move |status| {
             let heard = sender.send(status).is_ok();
@@ -69,7 +70,7 @@ impl NatOutgoing {
     /// The node has another plan.
     pub(super) fn replan(&mut self, node: &Node) {
         let wanted = match node.backend() {
-            Backend::Bgp | Backend::Vxlan => Some(Nat::new(node.chooser())),
+            Backend::Bgp | Backend::Vxlan => Some(wanted(node)),
             Backend::None => None,
         };
         if let Some(nft) = &self.nft
@@ -89,18 +90,50 @@ impl NatOutgoing {
         self.nft.as_ref().map(|_| status.clone())
     }
 
-    /// What somebody has to look after.
-    pub(super) fn problem(&self, node: &Node) -> Option<Problem> {
-        let status = self
-            .status()
-            .filter(|_| node.chooser().fabric().has_nat_pools())?;
-        status.is_failing().then(|| {
-            Problem::new(
-                Code::NatFailing,
-                Subject::Host,
-                format!("the rules for natOutgoing are not in force: {status}"),
-                "install nft and let this process use it (CAP_NET_ADMIN); it is tried again by itself",
-            )
+    /// What is kept from pods, in words; `None` if this daemon has nothing to do with it.
+    pub(super) fn guard(&self, node: &Node) -> Option<String> {
+        let status = self.status().filter(|_| node.backend() == Backend::Bgp)?;
+        Some(if node.chooser().fabric().felix.allow_bgp_from_workloads {
+            "off: pods may speak to nodes' BGP (allow-bgp-packets-from-workloads)".to_owned()
+        } else if !wanted(node).guards_sessions() {
+            "off: no pool has pods to keep from nodes' BGP".to_owned()
+        } else if status.is_failing() {
+            format!("not in force: {status}")
+        } else {
+            format!("{status}: nothing of pods is passed on to the BGP and BFD ports of nodes")
         })
     }
+
+    /// What somebody has to look after.
+    pub(super) fn problems(&self, node: &Node) -> Vec<Problem> {
+        let Some(status) = self.status().filter(Status::is_failing) else {
+            return Vec::new();
+        };
+        let remedy =
+            "install nft and let this process use it (CAP_NET_ADMIN); it is tried again by itself";
+        let mut problems = Vec::new();
+        if node.chooser().fabric().has_nat_pools() {
+            let what = format!("the rules for natOutgoing are not in force: {status}");
+            problems.push(Problem::new(Code::NatFailing, Subject::Host, what, remedy));
+        }
+        if node.backend() == Backend::Bgp && wanted(node).guards_sessions() {
+            let what = format!(
+                "nothing keeps pods from speaking to the BGP and BFD ports of nodes: {status}"
+            );
+            problems.push(Problem::new(
+                Code::GuardFailing,
+                Subject::Host,
+                what,
+                remedy,
+            ));
+        }
+        problems
+    }
+}
+
+/// What a node that forwards has rules for.
+fn wanted(node: &Node) -> Nat {
+    let speakers = &node.speaker().plan().speakers;
+    let speaks = node.backend() == Backend::Bgp;
+    Nat::new(node.chooser(), speaks.then_some(&**speakers))
 }

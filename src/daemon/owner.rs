@@ -23,6 +23,8 @@ use crate::time::Duration;
 /// How long a start waits for another daemon's end: longer than any orderly one takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+const CAP_NET_ADMIN: u64 = 1 << 12;
+
 /// Holds the claim as long as it is kept.
 #[derive(Debug)]
 pub(super) struct Claim {
@@ -66,7 +68,7 @@ impl Claim {
                 }
                 Ok(Attempt::Gone) => continue,
                 Ok(Attempt::Theirs(stream, owner)) => {
-                    if owner.user != 0 && owner.user != geteuid().as_raw() {
+                    if !owner.may_program_routes() {
                         tracing::warn!(
                             "{owner} has the name of dunlin's claim, and is none; going on"
                         );
@@ -127,6 +129,23 @@ fn await_end(mut stream: UnixStream, most: Duration) -> io::Result<()> {
     // Nobody says anything there: whatever comes is the end, or time is up.
     let _the_end = stream.read(&mut [0; 1]);
     Ok(())
+}
+
+impl Owner {
+    /// Whether it could be a dunlin: it is root's, of our user, or has the capability that it takes.
+    fn may_program_routes(self) -> bool {
+        if self.user == 0 || self.user == geteuid().as_raw() {
+            return true;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process));
+        let permitted = status.ok().and_then(|status| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("CapPrm:"))?;
+            u64::from_str_radix(line.trim(), 16).ok()
+        });
+        permitted.is_some_and(|set| set & CAP_NET_ADMIN != 0)
+    }
 }
 
 impl core::fmt::Display for Owner {

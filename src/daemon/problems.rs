@@ -10,6 +10,7 @@ use super::secrets::{Dropped, followed_by};
 use crate::control::protocol::{self, Remark};
 use crate::problem::{Cause, Code, Journal, Line, Problem, Severity, Subject};
 use crate::time::{Duration, Instant};
+use crate::transport;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -83,12 +84,29 @@ impl Daemon {
             self.ask_for_protection(dropped, problem);
         }
         problems.extend(self.bad_reading.iter().filter_map(of_remark));
+        problems.extend(self.confined.problems());
+        problems.extend(transport::shortage().map(|limit| {
+            Problem::new(
+                Code::DescriptorsShort,
+                Subject::Host,
+                format!(
+                    "of the {limit} files that dunlin may have open, all but those in reserve are in use: \
+                     whoever calls is refused"
+                ),
+                "raise its limit (LimitNOFILE of the service, `ulimit -Hn`), or see with `ss -tnp` who holds \
+                 connections open",
+            )
+        }));
         problems.extend(self.telemetry.problem());
+        problems.extend(self.control_trouble.iter().map(|why| {
+            let advice = "look at what is at its path, and who may write to its folder; it is tried again by itself";
+            Problem::new(Code::ControlLost, Subject::Host, why, advice)
+        }));
         problems.extend(self.not_listening.iter().map(|why| {
             let advice = "free the address and port, or change [bgp] listen; then `dunlin reload`";
             Problem::new(Code::NotListening, Subject::Host, why, advice)
         }));
-        problems.extend(self.nat.problem(&self.node));
+        problems.extend(self.nat.problems(&self.node));
         if self.config.routing.kernel_routes && self.kernel.is_none() {
             problems.push(Problem::new(
                 Code::KernelLost,

@@ -194,7 +194,11 @@ pub(super) fn remarks_of(problems: &Problems) -> Vec<Remark> {
         column: Some(problem.place.column).filter(|_| problem.place.line > 0),
         text: problem.message.clone(),
     };
-    problems.iter().map(remark).collect()
+    let more = problems.more().map(|(severity, text)| match severity {
+        Severity::Error => Remark::error(text),
+        Severity::Warning => Remark::warning(text),
+    });
+    problems.iter().map(remark).chain(more).collect()
 }
 
 /// One line each.

@@ -6,6 +6,7 @@
 mod loudness;
 pub(super) mod orders;
 mod outlet;
+mod pace;
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -22,7 +23,8 @@ use super::config::{Log, LogFormat, LogLevel};
 use crate::problem::{Code, Problem, Subject};
 use loudness::Loudness;
 pub(super) use outlet::Lost;
-use outlet::{Notice, Outlet};
+use outlet::{Notices, Outlet};
+use pace::Pace;
 
 /// The variable that goes before the file's level: `debug`, or `dunlin::speaker=debug,info`.
 const VARIABLE: &str = "DUNLIN_LOG";
@@ -34,7 +36,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Telemetry {
     outlet: Outlet,
     loudness: Loudness,
-    notice: Notice,
+    notices: Notices,
     level: Arc<Mutex<Level>>,
 }
 
@@ -53,9 +55,15 @@ pub(super) fn begin(log: Log) -> Telemetry {
     let telemetry = Telemetry {
         outlet: Outlet::new(),
         loudness: Loudness::new(configured.clone()),
-        notice: match log.format {
-            LogFormat::Text => lost_in_text,
-            LogFormat::Json => lost_in_json,
+        notices: match log.format {
+            LogFormat::Text => Notices {
+                said: |lost| in_text(&lost_in_words(lost)),
+                held: |lines, about| in_text(&held_in_words(lines, about)),
+            },
+            LogFormat::Json => Notices {
+                said: |lost| in_json(&lost_in_words(lost), "lost", lost),
+                held: |lines, about| in_json(&held_in_words(lines, about), "held", lines),
+            },
         },
         level: Arc::new(Mutex::new(Level {
             configured,
@@ -67,7 +75,9 @@ pub(super) fn begin(log: Log) -> Telemetry {
         // It would be said on the very descriptor that takes nothing, by a macro that panics.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal());
-    let registry = tracing_subscriber::registry().with(telemetry.loudness.clone());
+    let registry = tracing_subscriber::registry()
+        .with(Pace::new(telemetry.outlet.clone()))
+        .with(telemetry.loudness.clone());
     let begun = match log.format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
         LogFormat::Json => registry.with(lines.json()).try_init(),
@@ -107,7 +117,7 @@ impl Telemetry {
     /// Lets lines out.
     fn carry(&self) {
         let target = io::stderr().as_fd().try_clone_to_owned();
-        let begun = target.and_then(|target| self.outlet.carry_to(target, self.notice));
+        let begun = target.and_then(|target| self.outlet.carry_to(target, self.notices));
         if begun.is_err() {
             return;
         }
@@ -203,6 +213,11 @@ fn lost_in_words(lost: u64) -> String {
     format!("{} {were} lost", counted(lost))
 }
 
+fn held_in_words(lines: u64, about: &str) -> String {
+    let (counted, were) = (counted(lines), if lines == 1 { "was" } else { "were" });
+    format!("{counted} about {about} {were} held back: too many a second")
+}
+
 fn time() -> String {
     let mut time = String::new();
     // Writing to memory does not fail.
@@ -210,15 +225,15 @@ fn time() -> String {
     time
 }
 
-fn lost_in_text(lost: u64) -> String {
-    format!("{}  WARN {}\n", time(), lost_in_words(lost))
+fn in_text(words: &str) -> String {
+    format!("{}  WARN {words}\n", time())
 }
 
-fn lost_in_json(lost: u64) -> String {
+fn in_json(words: &str, key: &str, count: u64) -> String {
     let line = serde_json::json!({
         "timestamp": time(),
         "level": "WARN",
-        "fields": { "message": lost_in_words(lost), "lost": lost },
+        "fields": { "message": words, key: count },
         "target": module_path!(),
     });
     format!("{line}\n")

@@ -10,15 +10,20 @@ use super::attempts::Attempts;
 use super::clock::Clock;
 use super::event_loop::{Daemon, Event};
 use super::secrets;
-use crate::control::server::Pending;
+use crate::control::server::{Message, Pending};
 use crate::dataplane::Op;
 use crate::net::ScopedAddress;
 use crate::node::{Input, Node, Output};
 use crate::speaker;
+use crate::time::{Duration, Instant};
 use crate::transport::{self, Accepted, Endpoint, SocketOptions};
 
 /// Times that a turn writes and makes more for those that took all: then others are read from again.
 const ROUNDS: usize = 4;
+/// So long a turn reads at most, and one read more: who was not read waits for the next.
+const READING: Duration = Duration::from_millis(20);
+/// After so long it makes no more for those that took all.
+const WRITING: Duration = Duration::from_millis(10);
 
 impl Daemon {
     pub(super) fn take(&mut self, event: Event) {
@@ -33,10 +38,20 @@ impl Daemon {
             Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
             Event::Heard(heard) => self.heard(now, &heard),
             Event::Nat => self.watch.touched = true,
-            Event::Control(Pending { request, reply }) => {
+        }
+    }
+
+    /// What the control socket has for us; one message a turn, since an answer may be long.
+    pub(super) fn take_message(&mut self, message: Message) {
+        match message {
+            Message::Asked(Pending { request, reply }) => {
                 let answer = self.answer(&request);
                 // A client that has gone needs no answer.
                 let _gone = reply.send(answer);
+            }
+            Message::Trouble(trouble) => {
+                self.control_trouble = trouble;
+                self.watch.touched = true;
             }
         }
     }
@@ -46,10 +61,19 @@ impl Daemon {
             stream,
             remote,
             local,
+            ttl,
         } = accepted;
         let now = self.clock.now();
         let from = scoped(remote);
         let (remote, local) = (canonical(remote), canonical(local));
+        let speaker = self.node.speaker_mut();
+        if !speaker.is_near_enough(now, from, local.ip(), ttl) {
+            self.strangers
+                .complain(now, remote, local, speaker::TOO_FAR);
+            self.watch.touched = true;
+            transport::refuse(stream);
+            return;
+        }
         let Some((connection, terms)) = self.node.accepted(now, from, local.ip()) else {
             let why = self.node.speaker().refusal(from, local.ip());
             self.strangers.complain(now, remote, local, why);
@@ -57,7 +81,8 @@ impl Daemon {
             transport::refuse(stream);
             return;
         };
-        let endpoint = endpoint(remote, None, terms);
+        let mut endpoint = endpoint(remote, None, terms);
+        endpoint.options.called_with = ttl;
         self.attempts.accepted(connection, remote.ip());
         if let Err(error) = self.transport.adopt(connection, stream, &endpoint) {
             self.attempts.ended(connection);
@@ -66,11 +91,25 @@ impl Daemon {
         }
     }
 
-    /// Hands over what has come on the connections.
+    /// Hands over what has come on the connections, for so long as a turn reads.
     pub(super) fn receive(&mut self) {
         let (node, attempts, clock) = (&mut self.node, &mut self.attempts, self.clock);
+        let end = clock.now() + READING;
         self.transport
-            .receive(&mut |event| hand_over(node, attempts, clock, event));
+            .receive(&mut |event| hand_over(node, attempts, clock, event), || {
+                clock.now() >= end
+            });
+    }
+
+    /// Hands over what has come from those whose deadline is due, so that our own slowness ends no session.
+    pub(super) fn receive_from_due(&mut self, now: Instant) {
+        let due = self.node.speaker().due(now);
+        let (node, attempts, clock) = (&mut self.node, &mut self.attempts, self.clock);
+        for connection in due {
+            self.transport.receive_from(connection, &mut |event| {
+                hand_over(node, attempts, clock, event);
+            });
+        }
     }
 
     /// Settles the node and carries out what it wants, until neither has anything new or others have
@@ -78,7 +117,11 @@ impl Daemon {
     pub(super) fn turn_over(&mut self) {
         self.unsettled = true;
         self.attempts.turn();
-        for _ in 0..ROUNDS {
+        let end = self.clock.now() + WRITING;
+        for round in 0..ROUNDS {
+            if round > 0 && self.clock.now() >= end {
+                return;
+            }
             self.settle();
             let (node, attempts, clock) = (&mut self.node, &mut self.attempts, self.clock);
             let told = self
@@ -179,6 +222,7 @@ fn endpoint(remote: SocketAddr, source: Option<IpAddr>, terms: speaker::SocketTe
         options: SocketOptions {
             ttl: terms.ttl,
             min_ttl: terms.min_ttl,
+            called_with: None,
             user_timeout: terms.user_timeout,
             signing: secrets::signing(&terms.authentication),
         },

@@ -7,12 +7,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::lengths::Lengths;
 use super::route::{KernelRoute, Shape};
-use crate::net::Prefix;
+use crate::net::{Hashing, Prefix};
 
 /// A route of somebody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +22,25 @@ pub(super) struct Foreign {
 }
 
 /// All of them, by prefix, the best first.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct ForeignTable {
-    routes: HashMap<Prefix, Vec<Foreign>, FixedState>,
+    routes: HashMap<Prefix, Vec<Foreign>, Hashing>,
     lengths: Lengths,
 }
 
 impl ForeignTable {
+    pub(super) fn new(hashing: Hashing) -> Self {
+        Self {
+            routes: HashMap::with_hasher(hashing),
+            lengths: Lengths::default(),
+        }
+    }
+
+    /// An empty one beside it.
+    pub(super) fn another(&self) -> Self {
+        Self::new(*self.routes.hasher())
+    }
+
     pub(super) fn insert(&mut self, route: &KernelRoute, replaced: bool) {
         let fresh = Foreign {
             metric: route.metric,

@@ -28,7 +28,7 @@ use super::report::{Counts, Report, RouteState};
 use super::resolve::KernelView;
 use super::route::{Errno, Hop, Shape};
 use super::tunnels::{Tunnel, TunnelStatus, Tunnels};
-use crate::net::{Family, Prefix};
+use crate::net::{Family, Hashing, Prefix};
 use crate::time::Instant;
 
 /// What the operator may choose.
@@ -42,6 +42,8 @@ pub struct Settings {
     pub max_hops: usize,
     /// Whose leftovers are taken over.
     pub adopt: Adopt,
+    /// Makes hash collisions unpredictable for whoever announces prefixes.
+    pub hashing: Hashing,
 }
 
 impl Default for Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
             window: 4096,
             max_hops: 64,
             adopt: Adopt::default(),
+            hashing: Hashing::default(),
         }
     }
 }
@@ -80,8 +83,12 @@ impl Dataplane {
                 pools: Vec::new(),
             },
             now: Instant::ZERO,
-            view: KernelView::new(settings.ownership),
-            reconciler: Reconciler::new(settings.ownership, settings.window),
+            view: KernelView::hashing(settings.ownership, settings.hashing.of_table(20)),
+            reconciler: Reconciler::new(
+                settings.ownership,
+                settings.window,
+                settings.hashing.of_table(21),
+            ),
             paths: Paths::default(),
             asked: BTreeMap::new(),
             resolutions: VecDeque::new(),

@@ -35,7 +35,7 @@ use super::ownership::{Owner, Ownership, Rank};
 use super::report::Report;
 use super::resolve::KernelView;
 use super::route::{Errno, KernelRoute, RouteKind, Shape};
-use crate::net::Prefix;
+use crate::net::{Hashing, Prefix};
 use crate::time::Instant;
 
 use leftovers::Leftovers;
@@ -126,14 +126,14 @@ enum Pending {
 
 impl Reconciler {
     /// A reconciler that knows nothing and will first ask for a dump.
-    pub fn new(rule: Ownership, window: usize) -> Self {
+    pub fn new(rule: Ownership, window: usize, hashing: Hashing) -> Self {
         Self {
             rule,
             window: window.max(1),
             now: Instant::ZERO,
-            table: Table::default(),
+            table: Table::new(hashing),
             lengths: Lengths::default(),
-            shapes: Shapes::default(),
+            shapes: Shapes::new(hashing.of_table(1)),
             targets: Vec::new(),
             any_target_moved: false,
             any_shape: Arc::new(Shape {

@@ -29,7 +29,7 @@ use super::next_hop::{NextHop, Resolution};
 use super::object::{Object, Objects};
 use super::ownership::{Owner, Ownership, Rank};
 use super::route::{Hop, KernelRoute, RouteKind, Shape};
-use crate::net::{Family, Prefix};
+use crate::net::{Family, Hashing, Prefix};
 use crate::time::Instant;
 
 use dump::Dump;
@@ -44,7 +44,7 @@ pub use way::Way;
 const MANY: usize = 32;
 
 /// Links, addresses and foreign routes, and what they say about the tracked next hops.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct KernelView {
     rule: Ownership,
     state: State,
@@ -67,12 +67,23 @@ pub struct KernelView {
     links_revision: u64,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct State {
     links: BTreeMap<u32, Link>,
     addresses: BTreeSet<Address>,
     foreign: ForeignTable,
     objects: Objects,
+}
+
+impl State {
+    fn new(foreign: ForeignTable) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            addresses: BTreeSet::new(),
+            foreign,
+            objects: Objects::default(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -92,9 +103,27 @@ pub(super) struct Dirty {
 impl KernelView {
     /// An empty view; nothing is resolved before the first dump.
     pub fn new(rule: Ownership) -> Self {
+        Self::hashing(rule, Hashing::default())
+    }
+
+    /// The same for a process that lives on: routes of others may be of a peer's choice, too.
+    pub(super) fn hashing(rule: Ownership, hashing: Hashing) -> Self {
         Self {
             rule,
-            ..Self::default()
+            state: State::new(ForeignTable::new(hashing)),
+            dump: None,
+            known: false,
+            tracked: BTreeMap::new(),
+            looked_up: BTreeMap::new(),
+            now: Instant::ZERO,
+            turn: 0,
+            resting: BTreeSet::new(),
+            gates: Gates::default(),
+            guard: Guard::default(),
+            dirty: Dirty::default(),
+            changed: BTreeSet::new(),
+            revision: 0,
+            links_revision: 0,
         }
     }
 
@@ -251,7 +280,7 @@ impl KernelView {
 
     /// A dump begins: its rows follow.
     pub fn dump_begins(&mut self) {
-        self.dump = Some(Dump::default());
+        self.dump = Some(Dump::beside(&self.state));
     }
 
     /// Takes in a row of the running dump.

@@ -64,6 +64,10 @@ pub fn read_cluster_with(
         } else {
             records.read(&Source::new(name, text), &mut problems);
         }
+        if let Err((place, message)) = records.few_enough() {
+            problems.error(&place, message);
+            return Err(problems.sorted());
+        }
     }
     hand_out(&mut records, &mut problems);
     resolve_advertisements(&mut records, &mut problems);
@@ -105,10 +109,22 @@ fn intent_of(records: Records) -> Intent {
 }
 
 fn fetch_secrets(records: &mut Records, secrets: Secrets<'_>, problems: &mut Problems) {
-    if let Some(bgp) = &mut records.bgp
-        && let Some(wanted) = &bgp.secret
-    {
-        bgp.record.value.node_mesh_authentication = secrets.get(wanted, "the mesh", problems);
+    if let Some(bgp) = &mut records.bgp {
+        let settings = &mut bgp.record.value;
+        if let Some(wanted) = &bgp.secret {
+            settings.node_mesh_authentication = secrets.get(wanted, "the mesh", problems);
+        }
+        if let (Some(wanted), Some(bfd)) = (&bgp.bfd_secret, &mut settings.node_mesh_bfd) {
+            bfd.authentication = secrets.get_bfd(wanted, "the mesh", problems);
+        }
+    }
+    for (index, wanted) in &records.bfd_secrets {
+        if let Some(peer) = records.peers.get_mut(*index) {
+            let whose = format!("peer {}", peer.value.name);
+            if let Some(bfd) = &mut peer.value.bfd {
+                bfd.authentication = secrets.get_bfd(wanted, &whose, problems);
+            }
+        }
     }
     for (index, wanted) in &records.secrets {
         if let Some(peer) = records.peers.get_mut(*index) {

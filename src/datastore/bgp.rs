@@ -30,6 +30,8 @@ pub(crate) struct Bgp {
     pub(crate) record: Record<BgpSettings>,
     /// The secret of the mesh.
     pub(crate) secret: Option<Wanted>,
+    /// The key of the mesh's BFD.
+    pub(crate) bfd_secret: Option<Wanted>,
     /// Some community could not be read.
     pub(crate) communities_missing: bool,
     communities: BTreeMap<String, Community>,
@@ -65,6 +67,7 @@ pub(crate) fn read_bgp(table: &TableReader<'_>, problems: &mut Problems) -> Bgp 
     let filters = filters.unwrap_or_default().into_iter();
     let (filters, places) = filters.map(|f| (f.value, f.place)).unzip();
     let bind = plain(table.read("bind-mode", one_of(BIND_MODES), problems));
+    let (bfd, bfd_secret) = read_bfd(table, "node-mesh-bfd", problems);
     let settings = BgpSettings {
         as_number: plain(table.read("as-number", scalar::asn, problems))
             .unwrap_or(defaults.as_number),
@@ -74,7 +77,7 @@ pub(crate) fn read_bgp(table: &TableReader<'_>, problems: &mut Problems) -> Bgp 
         session,
         node_mesh_max_restart_time: plain(restart),
         node_mesh_filters: filters,
-        node_mesh_bfd: read_bfd(table, "node-mesh-bfd", problems),
+        node_mesh_bfd: bfd,
         bind_mode: bind.unwrap_or(defaults.bind_mode),
         ..defaults
     };
@@ -84,6 +87,7 @@ pub(crate) fn read_bgp(table: &TableReader<'_>, problems: &mut Problems) -> Bgp 
     Bgp {
         record: Places::default().record(table, settings, places),
         secret: read_secret(table, ["node-mesh-password", "node-mesh-tcp-ao"], problems),
+        bfd_secret,
         communities_missing,
         communities,
         advertisements: read_advertisements(table, problems).unwrap_or_default(),

@@ -15,8 +15,6 @@ use crate::topology::{FelixSettings, Pool, PoolMode, nearest};
 
 /// Fields of FelixConfiguration that don't change how packets travel between nodes here.
 pub(crate) const IGNORED: &[&str] = &[
-    "allow-ipip-packets-from-workloads",
-    "allow-vxlan-packets-from-workloads",
     "bpf-connect-time-load-balancing",
     "bpf-data-iface-pattern",
     "bpf-disable-unprivileged",
@@ -142,6 +140,14 @@ pub(crate) fn read_felix(table: &TableReader<'_>, problems: &mut Problems) -> Fe
     let exclusions = table.read("nat-outgoing-exclusions", one_of(EXCLUSIONS), problems);
     let filter = "iptables-nat-outgoing-interface-filter";
     let filter = table.read(filter, interface_filter, problems);
+    let mut allowed = |key| {
+        table
+            .read(key, scalar::boolean, problems)
+            .is_some_and(|on| on.value)
+    };
+    let allow_bgp_from_workloads = allowed("allow-bgp-packets-from-workloads");
+    let allow_ipip_from_workloads = allowed("allow-ipip-packets-from-workloads");
+    let allow_vxlan_from_workloads = allowed("allow-vxlan-packets-from-workloads");
     let mut off = |key| {
         let enabled = table.read(key, scalar::boolean, problems);
         enabled.filter(|on| !on.value).map(|on| on.place)
@@ -163,6 +169,9 @@ pub(crate) fn read_felix(table: &TableReader<'_>, problems: &mut Problems) -> Fe
             nat_outgoing_address: address.map(|address| address.value),
             nat_outgoing_exclusions: exclusions.map(|word| word.value).unwrap_or_default(),
             nat_outgoing_interface_filter: filter.map(|filter| filter.value),
+            allow_bgp_from_workloads,
+            allow_ipip_from_workloads,
+            allow_vxlan_from_workloads,
         },
     }
 }

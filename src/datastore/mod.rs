@@ -41,7 +41,7 @@ pub use problem::{Place, Problem, Problems, Severity};
 pub use secrets::{SecretFile, Secrets};
 pub use watch::{SecretFiles, Watcher};
 
-pub(crate) use file::read_text;
+pub(crate) use file::{MAX_NODE_FILE_SIZE, read_text};
 pub(crate) use scalar::{Fault, one_of};
 pub(crate) use source::Source;
 pub(crate) use table::{Located, Schema, TableReader};

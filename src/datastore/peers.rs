@@ -23,11 +23,18 @@ use crate::topology::{
 /// The keys that say who the other end is.
 pub(crate) const FAR_ENDS: [&str; 4] = ["peer-ip", "peer-selector", "peer-range", "interface"];
 
-/// Reads a table; its secret comes beside it, because that takes a file.
+/// What a peer's table names by a file.
+#[derive(Debug)]
+pub(crate) struct PeerSecrets {
+    pub(crate) session: Option<Wanted>,
+    pub(crate) bfd: Option<Wanted>,
+}
+
+/// Reads a table; its secrets come beside it, because they take files.
 pub(crate) fn read_peer(
     table: &TableReader<'_>,
     problems: &mut Problems,
-) -> Option<(Record<Peer>, Option<Wanted>)> {
+) -> Option<(Record<Peer>, PeerSecrets)> {
     let mut places = Places::default();
     let scope = read_scope(table, &mut places, problems);
     let far_end = read_far_end(table, &mut places, problems);
@@ -46,10 +53,13 @@ pub(crate) fn read_peer(
     let filters = table.read_list("filters", scalar::name, problems);
     let filters = filters.unwrap_or_default().into_iter();
     let (filters, filter_places) = filters.map(|f| (f.value, f.place)).unzip();
-    let bfd = read_bfd(table, "bfd", problems);
+    let (bfd, bfd_secret) = read_bfd(table, "bfd", problems);
     let reachable_by = table.read("reachable-by", scalar::address, problems);
     let reverse = plain(table.read("reverse-peering", one_of(REVERSE), problems));
-    let secret = read_secret(table, ["password", "tcp-ao"], problems);
+    let secrets = PeerSecrets {
+        session: read_secret(table, ["password", "tcp-ao"], problems),
+        bfd: bfd_secret,
+    };
     let name = places.note("name", table.require("name", scalar::name, problems));
     let source_address = places.note("source-address", source).unwrap_or_default();
     let reachable_by = places.note("reachable-by", reachable_by);
@@ -75,7 +85,7 @@ pub(crate) fn read_peer(
         reachable_by,
         reverse: reverse.unwrap_or(true),
     };
-    Some((places.record(table, peer, filter_places), secret))
+    Some((places.record(table, peer, filter_places), secrets))
 }
 
 fn read_scope(

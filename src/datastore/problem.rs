@@ -1,7 +1,15 @@
 //! What is wrong with a text, and where: one line each, all of them at once.
+//!
+//! What always holds: however much is wrong, so many are kept with words of so many octets, and the others are
+//! counted. Errors and warnings have room of their own, so that neither hides the other.
 
 use core::fmt;
 use std::sync::Arc;
+
+/// Problems of one severity that are kept; the others are counted.
+const MOST_PROBLEMS: usize = 500;
+/// Octets of a problem's words; a longer one is cut.
+const LONGEST_MESSAGE: usize = 1024;
 
 /// A place in a file. Line and column count from 1, in characters; line 0 is the whole file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +44,18 @@ pub struct Problem {
 
 /// All that is wrong, in the order of files and lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default, thiserror::Error)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    kept: Vec<Problem>,
+    errors: Count,
+    warnings: Count,
+}
+
+/// How many there are of a severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Count {
+    kept: usize,
+    more: usize,
+}
 
 impl Place {
     /// A file as a whole.
@@ -61,46 +80,100 @@ impl Problems {
     }
 
     /// Takes over what another reading found.
-    pub fn append(&mut self, mut other: Self) {
-        self.0.append(&mut other.0);
+    pub fn append(&mut self, other: Self) {
+        self.errors.more += other.errors.more;
+        self.warnings.more += other.warnings.more;
+        for problem in other.kept {
+            self.keep(problem);
+        }
     }
 
     /// Whether something in here forbids to use the text.
     pub fn has_errors(&self) -> bool {
-        self.0
-            .iter()
-            .any(|problem| problem.severity == Severity::Error)
+        self.errors.all() > 0
     }
 
     /// Whether there is nothing at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
-    /// How many there are.
+    /// How many there are, those that are only counted among them.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.errors.all() + self.warnings.all()
     }
 
-    /// One after the other.
+    /// Whether another one would only be counted: its words need not be found.
+    pub fn only_counts(&self, severity: Severity) -> bool {
+        let count = match severity {
+            Severity::Error => self.errors,
+            Severity::Warning => self.warnings,
+        };
+        count.kept >= MOST_PROBLEMS
+    }
+
+    /// Those that are kept, one after the other.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+        self.kept.iter()
+    }
+
+    /// What is to be said of those that are not kept, if there are any.
+    pub fn more(&self) -> impl Iterator<Item = (Severity, String)> {
+        let errors = (Severity::Error, "error", self.errors.more);
+        let warnings = (Severity::Warning, "warning", self.warnings.more);
+        let counted = [errors, warnings]
+            .into_iter()
+            .filter(|(.., more)| *more > 0);
+        counted.map(|(severity, word, more)| {
+            let plural = if more == 1 { "" } else { "s" };
+            (severity, format!("and {more} more {word}{plural}"))
+        })
     }
 
     /// In the order of files and lines, each once.
     #[must_use]
     pub fn sorted(mut self) -> Self {
-        self.0.sort();
-        self.0.dedup();
+        self.kept.sort();
+        self.kept.dedup();
+        let is_error = |problem: &&Problem| problem.severity == Severity::Error;
+        self.errors.kept = self.kept.iter().filter(is_error).count();
+        self.warnings.kept = self.kept.len() - self.errors.kept;
         self
     }
 
-    fn push(&mut self, place: &Place, severity: Severity, message: String) {
-        self.0.push(Problem {
+    fn push(&mut self, place: &Place, severity: Severity, mut message: String) {
+        if message.len() > LONGEST_MESSAGE {
+            let end = (0..=LONGEST_MESSAGE).rev();
+            let end = end.into_iter().find(|end| message.is_char_boundary(*end));
+            message.truncate(end.unwrap_or(0));
+            message.push('…');
+            message.shrink_to_fit();
+        }
+        self.keep(Problem {
             place: place.clone(),
             severity,
             message,
         });
+    }
+
+    fn keep(&mut self, problem: Problem) {
+        let full = self.only_counts(problem.severity);
+        let count = match problem.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        if full {
+            count.more += 1;
+        } else {
+            count.kept += 1;
+            self.kept.push(problem);
+        }
+    }
+}
+
+impl Count {
+    const fn all(self) -> usize {
+        self.kept + self.more
     }
 }
 
@@ -127,10 +200,45 @@ impl fmt::Display for Problem {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, problem) in self.0.iter().enumerate() {
+        let lines = self.kept.iter().map(ToString::to_string);
+        let more = self.more().map(|(_, words)| words);
+        for (i, line) in lines.chain(more).enumerate() {
             let newline = if i > 0 { "\n" } else { "" };
-            write!(f, "{newline}{problem}")?;
+            write!(f, "{newline}{line}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_faults_are_so_many_and_a_count() {
+        let place = Place::whole(&"a.toml".into());
+        let mut problems = Problems::default();
+        for line in 0..1_000_000 {
+            let place = Place {
+                line,
+                ..place.clone()
+            };
+            problems.warning(&place, "odd");
+        }
+        problems.error(&place, "ä".repeat(LONGEST_MESSAGE));
+        assert_eq!(problems.len(), 1_000_001);
+        assert!(problems.has_errors(), "warnings hide no error");
+        let mut all = Problems::default();
+        all.append(problems.clone());
+        all.append(problems);
+        let all = all.sorted();
+        assert_eq!(all.iter().count(), MOST_PROBLEMS + 1);
+        let said = all.to_string();
+        assert!(said.ends_with(&format!(
+            "\nand {} more warnings",
+            2_000_000 - MOST_PROBLEMS
+        )));
+        let longest = said.lines().map(str::len).max();
+        assert!(longest < Some(LONGEST_MESSAGE + 20), "{longest:?}");
     }
 }

@@ -24,6 +24,11 @@ use crate::net::Prefix;
 use crate::policy::Filter;
 use crate::topology::{Node, Peer, Pool};
 
+/// Nodes of a cluster: ten times as many as the largest that are known.
+const MAX_NODES: usize = 50_000;
+/// Records of each other kind that a plan goes through for each node.
+const MAX_OTHERS: usize = 10_000;
+
 /// What the files hold, in their order, each table by itself.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
@@ -34,6 +39,8 @@ pub(crate) struct Records {
     pub(crate) peers: Vec<Record<Peer>>,
     /// The secrets of peers, by their places in `peers`.
     pub(crate) secrets: Vec<(usize, Wanted)>,
+    /// The keys of their BFD, likewise.
+    pub(crate) bfd_secrets: Vec<(usize, Wanted)>,
     pub(crate) filters: Vec<Record<Filter>>,
     /// Blocks that belong to a node by IPAM.
     pub(crate) owned: Vec<Owned>,
@@ -73,6 +80,20 @@ impl Records {
             self.read_root(&root, &mut found);
         }
         problems.append(found);
+    }
+
+    /// Whether a plan can be made of so many; else the first that is one too many.
+    pub(crate) fn few_enough(&self) -> Result<(), (Place, String)> {
+        fn count<T>(records: &[Record<T>], most: usize, what: &str) -> Result<(), (Place, String)> {
+            match records.get(most) {
+                None => Ok(()),
+                Some(first) => Err((first.place().clone(), format!("more than {most} {what}"))),
+            }
+        }
+        count(&self.nodes, MAX_NODES, "nodes")?;
+        count(&self.pools, MAX_OTHERS, "pools")?;
+        count(&self.peers, MAX_OTHERS, "peers")?;
+        count(&self.filters, MAX_OTHERS, "filters")
     }
 
     /// A part of a file could not be read, and it could have been anything.
@@ -132,10 +153,12 @@ impl Records {
     }
 
     pub(crate) fn read_peer(&mut self, table: &TableReader<'_>, problems: &mut Problems) {
-        if let Some((peer, secret)) = read_peer(table, problems) {
+        if let Some((peer, secrets)) = read_peer(table, problems) {
             let index = self.peers.len();
             self.peers.push(peer);
-            self.secrets.extend(secret.map(|secret| (index, secret)));
+            let of_peer = |secret| (index, secret);
+            self.secrets.extend(secrets.session.map(of_peer));
+            self.bfd_secrets.extend(secrets.bfd.map(of_peer));
         }
     }
 

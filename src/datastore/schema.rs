@@ -80,6 +80,9 @@ pub(crate) const FELIX: Schema = Schema {
         "nat-outgoing-address",
         "nat-outgoing-exclusions",
         "iptables-nat-outgoing-interface-filter",
+        "allow-bgp-packets-from-workloads",
+        "allow-ipip-packets-from-workloads",
+        "allow-vxlan-packets-from-workloads",
         "feature-detect-override",
     ],
     unsupported: &[],
@@ -188,7 +191,20 @@ pub(crate) const PEER: Schema = Schema {
 
 pub(crate) const BFD: Schema = Schema {
     label: "\"bfd\"",
-    keys: &["min-transmit", "min-receive", "multiplier"],
+    keys: &[
+        "min-transmit",
+        "min-receive",
+        "multiplier",
+        "min-ttl",
+        "authentication",
+    ],
+    unsupported: &[],
+    ignored: &[],
+};
+
+pub(crate) const BFD_AUTHENTICATION: Schema = Schema {
+    label: "\"authentication\"",
+    keys: &["id", "algorithm", "file", "secret-key-ref"],
     unsupported: &[],
     ignored: &[],
 };
@@ -393,6 +409,9 @@ pub(crate) const AO_ALGORITHMS: &[(&str, AoAlgorithm)] = &[
     ("aes-128-cmac", AoAlgorithm::AesCmac),
     ("hmac-sha-256", AoAlgorithm::HmacSha256),
 ];
+/// Whether it is meticulous.
+pub(crate) const BFD_ALGORITHMS: &[(&str, bool)] =
+    &[("meticulous-keyed-sha1", true), ("keyed-sha1", false)];
 pub(crate) const OPERATORS: &[(&str, MatchOperator)] = &[
     ("Equal", MatchOperator::Equal),
     ("NotEqual", MatchOperator::NotEqual),

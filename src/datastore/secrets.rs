@@ -2,7 +2,8 @@
 //!
 //! A secret stands in a file of its own, never in the cluster file, which is readable by many and goes into
 //! backups. What always holds: a session whose secret can't be had gets
-//! [`Authentication::Missing`], never none; no octet of a secret is in a message.
+//! [`Authentication::Missing`] (BFD: [`BfdAuthentication::Missing`]), never none; no octet of a secret is in
+//! a message.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -12,13 +13,19 @@ use zeroize::Zeroizing;
 
 use super::problem::{Place, Problems};
 use super::scalar::{self, Fault, one_of};
-use super::schema::{AO_ALGORITHMS, PASSWORD, SECRET_KEY_REF, TCP_AO};
+use super::schema::{
+    AO_ALGORITHMS, BFD_ALGORITHMS, BFD_AUTHENTICATION, PASSWORD, SECRET_KEY_REF, TCP_AO,
+};
 use super::table::{Schema, TableReader};
 use crate::net::Secret;
-use crate::topology::{AoAlgorithm, AoKey, Authentication};
+use crate::topology::{AoAlgorithm, AoKey, Authentication, BfdAuthentication, BfdKey};
 
 /// As long as Linux takes a key of TCP-MD5 or TCP-AO.
 const MAX_KEY: usize = 80;
+/// As long as a key of BFD can be (RFC 5880 §4.4).
+const MAX_BFD_KEY: usize = 20;
+/// The id of a key of BFD where none is said, as in BIRD.
+const BFD_KEY_ID: u8 = 1;
 /// The bits of a file's mode that let others than its owner in.
 const OTHERS: u32 = 0o077;
 
@@ -56,10 +63,11 @@ enum Origin {
 }
 
 /// What a secret is for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     Md5,
     Ao { id: u8, algorithm: AoAlgorithm },
+    Bfd { id: u8, meticulous: bool },
 }
 
 /// Reads a table's password, or else its key of TCP-AO.
@@ -103,6 +111,32 @@ pub(crate) fn read_secret(
     Some(Wanted {
         origin: origin?,
         key,
+        place: inner.place().clone(),
+    })
+}
+
+/// Reads what packets of BFD are signed with.
+pub(crate) fn read_bfd_secret(table: &TableReader<'_>, problems: &mut Problems) -> Option<Wanted> {
+    const KEY: &str = "authentication";
+    if table.has(KEY) && !table.has_table(KEY) {
+        let (file, reference) = (table.word("file"), table.word("secret-key-ref"));
+        let message = format!(
+            "{KEY:?} in {} is a table: a key stands in a file of its own, named by {file:?} or {reference:?}",
+            table.label()
+        );
+        problems.error(&table.key_place(KEY), message);
+        return None;
+    }
+    let inner = table.table(KEY, &BFD_AUTHENTICATION, problems)?;
+    let origin = read_origin(&inner, problems);
+    let id = inner.read("id", scalar::integer("a key id", 0..=255), problems);
+    let algorithm = inner.read("algorithm", one_of(BFD_ALGORITHMS), problems);
+    Some(Wanted {
+        origin: origin?,
+        key: Key::Bfd {
+            id: id.map_or(BFD_KEY_ID, |id| id.value),
+            meticulous: algorithm.is_none_or(|word| word.value),
+        },
         place: inner.place().clone(),
     })
 }
@@ -159,33 +193,65 @@ impl Secrets<'_> {
         whose: &str,
         problems: &mut Problems,
     ) -> Authentication {
-        let path = match &wanted.origin {
-            Origin::File(path) => path.clone(),
-            Origin::Reference { name, key } => self.folder.join(name).join(key),
-        };
-        let secret = match self.read(&path) {
+        let then = format!("until then the sessions of {whose} stay down");
+        let secret = match self.fetch(wanted, (MAX_KEY, &then), problems) {
             Ok(secret) => secret,
-            Err(why) => {
-                let message = format!("{why}; until then the sessions of {whose} stay down");
-                problems.warning(&wanted.place, message);
-                return Authentication::Missing(why);
-            }
+            Err(why) => return Authentication::Missing(why),
         };
-        if secret.octets().len() > MAX_KEY {
-            let message = format!(
-                "{} holds more than {MAX_KEY} octets, which is as long as a key can be",
-                path.display()
-            );
-            problems.error(&wanted.place, message);
-        }
         match wanted.key {
-            Key::Md5 => Authentication::Md5(secret),
             Key::Ao { id, algorithm } => Authentication::Ao(AoKey {
                 id,
                 algorithm,
                 secret,
             }),
+            Key::Md5 | Key::Bfd { .. } => Authentication::Md5(secret),
         }
+    }
+
+    /// Gets a key of BFD, likewise.
+    pub(crate) fn get_bfd(
+        &self,
+        wanted: &Wanted,
+        whose: &str,
+        problems: &mut Problems,
+    ) -> BfdAuthentication {
+        let then = format!("until then BFD of {whose} stays down, and its sessions go on without");
+        match (
+            self.fetch(wanted, (MAX_BFD_KEY, &then), problems),
+            wanted.key,
+        ) {
+            (Ok(secret), Key::Bfd { id, meticulous }) => BfdAuthentication::Key(BfdKey {
+                id,
+                meticulous,
+                secret,
+            }),
+            (Ok(_), Key::Md5 | Key::Ao { .. }) => BfdAuthentication::Missing(String::new()),
+            (Err(why), _) => BfdAuthentication::Missing(why),
+        }
+    }
+
+    /// The octets, of at most so many; `then` is what happens while they can't be had.
+    fn fetch(
+        &self,
+        wanted: &Wanted,
+        (most, then): (usize, &str),
+        problems: &mut Problems,
+    ) -> Result<Secret, String> {
+        let path = match &wanted.origin {
+            Origin::File(path) => path.clone(),
+            Origin::Reference { name, key } => self.folder.join(name).join(key),
+        };
+        let secret = self.read(&path).inspect_err(|why| {
+            problems.warning(&wanted.place, format!("{why}; {then}"));
+        })?;
+        if secret.octets().len() > most {
+            let message = format!(
+                "{} holds more than {most} octets, which is as long as a key can be",
+                path.display()
+            );
+            problems.error(&wanted.place, message);
+        }
+        Ok(secret)
     }
 
     /// Reads a file, or says why it can't be used and what to do.

@@ -10,8 +10,9 @@ use super::problem::Problems;
 use super::record::plain;
 use super::scalar::{self, Fault};
 use super::schema::BFD;
+use super::secrets::{Wanted, read_bfd_secret};
 use super::table::TableReader;
-use crate::topology::{BfdTerms, SessionSettings};
+use crate::topology::{BfdAuthentication, BfdTerms, SessionSettings};
 
 /// The bounds of what BFD may be asked for: below, timers of a host are too coarse; above, it would be slower
 /// than the hold time that it is there to beat.
@@ -69,27 +70,40 @@ pub(crate) fn keepalive_too_long(keepalive: u16, hold: u16) -> Option<String> {
     (hold > 0 && keepalive >= hold).then(message)
 }
 
-/// Reads how a far end is watched: `true`, `false`, or a table of timers.
+/// Reads how a far end is watched: `true`, `false`, or a table of timers. Its key comes beside it, because that
+/// takes a file; until then it is a missing one.
 pub(crate) fn read_bfd(
     table: &TableReader<'_>,
     key: &'static str,
     problems: &mut Problems,
-) -> Option<BfdTerms> {
+) -> (Option<BfdTerms>, Option<Wanted>) {
     if !table.has_table(key) {
         let on = plain(table.read(key, on_or_off, problems));
-        return on.unwrap_or(false).then(BfdTerms::default);
+        return (on.unwrap_or(false).then(BfdTerms::default), None);
     }
-    let terms = table.table(key, &BFD, problems)?;
+    let Some(terms) = table.table(key, &BFD, problems) else {
+        return (None, None);
+    };
     let multiplier = scalar::integer::<u8>("a number of packets", 1..=255);
     let defaults = BfdTerms::default();
     let mut time = |key| plain(terms.read(key, interval, problems));
     let (min_transmit, min_receive) = (time("min-transmit"), time("min-receive"));
     let multiplier = plain(terms.read("multiplier", multiplier, problems));
-    Some(BfdTerms {
+    let ttl = scalar::integer::<u8>("a TTL", 1..=255);
+    let min_ttl = plain(terms.read("min-ttl", ttl, problems));
+    let secret = read_bfd_secret(&terms, problems);
+    let authentication = match secret {
+        Some(_) => BfdAuthentication::Missing(String::new()),
+        None => BfdAuthentication::None,
+    };
+    let terms = BfdTerms {
         min_transmit: min_transmit.unwrap_or(defaults.min_transmit),
         min_receive: min_receive.unwrap_or(defaults.min_receive),
         multiplier: multiplier.unwrap_or(defaults.multiplier),
-    })
+        min_ttl,
+        authentication,
+    };
+    (Some(terms), secret)
 }
 
 fn on_or_off(value: &DeValue<'_>) -> Result<bool, Fault> {

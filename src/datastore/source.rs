@@ -7,6 +7,7 @@ use core::ops::Range;
 use std::sync::Arc;
 
 use toml::de::DeTable;
+use toml_parser::lexer::TokenKind;
 
 use super::problem::{Place, Problems};
 use super::words::Dialect;
@@ -21,6 +22,8 @@ pub(crate) struct Source<'t> {
     dialect: Dialect,
 }
 
+/// What the parser may need for a TOML text; a cluster of 10,000 nodes takes a third of it.
+const MAX_COST: usize = 512 << 20;
 /// Bytes between two counts of characters.
 const STRIDE: usize = 256;
 
@@ -122,6 +125,14 @@ impl<'t> Source<'t> {
 
     /// Parses the text; `None` after syntax errors, which are noted.
     pub(crate) fn parse(&self, problems: &mut Problems) -> Option<DeTable<'t>> {
+        if let Err(at) = cost(self.text) {
+            let most = MAX_COST >> 20;
+            let message = format!(
+                "to read the file would take more than {most} MiB; write a part of it as YAML"
+            );
+            problems.error(&self.place(&(at..at)), message);
+            return None;
+        }
         let (table, errors) = DeTable::parse_recoverable(self.text);
         // What follows the first slip on a line is mostly noise of the recovery.
         let mut last = None;
@@ -136,6 +147,25 @@ impl<'t> Source<'t> {
         }
         errors.is_empty().then(|| table.into_inner())
     }
+}
+
+/// About what the parser needs for a text, in octets; too much of it is an error, and where.
+///
+/// It keeps each word twice, and makes a table of each step of a dotted key: 8 MB of `a.a.a...` would take 4.5 GB.
+fn cost(text: &str) -> Result<usize, usize> {
+    let mut cost = 0_usize;
+    for token in toml_parser::Source::new(text).lex() {
+        cost += match token.kind() {
+            TokenKind::Dot => 1280,
+            TokenKind::Equals | TokenKind::Comma | TokenKind::LeftSquareBracket => 256,
+            TokenKind::LeftCurlyBracket | TokenKind::Newline => 256,
+            _ => 64,
+        };
+        if cost > MAX_COST {
+            return Err(token.span().start());
+        }
+    }
+    Ok(cost)
 }
 
 /// The byte of `written` that the byte `offset` of `text` comes from; `None` if the two do not go together.
@@ -235,5 +265,29 @@ mod tests {
             3,
             "past the end is the last line"
         );
+    }
+
+    #[test]
+    fn a_text_that_takes_too_much_memory_is_refused_before_it_is_parsed() {
+        let name: Arc<str> = "a.toml".into();
+        let refused = |text: &str| {
+            let mut problems = Problems::default();
+            assert!(Source::new(&name, text).parse(&mut problems).is_none());
+            problems.to_string()
+        };
+        for unit in ["k.a.a.a.a.a.a.a = 1\n", "x\n", "=", "[", "a = [{}]\n", "1,"] {
+            let said = refused(&unit.repeat((8 << 20) / unit.len()));
+            assert!(said.starts_with("a.toml:"), "{unit:?}: {said}");
+            assert!(
+                said.contains("would take more than 512 MiB"),
+                "{unit:?}: {said}"
+            );
+            assert_eq!(said.lines().count(), 1);
+        }
+        // A thousand nodes with long lists.
+        let node = "[[node]]\nname = \"a\"\nblocks = [\"10.1.0.0/26\", \"10.1.0.0/26\"]\nlabels.rack = \"1\"\n";
+        assert!(cost(&node.repeat(1000)) < Ok(MAX_COST / 50));
+        let deep = format!("a = {}1{}", "[".repeat(100), "]".repeat(100));
+        assert!(refused(&deep).contains("recursion depth"));
     }
 }

@@ -10,12 +10,15 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Place, Problems};
+use super::problem::{Place, Problems, Severity};
 use super::scalar::{Fault, found};
 use super::schema::is_default;
 use super::source::Source;
 use super::words::{Dialect, kebab};
 use crate::topology::nearest;
+
+/// Octets of a text: a selector, a list in one text, a pattern. Names and labels are far shorter.
+const LONGEST_TEXT: usize = 16 * 1024;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +134,7 @@ impl<'a> TableReader<'a> {
         );
         let (_, value) = self.values.get(key)?;
         let place = self.source.place(&value.span());
-        match decode(value.get_ref()) {
+        match short(value.get_ref()).and_then(decode) {
             Ok(value) => Some(Located { value, place }),
             Err(fault) => {
                 let (key, label) = (self.word(key), self.label());
@@ -199,7 +202,7 @@ impl<'a> TableReader<'a> {
         let mut list = Vec::new();
         for item in items.iter() {
             let place = self.source.place(&item.span());
-            match decode(item.get_ref()) {
+            match short(item.get_ref()).and_then(&decode) {
                 Ok(value) => list.push(Located { value, place }),
                 Err(fault) => problems.error(&place, format!("{key:?} in {label}: {fault}")),
             }
@@ -277,6 +280,31 @@ impl<'a> TableReader<'a> {
     }
 }
 
+/// The value, if no text of it is longer than one can be.
+fn short<'v, 't>(value: &'v DeValue<'t>) -> Result<&'v DeValue<'t>, Fault> {
+    if longest(value) > LONGEST_TEXT {
+        let message = format!("a text of more than {LONGEST_TEXT} octets");
+        return Err(Fault::Wrong(message));
+    }
+    Ok(value)
+}
+
+/// The octets of the longest text within; how deep values nest is bounded by who parses.
+fn longest(value: &DeValue<'_>) -> usize {
+    let of = |value: &Spanned<DeValue<'_>>| longest(value.get_ref());
+    match value {
+        DeValue::String(text) => text.len(),
+        DeValue::Array(items) => items.iter().map(of).max().unwrap_or(0),
+        DeValue::Table(table) => {
+            let all = table.iter();
+            all.map(|(key, value)| key.get_ref().len().max(of(value)))
+                .max()
+                .unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
 impl Schema {
     fn admits(
         &self,
@@ -290,6 +318,10 @@ impl Schema {
             return true;
         }
         let label = dialect.label(self);
+        let severity = match dialect {
+            Dialect::Toml => Severity::Error,
+            Dialect::Yaml => Severity::Warning,
+        };
         if self.unsupported.contains(&word) {
             if is_default(word, value) {
                 return false;
@@ -298,6 +330,12 @@ impl Schema {
                 at,
                 format!("{written:?} in {label} is not supported in this version"),
             );
+        } else if !self.ignored.contains(&word) && problems.only_counts(severity) {
+            // What was meant takes long to find.
+            match severity {
+                Severity::Error => problems.error(at, ""),
+                Severity::Warning => problems.warning(at, ""),
+            }
         } else if !self.ignored.contains(&word) {
             let near = nearest(word, self.keys.iter().copied()).map(|key| dialect.word(key));
             let hint = match (near, dialect) {

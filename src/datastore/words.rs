@@ -178,10 +178,22 @@ mod tests {
             assert_eq!(camel(key), expected);
         }
         use crate::datastore::schema::{
-            BFD, BGP, FELIX, FILTER, NODE, OPERATION, PASSWORD, PEER, POOL, RULE, TCP_AO,
+            BFD, BFD_AUTHENTICATION, BGP, FELIX, FILTER, NODE, OPERATION, PASSWORD, PEER, POOL,
+            RULE, TCP_AO,
         };
         for schema in [
-            &BFD, &BGP, &FELIX, &FILTER, &NODE, &OPERATION, &PASSWORD, &PEER, &POOL, &RULE, &TCP_AO,
+            &BFD,
+            &BFD_AUTHENTICATION,
+            &BGP,
+            &FELIX,
+            &FILTER,
+            &NODE,
+            &OPERATION,
+            &PASSWORD,
+            &PEER,
+            &POOL,
+            &RULE,
+            &TCP_AO,
         ] {
             for lists in [schema.keys, schema.unsupported, schema.ignored] {
                 for key in lists {

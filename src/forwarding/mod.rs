@@ -19,9 +19,11 @@
 //! - the tunnel devices that [`Chooser::tunnels`] asks for are those that its choices use.
 
 mod chooser;
+mod guard;
 mod nat;
 mod tunnels;
 
 pub use chooser::{Choice, Chooser, Reason, Way};
+pub use guard::FamilyGuard;
 pub use nat::{FamilyNat, LinkName, Nat, TunnelSource};
 pub use tunnels::{IP6TNL, IPIP, VXLAN4, VXLAN6};

@@ -1,10 +1,12 @@
-//! natOutgoing: which packets leave this node under another source address than their own.
+//! natOutgoing: which packets leave this node under another source address than their own. Beside it stands
+//! what is not passed on at all ([`FamilyGuard`]), for both are rules of one table.
 //!
 //! Pure: a [`Nat`] is a value made of the fabric, one half a family; `nft` renders it, nothing here
 //! knows rules. It does not ask whether a tunnel device is there: a rule about a link that is absent
 //! matches nothing. What always holds:
 //!
-//! - nothing is translated in a family that has neither a pool with natOutgoing nor a tunnel;
+//! - nothing is translated in a family that has neither a pool with natOutgoing nor a tunnel, and such a
+//!   family has a table for its guard only;
 //! - a packet is translated for its pool if its source is in a pool with natOutgoing and its
 //!   destination in no pool at all. Which pool, and what that pool's flags say, makes no difference:
 //!   a disabled pool is the way to exempt a range from NAT;
@@ -19,10 +21,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Chooser;
+use super::{Chooser, FamilyGuard};
 use crate::dataplane::TunnelKind;
 use crate::net::{Family, Prefix};
-use crate::topology::NatExclusions;
+use crate::topology::{NatExclusions, Speakers};
 
 /// What one node translates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,6 +51,8 @@ pub struct FamilyNat {
     pub vxlan_port: Option<u16>,
     /// Tunnel devices and the addresses on them.
     pub tunnels: Vec<TunnelSource>,
+    /// What is not passed on for pods.
+    pub guard: Option<FamilyGuard>,
 }
 
 /// Which links, by name.
@@ -70,11 +74,22 @@ pub struct TunnelSource {
 }
 
 impl Nat {
-    /// What the node of `chooser` translates.
-    pub fn new(chooser: &Chooser) -> Self {
+    /// What the node of `chooser` translates and does not pass on; `speakers` are those of a cluster that
+    /// speaks BGP.
+    pub fn new(chooser: &Chooser, speakers: Option<&Speakers>) -> Self {
         Self {
-            families: Family::ALL.map(|family| FamilyNat::new(chooser, family)),
+            families: Family::ALL.map(|family| FamilyNat::new(chooser, speakers, family)),
         }
+    }
+
+    /// Whether pods are kept away from the ports of neighbours.
+    pub fn guards_sessions(&self) -> bool {
+        let mut guards = self
+            .families
+            .iter()
+            .flatten()
+            .filter_map(|family| family.guard.as_ref());
+        guards.any(|guard| guard.sessions)
     }
 
     /// What it translates of a family; `None` is nothing.
@@ -96,7 +111,7 @@ impl Nat {
 }
 
 impl FamilyNat {
-    fn new(chooser: &Chooser, family: Family) -> Option<Self> {
+    fn new(chooser: &Chooser, speakers: Option<&Speakers>, family: Family) -> Option<Self> {
         let fabric = chooser.fabric();
         let felix = &fabric.felix;
         let devices = chooser.tunnels();
@@ -110,10 +125,14 @@ impl FamilyNat {
             })
             .collect();
         let sources = outermost(of_family().filter(|p| p.nat_outgoing).map(|p| p.cidr));
+        let guard = FamilyGuard::new(chooser, speakers, family);
+        let pools = outermost(of_family().map(|pool| pool.cidr));
         if sources.is_empty() {
             // The rest would be about no packet, and a change of it no change.
-            return (!tunnels.is_empty()).then(|| Self {
+            return (!tunnels.is_empty() || guard.is_some()).then(|| Self {
+                pools: guard.as_ref().map(|_| pools).unwrap_or_default(),
                 tunnels,
+                guard,
                 ..Self::default()
             });
         }
@@ -129,7 +148,7 @@ impl FamilyNat {
         let ports = felix.nat_port_range;
         Some(Self {
             sources,
-            pools: outermost(of_family().map(|pool| pool.cidr)),
+            pools,
             nodes,
             link: felix
                 .nat_outgoing_interface_filter
@@ -141,6 +160,7 @@ impl FamilyNat {
             ports,
             vxlan_port: (ports.is_some() && has_vxlan).then_some(felix.vxlan_port),
             tunnels,
+            guard,
         })
     }
 }
@@ -158,7 +178,7 @@ impl LinkName {
 }
 
 /// The prefixes in order, without those that lie inside another.
-fn outermost(prefixes: impl Iterator<Item = Prefix>) -> Vec<Prefix> {
+pub(super) fn outermost(prefixes: impl Iterator<Item = Prefix>) -> Vec<Prefix> {
     let mut sorted: Vec<Prefix> = prefixes.collect();
     // By address, the shorter first: whatever covers a prefix comes before it.
     sorted.sort_unstable();
@@ -217,7 +237,7 @@ mod tests {
             felix,
             ..Fabric::new(&intent)
         };
-        Nat::new(&Chooser::new(fabric.into(), "a"))
+        Nat::new(&Chooser::new(fabric.into(), "a"), None)
     }
 
     fn texts(prefixes: &[Prefix]) -> Vec<String> {
@@ -324,7 +344,7 @@ mod tests {
         let nat = nat(pools, FelixSettings::default());
         let only = |family| {
             let half = nat.family(family).unwrap();
-            assert!(half.sources.is_empty() && half.pools.is_empty());
+            assert!(half.sources.is_empty() && half.guard.is_some());
             let [TunnelSource { device, address }] = half.tunnels.as_slice() else {
                 panic!("{:?}", half.tunnels);
             };

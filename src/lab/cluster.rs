@@ -3,11 +3,12 @@
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::LabError;
-use super::files::own_file;
+use super::files::{ORDINARY, as_ordinary_user, own_file};
 use super::netlink::{PROTOCOL_BIRD, PROTOCOL_DUNLIN};
 use super::observe::{Observer, Place, Seen};
 use super::options::{LabOptions, Routing, Topology, TorSoftware};
@@ -112,6 +113,12 @@ impl<'a> Cluster<'a> {
 
     fn start_daemons(&mut self, screen: &mut Screen, signals: &Signals) -> Result<(), LabError> {
         let cluster = self.state.folder().join("cluster.toml");
+        if self.permission == Permission::Root {
+            // The daemons' user goes through, and sees nothing beside what is its own.
+            let through = fs::Permissions::from_mode(0o711);
+            fs::set_permissions(self.state.folder(), through)
+                .map_err(LabError::file("open the folder", self.state.folder()))?;
+        }
         write(cluster.clone(), self.plan.cluster_file())?;
         let mut programs = Vec::new();
         for tor in &self.plan.tors {
@@ -126,10 +133,8 @@ impl<'a> Cluster<'a> {
                 let config = folder.join("dunlin.toml");
                 let socket = self.control_socket(&tor.name);
                 let backend = self.options.backend.word();
-                write(
-                    config.clone(),
-                    own_file(&tor.name, backend, &own_cluster, &socket),
-                )?;
+                let text = own_file(&tor.name, backend, &own_cluster, &socket);
+                self.write_own(&config, text)?;
                 Program::Dunlin(config)
             };
             programs.push((tor.name.clone(), tor.namespace.clone(), program));
@@ -137,7 +142,7 @@ impl<'a> Cluster<'a> {
         for (name, namespace) in self.plan.speakers() {
             let config = self.make_folder(name)?.join("dunlin.toml");
             let socket = self.control_socket(name);
-            write(config.clone(), self.plan.node_file(name, &cluster, &socket))?;
+            self.write_own(&config, self.plan.node_file(name, &cluster, &socket))?;
             programs.push((
                 name.to_owned(),
                 namespace.to_owned(),
@@ -172,10 +177,23 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
+    /// The folder of a daemon, in which it makes its control socket: its user's.
     fn make_folder(&self, name: &str) -> Result<PathBuf, LabError> {
         let folder = self.state.folder().join(name);
         fs::create_dir(&folder).map_err(LabError::file("make the folder", &folder))?;
+        if self.permission == Permission::Root {
+            chown(&folder, Some(ORDINARY), Some(ORDINARY))
+                .map_err(LabError::file("give away the folder", &folder))?;
+        }
         Ok(folder)
+    }
+
+    /// Writes the file of a dunlin. Without root every daemon is an ordinary user's anyway.
+    fn write_own(&self, path: &Path, mut text: String) -> Result<(), LabError> {
+        if self.permission == Permission::Root {
+            text.push_str(&as_ordinary_user());
+        }
+        write(path.to_owned(), text)
     }
 
     fn control_socket(&self, node: &str) -> PathBuf {
@@ -469,6 +487,9 @@ impl<'a> Cluster<'a> {
     }
 }
 
+/// For the daemons to read, whatever the umask.
 fn write(path: PathBuf, text: String) -> Result<(), LabError> {
-    fs::write(&path, text).map_err(LabError::file("write", path))
+    fs::write(&path, text)
+        .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)))
+        .map_err(LabError::file("write", path))
 }

@@ -95,6 +95,14 @@ impl Plan {
     }
 }
 
+/// The user of the lab's daemons: the one whom files of nobody belong to, on every Linux.
+pub(super) const ORDINARY: u32 = 65_534;
+
+/// What makes a dunlin that root has started an ordinary user's.
+pub(super) fn as_ordinary_user() -> String {
+    format!("\n[process]\nuser = \"{ORDINARY}:{ORDINARY}\"\n")
+}
+
 /// The file of one dunlin: who it is, where its cluster file and its control socket are.
 pub(super) fn own_file(name: &str, backend: &str, cluster: &Path, socket: &Path) -> String {
     format!(

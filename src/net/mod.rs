@@ -6,6 +6,7 @@
 mod asn;
 mod community;
 mod family;
+mod hashing;
 mod mac;
 mod neighbours;
 mod prefix;
@@ -17,6 +18,7 @@ mod secret;
 pub use asn::{Asn, ParseAsnError};
 pub use community::{Community, ParseCommunityError};
 pub use family::{AfiSafi, Family};
+pub use hashing::Hashing;
 pub use mac::{Mac, ParseMacError};
 pub use neighbours::Neighbourly;
 pub use prefix::{ParsePrefixError, Prefix, Prefix4, Prefix6};

@@ -7,9 +7,7 @@
 
 use std::hash::BuildHasher as _;
 
-use foldhash::fast::FixedState;
-
-use super::{Prefix4, Prefix6};
+use super::{Hashing, Prefix4, Prefix6};
 
 /// So many neighbouring prefixes of a length lie side by side.
 const NEIGHBOURS: u64 = 16;
@@ -19,12 +17,12 @@ const TAG: u32 = 64 - 7;
 /// A prefix of one family as a key.
 pub trait Neighbourly: Copy + Eq {
     /// Its hash.
-    fn neighbourly_hash(self, hasher: &FixedState) -> u64;
+    fn neighbourly_hash(self, hasher: &Hashing) -> u64;
 }
 
 impl Neighbourly for Prefix4 {
     #[inline]
-    fn neighbourly_hash(self, hasher: &FixedState) -> u64 {
+    fn neighbourly_hash(self, hasher: &Hashing) -> u64 {
         let number = u64::from(self.bits()) >> 32_u8.saturating_sub(self.len());
         let line = hasher.hash_one(((number / NEIGHBOURS) << 8) | u64::from(self.len()));
         side_by_side(line, number)
@@ -33,7 +31,7 @@ impl Neighbourly for Prefix4 {
 
 impl Neighbourly for Prefix6 {
     #[inline]
-    fn neighbourly_hash(self, hasher: &FixedState) -> u64 {
+    fn neighbourly_hash(self, hasher: &Hashing) -> u64 {
         let shift = u32::from(128_u8.saturating_sub(self.len()));
         let number = self.bits().checked_shr(shift).unwrap_or(0);
         let line = hasher.hash_one((number / u128::from(NEIGHBOURS), self.len()));
@@ -55,7 +53,7 @@ mod tests {
 
     #[test]
     fn sixteen_neighbours_have_sixteen_places_in_a_row_and_tags_of_their_own() {
-        let hasher = FixedState::with_seed(7);
+        let hasher = Hashing::secret(7);
         let low = |hash: u64| hash & 0xFFFF;
         let hash = |at: u32| Prefix4::new(0x0A00_0000 + (at << 8), 24).neighbourly_hash(&hasher);
         let first = low(hash(0));
@@ -76,7 +74,7 @@ mod tests {
     #[test]
     fn lines_are_spread_and_differ_by_length_and_seed() {
         let hash = |seed: u64, at: u32, len| {
-            Prefix4::new(at << 12, len).neighbourly_hash(&FixedState::with_seed(seed)) & 0xFFFF
+            Prefix4::new(at << 12, len).neighbourly_hash(&Hashing::secret(seed)) & 0xFFFF
         };
         let mut lines: Vec<u64> = (0..1_000).map(|at| hash(1, at, 24)).collect();
         lines.sort_unstable();

@@ -1,9 +1,9 @@
 //! One run of the `nft` program: found, fed, waited for up to a limit, and its complaint.
 //!
-//! No shell and no environment of ours. What always holds: when [`run`] returns the child is gone.
+//! No shell, no `PATH` and no environment of ours. What always holds: when [`run`] returns the child is gone.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+
+use super::Settings;
 
 /// So much of a complaint is read; the rest is read away.
 const COMPLAINT: usize = 4096;
@@ -18,11 +21,13 @@ const COMPLAINT: usize = 4096;
 /// Why the rules are not in the kernel.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum RunError {
-    /// No program of that name.
-    #[error("there is no nft in {0}: install the package nftables")]
+    /// No program at any of the places.
+    #[error(
+        "there is no program {0}: install the package nftables, or say where it is ([nat] nft)"
+    )]
     NoProgram(String),
     /// It can't be started or fed.
-    #[error("{path} can't be run: {reason}")]
+    #[error("{path} can't be run: {reason}{}", after_start(reason))]
     NotRun { path: String, reason: String },
     /// It takes too long.
     #[error("nft has not answered within {0:?}")]
@@ -30,6 +35,15 @@ pub(super) enum RunError {
     /// It says no.
     #[error("nft says {complaint:?}{}", advice(complaint))]
     Refused { complaint: String },
+}
+
+/// A sandbox knows the program that was there when dunlin started.
+fn after_start(reason: &str) -> &'static str {
+    if reason.contains("ermission denied") {
+        "; if it was installed after dunlin was started, restart dunlin"
+    } else {
+        ""
+    }
 }
 
 /// What the kernel's errors mean here.
@@ -55,8 +69,9 @@ pub(super) struct Run {
 }
 
 /// Lets nft carry out `document` as one transaction.
-pub(super) fn run(search: &[PathBuf], document: &[u8], limit: Duration) -> Run {
-    let program = match program(search) {
+pub(super) fn run(settings: &Settings, document: &[u8]) -> Run {
+    let limit = settings.limit;
+    let program = match program(&settings.places) {
         Ok(program) => program,
         Err(error) => {
             return Run {
@@ -65,15 +80,13 @@ pub(super) fn run(search: &[PathBuf], document: &[u8], limit: Duration) -> Run {
             };
         }
     };
-    let started = Command::new(&program)
-        .args(["-j", "-f", "-"])
-        .env_clear()
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
+    let started = match (start(&program), &settings.held) {
+        // Another file is there than at the start, and the sandbox knows that one only.
+        (Err(error), Some(held)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            start(Path::new(&format!("/proc/self/fd/{}", held.as_raw_fd()))).map_err(|_| error)
+        }
+        (started, _) => started,
+    };
     let fail = |error: io::Error| RunError::NotRun {
         path: program.display().to_string(),
         reason: error.to_string(),
@@ -104,25 +117,35 @@ pub(super) fn run(search: &[PathBuf], document: &[u8], limit: Duration) -> Run {
     Run { process, result }
 }
 
-/// The program that would be run.
-pub(super) fn program(search: &[PathBuf]) -> Result<PathBuf, RunError> {
-    find(search).ok_or_else(|| {
-        let folders: Vec<String> = search.iter().map(|f| f.display().to_string()).collect();
-        RunError::NoProgram(folders.join(":"))
+fn start(program: &Path) -> io::Result<Child> {
+    Command::new(program)
+        .args(["-j", "-f", "-"])
+        .env_clear()
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// The program that would be run: the first that is there; a relative path is nobody's.
+pub(super) fn program(places: &[PathBuf]) -> Result<PathBuf, RunError> {
+    let runs = |path: &&PathBuf| {
+        path.is_absolute()
+            && path
+                .metadata()
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    places.iter().find(runs).cloned().ok_or_else(|| {
+        let places: Vec<String> = places.iter().map(|it| it.display().to_string()).collect();
+        RunError::NoProgram(places.join(", "))
     })
 }
 
-/// The program in the first folder that has it; a relative folder is nobody's.
-fn find(search: &[PathBuf]) -> Option<PathBuf> {
-    let runs = |path: &Path| {
-        path.metadata()
-            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
-    search
-        .iter()
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join("nft"))
-        .find(|path| runs(path))
+/// Keeps a program as it is now, to be run later whatever takes its place.
+pub(super) fn hold(program: &Path) -> Option<OwnedFd> {
+    nix::fcntl::open(program, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()
 }
 
 /// Writes `document`, reads the complaint to its end; `None` if `deadline` comes first.

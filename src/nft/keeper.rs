@@ -36,8 +36,8 @@ pub(super) struct Keeper {
     repaired: u64,
     written: u64,
     told: Status,
-    /// What the log knows.
-    logged: [TableStatus; 2],
+    /// What the log knows: the tables, whether pods are translated, and kept from neighbours.
+    logged: ([TableStatus; 2], bool, bool),
 }
 
 /// The table of one family.
@@ -186,7 +186,7 @@ impl Keeper {
             repaired: 0,
             written: 0,
             told: Status::default(),
-            logged: [TableStatus::Off, TableStatus::Off],
+            logged: ([TableStatus::Off, TableStatus::Off], false, false),
         }
     }
 
@@ -352,7 +352,7 @@ impl Keeper {
 
     fn write(&mut self, commands: &[Value], meanwhile: &mut Heard) -> Result<(), RunError> {
         let document = render::document(commands);
-        let run = command::run(&self.settings.search, &document, self.settings.limit);
+        let run = command::run(&self.settings, &document);
         // The kernel has said what the run did before the run ended, so that nothing which comes
         // later is ours, whatever its process id.
         if let Some(news) = &mut self.news {
@@ -377,22 +377,36 @@ impl Keeper {
             repaired: self.repaired,
             written: self.written,
         };
-        if status.is_settled() && status.tables != self.logged {
-            if status.is_failing() && wanted.has_pools() {
-                tracing::error!("natOutgoing: {status}");
-            } else if status.is_failing() {
-                tracing::warn!(
-                    "no rule for this node's own packets into tunnels (no pool has natOutgoing): {status}"
-                );
-            } else {
-                tracing::info!("natOutgoing: {status}");
-            }
-            self.logged.clone_from(&status.tables);
+        let (translates, guards) = (wanted.has_pools(), wanted.guards_sessions());
+        let now = (status.tables.clone(), translates, guards);
+        if status.is_settled() && now != self.logged {
+            say(&status, translates, guards);
+            self.logged = now;
         }
         if status == self.told {
             return true;
         }
         self.told = status.clone();
         (self.sink)(status)
+    }
+}
+
+fn say(status: &Status, translates: bool, guards: bool) {
+    let guard = if guards {
+        "; pods are kept from nodes' BGP"
+    } else {
+        ""
+    };
+    if status.is_failing() && translates {
+        tracing::error!("natOutgoing: {status}");
+    } else if status.is_failing() {
+        tracing::warn!(
+            "no rule that keeps pods from nodes' BGP, or for this node's own packets into tunnels \
+             (no pool has natOutgoing): {status}"
+        );
+    } else if guards && !translates {
+        tracing::info!("natOutgoing: off{guard}: {status}");
+    } else {
+        tracing::info!("natOutgoing: {status}{guard}");
     }
 }

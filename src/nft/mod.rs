@@ -1,8 +1,8 @@
-//! natOutgoing in the kernel: tables `ip dunlin` and `ip6 dunlin` of nftables, kept as wanted.
+//! natOutgoing and the guard in the kernel: tables `ip dunlin` and `ip6 dunlin` of nftables, kept as wanted.
 //!
 //! One thread has the `nft` program carry out each change as one transaction and listens to what
-//! others do. What is translated is not decided here ([`Nat`] says it), and no table of another
-//! program is touched. What always holds:
+//! others do. What is translated or dropped is not decided here ([`Nat`] says it), and no
+//! table of another program is touched. What always holds:
 //!
 //! - between two states of a table there is no moment at which a packet meets no rule, not even at a
 //!   restart: chain and sets stay and get new contents. (A table that is deleted and made anew in one
@@ -28,9 +28,10 @@ mod render;
 
 use core::fmt;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::mpsc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -38,11 +39,21 @@ use crate::forwarding::Nat;
 
 pub use keeper::LONGEST_PAUSE;
 
+/// Where `nft` is, in this order, unless a path is configured. Never the `PATH` of whoever started us.
+const PLACES: [&str; 4] = [
+    "/usr/sbin/nft",
+    "/sbin/nft",
+    "/usr/local/sbin/nft",
+    "/usr/bin/nft",
+];
+
 /// How the adapter works.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Folders where `nft` is looked for, in this order.
-    pub search: Vec<PathBuf>,
+    /// Where `nft` may be, in this order: absolute paths.
+    pub places: Vec<PathBuf>,
+    /// The program as it was at the start, which a sandbox lets us run though a package has replaced it.
+    pub held: Option<Arc<OwnedFd>>,
     /// How long one run of it may take.
     pub limit: Duration,
     /// When what failed is tried again, though nothing has changed.
@@ -55,29 +66,23 @@ impl Settings {
     /// # Errors
     /// There is none, in words.
     pub fn program(&self) -> Result<PathBuf, String> {
-        command::program(&self.search).map_err(|error| error.to_string())
+        command::program(&self.places).map_err(|error| error.to_string())
     }
 
-    /// With the folders of a `PATH`, and those of the administrator's programs, which the `PATH` of a
-    /// service may lack.
-    pub fn with_path(path: Option<&std::ffi::OsStr>) -> Self {
-        let mut search: Vec<PathBuf> = path
-            .map(std::env::split_paths)
-            .into_iter()
-            .flatten()
-            .collect();
-        for folder in ["/usr/sbin", "/sbin"].map(PathBuf::from) {
-            if !search.contains(&folder) {
-                search.push(folder);
-            }
-        }
-        // A relative folder would be one of whoever started us.
-        search.retain(|folder| folder.is_absolute());
-        Self {
-            search,
+    /// With the program at this absolute path, or else the one at the first of the usual places that has it.
+    pub fn with_program(configured: Option<&Path>) -> Self {
+        let mut settings = Self {
+            places: match configured {
+                Some(path) => vec![path.to_owned()],
+                None => PLACES.map(PathBuf::from).into(),
+            },
+            held: None,
             limit: Duration::from_secs(10),
             retry: Duration::from_secs(60),
-        }
+        };
+        let program = command::program(&settings.places).ok();
+        settings.held = program.and_then(|path| command::hold(&path)).map(Arc::new);
+        settings
     }
 }
 
@@ -98,7 +103,7 @@ pub enum TableStatus {
     /// Not settled yet.
     #[default]
     Pending,
-    /// Nothing is to be translated, and there is no table.
+    /// Nothing is to be translated or dropped, and there is no table.
     Off,
     /// The table is as wanted.
     Active,
@@ -154,9 +159,9 @@ impl fmt::Display for TableStatus {
                 let then = if *former_rules {
                     "the former rules stay in force"
                 } else {
-                    "packets of pods to the outside keep their address"
+                    "no packet of a pod is translated or kept from nodes' BGP"
                 };
-                write!(f, "natOutgoing needs nftables: {reason}; {then}")
+                write!(f, "nftables is needed: {reason}; {then}")
             }
         }
     }

@@ -1,6 +1,6 @@
-//! One family's NAT as commands for `nft -j`, each list of them one transaction.
+//! One family's NAT and guard as commands for `nft -j`, each list of them one transaction.
 //!
-//! A table `dunlin` of the family holds three sets and one chain. What always holds: commands name no
+//! A table `dunlin` of the family holds sets, a chain that translates and one that drops. What always holds: commands name no
 //! other table, and a list leaves the table whole or not there at all. There is a table for IPv4 and
 //! one for IPv6, rather than one of the family `inet`: NAT in `inet` needs Linux 5.2, and so what a
 //! kernel lacks for one family costs the other nothing.
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use crate::forwarding::{FamilyNat, LinkName};
+use crate::forwarding::{FamilyGuard, FamilyNat, LinkName};
 use crate::net::{Family, Prefix};
 
 /// The name of our tables; nobody else's has it.
@@ -18,9 +18,20 @@ pub(super) const TABLE: &str = "dunlin";
 const SOURCES: &str = "nat-pools";
 const POOLS: &str = "all-pools";
 const NODES: &str = "nodes";
+/// Addresses with ports, of nodes and their peers.
+const ENDS: &str = "bgp-ends";
+/// The same addresses.
+const SPEAKERS: &str = "speakers";
+const CLUSTER: &str = "cluster-nodes";
+const ROUTER_PODS: &str = "router-pods";
 const CHAIN: &str = "postrouting";
+const GUARD: &str = "forward";
 /// `srcnat`, where everybody translates sources.
 const PRIORITY: i32 = 100;
+/// Single hop, its echo, and multihop (RFC 5881 §4, RFC 5883 §5).
+const BFD_PORTS: [u16; 3] = [3784, 3785, 4784];
+/// IP in IP: of IPv4 (RFC 2003), of IPv6 (RFC 2473).
+const IP_IN_IP: [u8; 2] = [4, 41];
 /// Ports are drawn at random: two that are guessed one after the other can't collide on two CPUs.
 const FLAGS: [&str; 1] = ["fully-random"];
 
@@ -59,8 +70,8 @@ pub(super) fn replace(family: Family, nat: &FamilyNat) -> Vec<Value> {
 pub(super) fn adopt(family: Family, nat: &FamilyNat) -> Vec<Value> {
     let mut commands = vec![add_table(family)];
     commands.extend(containers(family, nat));
-    commands.push(flush_chain(family));
-    for (name, _) in sets(nat) {
+    commands.extend([CHAIN, GUARD].map(|chain| flush_chain(family, chain)));
+    for (name, ..) in sets(nat) {
         commands.push(
             json!({ "flush": { "set": { "family": word(family), "table": TABLE,
             "name": name } } }),
@@ -74,16 +85,21 @@ fn add_table(family: Family) -> Value {
     json!({ "add": { "table": { "family": word(family), "name": TABLE } } })
 }
 
-/// The sets and the chain, empty.
+/// The sets and the chains, empty.
 fn containers(family: Family, nat: &FamilyNat) -> Vec<Value> {
     let mut commands = Vec::new();
-    for (name, _) in sets(nat) {
+    for (name, kind, _) in sets(nat) {
         let mut set = Map::new();
         set.insert("family".into(), json!(word(family)));
         set.insert("table".into(), json!(TABLE));
         set.insert("name".into(), json!(name));
-        set.insert("type".into(), json!(address_type(family)));
-        if name != NODES {
+        let address = address_type(family);
+        let of = match kind {
+            Kind::Addresses | Kind::Prefixes => json!(address),
+            Kind::Ends => json!([address, "inet_service"]),
+        };
+        set.insert("type".into(), of);
+        if kind == Kind::Prefixes {
             set.insert("flags".into(), json!(["interval"]));
         }
         commands.push(json!({ "add": { "set": set } }));
@@ -92,17 +108,22 @@ fn containers(family: Family, nat: &FamilyNat) -> Vec<Value> {
         json!({ "add": { "chain": { "family": word(family), "table": TABLE, "name": CHAIN,
             "type": "nat", "hook": "postrouting", "prio": PRIORITY, "policy": "accept" } } }),
     );
+    commands.push(
+        json!({ "add": { "chain": { "family": word(family), "table": TABLE, "name": GUARD,
+            "type": "filter", "hook": "forward", "prio": 0, "policy": "accept" } } }),
+    );
     commands
 }
 
 fn contents(family: Family, nat: &FamilyNat) -> Vec<Value> {
     let filled = sets(nat)
         .into_iter()
-        .filter(|(_, elements)| !elements.is_empty());
+        .filter(|(.., elements)| !elements.is_empty());
     let mut commands: Vec<Value> = filled
-        .map(|(name, elements)| elements_of(family, "add", name, elements))
+        .map(|(name, _, elements)| elements_of(family, "add", name, elements))
         .collect();
     commands.extend(rules(family, nat));
+    commands.extend(drops(family, nat));
     commands
 }
 
@@ -111,8 +132,8 @@ fn elements_of(family: Family, verb: &str, name: &str, elements: Vec<Value>) -> 
         "elem": elements } } })
 }
 
-fn flush_chain(family: Family) -> Value {
-    json!({ "flush": { "chain": { "family": word(family), "table": TABLE, "name": CHAIN } } })
+fn flush_chain(family: Family, chain: &str) -> Value {
+    json!({ "flush": { "chain": { "family": word(family), "table": TABLE, "name": chain } } })
 }
 
 /// From a table that is as `old` says to `new`: what is in both stays, so that a packet on its way
@@ -124,7 +145,7 @@ pub(super) fn change(family: Family, old: &FamilyNat, new: &FamilyNat) -> Vec<Va
             commands.push(elements_of(family, verb, name, elements));
         }
     };
-    for ((name, had), (_, has)) in sets(old).into_iter().zip(sets(new)) {
+    for ((name, _, had), (.., has)) in sets(old).into_iter().zip(sets(new)) {
         let without = |these: &[Value], those: &[Value]| -> Vec<Value> {
             let those: std::collections::HashSet<&Value> = those.iter().collect();
             let gone = these.iter().filter(|element| !those.contains(element));
@@ -133,21 +154,42 @@ pub(super) fn change(family: Family, old: &FamilyNat, new: &FamilyNat) -> Vec<Va
         elements("delete", name, without(&had, &has));
         elements("add", name, without(&has, &had));
     }
-    let (had, has) = (rules(family, old), rules(family, new));
-    if had != has {
-        commands.push(flush_chain(family));
-        commands.extend(has);
+    for (chain, rules) in [
+        (CHAIN, rules as fn(Family, &FamilyNat) -> Vec<Value>),
+        (GUARD, drops),
+    ] {
+        let (had, has) = (rules(family, old), rules(family, new));
+        if had != has {
+            commands.push(flush_chain(family, chain));
+            commands.extend(has);
+        }
     }
     commands
 }
 
-fn sets(nat: &FamilyNat) -> [(&'static str, Vec<Value>); 3] {
+/// What a set holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Addresses,
+    Prefixes,
+    Ends,
+}
+
+fn sets(nat: &FamilyNat) -> [(&'static str, Kind, Vec<Value>); 7] {
     let prefixes = |these: &[Prefix]| these.iter().copied().map(prefix).collect();
-    let nodes = nat.nodes.iter().map(|node| json!(node.to_string()));
+    let addresses = |these: &[IpAddr]| these.iter().map(|one| json!(one.to_string())).collect();
+    let none = FamilyGuard::default();
+    let guard = nat.guard.as_ref().unwrap_or(&none);
+    let ends = guard.ends.iter();
+    let ends = ends.map(|(address, port)| json!({ "concat": [address.to_string(), port] }));
     [
-        (SOURCES, prefixes(&nat.sources)),
-        (POOLS, prefixes(&nat.pools)),
-        (NODES, nodes.collect()),
+        (SOURCES, Kind::Prefixes, prefixes(&nat.sources)),
+        (POOLS, Kind::Prefixes, prefixes(&nat.pools)),
+        (NODES, Kind::Addresses, addresses(&nat.nodes)),
+        (ENDS, Kind::Ends, ends.collect()),
+        (SPEAKERS, Kind::Addresses, addresses(&guard.speakers)),
+        (CLUSTER, Kind::Addresses, addresses(&guard.nodes)),
+        (ROUTER_PODS, Kind::Prefixes, prefixes(&guard.pods)),
     ]
 }
 
@@ -175,17 +217,30 @@ fn rules(family: Family, nat: &FamilyNat) -> Vec<Value> {
             ),
             translate(None, None),
         ];
-        rules.push(rule(family, "own packets into a tunnel", statements));
+        rules.push(rule(family, CHAIN, "own packets into a tunnel", statements));
     }
     if nat.sources.is_empty() {
         return rules;
+    }
+    if nat
+        .guard
+        .as_ref()
+        .is_some_and(|guard| guard.sessions && !guard.pods.is_empty())
+    {
+        for port in neighbour_ports(family) {
+            let mut statements = vec![address(family, "saddr", "==", &format!("@{ROUTER_PODS}"))];
+            statements.extend(port);
+            statements.push(json!({ "return": null }));
+            let comment = "a pod that is a peer keeps its address";
+            rules.push(rule(family, CHAIN, comment, statements));
+        }
     }
     let to = nat.source_address;
     let mut add = |protocol: Option<Value>, ports| {
         let mut statements = pool_match(family, nat);
         statements.extend(protocol);
         statements.push(translate(to, ports));
-        rules.push(rule(family, "natOutgoing", statements));
+        rules.push(rule(family, CHAIN, "natOutgoing", statements));
     };
     if nat.ports.is_some() {
         let protocol = |name: &str| is("==", json!({ "meta": { "key": "l4proto" } }), json!(name));
@@ -198,6 +253,67 @@ fn rules(family: Family, nat: &FamilyNat) -> Vec<Value> {
     }
     add(None, None);
     rules
+}
+
+/// What a packet to a neighbour's port is: of BGP, of BFD.
+fn neighbour_ports(family: Family) -> [Vec<Value>; 2] {
+    let to = payload(word(family), "daddr");
+    let end = json!({ "concat": [to, payload("tcp", "dport")] });
+    [
+        vec![is("==", end, json!(format!("@{ENDS}")))],
+        vec![
+            address(family, "daddr", "==", &format!("@{SPEAKERS}")),
+            is("==", payload("udp", "dport"), json!({ "set": BFD_PORTS })),
+        ],
+    ]
+}
+
+/// What is not passed on. Each rule counts, for whoever asks `nft list table`.
+fn drops(family: Family, nat: &FamilyNat) -> Vec<Value> {
+    let Some(guard) = &nat.guard else {
+        return Vec::new();
+    };
+    let from = |set: &str, op: &str| address(family, "saddr", op, &format!("@{set}"));
+    let to_node = address(family, "daddr", "==", &format!("@{CLUSTER}"));
+    let own = is(
+        "==",
+        json!({ "fib": { "result": "type", "flags": ["saddr"] } }),
+        json!("local"),
+    );
+    let mut drops = Vec::new();
+    let mut drop = |comment: &str, parts: &[&[Value]]| {
+        let mut statements = parts.concat();
+        statements.push(json!({ "counter": { "packets": 0, "bytes": 0 } }));
+        statements.push(json!({ "drop": null }));
+        drops.push(rule(family, GUARD, comment, statements));
+    };
+    if guard.sessions {
+        let no_peer = from(ROUTER_PODS, "!=");
+        for port in neighbour_ports(family) {
+            let of_pool = [from(POOLS, "=="), no_peer.clone(), to_node.clone()];
+            drop("a pod is no neighbour of nodes", &[&of_pool, &port]);
+            let translated = [from(SOURCES, "=="), no_peer.clone()];
+            drop(
+                "nor of their peers in its node's name",
+                &[&translated, &port],
+            );
+            drop(
+                "nobody sends in this node's name",
+                &[core::slice::from_ref(&own), &port],
+            );
+        }
+    }
+    let udp = |port: u16| is("==", payload("udp", "dport"), json!(port));
+    let inside = json!({ "set": IP_IN_IP });
+    let inside = is("==", json!({ "meta": { "key": "l4proto" } }), inside);
+    let tunnelled = [guard.vxlan_port.map(udp), guard.ipip.then_some(inside)];
+    for tunnelled in tunnelled.into_iter().flatten() {
+        let comment = "a pod is no end of a tunnel";
+        for source in [from(POOLS, "=="), own.clone()] {
+            drop(comment, &[&[source, to_node.clone(), tunnelled.clone()]]);
+        }
+    }
+    drops
 }
 
 fn pool_match(family: Family, nat: &FamilyNat) -> Vec<Value> {
@@ -235,8 +351,8 @@ fn translate(to: Option<IpAddr>, ports: Option<(u16, u16)>) -> Value {
     }
 }
 
-fn rule(family: Family, comment: &str, statements: Vec<Value>) -> Value {
-    json!({ "add": { "rule": { "family": word(family), "table": TABLE, "chain": CHAIN,
+fn rule(family: Family, chain: &str, comment: &str, statements: Vec<Value>) -> Value {
+    json!({ "add": { "rule": { "family": word(family), "table": TABLE, "chain": chain,
         "comment": comment, "expr": statements } } })
 }
 
@@ -287,6 +403,18 @@ mod tests {
                 device: "vxlan.calico".into(),
                 address: "10.244.1.0".parse().unwrap(),
             }],
+            guard: Some(FamilyGuard {
+                sessions: true,
+                ends: vec![
+                    ("10.0.0.1".parse().unwrap(), 179),
+                    ("10.0.0.254".parse().unwrap(), 1790),
+                ],
+                speakers: vec!["10.0.0.1".parse().unwrap(), "10.0.0.254".parse().unwrap()],
+                nodes: vec!["10.0.0.1".parse().unwrap()],
+                pods: prefixes(&["10.244.7.7/32"]),
+                vxlan_port: Some(4789),
+                ipip: true,
+            }),
         }
     }
 
@@ -343,6 +471,11 @@ mod tests {
             ..old.clone()
         };
         golden("without-ports.jsonl", &change(Family::Ipv4, &old, &new));
+        new = FamilyNat {
+            guard: None,
+            ..old.clone()
+        };
+        golden("without-guard.jsonl", &change(Family::Ipv4, &old, &new));
     }
 
     #[test]
@@ -353,7 +486,10 @@ mod tests {
         };
         let bytes = document(&replace(Family::Ipv6, &nat));
         let read: Value = serde_json::from_slice(&bytes).unwrap();
-        let link = read.pointer("/nftables/9/add/rule/expr/0/match/right");
+        let is_rule = |one: &&Value| one.pointer("/add/rule/chain") == Some(&json!(CHAIN));
+        let rules = read.pointer("/nftables").and_then(Value::as_array);
+        let rule = rules.and_then(|all| all.iter().find(is_rule));
+        let link = rule.and_then(|rule| rule.pointer("/add/rule/expr/0/match/right"));
         assert_eq!(link, Some(&json!("a\"}, {\"\\*")));
     }
 

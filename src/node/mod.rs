@@ -11,17 +11,16 @@
 mod gateways;
 mod modes;
 mod problems;
+mod settle;
 mod settling;
 mod shared_links;
 mod ways;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use crate::dataplane::{self, Action, Dataplane, KernelInput, Op, Report};
+use crate::dataplane::{self, Action, Dataplane, KernelInput, Op};
 use crate::forwarding::{Choice, Chooser};
 use crate::net::{Prefix, ScopedAddress};
-use crate::rib::{ForwardingChange, Tracked};
 use crate::session::{ConnectionId, DialError};
 use crate::speaker::{self, Replanned, SocketTerms, Speaker};
 use crate::time::{Duration, Instant};
@@ -29,6 +28,7 @@ use crate::topology::Plan;
 use crate::wire::error::HeaderError;
 
 use gateways::Gateways;
+pub use settle::Pace;
 use settling::Settling;
 use shared_links::SharedLinks;
 pub use ways::Backend;
@@ -102,6 +102,9 @@ pub struct Node {
     tally: Tally,
     /// Counts whatever may change [`Self::problems`], beside what the speaker counts.
     news: u64,
+    pace: Pace,
+    /// The last turn has left something to do that nobody will tell of.
+    unfinished: bool,
 }
 
 /// What the dataplane has done since the start.
@@ -121,7 +124,12 @@ impl Node {
     pub fn new(now: Instant, settings: Settings, plan: Plan) -> Self {
         let mut ways = Ways::new(settings.backend, settings.switch_delay, &plan);
         let programmed = settings.kernel_routes && settings.backend != Backend::None;
-        let mut dataplane = programmed.then(|| Dataplane::new(settings.dataplane));
+        let mut dataplane = programmed.then(|| {
+            Dataplane::new(dataplane::Settings {
+                hashing: settings.speaker.hashing,
+                ..settings.dataplane
+            })
+        });
         if let Some(dataplane) = &mut dataplane {
             ways.apply(now, dataplane);
         }
@@ -152,6 +160,8 @@ impl Node {
             settling,
             tally: Tally::default(),
             news: 0,
+            pace: Pace::default(),
+            unfinished: false,
         };
         node.ask_about_peers();
         node
@@ -236,76 +246,6 @@ impl Node {
         }
     }
 
-    /// Carries changes between the speaker and the dataplane, and makes bytes for whoever can take
-    /// them.
-    pub fn settle(&mut self, now: Instant) {
-        self.speaker.turn_begins(now);
-        self.resume(now);
-        if let Some(dataplane) = &mut self.dataplane {
-            dataplane.turn_begins(now);
-        }
-        // What is wanted is itself a way to next hops, so that one may lead to the other.
-        while self.resolve_next_hops() {
-            self.forward();
-        }
-        self.forward();
-        if let Some(dataplane) = &self.dataplane
-            && let Some(link_locals) = self.shared_links.news(dataplane)
-        {
-            self.speaker.set_link_locals(link_locals);
-        }
-        self.notice_convergence(now);
-        self.speaker.flush(now);
-        self.log_reports();
-    }
-
-    /// Tells the dataplane which next hops are needed, and the speaker how they are reached; whether there
-    /// was anything to tell.
-    fn resolve_next_hops(&mut self) -> bool {
-        let Some(dataplane) = &mut self.dataplane else {
-            return false;
-        };
-        let mut found = core::mem::take(&mut self.moved);
-        let mut here = Vec::new();
-        while let Some(tracked) = self.speaker.poll_tracked() {
-            match tracked {
-                // What a speaker beside us announces is here.
-                Tracked::Track(target) if self.speaker.plan().is_here(target.address) => {
-                    here.push((target, crate::rib::Resolution::Reachable { metric: 0 }));
-                }
-                Tracked::Track(target) => {
-                    let link = |scope| self.speaker.session_link(scope);
-                    found.extend(self.gateways.track(dataplane, target, &link));
-                }
-                Tracked::Untrack(target) => self.gateways.untrack(dataplane, target),
-            }
-        }
-        while let Some((hop, resolution)) = dataplane.poll_resolution() {
-            self.shared_links.told(&hop, &resolution);
-            for next_hop in self.gateways.next_hops(&hop) {
-                found.push((*next_hop, resolution.clone()));
-            }
-        }
-        if found.is_empty() && here.is_empty() {
-            return false;
-        }
-        let resolutions: Vec<_> = found
-            .iter()
-            .map(|(next_hop, resolution)| {
-                let is_node = self.ways.chooser().is_node(next_hop.address);
-                (*next_hop, resolved(resolution, is_node))
-            })
-            .chain(here)
-            .collect();
-        let links: Vec<_> = found
-            .iter()
-            .map(|(next_hop, resolution)| (*next_hop, link_of(dataplane, resolution)))
-            .collect();
-        self.speaker.next_hops_leave_by(&links);
-        self.speaker.next_hops_resolved(&resolutions);
-        true
-    }
-
     /// What to do next; call until it says nothing.
     pub fn poll(&mut self) -> Option<Output> {
         if let Some(output) = self.speaker.poll() {
@@ -327,7 +267,7 @@ impl Node {
         let limit = self.settling.next_timeout();
         let repair = self.dataplane.as_ref().and_then(Dataplane::next_timeout);
         let switch = self.ways.next_timeout();
-        let switch = if self.chosen_anew {
+        let switch = if self.chosen_anew || self.unfinished {
             Some(Instant::ZERO)
         } else {
             switch
@@ -420,101 +360,6 @@ impl Node {
     pub fn dataplane(&self) -> Option<&Dataplane> {
         self.dataplane.as_ref()
     }
-
-    fn forward(&mut self) {
-        if let Some(dataplane) = &self.dataplane {
-            if self.settling.is_blind(dataplane) {
-                return;
-            }
-            if self.settling.takes_loss(dataplane) {
-                self.speaker.forward_again();
-            }
-        }
-        while let Some((prefix, change)) = self.speaker.poll_forwarding() {
-            self.news += 1;
-            let Some(dataplane) = &mut self.dataplane else {
-                continue;
-            };
-            if self.ways.is_settled_by_records(prefix) || self.gateways.holds(prefix) {
-                continue;
-            }
-            let wanted = match &change {
-                ForwardingChange::Withdrawn => None,
-                ForwardingChange::Paths(paths)
-                    if paths.iter().any(|path| self.speaker.is_beside(path.peer)) =>
-                {
-                    None
-                }
-                ForwardingChange::Paths(paths) => {
-                    let way = |target| self.gateways.way(target);
-                    self.ways.forwarding(prefix, paths, way)
-                }
-            };
-            if self
-                .settling
-                .holds(dataplane, prefix, &change, wanted.as_ref())
-            {
-                continue;
-            }
-            match wanted {
-                Some(forwarding) => dataplane.want(prefix, forwarding),
-                None => dataplane.unwant(prefix),
-            }
-        }
-    }
-
-    fn log_reports(&mut self) {
-        let Some(dataplane) = &mut self.dataplane else {
-            return;
-        };
-        while let Some(report) = dataplane.poll_report() {
-            match report {
-                Report::Synced { .. } | Report::Recovered { .. } | Report::TookOver { .. } => {
-                    tracing::info!("{report}");
-                }
-                Report::Repairing { .. } => {
-                    self.tally.repaired += 1;
-                    tracing::warn!("{report}");
-                }
-                Report::Tunnel { ref news, .. } if news.is_good() => tracing::info!("{report}"),
-                Report::Tunnel { ref news, .. } => {
-                    self.tally.repaired += u64::from(news.is_repair());
-                    tracing::warn!("{report}");
-                }
-                Report::Denied => tracing::error!("{report}"),
-                Report::Overrun
-                | Report::Refused { .. }
-                | Report::Conflict { .. }
-                | Report::Fought { .. }
-                | Report::StillWriting { .. }
-                | Report::LeftStanding { .. }
-                | Report::Covers { .. }
-                | Report::More { .. } => tracing::warn!("{report}"),
-            }
-        }
-    }
-}
-
-/// All nodes of the cluster are equally far: the way to them is the underlay's matter, often one tunnel,
-/// and the metric of a default route that DHCP gave is no distance.
-fn resolved(resolution: &dataplane::Resolution, is_node: bool) -> crate::rib::Resolution {
-    match resolution {
-        dataplane::Resolution::Unreachable(_) => crate::rib::Resolution::Unreachable,
-        dataplane::Resolution::Reachable { metric, .. } => {
-            let metric = if is_node { 0 } else { *metric };
-            crate::rib::Resolution::Reachable { metric }
-        }
-    }
-}
-
-/// The link of the first way to a next hop, by name.
-fn link_of(dataplane: &Dataplane, resolution: &dataplane::Resolution) -> Option<Arc<str>> {
-    let dataplane::Resolution::Reachable { hops, .. } = resolution else {
-        return None;
-    };
-    let index = hops.first()?.interface?;
-    let link = dataplane.view().link_by_index(index)?;
-    Some(Arc::from(&*link.name))
 }
 
 #[cfg(test)]
@@ -534,6 +379,7 @@ mod tests {
         let settings = Settings {
             speaker: speaker::Settings {
                 seed: 1,
+                hashing: Default::default(),
                 track_next_hops: true,
                 forwarding: true,
                 max_paths: 1,

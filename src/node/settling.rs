@@ -36,6 +36,8 @@ pub(super) struct Settling {
     held: bool,
     /// One that is held may have gone by somebody else's doing: then there is nothing to keep.
     lost: bool,
+    /// It is over, and not all that is wanted was carried down since.
+    concluding: bool,
     /// A peer that was waited for.
     awaited: Option<PeerIndex>,
     /// Ways to peers that have not turned up.
@@ -51,6 +53,7 @@ impl Settling {
             kept,
             held: false,
             lost: false,
+            concluding: false,
             awaited: None,
             ways: awaited::Ways::default(),
         }
@@ -155,7 +158,14 @@ impl Node {
         if core::mem::take(&mut self.settling.held) {
             self.speaker.forward_again();
         }
-        self.forward();
+        self.settling.concluding = true;
+    }
+
+    /// Lets what a former process left go, once all that is wanted was `carried` down.
+    pub(super) fn conclude(&mut self, carried: bool) {
+        if !carried || !core::mem::take(&mut self.settling.concluding) {
+            return;
+        }
         let Some(dataplane) = &mut self.dataplane else {
             return;
         };

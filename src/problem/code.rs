@@ -71,7 +71,7 @@ codes! {
     PeerShutDown = "peer_shut_down", Warning;
     /// A session stays down because the peer sent more prefixes than it may.
     PeerStopped = "peer_stopped", Error;
-    /// A session stays down because its secret can't be had.
+    /// A session, or its BFD, stays down because its secret can't be had.
     SecretMissing = "secret_missing", Error;
     /// No router was heard on a link that a peer is expected on.
     NeighbourMissing = "neighbour_missing", Error;
@@ -141,12 +141,20 @@ codes! {
     FamilyOff = "family_off", Error;
     /// The rules for natOutgoing are not in force.
     NatFailing = "nat_failing", Error;
+    /// Nothing keeps pods from nodes' BGP, since the rules for it can't be put in force.
+    GuardFailing = "guard_failing", Warning;
     /// No link of this host has the source address for natOutgoing.
     NatAddressMissing = "nat_address_missing", Error;
     /// Lines of the log were lost, and the log could not be told so far.
     LogLost = "log_lost", Warning;
+    /// The control socket is gone, and could not be made again.
+    ControlLost = "control_lost", Error;
     /// The configuration has errors; the last good one is in force.
     ConfigurationBad = "configuration_bad", Error;
+    /// Callers are refused, since the process has no more descriptors for them.
+    DescriptorsShort = "descriptors_short", Error;
+    /// A file that is read on a reload can't be read by the user that dunlin runs as, or by its sandbox.
+    FileUnreadable = "file_unreadable", Warning;
     /// A socket for sessions could not be opened.
     NotListening = "not_listening", Error;
 }

@@ -25,7 +25,7 @@ use super::export::{ExportPolicy, GroupKey};
 use super::peer::{PeerIndex, Peers};
 use super::prefix_map::DestinationId;
 use super::table::Table;
-use crate::net::{Family, Prefix4, Prefix6};
+use crate::net::{Family, Hashing, Prefix4, Prefix6};
 use crate::time::Instant;
 use crate::wire::route_refresh::RouteRefresh;
 use crate::wire::update::end_of_rib;
@@ -114,10 +114,10 @@ impl Tables {
 }
 
 /// All groups, cohorts and outbox levels.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Exports {
     groups: Vec<Option<Group>>,
-    by_key: HashMap<GroupKey, usize, foldhash::fast::FixedState>,
+    by_key: HashMap<GroupKey, usize, Hashing>,
     cohorts: Vec<Option<Cohort>>,
     by_family: [Vec<usize>; 2],
     members: Vec<Member>,
@@ -132,6 +132,21 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
+    pub(crate) fn new(hashing: Hashing) -> Self {
+        Self {
+            groups: Vec::new(),
+            by_key: HashMap::with_hasher(hashing),
+            cohorts: Vec::new(),
+            by_family: Default::default(),
+            members: Vec::new(),
+            ready: VecDeque::new(),
+            held: Vec::new(),
+            out: VecDeque::new(),
+            batch: Batch::new(hashing.of_table(1)),
+            hold_ends: false,
+        }
+    }
+
     /// Starts sending to a peer: the whole table, End-of-RIB, then changes.
     pub(crate) fn add(&mut self, tables: &mut Tables, peer: PeerIndex, key: GroupKey) {
         let (family, paths) = (key.family, (key.add_path, key.paths));
@@ -278,25 +293,37 @@ impl Exports {
         }
     }
 
-    /// The next bytes for somebody; `None` if nobody can take any or there are none.
+    /// The next bytes for somebody; `None` if nobody can take any or there are none, or if no more may be looked
+    /// at: `left` is how many destinations.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
         tables: &mut Tables,
         (store, peers): (&AttributeStore, &Peers),
         policy: &dyn ExportPolicy,
+        left: &mut usize,
     ) -> Option<Delivery> {
         self.release_held(now);
         loop {
             if let Some(delivery) = self.out.pop_front() {
                 return Some(delivery);
             }
+            if *left == 0 {
+                return None;
+            }
             let index = self.ready.pop_front()?;
             if let Some(cohort) = self.cohort_mut(index) {
                 cohort.ready = false;
+                let before = self.batch.looked_at;
                 self.step(now, index, tables, (store, peers), policy);
+                *left = left.saturating_sub(1 + (self.batch.looked_at.wrapping_sub(before)));
             }
         }
+    }
+
+    /// Whether some cohort has something to do.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// One cohort's turn: a batch, if its members can take it.

@@ -6,19 +6,24 @@
 //! [`AttributeStore::intern`] gives the caller one reference, each path in the table holds one, and
 //! the set goes with the last.
 
+mod accounts;
 mod hot;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as TableEntry;
 use std::hash::BuildHasher as _;
 
 use super::chunks::Chunks;
 use super::next_hop::{NextHopId, NextHopTable};
+use super::peer::PeerIndex;
 use super::raw_cache::RawCache;
+use crate::net::Hashing;
 use crate::wire::attribute::community::LLGR_STALE;
 use crate::wire::attribute::plain::Plain;
 use crate::wire::attribute::{NextHop, Origin, PathAttributes};
+use accounts::Accounts;
+pub(crate) use accounts::Owner;
+pub use accounts::{Bounds, Crowded};
 pub use hot::AttributeFlags;
 use hot::Hot;
 
@@ -65,44 +70,84 @@ pub struct AttributeStore {
     index: HashTable<u32>,
     free: u32,
     live: u32,
-    hasher: FixedState,
+    hasher: Hashing,
     scratch: Vec<u8>,
     next_hops: NextHopTable,
     raw: RawCache,
     canonical_bytes: usize,
+    accounts: Accounts,
 }
 
 impl AttributeStore {
-    /// An empty store. `seed` makes collisions unpredictable for whoever sends the attributes;
+    /// An empty store. `hashing` makes collisions unpredictable for whoever sends the attributes;
     /// `track_next_hops` is [`NextHopTable::new`]'s.
-    pub fn new(seed: u64, track_next_hops: bool) -> Self {
+    pub fn new(hashing: Hashing, track_next_hops: bool) -> Self {
         Self {
             entries: Chunks::default(),
             index: HashTable::new(),
             free: NO_FREE,
             live: 0,
-            hasher: FixedState::with_seed(seed),
+            hasher: hashing.of_table(1),
             scratch: Vec::new(),
-            next_hops: NextHopTable::new(track_next_hops),
-            raw: RawCache::new(seed),
+            next_hops: NextHopTable::new(hashing.of_table(3), track_next_hops),
+            raw: RawCache::new(hashing.of_table(2)),
             canonical_bytes: 0,
+            accounts: Accounts::default(),
         }
     }
 
-    /// The number of the set, with one reference for the caller: [`release`](Self::release) it.
-    pub fn intern(&mut self, attributes: &PathAttributes) -> AttributesId {
+    /// The number of the set, with one reference for the caller: [`release`](Self::release) it. If it is new it
+    /// is `owner`'s.
+    pub fn intern(&mut self, owner: PeerIndex, attributes: &PathAttributes) -> AttributesId {
+        self.intern_of(Owner::of(owner), attributes)
+    }
+
+    fn intern_of(&mut self, owner: Owner, attributes: &PathAttributes) -> AttributesId {
         let mut canonical = core::mem::take(&mut self.scratch);
         canonical.clear();
         attributes.encode_canonical(&mut canonical);
-        let hot = Hot::of(attributes);
+        let mut hot = Hot::of(attributes);
+        hot.owner = owner;
         let id = self.intern_canonical(&canonical, hot, attributes.next_hop);
         self.scratch = canonical;
         id
     }
 
+    fn owner(&self, id: AttributesId) -> Owner {
+        let entry = self.entries.get(id.0);
+        entry.map(|entry| entry.hot.owner).unwrap_or_default()
+    }
+
+    /// Says how much a peer may make us keep. What is there stays.
+    pub fn set_bounds(&mut self, peer: PeerIndex, bounds: Bounds) {
+        self.accounts.set_bounds(Owner::of(peer), bounds);
+    }
+
+    /// Whether a set that the caller has just interned is more than its peer may make us keep. One that others
+    /// have, too, never is.
+    pub(crate) fn refuses(&mut self, id: AttributesId) -> bool {
+        let entry = self.entries.get(id.0);
+        let fresh = entry
+            .filter(|entry| entry.refs == 1)
+            .map(|entry| entry.hot.owner);
+        fresh.is_some_and(|owner| self.accounts.refuses(owner))
+    }
+
+    /// Whether a peer that had more than it may has room again.
+    pub(crate) fn has_room(&self, peer: PeerIndex) -> bool {
+        self.accounts.has_room(Owner::of(peer))
+    }
+
+    /// What a peer has made us keep, if some of it is not kept.
+    pub fn crowded(&self, peer: PeerIndex) -> Option<Crowded> {
+        self.accounts.crowded(Owner::of(peer))
+    }
+
     /// The same for a block that is in the stored form already.
-    pub fn intern_plain(&mut self, plain: &Plain<'_>) -> AttributesId {
-        self.intern_canonical(plain.block, Hot::of_plain(plain), Some(plain.next_hop))
+    pub fn intern_plain(&mut self, owner: PeerIndex, plain: &Plain<'_>) -> AttributesId {
+        let mut hot = Hot::of_plain(plain);
+        hot.owner = Owner::of(owner);
+        self.intern_canonical(plain.block, hot, Some(plain.next_hop))
     }
 
     /// The number of a set that policy made of `original`, with one reference for the caller. It is
@@ -119,6 +164,7 @@ impl AttributeStore {
         canonical.extend_from_slice(&original.0.to_le_bytes());
         let mut hot = Hot::of(attributes);
         hot.flags = hot.flags.with(AttributeFlags::DERIVED, true);
+        hot.owner = self.owner(original);
         let before = self.live;
         let id = self.intern_canonical(&canonical, hot, attributes.next_hop);
         if self.live > before {
@@ -161,7 +207,9 @@ impl AttributeStore {
             }
             TableEntry::Vacant(place) => place,
         };
-        hot.next_hop = self.next_hops.acquire(next_hop);
+        let (next_hop, is_new) = self.next_hops.acquire(next_hop, hot.owner);
+        hot.next_hop = next_hop;
+        self.accounts.charge(hot.owner, canonical.len(), is_new);
         let entry = Entry {
             canonical: Some(canonical.into()),
             hot,
@@ -190,7 +238,8 @@ impl AttributeStore {
             return None;
         }
         let (set, derived) = (self.get(id)?.decode(), received.id() != id);
-        let received = self.intern(&stale(received.decode()));
+        let owner = self.owner(id);
+        let received = self.intern_of(owner, &stale(received.decode()));
         if !derived {
             return Some(received);
         }
@@ -221,7 +270,7 @@ impl AttributeStore {
             return;
         };
         entry.refs = self.free;
-        let next_hop = entry.hot.next_hop;
+        let (next_hop, owner) = (entry.hot.next_hop, entry.hot.owner);
         self.free = id.0;
         self.live -= 1;
         self.canonical_bytes -= canonical.len();
@@ -229,7 +278,10 @@ impl AttributeStore {
         if let Ok(found) = self.index.find_entry(hash, |&other| other == id.0) {
             found.remove();
         }
-        self.next_hops.release(next_hop);
+        self.accounts.discharge(owner, canonical.len());
+        if let Some(owner) = self.next_hops.release(next_hop) {
+            self.accounts.discharge_hop(owner);
+        }
         if let Some(original) = original {
             // One step deep: what was received was not derived.
             self.release(original);
@@ -374,8 +426,8 @@ impl AttributesRef<'_> {
     }
 
     /// The length of CLUSTER_LIST.
-    pub const fn cluster_list_len(self) -> u16 {
-        self.entry.hot.cluster_list_len
+    pub fn cluster_list_len(self) -> u16 {
+        self.entry.hot.cluster_list_len.into()
     }
 
     /// ORIGIN.
@@ -407,10 +459,10 @@ mod tests {
 
     #[test]
     fn a_set_is_stored_once_comes_back_whole_and_goes_with_its_last_reference() {
-        let mut store = AttributeStore::new(7, false);
-        let id = store.intern(&sample(1));
-        assert_eq!(store.intern(&sample(1)), id);
-        let other = store.intern(&sample(2));
+        let mut store = AttributeStore::new(Hashing::default(), false);
+        let id = store.intern(PeerIndex::LOCAL, &sample(1));
+        assert_eq!(store.intern(PeerIndex::LOCAL, &sample(1)), id);
+        let other = store.intern(PeerIndex::LOCAL, &sample(2));
         assert_ne!(other, id);
         assert_eq!(store.len(), 2);
         let set = store.get(id).unwrap();
@@ -424,7 +476,11 @@ mod tests {
         assert!(store.get(id).is_some());
         store.release(id);
         assert!(store.get(id).is_none());
-        assert_eq!(store.intern(&sample(3)), id, "numbers are used again");
+        assert_eq!(
+            store.intern(PeerIndex::LOCAL, &sample(3)),
+            id,
+            "numbers are used again"
+        );
         store.release(other);
         store.release(id);
         assert!(store.is_empty());
@@ -433,12 +489,12 @@ mod tests {
 
     #[test]
     fn what_policy_made_names_what_came_and_keeps_it() {
-        let mut store = AttributeStore::new(7, false);
-        let received = store.intern(&sample(1));
+        let mut store = AttributeStore::new(Hashing::default(), false);
+        let received = store.intern(PeerIndex::LOCAL, &sample(1));
         let made = store.intern_derived(&sample(2), received);
-        let other = store.intern(&sample(3));
+        let other = store.intern(PeerIndex::LOCAL, &sample(3));
         let same = store.intern_derived(&sample(2), other);
-        let plain = store.intern(&sample(2));
+        let plain = store.intern(PeerIndex::LOCAL, &sample(2));
         assert!(made != same && made != plain && same != plain);
         assert_eq!(store.intern_derived(&sample(2), received), made);
         assert_eq!(store.get(made).unwrap().decode(), sample(2));
@@ -462,8 +518,8 @@ mod tests {
 
     #[test]
     fn raw_blocks_are_found_by_all_that_parsing_depends_on() {
-        let mut store = AttributeStore::new(7, false);
-        let id = store.intern(&sample(1));
+        let mut store = AttributeStore::new(Hashing::default(), false);
+        let id = store.intern(PeerIndex::LOCAL, &sample(1));
         let hop = sample(1).next_hop;
         store.remember_raw(1, b"block", hop, id);
         assert_eq!(store.lookup_raw(1, b"block", hop), Some(id));
@@ -479,9 +535,9 @@ mod tests {
 
     #[test]
     fn the_cache_of_raw_blocks_is_bounded() {
-        let mut store = AttributeStore::new(7, false);
+        let mut store = AttributeStore::new(Hashing::default(), false);
         for n in 0..5000 {
-            let id = store.intern(&sample(n));
+            let id = store.intern(PeerIndex::LOCAL, &sample(n));
             store.remember_raw(0, &n.to_be_bytes(), None, id);
             store.release(id);
         }

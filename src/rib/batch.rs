@@ -18,7 +18,7 @@ use super::peer::{PeerIndex, Peers};
 use super::prefix_map::{Destination, DestinationId, TableKey};
 use super::sent::FIRST;
 use super::table::Table;
-use crate::net::{Family, Prefix};
+use crate::net::{Family, Hashing, Prefix};
 use crate::wire::attribute::NextHop;
 use crate::wire::update::{Announce, write_announce, write_withdraw};
 use gather::{Gather, Gathered, Kind, Route};
@@ -60,7 +60,7 @@ struct Asked {
 }
 
 /// Room for building, kept between batches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Batch {
     ids: Vec<DestinationId>,
     out: Gather,
@@ -74,9 +74,26 @@ pub(crate) struct Batch {
     segments: Vec<Segment>,
     /// How many sets of attributes were rewritten and encoded since the start.
     pub(crate) encoded: u64,
+    /// How many destinations were looked at.
+    pub(crate) looked_at: usize,
 }
 
 impl Batch {
+    pub(crate) fn new(hashing: Hashing) -> Self {
+        Self {
+            ids: Vec::new(),
+            out: Gather::new(hashing),
+            asked: None,
+            gone: Vec::new(),
+            private: Vec::new(),
+            bytes: Vec::new(),
+            attributes: Vec::new(),
+            segments: Vec::new(),
+            encoded: 0,
+            looked_at: 0,
+        }
+    }
+
     /// Builds the next batch of a cohort. The bytes are there for [`deliver`](Self::deliver).
     pub(crate) fn build<P: TableKey>(
         &mut self,
@@ -87,6 +104,7 @@ impl Batch {
         self.ids.clear();
         self.asked = None;
         let pending = cohort.take(table.map.end(), &mut self.ids);
+        self.looked_at = self.looked_at.wrapping_add(self.ids.len());
         // What is pending has changed since the members were told, whatever key that was under.
         let former = cohort.former.clone().filter(|_| !pending);
         self.classify(cohort, table, sources, former.as_deref());
@@ -213,7 +231,8 @@ impl Batch {
         sources: Sources<'_>,
         former: Option<&GroupKey>,
     ) {
-        let mut out = core::mem::take(&mut self.out);
+        let another = self.out.another();
+        let mut out = core::mem::replace(&mut self.out, another);
         if let Some(former) = former {
             out = what_differs(&mut out, sources, former);
         }
@@ -450,7 +469,7 @@ impl Batch {
 
 /// The routes that members have otherwise than they are to have them.
 fn what_differs(out: &mut Gather, sources: Sources<'_>, former: &GroupKey) -> Gather {
-    let mut differ = Gather::default();
+    let mut differ = out.another();
     while let Some(set) = out.next() {
         if is_same(set.kind, sources, former) {
             continue;

@@ -6,8 +6,6 @@
 use super::Rib;
 use super::export::{ExportKind, ExportRoute, GroupKey, learnt_address};
 use super::peer::{PeerFacts, PeerIndex, PeerKind};
-use super::prefix_map::{DestinationId, TableKey};
-use super::table::{Sweep, Table};
 use crate::net::Family;
 
 impl Rib {
@@ -20,13 +18,16 @@ impl Rib {
         let Some(old) = old.filter(|old| *old != facts && !peer.is_local()) else {
             return;
         };
-        for family in Family::ALL {
-            if self.counts(peer, family).received == 0 {
-                continue;
-            }
-            self.sweep(family, Sweep::Facts(peer));
-            self.tell_again(family, peer, |key| shows(key, &old, &facts));
+        if Family::ALL
+            .iter()
+            .all(|family| self.counts(peer, *family).received == 0)
+        {
+            return;
         }
+        if !self.peers.remember_facts(peer, old) {
+            self.finish();
+        }
+        self.go_round(&Family::ALL);
     }
 
     /// Makes a peer of our AS a client or an ordinary peer while its routes are there: whoever may have
@@ -50,28 +51,10 @@ impl Rib {
         let to = learnt_address(key, learnt, route.source);
         to.is_some() && to == self.peers.facts(peer).map(|facts| facts.address)
     }
-
-    /// Lets some groups look again at what they are sent of a peer.
-    fn tell_again(&mut self, family: Family, peer: PeerIndex, whom: impl Fn(&GroupKey) -> bool) {
-        let ids = match family {
-            Family::Ipv4 => chosen_of(&self.tables.v4, peer),
-            Family::Ipv6 => chosen_of(&self.tables.v6, peer),
-        };
-        self.exports.mark_in(family, &ids, whom);
-    }
-}
-
-/// Where a peer's path is in use.
-fn chosen_of<P: TableKey>(table: &Table<P>, peer: PeerIndex) -> Vec<DestinationId> {
-    let uses = |id: &DestinationId| {
-        let destination = table.map.get(*id);
-        destination.is_some_and(|d| d.paths.shown().any(|path| path.peer == peer))
-    };
-    (0..table.map.end()).filter(uses).collect()
 }
 
 /// Whether a group's members can tell the difference, by the rules of [`export`](super::export).
-fn shows(key: &GroupKey, old: &PeerFacts, new: &PeerFacts) -> bool {
+pub(super) fn shows(key: &GroupKey, old: &PeerFacts, new: &PeerFacts) -> bool {
     let internal = |kind| matches!(kind, PeerKind::Ibgp | PeerKind::IbgpClient);
     let beside = |kind| kind == PeerKind::Beside;
     if old.asn != new.asn || beside(old.kind) != beside(new.kind) {

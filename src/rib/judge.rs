@@ -21,7 +21,7 @@ impl Rib {
             accepted,
             ..path
         };
-        self.enter_all(core::iter::once((prefix, path)))
+        self.enter_all(false, core::iter::once((prefix, path)))
     }
 
     /// Has all groups look again at what is inside these prefixes: whether it goes out has changed,

@@ -18,6 +18,7 @@ pub mod attributes;
 mod batch;
 mod chunks;
 mod cohort;
+mod context;
 pub mod decision;
 pub mod export;
 mod facts;
@@ -30,29 +31,37 @@ mod prefix_map;
 mod raw_cache;
 mod sent;
 mod since;
+mod standing;
 mod table;
 mod view;
+mod walk;
 
 use std::net::IpAddr;
 
 pub use adj_rib_out::{Delivery, GroupStatus, HIGH_WATER, LOW_WATER, PATIENCE, Recipients, Told};
-pub use attributes::{AttributeFlags, AttributeStore, AttributesId, AttributesRef};
+pub use attributes::{
+    AttributeFlags, AttributeStore, AttributesId, AttributesRef, Bounds, Crowded,
+};
 pub use decision::{DecisionConfig, MedMode, Step};
 pub use export::{ExportKind, ExportPolicy, ExportRoute, GroupKey, StandardExport};
 pub use next_hop::{NextHopId, NextHopTable, Resolution, Tracked};
 pub use path::{MAX_RECEIVED, MAX_SENT_UNEQUAL, Path};
 pub use peer::{PeerCounts, PeerFacts, PeerIndex, PeerKind};
+pub use standing::Standing;
 pub use view::{ExplainedPath, Memory, PageCursor, Route};
 
-use crate::net::{Asn, Family, Prefix, RouterId, ScopedAddress};
+use crate::net::{Asn, Family, Hashing, Prefix, RouterId};
 use crate::time::Instant;
 use crate::wire::attribute::{NextHop, PathAttributes};
 use adj_rib_out::{Exports, Tables};
+use context::Context;
 use decision::Facts;
 use peer::Peers;
 use prefix_map::{DestinationId, TableKey};
 use since::Since;
-use table::{Change, Context, Sweep, Table};
+use table::{Change, Table};
+pub use walk::Pace;
+use walk::Walk;
 
 /// How a [`Rib`] works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,7 +73,7 @@ pub struct RibConfig {
     /// Somebody calls [`Rib::poll_forwarding`]; otherwise nothing is kept for it.
     pub forwarding: bool,
     /// Makes hash collisions unpredictable for peers.
-    pub hash_seed: u64,
+    pub hashing: Hashing,
 }
 
 /// What the forwarding plane is to do about a prefix.
@@ -99,15 +108,14 @@ pub struct Rib {
     unequal: [u8; 2],
     /// When what changes now does so.
     now: Since,
+    walk: Walk,
 }
-
-/// Destinations of a sweep between two looks at what changed: bounds what has to be kept of it.
-const SWEEP: usize = 4096;
 
 impl Rib {
     /// An empty RIB. `asn` and `router_id` are our own, of our own originations.
     pub fn new(config: RibConfig, asn: Asn, router_id: RouterId) -> Self {
-        let mut peers = Peers::default();
+        let hashing = config.hashing;
+        let mut peers = Peers::new(hashing.of_table(7));
         let address = IpAddr::from([0; 4]);
         let local = PeerFacts {
             kind: PeerKind::Local,
@@ -118,16 +126,17 @@ impl Rib {
         peers.set(PeerIndex::LOCAL, local);
         Self {
             config,
-            store: AttributeStore::new(config.hash_seed, config.track_next_hops),
+            store: AttributeStore::new(hashing, config.track_next_hops),
             peers,
             tables: Tables {
-                v4: Table::new(config.hash_seed),
-                v6: Table::new(config.hash_seed),
+                v4: Table::new(hashing.of_table(4)),
+                v6: Table::new(hashing.of_table(6)),
             },
-            exports: Exports::default(),
+            exports: Exports::new(hashing.of_table(8)),
             forwarding_family: Family::Ipv4,
             unequal: [0; 2],
             now: Since::default(),
+            walk: Walk::default(),
         }
     }
 
@@ -156,7 +165,8 @@ impl Rib {
     /// Whether some of what was not taken of a peer could be by now, so that it is worth asking for.
     #[inline]
     pub fn has_room(&self, peer: PeerIndex, family: Family) -> bool {
-        self.peers.count(peer, family).is_some_and(|c| c.room)
+        let count = self.peers.count(peer, family);
+        count.is_some_and(|c| c.room || c.counts.beyond > 0 && self.store.has_room(peer))
     }
 
     /// The peer is about to say all it has in a family, or nothing any more: what was not taken is counted
@@ -180,7 +190,7 @@ impl Rib {
 
     /// Interns attributes: [`AttributeStore::intern`].
     pub fn intern(&mut self, attributes: &PathAttributes) -> AttributesId {
-        self.store.intern(attributes)
+        self.store.intern(PeerIndex::LOCAL, attributes)
     }
 
     /// Gives a reference back: [`AttributeStore::release`].
@@ -201,7 +211,7 @@ impl Rib {
         accepted: bool,
     ) -> bool {
         let path = Path::received(peer, attributes, path_id, accepted);
-        self.enter_all(core::iter::once((prefix, path)))
+        self.enter_all(true, core::iter::once((prefix, path)))
     }
 
     /// The same for all routes of an UPDATE: path identifier, prefix, and whether it is accepted.
@@ -211,22 +221,57 @@ impl Rib {
         attributes: AttributesId,
         routes: impl Iterator<Item = (u32, Prefix, bool)>,
     ) {
-        self.enter_all(routes.map(|(path_id, prefix, accepted)| {
+        if self.store.refuses(attributes) {
+            return self.leave_out(peer, routes);
+        }
+        let paths = routes.map(|(path_id, prefix, accepted)| {
             let path = Path::received(peer, attributes, path_id, accepted);
             (prefix, path)
-        }));
+        });
+        self.enter_all(true, paths);
     }
 
-    /// Enters paths, each in place of the one that its peer has there. Whether a best path changed.
-    fn enter_all(&mut self, paths: impl Iterator<Item = (Prefix, Path)>) -> bool {
+    /// A peer has more than it may make us keep: what it said of these before no longer holds either.
+    fn leave_out(&mut self, peer: PeerIndex, routes: impl Iterator<Item = (u32, Prefix, bool)>) {
+        let mut left_out = [0; 2];
+        let count = |family| self.peers.count(peer, family);
+        let before = Family::ALL.map(|family| {
+            let before = count(family).map(|count| (count.counts.beyond, count.room));
+            before.unwrap_or_default()
+        });
+        let routes = routes.map(|(path_id, prefix, _)| (path_id, prefix));
+        let routes = routes.inspect(|(_, prefix)| *prefix.family().of_mut(&mut left_out) += 1);
+        self.withdraw_all(peer, routes);
+        for family in Family::ALL {
+            if let Some(count) = self.peers.count_mut(peer, family) {
+                let (beyond, room) = *family.of(&before);
+                count.counts.beyond = beyond.saturating_add(*family.of(&left_out));
+                count.room = room;
+            }
+        }
+    }
+
+    /// Enters paths, each in place of the one that its peer has there. Whether a best path changed. What is
+    /// `fresh` is said now.
+    fn enter_all(&mut self, fresh: bool, paths: impl Iterator<Item = (Prefix, Path)>) -> bool {
         let (mut ctx, tables, mut hearers) = self.parts();
         let mut best = false;
-        for (prefix, path) in paths {
+        // Most are one peer's, of one family.
+        let mut epoch = None;
+        for (prefix, mut path) in paths {
             if ctx.peers.facts(path.peer).is_none() {
                 debug_assert!(false, "a route of a peer that nobody entered");
                 continue;
             }
             ctx.family = prefix.family();
+            if fresh {
+                let of = (path.peer, ctx.family);
+                let (_, number) = match epoch.filter(|(whose, _)| *whose == of) {
+                    Some(known) => known,
+                    None => *epoch.insert((of, ctx.epoch(path.peer))),
+                };
+                path.epoch = number;
+            }
             let change = match prefix {
                 Prefix::V4(prefix) => {
                     let change = tables.v4.announce(&mut ctx, prefix, path);
@@ -299,88 +344,6 @@ impl Rib {
             forwarding,
         };
         (ctx, tables, hearers)
-    }
-
-    /// Removes all routes of a peer and the peer itself; a walk over the tables it has routes in.
-    /// Its exports are stopped, too.
-    pub fn remove_peer(&mut self, peer: PeerIndex) {
-        for family in Family::ALL {
-            self.remove_export(peer, family);
-            self.flush(peer, family);
-        }
-        if !peer.is_local() {
-            self.peers.clear(peer);
-        }
-    }
-
-    /// Removes all routes of a peer in a family.
-    pub fn flush(&mut self, peer: PeerIndex, family: Family) {
-        if self.counts(peer, family).received > 0 {
-            self.sweep(family, Sweep::Remove(peer));
-        }
-    }
-
-    /// Marks all routes of a peer as stale: they stay in use until they come again or are swept
-    /// (RFC 4724 §4.2).
-    pub fn mark_stale(&mut self, peer: PeerIndex, family: Family) {
-        self.sweep(family, Sweep::Stale(peer));
-    }
-
-    /// Makes the stale routes of a peer long-lived stale: they get LLGR_STALE and are used only if
-    /// nothing else is there; what has NO_LLGR goes (RFC 9494 §4.2).
-    pub fn mark_long_lived_stale(&mut self, peer: PeerIndex, family: Family) {
-        if self.counts(peer, family).stale > 0 {
-            self.sweep(family, Sweep::NoLongLived(peer));
-            self.sweep(family, Sweep::LongLivedStale(peer));
-        }
-    }
-
-    /// Removes the routes of a peer that are still stale.
-    pub fn sweep_stale(&mut self, peer: PeerIndex, family: Family) {
-        if self.counts(peer, family).stale > 0 {
-            self.sweep(family, Sweep::RemoveStale(peer));
-        }
-    }
-
-    fn sweep(&mut self, family: Family, sweep: Sweep<'_>) {
-        let end = match family {
-            Family::Ipv4 => self.tables.v4.map.end(),
-            Family::Ipv6 => self.tables.v6.map.end(),
-        };
-        let mut changes = Vec::new();
-        for start in (0..end).step_by(SWEEP) {
-            let (mut ctx, tables, mut hearers) = self.parts();
-            ctx.family = family;
-            let range = start..end.min(start.saturating_add(SWEEP as u32));
-            match family {
-                Family::Ipv4 => {
-                    tables.v4.sweep(&mut ctx, range, sweep, &mut changes);
-                    let tell = |change| hearers.tell(&mut tables.v4, family, change);
-                    changes.drain(..).for_each(tell);
-                }
-                Family::Ipv6 => {
-                    tables.v6.sweep(&mut ctx, range, sweep, &mut changes);
-                    let tell = |change| hearers.tell(&mut tables.v6, family, change);
-                    changes.drain(..).for_each(tell);
-                }
-            }
-        }
-    }
-
-    /// Tells what is known of where next hops lead ([`NextHop::target`]). If that changes anything, one walk over the
-    /// tables decides again wherever a path uses it; so several are better told at once.
-    pub fn set_resolution(&mut self, resolutions: &[(ScopedAddress, Resolution)]) {
-        let table = self.store.next_hops_mut();
-        let changed = resolutions
-            .iter()
-            .flat_map(|&(at, now)| table.set_resolution(at, now));
-        let mut changed: Vec<_> = changed.collect();
-        changed.sort_unstable();
-        if !changed.is_empty() {
-            for family in Family::ALL {
-                self.sweep(family, Sweep::NextHops(&changed));
-            }
-        }
     }
 
     /// The next address that has to be resolved, or no longer.
@@ -478,9 +441,10 @@ impl Rib {
             tables,
             store,
             peers,
+            walk,
             ..
         } = self;
-        exports.poll(now, tables, (store, peers), export)
+        exports.poll(now, tables, (store, peers), export, &mut walk.pace.send)
     }
 
     /// When [`poll_send`](Self::poll_send) is to be called though nothing happened.

@@ -17,8 +17,8 @@ pub struct Path {
     pub path_id: u32,
     /// Whether import policy accepted it; otherwise it is only remembered.
     pub accepted: bool,
-    /// Whether it is kept over a restart of its peer (RFC 4724) and not confirmed since.
-    pub stale: bool,
+    /// When its peer said it: see [`Standing`](super::Standing).
+    pub(crate) epoch: u8,
     /// Whether it is the best path or a multipath equal of it.
     pub selected: bool,
     /// The identifier that peers with Add-Path are sent it under; 0 if they are not sent it. It stays
@@ -39,7 +39,7 @@ impl Path {
             attributes,
             path_id,
             accepted,
-            stale: false,
+            epoch: 0,
             selected: false,
             send_id: 0,
         }
@@ -173,7 +173,7 @@ mod tests {
             attributes: AttributesId(0),
             path_id: 0,
             accepted: true,
-            stale: false,
+            epoch: 0,
             selected,
             send_id: 0,
         }

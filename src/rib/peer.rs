@@ -6,11 +6,11 @@
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::path::Path;
-use crate::net::{Asn, Family, RouterId};
+use super::standing::{Count, Standing};
+use crate::net::{Asn, Family, Hashing, RouterId};
 
 /// The speaker's dense index of a peer. [`LOCAL`](Self::LOCAL) is 0, so peers count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +74,7 @@ pub struct PeerCounts {
     pub received: u32,
     /// Those of them that import policy accepted.
     pub accepted: u32,
-    /// Those of them that are stale (kept over a restart of the peer).
+    /// Those of them that are stale ([`Standing::Stale`]).
     pub stale: u32,
     /// Paths that the peer has and that were not taken, as far as it has said since it was last asked for
     /// all: there were [`MAX_RECEIVED`](super::MAX_RECEIVED) of the prefix, or as many as the peer may have.
@@ -82,79 +82,38 @@ pub struct PeerCounts {
     pub beyond: u32,
 }
 
+/// Facts of a peer that may wait for a walk at once; one more makes it wait for the walk.
+const MOST_FACTS: usize = 8;
+
 /// The per-peer table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Peers {
     rows: Vec<Option<Row>>,
     /// The same by their addresses.
     addresses: HashTable<PeerIndex>,
-    hasher: FixedState,
+    hasher: Hashing,
 }
 
 #[derive(Debug)]
 struct Row {
     facts: PeerFacts,
     families: [Count; 2],
-}
-
-/// What is counted of a peer in one family, and how far.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Count {
-    pub(crate) counts: PeerCounts,
-    /// No more paths than these are taken.
-    pub(crate) most: u32,
-    /// Something has gone that stood in the way of a path beyond.
-    pub(crate) room: bool,
-}
-
-impl Default for Count {
-    fn default() -> Self {
-        Self {
-            counts: PeerCounts::default(),
-            most: u32::MAX,
-            room: false,
-        }
-    }
-}
-
-impl Count {
-    /// Whether one more path would be too many.
-    pub(crate) const fn is_full(&self) -> bool {
-        self.counts.received >= self.most
-    }
-
-    /// Counts a path up or down.
-    pub(crate) fn count(&mut self, path: &Path, up: bool) {
-        let PeerCounts {
-            received,
-            accepted,
-            stale,
-            beyond: _,
-        } = &mut self.counts;
-        for (count, counted) in [
-            (received, true),
-            (accepted, path.accepted),
-            (stale, path.stale),
-        ] {
-            match (counted, up) {
-                (false, _) => {}
-                (true, true) => *count += 1,
-                (true, false) => *count = count.saturating_sub(1),
-            }
-        }
-    }
-
-    /// The peer withdrew what is not here: one path beyond fewer. The count is no more than a guess, so
-    /// what it says of the last one is not believed.
-    pub(crate) const fn withdrawn_beyond(&mut self) {
-        if self.counts.beyond > 0 {
-            self.counts.beyond -= 1;
-            self.room |= self.counts.beyond == 0;
-        }
-    }
+    /// The peer is no more, but some of its paths are.
+    leaves: bool,
+    /// What its facts were, until all its paths were looked at by those of now.
+    #[expect(clippy::box_collection, reason = "nearly every peer has none")]
+    before: Option<Box<Vec<PeerFacts>>>,
 }
 
 impl Peers {
+    pub(crate) fn new(hasher: Hashing) -> Self {
+        Self {
+            rows: Vec::new(),
+            addresses: HashTable::new(),
+            hasher,
+        }
+    }
+
     pub(crate) fn set(&mut self, peer: PeerIndex, facts: PeerFacts) {
         if self.rows.len() <= peer.index() {
             self.rows.resize_with(peer.index() + 1, || None);
@@ -162,11 +121,16 @@ impl Peers {
         self.forget_address(peer);
         if let Some(row) = self.rows.get_mut(peer.index()) {
             match row {
-                Some(row) => row.facts = facts,
+                Some(row) => {
+                    row.facts = facts;
+                    row.leaves = false;
+                }
                 None => {
                     *row = Some(Row {
                         facts,
                         families: Default::default(),
+                        leaves: false,
+                        before: None,
                     })
                 }
             }
@@ -197,10 +161,69 @@ impl Peers {
         near.copied().filter(is)
     }
 
-    pub(crate) fn clear(&mut self, peer: PeerIndex) {
+    /// The peer is no more; whether all of it could go at once. What is known of it stays as long as a path of it.
+    pub(crate) fn clear(&mut self, peer: PeerIndex) -> bool {
         self.forget_address(peer);
-        if let Some(row) = self.rows.get_mut(peer.index()) {
+        let Some(row) = self.rows.get_mut(peer.index()) else {
+            return true;
+        };
+        if let Some(leaving) = row {
+            leaving.leaves = true;
+        }
+        Self::tidy(row)
+    }
+
+    /// Forgets a peer that is no more, if its last path has gone. Whether it is forgotten.
+    fn tidy(row: &mut Option<Row>) -> bool {
+        let clear = |row: &Row| row.families.iter().all(Count::is_clear);
+        if row.as_ref().is_some_and(|row| row.leaves && clear(row)) {
             *row = None;
+        }
+        row.as_ref().is_none_or(|row| !row.leaves)
+    }
+
+    /// The same of one that could not go at once.
+    pub(crate) fn is_forgotten(&mut self, peer: PeerIndex) -> bool {
+        self.rows.get_mut(peer.index()).is_none_or(Self::tidy)
+    }
+
+    /// Whether the index stands for nobody, and no path has it.
+    pub(crate) fn is_free(&self, peer: PeerIndex) -> bool {
+        self.rows.get(peer.index()).is_none_or(Option::is_none)
+    }
+
+    /// How a path stands.
+    #[inline]
+    pub(crate) fn standing(&self, path: &Path, family: Family) -> Standing {
+        let count = self.count(path.peer, family);
+        count.map_or(Standing::Gone, |count| count.standing(path))
+    }
+
+    /// Remembers what a peer's facts were; false if there are too many of that kind.
+    pub(crate) fn remember_facts(&mut self, peer: PeerIndex, facts: PeerFacts) -> bool {
+        let Some(row) = self.rows.get_mut(peer.index()).and_then(Option::as_mut) else {
+            return true;
+        };
+        let before = row.before.get_or_insert_default();
+        if !before.contains(&facts) {
+            before.push(facts);
+        }
+        before.len() <= MOST_FACTS
+    }
+
+    /// What the facts of a peer were that were not looked at everywhere.
+    #[inline]
+    pub(crate) fn facts_before(&self, peer: PeerIndex) -> &[PeerFacts] {
+        let row = self.rows.get(peer.index()).and_then(Option::as_ref);
+        row.and_then(|row| row.before.as_deref())
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// A walk has been everywhere in both families.
+    pub(crate) fn walked(&mut self) {
+        for row in self.rows.iter_mut().flatten() {
+            row.before = None;
+            row.families.iter_mut().for_each(Count::walked);
         }
     }
 
@@ -226,7 +249,7 @@ impl Peers {
 }
 
 /// The hash of a peer's address.
-fn hash_of(hasher: &FixedState, rows: &[Option<Row>], peer: PeerIndex) -> u64 {
+fn hash_of(hasher: &Hashing, rows: &[Option<Row>], peer: PeerIndex) -> u64 {
     let row = rows.get(peer.index()).and_then(Option::as_ref);
     row.map_or(0, |row| hasher.hash_one(row.facts.address))
 }

@@ -15,13 +15,12 @@
 
 use std::net::IpAddr;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::chunks::Chunks;
 use super::path::Paths;
 use super::since::Since;
-use crate::net::{Neighbourly, Prefix, Prefix4, Prefix6};
+use crate::net::{Hashing, Neighbourly, Prefix, Prefix4, Prefix6};
 
 /// The number of a destination within its family.
 pub(crate) type DestinationId = u32;
@@ -81,7 +80,7 @@ pub(crate) struct Destination<P> {
 pub(crate) struct PrefixMap<P> {
     destinations: Chunks<Destination<P>>,
     index: HashTable<DestinationId>,
-    hasher: FixedState,
+    hasher: Hashing,
     /// The free numbers are a list through [`Paths::Vacant`], the one freed last in front.
     free: DestinationId,
     used: usize,
@@ -92,11 +91,11 @@ pub(crate) struct PrefixMap<P> {
 }
 
 impl<P: TableKey> PrefixMap<P> {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(hashing: Hashing) -> Self {
         Self {
             destinations: Chunks::default(),
             index: HashTable::new(),
-            hasher: FixedState::with_seed(seed),
+            hasher: hashing,
             free: NO_FREE,
             used: 0,
             expected: 0,
@@ -318,7 +317,7 @@ mod tests {
     #[test]
     fn numbers_are_given_again_and_prefixes_that_come_back_have_theirs() {
         let prefix = |n: u32| Prefix4::new(n << 8, 24);
-        let mut map = PrefixMap::new(1);
+        let mut map = PrefixMap::new(Hashing::secret(1));
         let ids: Vec<_> = (0..8).map(|n| map.find_or_insert(prefix(n))).collect();
         for n in [2, 5, 3] {
             map.free_if_unused(ids[n]);
@@ -351,7 +350,7 @@ mod tests {
                 .wrapping_add(1);
             (state >> 33) % below
         };
-        let mut map = PrefixMap::new(2);
+        let mut map = PrefixMap::new(Hashing::secret(2));
         let mut model = BTreeMap::new();
         for round in 0..60_000 {
             // Few prefixes for a while, then more: ghosts come back, are replaced, and go as it grows.

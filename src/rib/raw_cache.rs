@@ -6,9 +6,8 @@
 
 use std::hash::BuildHasher as _;
 
-use foldhash::fast::FixedState;
-
 use super::attributes::AttributesId;
+use crate::net::Hashing;
 use crate::wire::attribute::NextHop;
 
 /// Places. A mesh of a thousand nodes has about that many blocks; it is 100-200 KB when full.
@@ -27,14 +26,14 @@ struct Place {
 #[derive(Debug)]
 pub(crate) struct RawCache {
     places: Vec<Option<Box<Place>>>,
-    hasher: FixedState,
+    hasher: Hashing,
 }
 
 impl RawCache {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(hasher: Hashing) -> Self {
         Self {
             places: Vec::new(),
-            hasher: FixedState::with_seed(seed ^ 0x5A5A),
+            hasher,
         }
     }
 

@@ -5,73 +5,36 @@
 
 use core::ops::Range;
 
-use super::attributes::{AttributeFlags, AttributeStore, AttributesId, AttributesRef};
-use super::decision::{self, Decider, DecisionConfig, Facts, eligible};
+use super::attributes::AttributesId;
+use super::context::Context;
+use super::decision::{self, Decider, Facts, eligible};
 use super::id_queue::IdQueue;
-use super::next_hop::NextHopId;
 use super::path::{MAX_RECEIVED, Path, Paths};
-use super::peer::{PeerIndex, Peers};
+use super::peer::PeerIndex;
 use super::prefix_map::{DestinationId, PrefixMap, TableKey};
-use super::since::Since;
-use crate::net::Family;
+use crate::net::Hashing;
 
-/// What a change reads and counts beside the table.
-#[derive(Debug)]
-pub(crate) struct Context<'a> {
-    pub(crate) store: &'a mut AttributeStore,
-    pub(crate) peers: &'a mut Peers,
-    pub(crate) config: DecisionConfig,
-    pub(crate) family: Family,
-    pub(crate) now: Since,
+/// Takes paths out of a destination, and what they refer to.
+fn take_out(ctx: &mut Context<'_>, paths: &mut Paths, goes: impl Fn(&Path, &Context<'_>) -> bool) {
+    let mut place = 0;
+    while let Some(path) = paths.as_slice().get(place).copied() {
+        if goes(&path, ctx) {
+            let of_full = is_full(paths, path.peer);
+            paths.remove(place);
+            ctx.leave(&path, of_full);
+            ctx.store.release(path.attributes);
+        } else {
+            place += 1;
+        }
+    }
 }
 
-impl Context<'_> {
-    const fn facts(&self) -> Facts<'_> {
-        Facts {
-            config: self.config,
-            store: self.store,
-            peers: self.peers,
-        }
-    }
-
-    /// Counts a path up or down.
-    #[inline]
-    fn count(&mut self, path: &Path, up: bool) {
-        if let Some(count) = self.peers.count_mut(path.peer, self.family) {
-            count.count(path, up);
-        }
-    }
-
-    /// Counts a path that comes, unless its peer has as many as it may: then it is beyond.
-    #[inline]
-    fn enter(&mut self, path: &Path) -> bool {
-        let Some(count) = self.peers.count_mut(path.peer, self.family) else {
-            return true;
-        };
-        if count.is_full() {
-            count.counts.beyond = count.counts.beyond.saturating_add(1);
-            return false;
-        }
-        count.count(path, true);
-        true
-    }
-
-    /// A peer withdrew what is not here: it may be a path beyond.
-    fn not_there(&mut self, peer: PeerIndex) {
-        if let Some(count) = self.peers.count_mut(peer, self.family) {
-            count.withdrawn_beyond();
-        }
-    }
-
-    /// Counts a path that goes. Where it was one of too many, there is room for one that was not taken.
-    #[inline]
-    fn leave(&mut self, path: &Path, of_full: bool) {
-        if let Some(count) = self.peers.count_mut(path.peer, self.family) {
-            let room = of_full || count.is_full();
-            count.room |= room && count.counts.beyond > 0;
-            count.count(path, false);
-        }
-    }
+/// What a walk has come by.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) changes: Vec<Change>,
+    /// Where a path is shown of a peer whose facts are others than before.
+    pub(crate) again: Vec<(PeerIndex, DestinationId)>,
 }
 
 /// Whether a peer has as many paths of a destination as it may (RFC 7911 sets no limit).
@@ -108,25 +71,6 @@ impl Change {
     }
 }
 
-/// What is done in a walk over a table.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Sweep<'a> {
-    /// Remove a peer's paths.
-    Remove(PeerIndex),
-    /// Remove a peer's stale paths.
-    RemoveStale(PeerIndex),
-    /// Mark a peer's paths as stale.
-    Stale(PeerIndex),
-    /// Remove a peer's stale paths that may not be long-lived stale.
-    NoLongLived(PeerIndex),
-    /// Mark a peer's stale paths as long-lived stale.
-    LongLivedStale(PeerIndex),
-    /// Decide again where a peer has a path: what is known of the peer has changed.
-    Facts(PeerIndex),
-    /// Decide again where a path has one of these next hops, which are sorted.
-    NextHops(&'a [NextHopId]),
-}
-
 /// One family's routes.
 #[derive(Debug)]
 pub(crate) struct Table<P> {
@@ -147,9 +91,9 @@ pub(crate) struct Table<P> {
 }
 
 impl<P: TableKey> Table<P> {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(hashing: Hashing) -> Self {
         Self {
-            map: PrefixMap::new(seed),
+            map: PrefixMap::new(hashing),
             forwarding: IdQueue::default(),
             decider: Decider::default(),
             before: Vec::new(),
@@ -200,15 +144,22 @@ impl<P: TableKey> Table<P> {
         match paths.as_mut_slice().iter_mut().find(same) {
             Some(old) => {
                 let was = *old;
+                let (same_time, same_verdict) =
+                    (was.epoch == path.epoch, was.accepted == path.accepted);
+                if !same_time && ctx.is_gone(&was) && !ctx.has_room(&path) {
+                    return unchanged;
+                }
                 *old = Path {
                     selected: was.selected,
                     send_id: was.send_id,
                     ..path
                 };
-                ctx.count(&was, false);
-                ctx.count(&path, true);
+                if !same_time || !same_verdict {
+                    ctx.count(&was, false);
+                    ctx.count(&path, true);
+                }
                 let refreshed = was.attributes == path.attributes;
-                if refreshed && was.accepted == path.accepted {
+                if refreshed && same_verdict {
                     return unchanged;
                 }
                 ctx.store.retain(path.attributes);
@@ -271,7 +222,7 @@ impl<P: TableKey> Table<P> {
             return None;
         };
         let Paths::One(path) = destination.paths else {
-            let change = self.remove_paths(ctx, id, |path, _| same(path));
+            let change = self.remove_paths(ctx, id, same);
             if change.is_none() {
                 ctx.not_there(peer);
             }
@@ -294,108 +245,80 @@ impl<P: TableKey> Table<P> {
     }
 
     /// Removes the paths of a destination for which `goes` says so.
-    pub(crate) fn remove_paths(
+    fn remove_paths(
         &mut self,
         ctx: &mut Context<'_>,
         id: DestinationId,
-        goes: impl Fn(&Path, &AttributeStore) -> bool,
+        goes: impl Fn(&Path) -> bool,
     ) -> Option<Change> {
         let paths = &mut self.map.get_mut(id)?.paths;
-        let find = |paths: &Paths, store: &AttributeStore| {
-            paths.as_slice().iter().position(|path| goes(path, store))
-        };
-        let first = find(paths, ctx.store)?;
-        remember((&mut self.before, &mut self.before_more), paths);
-        let mut next = Some(first);
-        while let Some(place) = next {
-            if let Some(path) = paths.as_slice().get(place).copied() {
-                let of_full = is_full(paths, path.peer);
-                paths.remove(place);
-                ctx.leave(&path, of_full);
-                ctx.store.release(path.attributes);
-            }
-            next = find(paths, ctx.store);
+        if !paths.as_slice().iter().any(&goes) {
+            return None;
         }
+        remember((&mut self.before, &mut self.before_more), paths);
+        take_out(ctx, paths, |path, _| goes(path));
         if paths.as_slice().is_empty() {
             self.populated = self.populated.saturating_sub(1);
         }
         Some(self.decide(ctx, id))
     }
 
-    /// Changes the paths of a destination for which `mark` gives true, and decides again.
-    fn mark_paths(
+    /// Does to a range of destinations what is due: what is gone goes, what is to be long-lived stale becomes
+    /// so, and what is known of peers and next hops is looked at again.
+    pub(crate) fn visit(
         &mut self,
         ctx: &mut Context<'_>,
-        id: DestinationId,
-        mark: impl Fn(&mut Path, &AttributeStore) -> bool,
-    ) -> Option<Change> {
-        let paths = &mut self.map.get_mut(id)?.paths;
-        remember((&mut self.before, &mut self.before_more), paths);
-        let mut marked = false;
-        for path in paths.as_mut_slice() {
-            let was = *path;
-            if mark(path, ctx.store) {
-                marked = true;
-                ctx.count(&was, false);
-                ctx.count(path, true);
+        range: Range<DestinationId>,
+        found: &mut Found,
+    ) {
+        for id in range {
+            if let Some(change) = self.visit_one(ctx, id) {
+                found.changes.push(change);
+                let shown = self.map.get(id).into_iter().flat_map(|d| d.paths.shown());
+                let again = shown.filter(|path| !ctx.peers.facts_before(path.peer).is_empty());
+                found.again.extend(again.map(|path| (path.peer, id)));
             }
         }
-        marked.then(|| self.decide(ctx, id))
     }
 
-    /// Puts LLGR_STALE on a peer's stale paths of a destination, and decides again.
-    fn long_lived_stale(
-        &mut self,
-        ctx: &mut Context<'_>,
-        id: DestinationId,
-        peer: PeerIndex,
-    ) -> Option<Change> {
+    fn visit_one(&mut self, ctx: &mut Context<'_>, id: DestinationId) -> Option<Change> {
         let paths = &mut self.map.get_mut(id)?.paths;
+        if !paths.as_slice().iter().any(|path| ctx.is_due(path)) {
+            return None;
+        }
         remember((&mut self.before, &mut self.before_more), paths);
+        let was_there = !paths.as_slice().is_empty();
+        take_out(ctx, paths, |path, ctx| ctx.goes(path));
         let mut former = Vec::new();
-        let mine = |path: &&mut Path| path.peer == peer && path.stale;
-        for path in paths.as_mut_slice().iter_mut().filter(mine) {
-            if let Some(attributes) = ctx.store.long_lived_stale(path.attributes) {
+        for path in paths.as_mut_slice() {
+            if ctx.is_long_lived(path)
+                && let Some(attributes) = ctx.store.long_lived_stale(path.attributes)
+            {
                 former.push(core::mem::replace(&mut path.attributes, attributes));
             }
         }
-        let change = (!former.is_empty()).then(|| self.decide(ctx, id));
+        if was_there && paths.as_slice().is_empty() {
+            self.populated = self.populated.saturating_sub(1);
+        }
+        let change = self.decide(ctx, id);
         // Not before: a number that is free again could be taken for what was there.
         for attributes in former {
             ctx.store.release(attributes);
         }
-        change
+        Some(change)
     }
 
-    /// Does to a range of destinations what a sweep says; what changed is appended.
-    pub(crate) fn sweep(
-        &mut self,
-        ctx: &mut Context<'_>,
-        range: Range<DestinationId>,
-        sweep: Sweep<'_>,
-        changes: &mut Vec<Change>,
-    ) {
-        for id in range {
-            changes.extend(match sweep {
-                Sweep::Remove(peer) => self.remove_paths(ctx, id, |path, _| path.peer == peer),
-                Sweep::RemoveStale(peer) => {
-                    self.remove_paths(ctx, id, |path, _| path.peer == peer && path.stale)
+    /// Gives the paths of a peer other numbers, in the order of before.
+    pub(crate) fn renumber(&mut self, peer: PeerIndex, number: impl Fn(&Path) -> u8) {
+        for id in 0..self.map.end() {
+            let Some(destination) = self.map.get_mut(id) else {
+                continue;
+            };
+            for path in destination.paths.as_mut_slice() {
+                if path.peer == peer {
+                    path.epoch = number(path);
                 }
-                Sweep::Stale(peer) => self.mark_paths(ctx, id, |path, _| {
-                    path.stale |= path.peer == peer;
-                    path.peer == peer
-                }),
-                Sweep::NoLongLived(peer) => self.remove_paths(ctx, id, |path, store| {
-                    let no = |a: AttributesRef<'_>| a.flags().contains(AttributeFlags::NO_LLGR);
-                    path.peer == peer && path.stale && store.get(path.attributes).is_some_and(no)
-                }),
-                Sweep::LongLivedStale(peer) => self.long_lived_stale(ctx, id, peer),
-                Sweep::Facts(peer) => self.mark_paths(ctx, id, |path, _| path.peer == peer),
-                Sweep::NextHops(next_hops) => self.mark_paths(ctx, id, |path, store| {
-                    let hop = store.get(path.attributes).map(AttributesRef::next_hop);
-                    hop.is_some_and(|hop| next_hops.binary_search(&hop).is_ok())
-                }),
-            });
+            }
         }
     }
 

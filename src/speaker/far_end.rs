@@ -9,10 +9,15 @@ use std::net::IpAddr;
 
 use super::Speaker;
 use super::peer::PeerEntry;
-use crate::bfd::{FarEnd, Hops, Report, State, Terms, Watch};
+use crate::bfd::{Algorithm, Authentication, FarEnd, Hops, Key, Report, State, Terms, Watch};
 use crate::rib::PeerIndex;
 use crate::time::Instant;
-use crate::topology::{BfdTerms, Plan, PlannedPeer, TtlRule};
+use crate::topology::{BfdAuthentication, BfdTerms, Plan, PlannedPeer, TtlRule};
+
+/// The TTL that hosts send with where nothing else is said, BIRD's multihop BFD for one.
+const USUAL_TTL: u8 = 64;
+/// So many hops away may a far end be of which nothing is said.
+const HOPS_AWAY: u8 = 16;
 
 /// What is known of the far ends.
 #[derive(Debug, Default)]
@@ -30,7 +35,7 @@ impl FarEnds {
 
     /// How BFD of a far end stands.
     pub(super) fn report(&self, planned: &PlannedPeer) -> Option<Report> {
-        planned.bfd?;
+        planned.bfd.as_ref()?;
         self.seen.get(&far_end(planned)).cloned()
     }
 }
@@ -49,7 +54,7 @@ impl Speaker {
             // Two sessions with one address: one path, watched as fast as either wants.
             watches
                 .entry(watch.far_end.clone())
-                .and_modify(|other| other.terms = other.terms.fastest(&watch.terms))
+                .and_modify(|other| join(other, &watch))
                 .or_insert(watch);
         }
         let wanted = |far_end: &FarEnd, _: &mut Report| watches.contains_key(far_end);
@@ -121,12 +126,49 @@ fn watch(peer: &PeerEntry, plan: &Plan) -> Option<Watch> {
         min_transmit,
         min_receive,
         multiplier,
-    } = planned.bfd.filter(|_| !peer.is_stopped())?;
+        min_ttl,
+        authentication,
+    } = planned.bfd.as_ref().filter(|_| !peer.is_stopped())?;
     Some(Watch {
         far_end: far_end(planned),
         hops: hops(planned, plan),
-        terms: Terms::new(min_transmit, min_receive, multiplier),
+        least_ttl: min_ttl.unwrap_or_else(|| least_ttl(planned.ttl)),
+        terms: Terms::new(*min_transmit, *min_receive, *multiplier),
+        authentication: match authentication {
+            BfdAuthentication::None => Authentication::None,
+            BfdAuthentication::Missing(_) => Authentication::Missing,
+            BfdAuthentication::Key(key) => Authentication::Key(Key {
+                id: key.id,
+                algorithm: if key.meticulous {
+                    Algorithm::MeticulousKeyedSha1
+                } else {
+                    Algorithm::KeyedSha1
+                },
+                secret: key.secret.clone(),
+            }),
+        },
     })
+}
+
+/// One watch for two sessions with one far end: what either asks for, and the stricter of the two.
+fn join(watch: &mut Watch, other: &Watch) {
+    watch.terms = watch.terms.fastest(&other.terms);
+    watch.hops = watch.hops.min(other.hops);
+    watch.least_ttl = watch.least_ttl.max(other.least_ttl);
+    if watch.authentication == Authentication::None {
+        watch.authentication = other.authentication.clone();
+    }
+}
+
+/// The least TTL of packets from behind routers. FRR sends them with 255, BIRD with the host's own 64: who
+/// says how far the peer is gets as much as a packet of 64 has left after so many hops, and who has GTSM what
+/// GTSM asks for.
+fn least_ttl(rule: TtlRule) -> u8 {
+    match rule {
+        TtlRule::Security(hops) => u8::MAX - hops.saturating_sub(1),
+        TtlRule::Multihop(hops) => USUAL_TTL.saturating_sub(hops.saturating_sub(1)).max(1),
+        TtlRule::Any | TtlRule::Near => USUAL_TTL - HOPS_AWAY,
+    }
 }
 
 /// On one link, as far as we can tell: single hop. What BGP's own rule says goes first.
@@ -135,7 +177,7 @@ fn hops(planned: &PlannedPeer, plan: &Plan) -> Hops {
         TtlRule::Security(1) => true,
         TtlRule::Multihop(hops) if hops > 1 => false,
         TtlRule::Security(_) => false,
-        TtlRule::Any | TtlRule::Multihop(_) => {
+        TtlRule::Any | TtlRule::Near | TtlRule::Multihop(_) => {
             planned.interface.is_some()
                 || match planned.address {
                     IpAddr::V4(address) => plan.ipv4.is_some_and(|net| net.contains(address)),
@@ -178,6 +220,7 @@ mod tests {
     fn speaker(intent: &Intent) -> Speaker {
         let settings = Settings {
             seed: 1,
+            hashing: Default::default(),
             track_next_hops: false,
             forwarding: false,
             max_paths: 1,
@@ -199,6 +242,10 @@ mod tests {
             hops: Hops::Single,
             transmit: Duration::from_millis(250),
             detection: None,
+            algorithm: None,
+            key_missing: false,
+            dropped: crate::bfd::Dropped::default(),
+            refused: None,
         }
     }
 

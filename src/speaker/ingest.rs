@@ -182,7 +182,7 @@ impl Speaker {
             return Ok(false);
         }
         self.withdraw(index, withdrawn);
-        let id = self.rib.attributes_mut().intern_plain(&plain);
+        let id = self.rib.attributes_mut().intern_plain(index, &plain);
         self.announce(index, announced, id, true);
         self.rib.attributes_mut().release(id);
         Ok(true)
@@ -262,7 +262,7 @@ impl Speaker {
                 ..update.attributes.clone()
             };
             let eligible = self.eligible(index, &Origins::of(&attributes)).is_ok();
-            let id = self.rib.attributes_mut().intern(&attributes);
+            let id = self.rib.attributes_mut().intern(index, &attributes);
             self.announce(index, mp.nlri, id, eligible);
             self.rib.attributes_mut().release(id);
         }
@@ -270,10 +270,12 @@ impl Speaker {
             let eligible = self
                 .eligible(index, &Origins::of(&update.attributes))
                 .is_ok();
-            let id = self.rib.attributes_mut().intern(&update.attributes);
+            let id = self.rib.attributes_mut().intern(index, &update.attributes);
             self.announce(index, update.announced, id, eligible);
             let plain = update.mp_announced.is_none() && update.mp_withdrawn.is_none();
-            if plain && eligible && update.faults.is_empty() {
+            // What was too much to keep is not kept by the cache, either.
+            let kept = self.rib.attributes().crowded(index).is_none();
+            if plain && eligible && kept && update.faults.is_empty() {
                 self.rib
                     .attributes_mut()
                     .remember_raw(*key, raw.attributes, None, id);

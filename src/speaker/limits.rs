@@ -12,7 +12,7 @@ use super::Speaker;
 use super::peer::PeerEntry;
 use crate::net::Family;
 use crate::problem::{Code, Problem, Subject};
-use crate::rib::{ExplainedPath, MAX_RECEIVED, PeerIndex};
+use crate::rib::{Bounds, Crowded, ExplainedPath, MAX_RECEIVED, PeerIndex};
 use crate::session::{Exceeded, Input, StopReason};
 use crate::time::{Duration, Instant};
 use crate::topology::LimitAction;
@@ -114,6 +114,12 @@ impl Speaker {
         let revived = revived.is_some() && !peer.shutdown;
         self.rib
             .set_most(index, max.filter(|_| action == LimitAction::Discard));
+        // A limit that is only said bounds nothing.
+        let bounding = max.filter(|_| action != LimitAction::Warn);
+        let routes = bounding.unwrap_or(u32::MAX);
+        self.rib
+            .attributes_mut()
+            .set_bounds(index, Bounds::of_routes(routes));
         self.note_room(now, index);
         if revived {
             self.far_ends.changed();
@@ -218,6 +224,13 @@ impl Speaker {
                 );
                 problem(Code::RoutesNotTaken, what, "it takes a moment")
             }
+            _any if untaken > 0
+                && let Some(crowded) = self.rib.attributes().crowded(index) =>
+            {
+                let (what, remedy) = too_much(&crowded);
+                let what = format!("{untaken} of its {family} routes were not taken, since {what}");
+                problem(Code::RoutesNotTaken, what, remedy)
+            }
             _any if untaken > 0 => {
                 let most = MAX_RECEIVED;
                 let what = format!(
@@ -272,6 +285,18 @@ impl Speaker {
         }
         self.keep_deadline(index);
     }
+}
+
+/// What a peer has too much of, and what to do.
+fn too_much(crowded: &Crowded) -> (String, &'static str) {
+    let Bounds { octets, next_hops } = crowded.bounds;
+    if crowded.next_hops >= next_hops - next_hops / 8 {
+        let what = format!("it has more than {next_hops} next hops");
+        return (what, "let it send the routes of fewer next hops");
+    }
+    let what = format!("their attributes take more than {} kB", octets / 1000);
+    let remedy = "let it send fewer communities and shorter paths, or raise max-prefixes: each route has 256 octets";
+    (what, remedy)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod judging;
 mod leaving;
 mod limits;
 mod malformed;
+mod near;
 mod orders;
 mod outgoing;
 mod peer;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::net::{Prefix, ScopedAddress};
+use crate::net::{Hashing, Prefix, ScopedAddress};
 use crate::policy::{Links, Surroundings};
 use crate::rib::{self, AttributesId, ForwardingChange, PeerIndex, Rib, RibConfig};
 use crate::session::{self, ConnectionId, ConnectionIds, DialError};
@@ -48,6 +49,7 @@ use crate::wire::frame::{self, MessageKind};
 
 pub use dynamic::{MOST, MOST_ON_LINK, SessionLink, TurnedUp};
 use far_end::FarEnds;
+pub use near::TOO_FAR;
 pub use orders::AdminError;
 use peer::PeerEntry;
 pub use protection::NO_PEER;
@@ -60,8 +62,10 @@ pub use status::PeerStatus;
 /// Settings of the node itself, the same for all plans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Seed of jitter and hashes.
+    /// Seed of jitter, which others can see.
     pub seed: u64,
+    /// How tables hash, which nobody is to know.
+    pub hashing: Hashing,
     /// Whether next hops are resolved by the kernel; without it all count as reachable.
     pub track_next_hops: bool,
     /// Whether somebody takes the changes from [`Speaker::poll_forwarding`].
@@ -183,7 +187,7 @@ impl Speaker {
             },
             track_next_hops: settings.track_next_hops,
             forwarding: settings.forwarding,
-            hash_seed: settings.seed,
+            hashing: settings.hashing,
         };
         let rib = Rib::new(config, plan.asn, plan.router_id);
         let mut speaker = Self {
@@ -236,9 +240,27 @@ impl Speaker {
             .min()
     }
 
-    /// What changes by whatever is said without a time, does so at `now`.
-    pub fn turn_begins(&mut self, now: Instant) {
+    /// What changes by whatever is said without a time, does so at `now`; and so much is done in this turn.
+    pub fn turn_begins(&mut self, now: Instant, pace: rib::Pace) {
         self.rib.set_now(now);
+        self.rib.begin_turn(pace);
+    }
+
+    /// Goes on in the tables with what concerns all routes of a peer or a next hop; whether there was anything.
+    pub fn work(&mut self) -> bool {
+        self.rib.work()
+    }
+
+    /// Whether there is something to do though nothing new happens.
+    pub fn has_work(&self) -> bool {
+        self.rib.has_work()
+    }
+
+    /// The connections of the peers whose timers are due.
+    pub fn due(&self, now: Instant) -> Vec<ConnectionId> {
+        let due = self.deadlines.iter().take_while(|(at, _)| *at <= now);
+        let peers = due.filter_map(|(_, index)| self.peer(*index));
+        peers.flat_map(|peer| peer.locals.keys().copied()).collect()
     }
 
     /// Runs the timers that are due. Hand over everything that was received before this call:

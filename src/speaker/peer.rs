@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::limits::Limited;
 use super::malformed::Malformed;
+use super::near::Near;
 use super::restart::{OwnStart, Retention};
 use super::saying::Said;
 use super::{Output, Speaker};
@@ -53,6 +54,8 @@ pub(super) struct PeerEntry {
     pub(super) retention: Retention,
     /// When the key of the session was changed in place, until the next session.
     pub(super) signed_anew: Option<Instant>,
+    /// Whether it was seen to be on our link.
+    pub(super) near: Near,
     /// The reason for being down that the log has already.
     pub(super) said: Option<Box<Said>>,
 }
@@ -119,6 +122,7 @@ impl PeerEntry {
             shutdown,
             retention: Retention::default(),
             signed_anew: None,
+            near: Near::default(),
             said: None,
         }
     }
@@ -471,6 +475,9 @@ impl Speaker {
             "session is down");
         peer.said = Some(Box::new(Said::of(reason.clone())));
         let ended = peer.established.take();
+        if ended.is_some() {
+            peer.near.went_down(now);
+        }
         peer.over_limit = [false; 2];
         peer.malformed = None;
         peer.stop_asking();

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 use super::Speaker;
 use super::peer::PeerEntry;
-use crate::bfd::State;
+use crate::bfd::{Hops, Refusal, Report, State};
 use crate::net::Prefix;
 use crate::policy::PolicyKind;
 use crate::problem::{Code, Problem, Subject};
 use crate::rib::{PeerIndex, Route};
 use crate::session::Words;
 use crate::time::Instant;
-use crate::topology::{Dial, PeerKind, TemplateSource};
+use crate::topology::{BfdAuthentication, Dial, PeerKind, PlannedPeer, TemplateSource};
 
 /// So many routes of a kind are named one by one.
 const NAMED: usize = 10_000;
@@ -66,15 +66,8 @@ impl Speaker {
         if let Some(report) = self.far_ends.report(&peer.planned)
             && report.state != State::Up
         {
-            let what = format!(
-                "BFD is {}: a failure would be noticed only at the hold time",
-                report.state
-            );
-            let remedy = format!(
-                "is BFD enabled there, and does a firewall drop UDP port {}?",
-                report.hops.port()
-            );
-            problems.push(problem(Code::BfdDown, Words::new(what, remedy)));
+            let (code, words) = bfd_words(&report, &peer.planned);
+            problems.push(problem(code, words));
         }
         problems
     }
@@ -164,6 +157,73 @@ impl Speaker {
     }
 }
 
+/// What is the matter with BFD that is not up, for the list of what is wrong.
+fn bfd_words(report: &Report, planned: &PlannedPeer) -> (Code, Words) {
+    let state = report.state;
+    let late = "a failure would be noticed only at the hold time";
+    let authentication = planned.bfd.as_ref().map(|terms| &terms.authentication);
+    if let Some(BfdAuthentication::Missing(why)) = authentication
+        && report.key_missing
+    {
+        let what = format!("the key of its BFD is missing, so BFD is {state}: {why}; {late}");
+        let words = Words::new(what, "put the secret where it is looked for");
+        return (Code::SecretMissing, words);
+    }
+    let Some(refusal) = report.refused else {
+        let remedy = format!(
+            "is BFD enabled there, and does a firewall drop UDP port {}?",
+            report.hops.port()
+        );
+        return (
+            Code::BfdDown,
+            Words::new(format!("BFD is {state}: {late}"), remedy),
+        );
+    };
+    let remedy = match refusal {
+        Refusal::Link => {
+            "wrong link: `ip route get` of the peer says which link counts. Does the peer answer by another \
+             one, or does somebody on that link use its address?"
+        }
+        Refusal::Ttl => match report.hops {
+            Hops::Single => {
+                "wrong TTL: a router is in between, so say `multihop` for this peer, or somebody far away \
+                 uses its address"
+            }
+            Hops::Multi => {
+                "wrong TTL: it is further away than `multihop` says; `min-ttl` of bfd is the least that is \
+                 taken"
+            }
+        },
+        Refusal::Port => match report.hops {
+            Hops::Single => {
+                "wrong port: it speaks multihop BFD (UDP 4784); say `multihop` for this peer, or let it speak \
+                 single-hop BFD"
+            }
+            Hops::Multi => {
+                "wrong port: it speaks single-hop BFD (UDP 3784); take `multihop` away at one end"
+            }
+        },
+        Refusal::Malformed => "look at its packets: `tcpdump -v udp port 3784 or udp port 4784`",
+        Refusal::Unsigned => {
+            "wrong key: it has none; give it the key, or take `authentication` away here"
+        }
+        Refusal::Signed => "wrong key: there is none here; give this peer's bfd `authentication`",
+        Refusal::Key => {
+            "wrong key: compare the key, its id and the algorithm (BIRD: `authentication meticulous keyed sha1`)"
+        }
+        Refusal::Replayed => {
+            "somebody repeats its packets, or its clock of packets went back: it passes after twice the \
+             detection time without any"
+        }
+        Refusal::Discriminator | Refusal::KeyMissing => {
+            "it passes when the old session is forgotten"
+        }
+    };
+    let count = report.dropped.of(refusal);
+    let what = format!("BFD is {state}, {count} packets counted for nothing: {refusal}; {late}");
+    (Code::BfdDown, Words::new(what, remedy))
+}
+
 /// Why a session is not up, for the list of what is wrong.
 pub(super) fn why_down(peer: &PeerEntry) -> (Code, Words) {
     if let Some(exceeded) = peer.exceeded().filter(|_| !peer.shutdown) {
@@ -186,6 +246,9 @@ pub(super) fn why_down(peer: &PeerEntry) -> (Code, Words) {
         let what = format!("its password is missing, and there is no session without it: {why}");
         let words = Words::new(what, "put the secret where it is looked for");
         return (Code::SecretMissing, words);
+    }
+    if let Some(words) = peer.too_far() {
+        return (Code::PeerDown, words);
     }
     let words = match peer.session.last_error() {
         Some(error) => {

@@ -27,6 +27,8 @@ impl PeerEntry {
     pub(super) fn socket_terms(&self) -> SocketTerms {
         let (ttl, min_ttl) = match self.planned.ttl {
             TtlRule::Any => (None, None),
+            // What is demanded depends on what was seen: `near` says it of each call.
+            TtlRule::Near => (Some(GTSM_TTL), None),
             TtlRule::Multihop(ttl) => (Some(ttl), None),
             // One hop is the neighbour itself, whose packets nobody has forwarded.
             TtlRule::Security(hops) => (Some(GTSM_TTL), Some(GTSM_TTL - hops.saturating_sub(1))),

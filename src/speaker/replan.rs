@@ -150,7 +150,10 @@ impl Speaker {
         for prefix in wanted {
             if !self.originated.contains_key(&prefix) {
                 // Origin IGP, an empty path, and no next hop: each group puts our address there.
-                let id = self.rib.attributes_mut().intern(&PathAttributes::default());
+                let id = self
+                    .rib
+                    .attributes_mut()
+                    .intern(PeerIndex::LOCAL, &PathAttributes::default());
                 self.rib.announce(PeerIndex::LOCAL, prefix, 0, id, true);
                 self.originated.insert(prefix, id);
                 said.push(format!("block {prefix} is announced"));
@@ -159,11 +162,14 @@ impl Speaker {
     }
 
     pub(super) fn add_peer(&mut self, now: Instant, planned: PlannedPeer) {
-        let place = self
-            .peers
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.peers.len());
+        // A place whose former owner has left routes in the table is not given yet.
+        let index = |place: usize| u32::try_from(place + 1).map(PeerIndex);
+        let mut places = 0..self.peers.len();
+        let free = places.find(|place| {
+            let is_empty = self.peers.get(*place).is_some_and(Option::is_none);
+            is_empty && index(*place).is_ok_and(|index| self.rib.is_free(index))
+        });
+        let place = free.unwrap_or(self.peers.len());
         let Ok(number) = u32::try_from(place + 1) else {
             return;
         };

@@ -6,7 +6,7 @@ use super::candidate::Lazy;
 use super::ingest::Origins;
 use crate::net::{Family, Prefix};
 use crate::rib::{
-    ExplainedPath, ExportPolicy, ExportRoute, PageCursor, Path, PeerIndex, Step, Told,
+    ExplainedPath, ExportPolicy, ExportRoute, PageCursor, Path, PeerIndex, Standing, Step, Told,
 };
 use crate::time::Instant;
 use crate::wire::attribute::PathAttributes;
@@ -128,7 +128,7 @@ impl Speaker {
             best,
             accepted: path.accepted,
             multipath: path.selected && !best,
-            stale: path.stale,
+            stale: self.rib.standing(path, prefix.family()) == Standing::Stale,
             reason,
             reason_code,
             policy,
@@ -204,7 +204,7 @@ impl Speaker {
             best: is_best,
             accepted: path.accepted,
             multipath: path.selected && !is_best,
-            stale: path.stale,
+            stale: self.rib.standing(&path, told.prefix.family()) == Standing::Stale,
             reason: None,
             reason_code: None,
             policy: Some(why),

@@ -32,6 +32,12 @@ pub struct FelixSettings {
     pub nat_outgoing_exclusions: NatExclusions,
     /// Masquerade only what leaves by links of this name (`+` at the end stands for anything).
     pub nat_outgoing_interface_filter: Option<String>,
+    /// Pods may speak BGP and BFD to nodes and their peers, through their node. Ours.
+    pub allow_bgp_from_workloads: bool,
+    /// Pods may send IP in IP to nodes.
+    pub allow_ipip_from_workloads: bool,
+    /// Pods may send VXLAN to nodes.
+    pub allow_vxlan_from_workloads: bool,
 }
 
 /// Destinations that pods reach under their own address, though NAT is on.
@@ -57,6 +63,9 @@ impl Default for FelixSettings {
             nat_outgoing_address: None,
             nat_outgoing_exclusions: NatExclusions::default(),
             nat_outgoing_interface_filter: None,
+            allow_bgp_from_workloads: false,
+            allow_ipip_from_workloads: false,
+            allow_vxlan_from_workloads: false,
         }
     }
 }

@@ -328,6 +328,9 @@ pub enum TtlRule {
     /// Anywhere: the kernel's own TTL.
     #[default]
     Any,
+    /// On our subnet, by the records of both nodes: packets leave with TTL 255, and are asked for it of who has
+    /// been seen to do the same. No word for it: it is what becomes of `Any`.
+    Near,
     /// Packets leave with this TTL.
     Multihop(u8),
     /// Packets from more than this many hops away are dropped (RFC 5082).

@@ -38,6 +38,7 @@ mod nearest;
 mod peering;
 mod plan;
 mod selector;
+mod speakers;
 
 pub use diff::{Impact, PeerChange, PeerField, diff, differences};
 pub use fabric::{
@@ -50,11 +51,12 @@ pub use intent::{
 };
 pub use nearest::nearest;
 pub use peering::{
-    AoAlgorithm, AoKey, Authentication, BfdTerms, BindMode, FarEnd, LimitAction, MAX_PATHS,
-    NextHopMode, PrefixAdvertisement, PrefixLimit, RestartTerms, RoleTerms,
+    AoAlgorithm, AoKey, Authentication, BfdAuthentication, BfdKey, BfdTerms, BindMode, FarEnd,
+    LimitAction, MAX_PATHS, NextHopMode, PrefixAdvertisement, PrefixLimit, RestartTerms, RoleTerms,
 };
 pub use plan::{
     BGP_PORT, DEFAULT_CONNECT_RETRY, DEFAULT_HOLD_TIME, DEFAULT_RESTART_TIME, Dial, LATE_DIAL,
     OpenTerms, PeerKind, Plan, PlanError, PlannedPeer, Template, TemplateSource, plan,
 };
 pub use selector::{Selector, SelectorError};
+pub use speakers::Speakers;

@@ -1,14 +1,25 @@
 //! "Did you mean": the most similar of the words that would have been right.
 
+/// Longer words, and more candidates, are not compared: that would take long, and nobody meant one.
+const LONGEST: usize = 64;
+const MOST: usize = 1000;
+
 /// The candidate closest to `word`, if it is close enough to be what was meant.
 ///
 /// Close is at most a third of the longer word, by edits of one letter and swaps of two
 /// neighbours, or where one word begins with the other; among equally close candidates the first
 /// in order wins.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let is_long = |word: &str| word.chars().nth(LONGEST).is_some();
+    if is_long(word) {
+        return None;
+    }
     let word: Vec<char> = word.to_lowercase().chars().collect();
     let mut best: Option<(usize, &'a str)> = None;
-    for candidate in candidates {
+    for candidate in candidates.into_iter().take(MOST) {
+        if is_long(candidate) {
+            continue;
+        }
         let letters: Vec<char> = candidate.to_lowercase().chars().collect();
         let distance = distance(&word, &letters);
         let shorter = word.len().min(letters.len());

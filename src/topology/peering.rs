@@ -133,7 +133,7 @@ pub struct RestartTerms {
 }
 
 /// Bidirectional forwarding detection of a session's far end (RFC 5880).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BfdTerms {
     /// The interval at which we want to send.
     pub min_transmit: Duration,
@@ -141,6 +141,33 @@ pub struct BfdTerms {
     pub min_receive: Duration,
     /// So many lost packets are a failure.
     pub multiplier: u8,
+    /// The least TTL of packets from behind routers; `None` is what the peer's TTL rule makes of it.
+    pub min_ttl: Option<u8>,
+    /// What packets are signed with.
+    pub authentication: BfdAuthentication,
+}
+
+/// What proves that packets of BFD are the far end's (RFC 5880 §6.7).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum BfdAuthentication {
+    /// Nothing but where they come from.
+    #[default]
+    None,
+    /// A key.
+    Key(BfdKey),
+    /// A key that can't be had: BFD stays down, and hinders no session. Why, for people.
+    Missing(String),
+}
+
+/// A key of BFD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BfdKey {
+    /// The key's id.
+    pub id: u8,
+    /// Each packet has a sequence number of its own.
+    pub meticulous: bool,
+    /// The octets.
+    pub secret: Secret,
 }
 
 impl Default for BfdTerms {
@@ -149,6 +176,8 @@ impl Default for BfdTerms {
             min_transmit: Duration::from_millis(250),
             min_receive: Duration::from_millis(250),
             multiplier: 3,
+            min_ttl: None,
+            authentication: BfdAuthentication::None,
         }
     }
 }

@@ -27,6 +27,7 @@ use super::intent::{Families, Intent, Node, PeerRoutes, TtlRule};
 use super::peering::{
     Authentication, BfdTerms, BindMode, PrefixAdvertisement, RestartTerms, RoleTerms,
 };
+use super::speakers::Speakers;
 use crate::net::{Asn, Family, Prefix, RouterId};
 use crate::policy::Filter;
 
@@ -82,6 +83,8 @@ pub struct Plan {
     pub unexported: Vec<Prefix>,
     /// The addresses that it listens on.
     pub bind: BindMode,
+    /// Where the cluster's speakers listen.
+    pub speakers: Arc<Speakers>,
     /// What was decided for want of a word: one line each.
     pub warnings: Vec<String>,
 }
@@ -276,6 +279,7 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
             .clone(),
         unexported: sorted(unexported.map(|pool| pool.cidr)),
         bind: intent.bgp.bind_mode,
+        speakers: Arc::new(Speakers::new(intent)),
         warnings,
     })
 }

@@ -5,6 +5,7 @@
 //! taken are replaced by later ones of the same session. What always holds: a timer is judged only after
 //! every datagram that had come before it was handed over.
 
+mod links;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::bfd::{FarEnd, Machine, Report, Watch};
+use crate::bfd::{Arrival, Discard, FarEnd, Machine, Refusal, Report, Watch};
 use crate::time::Instant;
+use links::Links;
+pub use links::Routes;
 use socket::{Ears, Voices};
 
 /// Between two tries to open a socket that something else holds.
@@ -40,13 +43,15 @@ enum Order {
 }
 
 impl Bfd {
-    /// Begins with nobody to watch. `clock` gives the time that the reports are in.
+    /// Begins with nobody to watch. `clock` gives the time that the reports are in, `routes` the links by
+    /// which the kernel sends to an address.
     ///
     /// # Errors
     /// If there can be no thread.
     pub fn spawn<E>(
         seed: u64,
         clock: impl Fn() -> Instant + Send + 'static,
+        routes: Routes,
         events: mpsc::Sender<E>,
     ) -> io::Result<Self>
     where
@@ -62,6 +67,7 @@ impl Bfd {
                 clock,
                 ears: Ears::default(),
                 voices: Voices::new(seed),
+                links: Links::new(routes),
                 pending: BTreeMap::new(),
             };
             runtime.block_on(worker.run(queue, events));
@@ -94,6 +100,7 @@ struct Worker<C> {
     clock: C,
     ears: Ears,
     voices: Voices,
+    links: Links,
     /// What the daemon has not been told yet.
     pending: BTreeMap<FarEnd, Report>,
 }
@@ -130,14 +137,20 @@ impl<C: Fn() -> Instant> Worker<C> {
     fn watch(&mut self, watches: &[Watch]) {
         self.ears.listen_for(watches);
         self.voices.keep(watches);
-        self.machine.watch((self.clock)(), watches);
+        let now = (self.clock)();
+        self.machine.watch(now, watches);
+        find_links(&mut self.machine, &mut self.links, now);
     }
 
     fn turn(&mut self) {
         let now = (self.clock)();
         let machine = &mut self.machine;
+        let links = &mut self.links;
+        if !machine.is_idle() && links.is_stale(now) {
+            find_links(machine, links, now);
+        }
         self.ears.drain(|arrival| {
-            if let Err(error) = machine.handle(now, arrival) {
+            if let Err(error) = take(machine, links, now, arrival) {
                 let remote = arrival.remote;
                 tracing::debug!(%remote, %error, "a BFD packet was not taken");
             }
@@ -164,4 +177,37 @@ impl<C: Fn() -> Instant> Worker<C> {
             sleep(BETWEEN_GOODBYES).await;
         }
     }
+}
+
+/// Tells the machine by which links its far ends are reached.
+fn find_links(machine: &mut Machine, links: &mut Links, now: Instant) {
+    links.read(now);
+    let far_ends: Vec<FarEnd> = machine.on_links().cloned().collect();
+    for far_end in far_ends {
+        machine.reached_by(&far_end, links.of(&far_end));
+    }
+}
+
+/// Hands a datagram over; one that came by a link that is not expected has the links looked at again, for it
+/// may be the first after a change.
+fn take(
+    machine: &mut Machine,
+    links: &mut Links,
+    now: Instant,
+    arrival: &Arrival<'_>,
+) -> Result<(), Discard> {
+    let taken = machine.handle(now, arrival);
+    if taken != Err(Discard::Refused(Refusal::Link)) {
+        return taken;
+    }
+    let far_end = machine.far_end_of(arrival).cloned();
+    let found = far_end.and_then(|far_end| {
+        let found = links.look_again(now, &far_end)?;
+        found.contains(&arrival.link).then_some((far_end, found))
+    });
+    let Some((far_end, found)) = found else {
+        return taken;
+    };
+    machine.reached_by(&far_end, found);
+    machine.handle(now, arrival)
 }

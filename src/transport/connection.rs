@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::Endpoint;
 use super::codec::Stream;
+use super::descriptors::{Use, is_beyond};
 use super::signing::{KeyScope, Signing};
 use super::sockopt;
 use crate::session::DialError;
@@ -276,6 +277,9 @@ fn bound(endpoint: &Endpoint) -> io::Result<Socket> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
+    if is_beyond(&socket, Use::Dial) {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+    }
     socket.set_nonblocking(true)?;
     endpoint
         .options

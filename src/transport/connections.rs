@@ -19,6 +19,7 @@ use super::connection::{self, Connection, Phase, Rest};
 use super::readiness::{Readiness, Ready};
 use super::signing::Signing;
 use super::{Endpoint, Event};
+use crate::net::Hashing;
 use crate::session::{ConnectionId, DialError};
 use crate::wire::frame::MAX_EXTENDED_LEN;
 
@@ -33,8 +34,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// already: several hundred small messages. The others have their turn before there is more.
 const READ_SIZE: usize = 64 * 1024;
 
-/// Reads after a write has failed: what the peer has said before it closed is heard.
-const LAST_READS: usize = 64;
+/// Reads after a write has failed: what the peer has said before it closed is heard, unless it is very much.
+const LAST_READS: usize = 8;
 
 /// How often it is looked whether a probe was acknowledged, first and at most.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
@@ -46,13 +47,14 @@ const PROBE_TIME: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Transport {
     readiness: Readiness,
-    connections: HashMap<ConnectionId, Connection, foldhash::fast::FixedState>,
+    /// Nobody but us chooses the keys.
+    connections: HashMap<ConnectionId, Connection, Hashing>,
     /// What is read from anybody is read into this.
     buffer: Box<[u8]>,
     /// What orders have led to.
     news: VecDeque<Event<'static>>,
-    /// Those that may have more to read than one turn takes.
-    unread: Vec<ConnectionId>,
+    /// Those that may have more to read than one turn takes, who has waited longest first.
+    unread: VecDeque<ConnectionId>,
     /// Those that something was queued for.
     unwritten: Vec<ConnectionId>,
     deadlines: BTreeSet<(Instant, ConnectionId)>,
@@ -80,7 +82,7 @@ impl Transport {
             connections: HashMap::default(),
             buffer: vec![0; READ_SIZE + MAX_EXTENDED_LEN].into_boxed_slice(),
             news: VecDeque::new(),
-            unread: Vec::new(),
+            unread: VecDeque::new(),
             unwritten: Vec::new(),
             deadlines: BTreeSet::new(),
             probes: Vec::new(),
@@ -211,13 +213,16 @@ impl Transport {
         }
     }
 
-    /// Reads from everybody who has sent something, and ends what takes too long.
-    pub fn receive(&mut self, told: &mut impl FnMut(Event<'_>)) {
+    /// Reads from everybody who has sent something, until it is `enough`, and ends what takes too long. Whoever
+    /// was not read is read first in the next turn.
+    pub fn receive(&mut self, told: &mut impl FnMut(Event<'_>), mut enough: impl FnMut() -> bool) {
         self.tell(told);
-        for id in core::mem::take(&mut self.unread) {
-            if let Some(connection) = self.connections.get_mut(&id) {
-                connection.unread = false;
-                self.read(id, told);
+        for _ in 0..self.unread.len() {
+            if enough() {
+                break;
+            }
+            if let Some(id) = self.unread.pop_front() {
+                self.read_now(id, told);
             }
         }
         // A socket may become ready again meanwhile, and is not to keep us here.
@@ -225,7 +230,7 @@ impl Transport {
             let more = self.readiness.look();
             let mut at = 0;
             while let Some(ready) = self.readiness.found(at) {
-                self.serve(ready, told);
+                self.serve(ready, told, &mut enough);
                 at += 1;
             }
             if !more {
@@ -234,6 +239,18 @@ impl Transport {
         }
         self.look_at_probes(told);
         self.expire(told);
+    }
+
+    /// Reads from one that has waited, if it has: its deadline is due, and what it has said comes first.
+    pub fn receive_from(&mut self, id: ConnectionId, told: &mut impl FnMut(Event<'_>)) {
+        self.read_now(id, told);
+    }
+
+    fn read_now(&mut self, id: ConnectionId, told: &mut impl FnMut(Event<'_>)) {
+        let waits = |one: &mut Connection| core::mem::take(&mut one.unread);
+        if self.connections.get_mut(&id).is_some_and(waits) {
+            self.read(id, told);
+        }
     }
 
     /// Writes what was queued, as far as the kernel takes it; whether there was anything to tell.
@@ -260,7 +277,12 @@ impl Transport {
         any
     }
 
-    fn serve(&mut self, ready: Ready, told: &mut impl FnMut(Event<'_>)) {
+    fn serve(
+        &mut self,
+        ready: Ready,
+        told: &mut impl FnMut(Event<'_>),
+        enough: &mut impl FnMut() -> bool,
+    ) {
         let id = ready.connection;
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -278,7 +300,10 @@ impl Transport {
         }
         // Whoever stands in the list has had its share of this turn.
         if ready.readable && !connection.unread {
-            self.read(id, told);
+            match enough() {
+                true => self.read_again(id),
+                false => self.read(id, told),
+            }
         }
     }
 
@@ -315,7 +340,7 @@ impl Transport {
         if let Some(connection) = self.connections.get_mut(&id)
             && !core::mem::replace(&mut connection.unread, true)
         {
-            self.unread.push(id);
+            self.unread.push_back(id);
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::Accepted;
 use super::admission::{Admission, Admitted, Caller};
+use super::descriptors::{Use, is_beyond};
 use super::least_ttl::{self, LeastTtls};
 use super::signing::{KeyScope, Signing};
 use super::sockopt;
@@ -205,21 +206,28 @@ impl Gate {
         if answer == Admitted::Yes {
             return true;
         }
+        self.complain(
+            source,
+            match answer {
+                Admitted::TooMany if caller == Caller::Peer => "too many of all peers together",
+                Admitted::TooMany => "too many of all strangers together",
+                Admitted::TooManyFromSource | Admitted::Yes => "too many of this source",
+            },
+        );
+        false
+    }
+
+    fn complain(&mut self, source: IpAddr, why: &'static str) {
+        let now = tokio::time::Instant::now();
         self.refused += 1;
         if self
             .said
             .is_none_or(|said| now.duration_since(said) >= PAUSE)
         {
-            let of = match answer {
-                Admitted::TooMany if caller == Caller::Peer => "all peers together",
-                Admitted::TooMany => "all strangers together",
-                Admitted::TooManyFromSource | Admitted::Yes => "this source",
-            };
-            tracing::warn!(%source, refused = self.refused, "refused connections: too many of {of}");
+            tracing::warn!(%source, refused = self.refused, "refused connections: {why}");
             self.said = Some(now);
             self.refused = 0;
         }
-        false
     }
 }
 
@@ -236,6 +244,11 @@ async fn accept<E: From<Accepted>>(
                 let Ok(stream) = stream.into_std() else {
                     continue;
                 };
+                if is_beyond(&stream, Use::Call) {
+                    gate.complain(remote.ip(), "all descriptors for callers are in use");
+                    super::refuse(stream);
+                    continue;
+                }
                 let source = remote.ip().to_canonical();
                 let caller = match peers.borrow().contains(&source) {
                     true => Caller::Peer,
@@ -249,6 +262,7 @@ async fn accept<E: From<Accepted>>(
                     continue;
                 };
                 let accepted = Accepted {
+                    ttl: sockopt::syn_ttl(stream.as_fd()),
                     stream,
                     remote,
                     local,

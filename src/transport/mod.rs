@@ -14,6 +14,7 @@ pub mod bfd;
 pub mod codec;
 mod connection;
 mod connections;
+mod descriptors;
 mod least_ttl;
 mod listener;
 mod neighbour;
@@ -24,6 +25,7 @@ mod sockopt;
 use std::net::{SocketAddr, TcpStream};
 
 pub use connections::Transport;
+pub use descriptors::shortage;
 pub use least_ttl::LeastTtls;
 pub use listener::{Keys, Listener};
 pub use neighbour::{Heard, Neighbours};
@@ -42,6 +44,8 @@ pub struct Accepted {
     pub remote: SocketAddr,
     /// To which of our addresses.
     pub local: SocketAddr,
+    /// The TTL or hop limit of its SYN, if the kernel has kept it.
+    pub ttl: Option<u8>,
 }
 
 /// What a connection has to tell.

@@ -24,6 +24,8 @@ pub struct SocketOptions {
     /// How long sent data may stay unacknowledged before the kernel gives the connection up
     /// (RFC 5482). Without it a dead peer is noticed after 15 minutes of retransmission.
     pub user_timeout: Option<Duration>,
+    /// The TTL or hop limit that the peer called with, where it did and the kernel has kept it.
+    pub called_with: Option<u8>,
     /// What segments are signed with; those that are not signed so are dropped unseen.
     pub signing: Option<Signing>,
 }
@@ -41,8 +43,7 @@ impl SocketOptions {
         self.apply_to(&SockRef::from(stream), peer)?;
         // The listening socket's filter has done its work: the kernel looks at each packet from here on.
         let _none_was_there = SockRef::from(stream).detach_filter();
-        let called_with = syn_ttl(stream.as_fd());
-        match (self.min_ttl, called_with) {
+        match (self.min_ttl, self.called_with) {
             (Some(least), Some(ttl)) if ttl < least => Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 format!("it called with TTL {ttl}, and ttl-security wants {least} or more"),
@@ -214,7 +215,7 @@ pub(super) fn keep_syn(socket: BorrowedFd<'_>) -> io::Result<()> {
 
 /// The TTL or hop limit that the SYN of an accepted connection came with; none if the kernel did not
 /// keep it (we dialled, or it answered with a SYN cookie). Asking takes it away.
-fn syn_ttl(socket: BorrowedFd<'_>) -> Option<u8> {
+pub(super) fn syn_ttl(socket: BorrowedFd<'_>) -> Option<u8> {
     let mut headers = [0; 256];
     let length = get(socket, libc::IPPROTO_TCP, libc::TCP_SAVED_SYN, &mut headers).ok()?;
     let headers = headers.get(..length)?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
-use dunlin::net::{Asn, Family, RouterId};
+use dunlin::net::{Asn, Family, Hashing, RouterId};
 use dunlin::policy::PolicyKind;
 use dunlin::session::ConnectionId;
 use dunlin::speaker::{Output, Settings, Speaker};
@@ -77,6 +77,7 @@ impl Hub {
         intent.peers = peers.iter().map(|far| planned(*far)).collect();
         let settings = Settings {
             seed: 1,
+            hashing: Hashing::secret(1),
             track_next_hops: false,
             forwarding: false,
             max_paths: 1,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use dunlin::bfd::{Arrival, Hops, Machine, State, Terms};
 use dunlin::time::{Duration, Instant};
 
-use crate::bfd_link::{Link, address, ms, terms, watch};
+use crate::bfd_link::{LINK, Link, address, ms, terms, watch};
 
 #[test]
 fn two_ends_find_each_other_and_notice_a_cut_in_the_detection_time() {
@@ -71,7 +71,7 @@ fn a_process_that_begins_anew_is_no_failure_and_comes_up_again() {
 }
 
 #[test]
-fn two_ends_that_disagree_on_the_hops_meet() {
+fn two_ends_that_disagree_on_the_hops_meet_on_the_link() {
     for first in [Hops::Single, Hops::Multi] {
         let second = match first {
             Hops::Single => Hops::Multi,
@@ -88,7 +88,7 @@ fn two_ends_that_disagree_on_the_hops_meet() {
         link.run(Duration::from_secs(20));
         assert!(link.both_up());
         let last = link.sent.last().unwrap();
-        assert_eq!(last.hops, Hops::Multi);
+        assert_eq!(last.hops, Hops::Single, "never the other way round");
     }
 }
 
@@ -172,7 +172,9 @@ proptest! {
     ) {
         let mut machine = Machine::new(seed);
         let mut now = Instant::from_secs(1);
-        machine.watch(now, &[watch(0, Hops::Single, terms(100, 100, 3))]);
+        let watch = watch(0, Hops::Single, terms(100, 100, 3));
+        machine.watch(now, core::slice::from_ref(&watch));
+        machine.reached_by(&watch.far_end, vec![LINK]);
         let mine = machine.poll_report().unwrap().session;
         for (mut octets, length, shape, single, pause) in script {
             // Mostly such as pass the first checks.
@@ -188,7 +190,7 @@ proptest! {
             let arrival = Arrival {
                 remote: address(1),
                 local: address(0),
-                interface: None,
+                link: LINK,
                 hops: if single { Hops::Single } else { Hops::Multi },
                 ttl: Some(255),
                 octets: &octets[..if shape > 1 { 24 } else { length }],

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use dunlin::bfd::{Arrival, FarEnd, Hops, Machine, Packet, Report, State, Terms, Watch};
+use dunlin::bfd::{
+    Arrival, Authentication, FarEnd, Hops, Machine, Packet, Report, State, Terms, Watch,
+};
 use dunlin::time::{Duration, Instant};
 
 /// Milliseconds, as the stories count.
@@ -31,9 +33,15 @@ pub(crate) fn watch(end: usize, hops: Hops, terms: Terms) -> Watch {
             interface: None,
         },
         hops,
+        least_ttl: 48,
         terms,
+        authentication: Authentication::None,
     }
 }
+
+/// The link that the far end is reached by, and another one.
+pub(crate) const LINK: u32 = 2;
+pub(crate) const OTHER_LINK: u32 = 3;
 
 /// A packet that left.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +60,8 @@ pub(crate) struct Link {
     pub(crate) passes: [bool; 2],
     pub(crate) delay: Duration,
     pub(crate) sent: Vec<Sent>,
+    /// The same in octets.
+    pub(crate) octets: Vec<(usize, Vec<u8>)>,
     pub(crate) reports: [Option<Report>; 2],
     flying: BTreeMap<(Instant, u64), (usize, Hops, Vec<u8>)>,
     count: u64,
@@ -66,6 +76,7 @@ impl Link {
             passes: [true; 2],
             delay: ms(1),
             sent: Vec::new(),
+            octets: Vec::new(),
             reports: [None, None],
             flying: BTreeMap::new(),
             count: 0,
@@ -83,6 +94,9 @@ impl Link {
 
     pub(crate) fn watch(&mut self, end: usize, watches: &[Watch]) {
         self.ends[end].watch(self.now, watches);
+        for watch in watches {
+            self.ends[end].reached_by(&watch.far_end, vec![LINK]);
+        }
         self.collect(end);
     }
 
@@ -132,7 +146,7 @@ impl Link {
             let arrival = Arrival {
                 remote: address(1 - to),
                 local: address(to),
-                interface: None,
+                link: LINK,
                 hops,
                 ttl: Some(255),
                 octets: &octets,
@@ -173,9 +187,24 @@ impl Link {
         }
     }
 
+    /// What somebody else sends to the end `to` in the name of the other one.
+    pub(crate) fn forge(&mut self, to: usize, link: u32, (hops, ttl): (Hops, u8), octets: &[u8]) {
+        let arrival = Arrival {
+            remote: address(1 - to),
+            local: address(to),
+            link,
+            hops,
+            ttl: Some(ttl),
+            octets,
+        };
+        let _refused = self.ends[to].handle(self.now, &arrival);
+        self.collect(to);
+    }
+
     fn collect(&mut self, end: usize) {
         while let Some(transmit) = self.ends[end].poll() {
             let packet = Packet::decode(&transmit.octets).unwrap();
+            self.octets.push((end, transmit.octets.clone()));
             self.sent.push(Sent {
                 at: self.now,
                 from: end,
@@ -185,7 +214,7 @@ impl Link {
             if self.passes[end] {
                 self.count += 1;
                 let key = (self.now + self.delay, self.count);
-                let flight = (1 - end, transmit.hops, transmit.octets.to_vec());
+                let flight = (1 - end, transmit.hops, transmit.octets);
                 self.flying.insert(key, flight);
             }
         }

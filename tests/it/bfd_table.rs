@@ -4,11 +4,12 @@
 use std::net::IpAddr;
 
 use dunlin::bfd::{
-    Arrival, Diagnostic, Discard, Hops, Machine, Packet, PacketError, Report, State, Terms, Watch,
+    Arrival, Diagnostic, Discard, Hops, Machine, Packet, PacketError, Refusal, Report, State,
+    Terms, Watch,
 };
 use dunlin::time::{Duration, Instant};
 
-use crate::bfd_link::{address, ms, terms, watch};
+use crate::bfd_link::{LINK, OTHER_LINK, address, ms, terms, watch};
 
 /// One machine with one session, and a far end that is played.
 struct Session {
@@ -41,7 +42,9 @@ impl Session {
     fn new(hops: Hops, terms: Terms) -> Self {
         let now = Instant::from_secs(10);
         let mut machine = Machine::new(5);
-        machine.watch(now, &[watch(0, hops, terms)]);
+        let watch = watch(0, hops, terms);
+        machine.watch(now, core::slice::from_ref(&watch));
+        machine.reached_by(&watch.far_end, vec![LINK]);
         let report = machine.poll_report().unwrap();
         let mut session = Self {
             now,
@@ -78,7 +81,7 @@ impl Session {
         let arrival = Arrival {
             remote,
             local: address(0),
-            interface: None,
+            link: LINK,
             hops,
             ttl,
             octets: &octets,
@@ -296,9 +299,28 @@ fn another_process_at_the_far_end_is_no_failure() {
         mine: THEIRS + 1,
         ..said(State::Down, 0)
     };
-    session.hear(&anew).unwrap();
-    assert_eq!(session.report.state, State::Down);
+    let refused = Err(Discard::Refused(Refusal::Discriminator));
+    assert_eq!(session.hear(&anew), refused);
+    assert_eq!(
+        session.report.state,
+        State::Up,
+        "the old one may be there yet"
+    );
+    session.pass(ms(750));
+    assert_eq!(
+        session.report.state,
+        State::Init,
+        "it is not, and the new one is taken up"
+    );
     assert_eq!(session.report.failures, 0);
+    // Somebody who began long before the silence is no reason for it.
+    let mut session = Session::in_state(State::Up);
+    assert_eq!(session.hear(&anew), refused);
+    session.pass(ms(100));
+    session.hear(&said(State::Up, session.mine)).unwrap();
+    session.pass(ms(750));
+    assert_eq!(session.report.state, State::Down);
+    assert_eq!(session.report.failures, 1);
     // The same process that has lost us is one.
     let mut session = Session::in_state(State::Up);
     session.hear(&said(State::Down, 0)).unwrap();
@@ -311,11 +333,16 @@ fn only_packets_that_nobody_forwarded_count_on_a_link() {
     let down = said(State::Down, 0);
     for ttl in [Some(254), Some(0), None] {
         let taken = session.arrive(&down, Hops::Single, ttl, address(1));
-        assert_eq!(taken, Err(Discard::Forwarded));
+        assert_eq!(taken, Err(Discard::Refused(Refusal::Ttl)));
     }
     assert_eq!(session.report.state, State::Down);
     let mut far = Session::new(Hops::Multi, terms(250, 250, 3));
-    let taken = far.arrive(&down, Hops::Multi, Some(3), address(1));
+    for ttl in [Some(47), Some(0), None] {
+        let taken = far.arrive(&down, Hops::Multi, ttl, address(1));
+        assert_eq!(taken, Err(Discard::Refused(Refusal::Ttl)));
+    }
+    assert_eq!(far.report.state, State::Down);
+    let taken = far.arrive(&down, Hops::Multi, Some(48), address(1));
     assert_eq!(taken, Ok(()));
     assert_eq!(far.report.state, State::Init);
 }
@@ -335,13 +362,13 @@ fn strangers_and_guesses_change_nothing() {
     }
     // What is up is not led elsewhere.
     let taken = session.arrive(&said(State::Down, 0), Hops::Multi, Some(255), address(1));
-    assert_eq!(taken, Err(Discard::OtherHops(Hops::Multi)));
+    assert_eq!(taken, Err(Discard::Refused(Refusal::Port)));
     let mut octets = said(State::Down, mine).encode();
     octets[2] = 0;
     let arrival = Arrival {
         remote: address(1),
         local: address(0),
-        interface: None,
+        link: LINK,
         hops: Hops::Single,
         ttl: Some(255),
         octets: &octets,
@@ -367,13 +394,15 @@ fn a_link_local_far_end_is_known_by_its_link() {
     let mut machine = Machine::new(1);
     let now = Instant::from_secs(1);
     machine.watch(now, &[on("eth0"), on("eth1")]);
+    machine.reached_by(&on("eth0").far_end, vec![LINK]);
+    machine.reached_by(&on("eth1").far_end, vec![OTHER_LINK]);
     while machine.poll_report().is_some() {}
     let octets = said(State::Down, 0).encode();
-    let mut from = |link: Option<&str>| {
+    let mut from = |link: u32| {
         let arrival = Arrival {
             remote: there,
             local: "fe80::1".parse().unwrap(),
-            interface: link,
+            link,
             hops: Hops::Single,
             ttl: Some(255),
             octets: &octets,
@@ -381,10 +410,9 @@ fn a_link_local_far_end_is_known_by_its_link() {
         machine.handle(now, &arrival)?;
         Ok::<_, Discard>(machine.poll_report().unwrap().far_end.interface)
     };
-    assert_eq!(from(Some("eth1")), Ok(Some("eth1".to_owned())));
-    assert_eq!(from(Some("eth0")), Ok(Some("eth0".to_owned())));
-    assert_eq!(from(Some("eth2")), Err(Discard::Stranger));
-    assert_eq!(from(None), Err(Discard::Stranger));
+    assert_eq!(from(OTHER_LINK), Ok(Some("eth1".to_owned())));
+    assert_eq!(from(LINK), Ok(Some("eth0".to_owned())));
+    assert_eq!(from(4), Err(Discard::Stranger));
 }
 
 #[test]

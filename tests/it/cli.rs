@@ -26,12 +26,19 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(folder: &Path, name: &str, address: &str, port: u16) -> Self {
+        let daemon = Self::begin(folder, name, &format!("{address}:{port}"), "");
+        daemon.wait_for("dunlin is running");
+        daemon
+    }
+
+    /// The same, with more words of [control], and not waited for.
+    pub(crate) fn begin(folder: &Path, name: &str, listen: &str, control: &str) -> Self {
         let socket = folder.join(format!("{name}.sock"));
         let config = folder.join(format!("{name}.toml"));
         let text = format!(
             "[node]\nname = \"{name}\"\n[datastore]\npath = \"cluster.toml\"\n\
-             [routing]\nkernel-routes = false\n[bgp]\nlisten = [\"{address}:{port}\"]\n\
-             [control]\nsocket = \"{}\"\n[log]\nlevel = \"debug\"\n",
+             [routing]\nkernel-routes = false\n[bgp]\nlisten = [\"{listen}\"]\n\
+             [control]\nsocket = \"{}\"\n{control}\n[log]\nlevel = \"debug\"\n",
             socket.display()
         );
         fs::write(&config, text).unwrap();
@@ -51,13 +58,21 @@ impl Daemon {
                 }
             }
         });
-        let daemon = Self {
+        Self {
             child,
             lines,
             socket,
-        };
-        daemon.wait_for("dunlin is running");
-        daemon
+        }
+    }
+
+    /// Waits for the end; whether it went well.
+    pub(crate) fn ends(&mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        let _status = self.child.wait();
     }
 
     /// Reads the log up to a line with these words.

@@ -191,7 +191,8 @@ fn felix_settings_are_read_in_all_their_spellings() {
          natPortRange = 2000\nnatOutgoingExclusions = \"IPPoolsAndHostIPs\"\n\
          natOutgoingAddress = \"fd00::9\"\niptablesNATOutgoingInterfaceFilter = \"eth0\"\n\
          featureDetectOverride = \"SNATFullyRandom=true, ChecksumOffloadBroken=false\"\n\
-         ipipEnabled = false\nprogramClusterRoutes = \"Enabled\"",
+         allowBGPPacketsFromWorkloads = true\nallowVXLANPacketsFromWorkloads = true\n\
+         allowIPIPPacketsFromWorkloads = false\nipipEnabled = false\nprogramClusterRoutes = \"Enabled\"",
     );
     let expected = FelixSettings {
         ipip_mtu: Some(1400),
@@ -204,6 +205,9 @@ fn felix_settings_are_read_in_all_their_spellings() {
         nat_outgoing_address: "fd00::9".parse().ok(),
         nat_outgoing_exclusions: NatExclusions::IpPoolsAndHostIps,
         nat_outgoing_interface_filter: Some("eth0".to_owned()),
+        allow_bgp_from_workloads: true,
+        allow_ipip_from_workloads: false,
+        allow_vxlan_from_workloads: true,
     };
     assert_eq!(all, expected);
     assert_eq!(felix("ipip-mtu = 0"), FelixSettings::default());

@@ -11,8 +11,9 @@ use dunlin::datastore::{Loaded, Problems, SecretFile, Secrets, read_cluster_with
 use dunlin::net::{Asn, Community, Family, Role, Secret};
 use dunlin::policy::{Action, Direction, MatchOperator, Operation, PeerType, PrefixMatch};
 use dunlin::topology::{
-    AoAlgorithm, AoKey, Authentication, BfdTerms, BindMode, FarEnd, Intent, LimitAction, MAX_PATHS,
-    NextHopMode, Peer, PrefixAdvertisement, RoleTerms, SourceAddress, TtlRule,
+    AoAlgorithm, AoKey, Authentication, BfdAuthentication, BfdKey, BfdTerms, BindMode, FarEnd,
+    Intent, LimitAction, MAX_PATHS, NextHopMode, Peer, PrefixAdvertisement, RoleTerms,
+    SourceAddress, TtlRule,
 };
 
 /// A reader of secrets that there are: each path with its text and mode.
@@ -381,6 +382,59 @@ fn no_octet_of_a_secret_is_shown() {
     let clear = "peer-ip = \"10.0.0.9\"\nas-number = 64601\npassword = \"hunter2\"\n";
     let problems = peer_with(clear, &[]).unwrap_err().to_string();
     assert!(problems.contains("in the clear"), "{problems}");
+    assert!(!problems.contains("hunter2"), "{problems}");
+}
+
+#[test]
+fn a_key_of_bfd_is_had_as_a_password_is_and_a_missing_one_keeps_bfd_down() {
+    let end = "peer-ip = \"10.0.0.9\"\nas-number = 64601\n";
+    let bfd = |loaded: &Loaded| loaded.intent.peers[0].bfd.clone().unwrap();
+    let files = [("/k", "secret\n", 0o600)];
+    for (words, id, meticulous) in [
+        ("file = \"/k\"", 1, true),
+        (
+            "file = \"/k\", id = 7, algorithm = \"keyed-sha1\"",
+            7,
+            false,
+        ),
+    ] {
+        let lines = format!("{end}bfd = {{ min-ttl = 250, authentication = {{ {words} }} }}\n");
+        let loaded = peer_with(&lines, &files).unwrap();
+        let key = BfdKey {
+            id,
+            meticulous,
+            secret: Secret::new(b"secret".to_vec()),
+        };
+        assert_eq!(bfd(&loaded).authentication, BfdAuthentication::Key(key));
+        assert_eq!(bfd(&loaded).min_ttl, Some(250));
+        assert!(!format!("{loaded:?}").contains("secret\\"));
+        let loaded = peer_with(&lines, &[]).unwrap();
+        let why = "there is no secret at /k; put it there";
+        assert_eq!(
+            bfd(&loaded).authentication,
+            BfdAuthentication::Missing(why.into())
+        );
+        assert_eq!(loaded.intent.peers[0].authentication, Authentication::None);
+        assert_eq!(
+            loaded.warnings.to_string(),
+            format!(
+                "/etc/dunlin/c.toml:8:41: warning: {why}; until then BFD of peer p stays down, and its \
+                 sessions go on without"
+            )
+        );
+        let long = peer_with(&lines, &[("/k", &"x".repeat(21), 0o600)]).unwrap_err();
+        assert!(long.to_string().contains("more than 20 octets"), "{long}");
+    }
+    let mesh = "[bgp]\nnode-mesh-bfd = { authentication = { file = \"/k\" } }\n";
+    let loaded = with("c.toml", mesh, &files).unwrap();
+    let terms = loaded.intent.bgp.node_mesh_bfd.unwrap();
+    assert!(matches!(terms.authentication, BfdAuthentication::Key(_)));
+    let clear = peer_with(
+        &format!("{end}bfd = {{ authentication = \"hunter2\" }}\n"),
+        &[],
+    );
+    let problems = clear.unwrap_err().to_string();
+    assert!(problems.contains("a file of its own"), "{problems}");
     assert!(!problems.contains("hunter2"), "{problems}");
 }
 

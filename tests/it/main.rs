@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a subject.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bfd_forged;
 mod bfd_laws;
 mod bfd_link;
 mod bfd_table;
@@ -10,6 +11,8 @@ mod config_peering;
 mod config_selector;
 mod config_watch;
 mod config_yaml;
+mod control_socket;
+mod daemon_confinement;
 mod daemon_owner;
 mod dataplane_devices;
 mod dataplane_entries;
@@ -19,12 +22,14 @@ mod folder;
 mod forwarding_choice;
 mod lab_daemons;
 mod lab_plumbing;
+mod nat_guard;
 mod nat_netns;
 mod nat_rooms;
 mod next_hop_exports;
 mod next_hop_recursion;
 mod next_hop_rig;
 mod next_hops;
+mod node_pace;
 mod own_address;
 mod readme;
 mod rib_add_path;
@@ -85,6 +90,7 @@ mod speaker_first_as;
 mod speaker_limits;
 mod speaker_log;
 mod speaker_malformed;
+mod speaker_near;
 mod speaker_orders;
 mod speaker_password;
 mod speaker_rig;

@@ -1,11 +1,10 @@
 //! natOutgoing against the real kernel: what a packet's source is when it arrives outside.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
-use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,6 +95,7 @@ fn datagrams_to_the_vxlan_port_take_no_port_of_the_range() {
         let _kept = world.keep(Some(nat(|intent| {
             intent.felix.nat_port_range = Some((30_000, 30_000));
             intent.felix.vxlan_port = PORT;
+            intent.felix.allow_vxlan_from_workloads = true;
             for pool in &mut intent.pools {
                 pool.vxlan_mode = PoolMode::CrossSubnet;
             }
@@ -362,7 +362,8 @@ fn without_nft_it_is_said_and_tried_again() {
     in_world(|world| {
         let folder = Folder::new("missing");
         let mut kept = world.begin(Settings {
-            search: vec![folder.0.clone()],
+            places: vec![folder.0.join("nft")],
+            held: None,
             limit: Duration::from_millis(300),
             retry: Duration::from_millis(50),
         });
@@ -371,8 +372,8 @@ fn without_nft_it_is_said_and_tried_again() {
         assert_eq!(
             kept.status.to_string(),
             format!(
-                "natOutgoing needs nftables: there is no nft in {}: install the package nftables; \
-                 packets of pods to the outside keep their address",
+                "nftables is needed: there is no program {}/nft: install the package nftables, or say \
+                 where it is ([nat] nft); no packet of a pod is translated or kept from nodes' BGP",
                 folder.0.display()
             )
         );
@@ -422,8 +423,10 @@ fn the_daemon_has_the_rules_before_it_runs_and_follows_its_files() {
         assert_eq!(tables(), "table ip dunlin\n");
         world.assert_address_at("10.0.0.9", "10.0.0.1");
         cluster(false);
-        daemon.until("natOutgoing: off");
-        assert_eq!(tables(), "");
+        daemon.until("natOutgoing: off; pods are kept from nodes' BGP: IPv4: on; IPv6: off");
+        world.assert_address_at("10.0.0.9", "10.244.1.2");
+        let rules = world.node.nft("list table ip dunlin");
+        assert!(rules.contains("a pod is no neighbour of nodes"), "{rules}");
         cluster(true);
         daemon.until("natOutgoing: IPv4: on; IPv6: off");
         drop(daemon);
@@ -517,11 +520,22 @@ fn write_program(folder: &Folder, script: &str) {
 }
 
 #[test]
-fn a_path_of_a_service_is_completed_and_relative_folders_are_not_searched() {
-    let search = Settings::with_path(Some(OsStr::new("/usr/bin:.::bin"))).search;
-    let wanted = ["/usr/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    assert_eq!(search, wanted);
-    assert!(!settings().search.is_empty());
+fn nft_is_looked_for_at_absolute_places_whatever_path_says() {
+    let usual = Settings::with_program(None).places;
+    assert!(usual.iter().all(|place| place.is_absolute()), "{usual:?}");
+    assert!(settings().program().is_ok());
+    let folder = Folder::new("nft-named");
+    write_program(&folder, "exit 0");
+    let named = Settings::with_program(Some(&folder.0.join("nft")));
+    assert_eq!(named.program(), Ok(folder.0.join("nft")));
+    // Nobody's, wherever we were started.
+    let relative = Settings::with_program(Some(Path::new("nft")));
+    assert!(
+        relative
+            .program()
+            .unwrap_err()
+            .contains("there is no program nft")
+    );
 }
 
 impl World {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use dunlin::forwarding::{Chooser, Nat};
 use dunlin::nft::{Nft, Settings, Status, TableStatus};
-use dunlin::topology::{Fabric, Intent, Node, Pool, PoolMode};
+use dunlin::topology::{Fabric, Intent, Node, Pool, PoolMode, Speakers};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
 
@@ -243,7 +243,7 @@ impl World {
 }
 
 pub(crate) fn settings() -> Settings {
-    Settings::with_path(std::env::var_os("PATH").as_deref())
+    Settings::with_program(None)
 }
 
 /// The adapter at work, and what it said last.
@@ -307,5 +307,20 @@ pub(crate) fn nat(change: impl FnOnce(&mut Intent)) -> Nat {
         ..Intent::default()
     };
     change(&mut intent);
-    Nat::new(&Chooser::new(Arc::new(Fabric::new(&intent)), "a"))
+    nat_of(&intent, None)
+}
+
+/// The same, and what it keeps pods from.
+pub(crate) fn guarded(change: impl FnOnce(&mut Intent)) -> Nat {
+    let mut seen = None;
+    let _unguarded = nat(|intent| {
+        change(intent);
+        seen = Some(intent.clone());
+    });
+    let intent = seen.unwrap();
+    nat_of(&intent, Some(&Speakers::new(&intent)))
+}
+
+fn nat_of(intent: &Intent, speakers: Option<&Speakers>) -> Nat {
+    Nat::new(&Chooser::new(Arc::new(Fabric::new(intent)), "a"), speakers)
 }

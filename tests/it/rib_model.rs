@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use dunlin::net::{Family, Prefix, ScopedAddress};
+use dunlin::net::{Family, Hashing, Prefix, ScopedAddress};
 use dunlin::rib::{
-    DecisionConfig, ForwardingChange, ForwardingPath, PeerIndex, PeerKind, Resolution, Rib,
-    RibConfig, Tracked,
+    DecisionConfig, ForwardingChange, ForwardingPath, Pace, PeerIndex, PeerKind, Resolution, Rib,
+    RibConfig, Standing, Tracked,
 };
 use dunlin::wire::attribute::PathAttributes;
 use proptest::prelude::*;
@@ -55,6 +55,9 @@ enum Op {
         reachable: bool,
     },
     Forward,
+    Turn {
+        walk: usize,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -71,6 +74,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (peer, 0..2usize).prop_map(|(peer, family)| Op::Sweep { peer, family }),
         1 => (0..3u32, any::<bool>()).prop_map(|(hop, reachable)| Op::Resolve { hop, reachable }),
         2 => Just(Op::Forward),
+        3 => (0..6usize).prop_map(|walk| Op::Turn { walk }),
     ]
 }
 
@@ -114,7 +118,7 @@ impl Test {
             },
             track_next_hops: true,
             forwarding: true,
-            hash_seed: 1,
+            hashing: Hashing::secret(1),
         };
         let mut test = Self {
             rib: rib(config),
@@ -159,6 +163,20 @@ impl Test {
             }
         }
         self.rib.set_resolution(&known);
+    }
+
+    /// Gives turns to whatever is still to be done in the tables.
+    fn finish(&mut self) {
+        let mut turns = 0;
+        loop {
+            self.rib.begin_turn(Pace { walk: 5, send: 1 });
+            self.rib.work();
+            turns += 1;
+            assert!(turns < 1_000, "it comes to an end");
+            if !self.rib.has_work() {
+                return;
+            }
+        }
     }
 
     fn forward(&mut self) {
@@ -223,6 +241,11 @@ impl Test {
             }
             Op::Resolve { hop, reachable } => self.reachable[hop as usize] = reachable,
             Op::Forward => self.forward(),
+            // From here on nothing is carried out but in turns.
+            Op::Turn { walk } => {
+                self.rib.begin_turn(Pace { walk, send: 0 });
+                self.rib.work();
+            }
         }
     }
 
@@ -265,7 +288,8 @@ impl Test {
                     paths
                         .map(|path| {
                             let attributes = self.rib.path_attributes(path).unwrap().decode();
-                            let (accepted, stale) = (path.accepted, path.stale);
+                            let standing = self.rib.standing(path, family);
+                            let (accepted, stale) = (path.accepted, standing == Standing::Stale);
                             let key = (prefix, path.peer.0, path.path_id);
                             (
                                 key,
@@ -324,6 +348,9 @@ proptest! {
             test.apply(op);
             test.resolve();
         }
+        test.finish();
+        test.resolve();
+        test.finish();
         test.forward();
         test.check();
         let needed: std::collections::BTreeSet<_> =
@@ -333,6 +360,7 @@ proptest! {
         for peer in 1..=PEERS {
             test.apply(&Op::Remove { peer });
         }
+        test.finish();
         test.forward();
         test.resolve();
         test.check();

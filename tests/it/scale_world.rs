@@ -182,6 +182,7 @@ impl World {
         let settings = Settings {
             speaker: speaker::Settings {
                 seed,
+                hashing: dunlin::net::Hashing::secret(seed),
                 track_next_hops: false,
                 forwarding: false,
                 max_paths: 1,

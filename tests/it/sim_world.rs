@@ -10,9 +10,9 @@ use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
 use dunlin::dataplane::{self, KernelInput, Op};
-use dunlin::net::{Family, Prefix};
-use dunlin::node::{Backend, Input, Node, Output, Settings};
-use dunlin::rib::MedMode;
+use dunlin::net::{Family, Hashing, Prefix};
+use dunlin::node::{Backend, Input, Node, Output, Pace, Settings};
+use dunlin::rib::{self, MedMode};
 use dunlin::session::{ConnectionId, DialError};
 use dunlin::speaker;
 use dunlin::time::{Duration, Instant};
@@ -157,10 +157,17 @@ pub(crate) struct World {
     pub(crate) dual_stack: bool,
 }
 
+/// Next to nothing in a turn.
+const NEXT_TO_NOTHING: Pace = Pace {
+    tables: rib::Pace { walk: 100, send: 5 },
+    forward: 3,
+};
+
 pub(crate) fn settings(seed: u64, kernel_routes: bool) -> Settings {
     Settings {
         speaker: speaker::Settings {
             seed,
+            hashing: Hashing::secret(seed),
             track_next_hops: kernel_routes,
             forwarding: kernel_routes,
             max_paths: 1,
@@ -230,7 +237,11 @@ impl World {
             ..settings(seed, kernel)
         };
         settings.speaker.max_paths = self.max_paths;
-        let node = Node::new(self.now, settings, plan);
+        let mut node = Node::new(self.now, settings, plan);
+        if seed % 2 == 1 {
+            // Whatever takes many turns ends where it would in one.
+            node.set_pace(NEXT_TO_NOTHING);
+        }
         let host = self.place(&name, addresses, Actor::Node(Box::new(node)));
         if kernel && host.kernel.is_none() {
             host.kernel = Some(FakeKernel {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use dunlin::bfd::{Diagnostic, FarEnd, Hops, Report, State, Watch};
+use dunlin::bfd::{Diagnostic, Dropped, FarEnd, Hops, Report, State, Watch};
 use dunlin::net::{Asn, Prefix};
 use dunlin::policy::PolicyKind;
 use dunlin::session::{CloseReason, ConnectionId};
@@ -72,6 +72,10 @@ impl World {
             hops: Hops::Single,
             transmit: Duration::from_millis(250),
             detection: None,
+            algorithm: None,
+            key_missing: false,
+            dropped: Dropped::default(),
+            refused: None,
         };
         self.speaker.far_end_reported(self.now, report);
         self.speaker.flush(self.now);

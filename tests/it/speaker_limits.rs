@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dunlin::net::{Asn, Family, Prefix, Prefix4};
 use dunlin::policy::PolicyKind;
 use dunlin::problem::Code;
-use dunlin::rib::MAX_RECEIVED;
+use dunlin::rib::{Bounds, MAX_RECEIVED};
 use dunlin::session::ConnectionId;
 use dunlin::speaker::{Output, PeerStatus, Speaker};
 use dunlin::time::{Duration, Instant};
@@ -390,4 +390,87 @@ fn between_nodes_a_limit_never_costs_the_session() {
     }
     assert_eq!(action("tor"), LimitAction::Restart);
     assert_eq!(action("stopped"), LimitAction::Stop);
+}
+
+/// A route with so many octets that nobody knows, and a next hop of its own.
+fn long_announcement(key: Key, octets: u16, hop: u32) -> Vec<u8> {
+    let mut attributes = attributes(0, &[THEIR_AS]);
+    let address = attributes.len() - 4;
+    attributes[address..].copy_from_slice(&hop.to_be_bytes());
+    attributes.extend([0xd0, 99]);
+    attributes.extend(octets.to_be_bytes());
+    attributes.extend(u32::from(key.0).to_be_bytes());
+    attributes.extend(key.1.to_be_bytes());
+    attributes.resize(attributes.len() + usize::from(octets) - 8, 7);
+    update_of(&[], &attributes, &nlri(key))
+}
+
+const HOP: u32 = 0x0A00_0002;
+
+#[test]
+fn attributes_take_as_many_octets_as_their_routes_may_and_what_was_left_out_comes_when_there_is_room()
+ {
+    // So few routes that the least bound holds.
+    let mut story = Story::new(3_000);
+    let keys: Vec<Key> = (0..20)
+        .flat_map(|n| (1..=40).map(move |id| (n, id)))
+        .collect();
+    for key in &keys {
+        story.receive(&long_announcement(*key, 3_000, HOP));
+    }
+    let memory = |story: &Story| story.speaker.rib().memory().attributes;
+    let bound = Bounds::LEAST_OCTETS as usize;
+    assert!(memory(&story) < bound + bound / 4, "{}", memory(&story));
+    let status = story.status();
+    assert_eq!(status.received + status.untaken, keys.len());
+    assert!(status.untaken > 400, "{}", status.untaken);
+    let said: Vec<_> = story
+        .speaker
+        .problems(story.now)
+        .into_iter()
+        .map(|p| p.what)
+        .collect();
+    assert!(
+        said[0].contains("attributes take more than 1048 kB"),
+        "{said:?}"
+    );
+    // One that is there and grows is not there as it was.
+    let there = *story.held().first().unwrap();
+    story.receive(&long_announcement(there, 3_900, HOP));
+    assert!(memory(&story) < bound + bound / 4);
+    assert!(!story.held().contains(&there));
+    // The routes of a peer whose attributes are short come in spite of all, as many as fit.
+    story.truth = keys.iter().map(|key| (*key, 0)).collect();
+    for key in &keys {
+        story.receive(&withdrawal(*key));
+    }
+    for key in keys.iter().take(400) {
+        story.receive(&announcement(*key, 0));
+    }
+    story.run(Duration::from_secs(60));
+    assert_eq!(story.held().len(), keys.len());
+    assert_eq!((story.status().untaken, story.asked), (0, 1));
+}
+
+#[test]
+fn the_next_hops_of_a_peer_are_bounded() {
+    let mut story = Story::new(1_000_000);
+    let most = Bounds::NEXT_HOPS;
+    for hop in 0..most + 1_000 {
+        let key = (u8::try_from(hop % 250).unwrap(), 0);
+        let key = (key.0, 1 + hop / 250);
+        story.receive(&long_announcement(key, 8, 0x0B00_0000 + hop));
+    }
+    let hops = story.speaker.rib().attributes().next_hops().iter().count();
+    assert_eq!(hops, most as usize);
+    let said: Vec<_> = story
+        .speaker
+        .problems(story.now)
+        .into_iter()
+        .map(|p| p.what)
+        .collect();
+    assert!(said[0].contains("more than 16384 next hops"), "{said:?}");
+    // Another next hop that is there already is no more than a route.
+    story.receive(&long_announcement((251, 1), 8, 0x0B00_0000));
+    assert!(story.held().contains(&(251, 1)));
 }

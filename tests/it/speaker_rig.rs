@@ -43,6 +43,7 @@ pub(crate) fn planned(peers: Vec<Peer>) -> Plan {
 pub(crate) fn speaker(now: Instant, plan: Plan) -> Speaker {
     let settings = Settings {
         seed: 1,
+        hashing: Default::default(),
         track_next_hops: false,
         forwarding: false,
         max_paths: 1,

@@ -70,7 +70,10 @@ impl Rig {
                 let endpoint = Endpoint {
                     remote: accepted.remote,
                     source: None,
-                    options,
+                    options: SocketOptions {
+                        called_with: accepted.ttl,
+                        ..options
+                    },
                     max_message: 4096,
                 };
                 let transport = &mut self.turned.transport;

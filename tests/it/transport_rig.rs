@@ -55,7 +55,7 @@ impl Rig {
     pub(crate) fn receive(&mut self) {
         let told = &mut self.told;
         self.transport
-            .receive(&mut |event| told.push_back(kept(event)));
+            .receive(&mut |event| told.push_back(kept(event)), || false);
     }
 
     /// One turn, which waits for something to happen.

@@ -248,3 +248,22 @@ fn places_are_fields_and_all_of_them_are_there() {
     assert!(of(3).is_some(), "all problems are said at once: {said}");
     assert!(said["node"].is_null());
 }
+
+#[test]
+fn a_text_with_endless_faults_is_so_many_lines_and_a_count() {
+    let folder = Folder::new("words-check-endless");
+    let faults = "[[node]]\nnmae = \"a\"\n".repeat(600);
+    folder.write("cluster.toml", &faults);
+    let config = file(&folder, "");
+    let (code, said) = check(&config, &["--offline"]);
+    assert_eq!(code, 5);
+    let remarks = said["remarks"].as_array().unwrap();
+    assert_eq!(remarks.len(), 501);
+    let last = remarks.last().unwrap();
+    // Each has a key that is not known and lacks the one that is needed.
+    assert_eq!(last["text"], "and 700 more errors");
+    let failed = run(&config);
+    assert_eq!(failed.status.code(), Some(5));
+    let log = String::from_utf8(failed.stderr).unwrap();
+    assert!(log.contains("and 700 more errors"), "{log}");
+}

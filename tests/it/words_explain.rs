@@ -68,7 +68,9 @@ impl World {
         let end = Instant::now() + PATIENCE;
         loop {
             let said = self.explain(what);
-            if said["kernel"][0]["verdict"] == verdict {
+            // The kernel may have a route before the daemon has heard that it took it.
+            let settled = verdict != "as_wanted" || !said["installed"].is_null();
+            if said["kernel"][0]["verdict"] == verdict && settled {
                 return said;
             }
             assert!(Instant::now() < end, "{what} is not {verdict}: {said:#}");

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dataplane::Adopt;
-use crate::datastore::{Place, Problems, Source, read_text};
+use crate::datastore::{MAX_NODE_FILE_SIZE, Place, Problems, Source, read_text};
 use crate::topology::Intent;
 
 pub use crate::node::Backend;
@@ -46,6 +46,8 @@ pub struct Config {
     pub listen: Option<Vec<SocketAddr>>,
     /// Where `dunlin status` and the others ask.
     pub control: Control,
+    /// How natOutgoing comes into the kernel.
+    pub nat: Nat,
     /// What is logged and how.
     pub log: Log,
     /// The process itself.
@@ -53,10 +55,60 @@ pub struct Config {
 }
 
 /// The process itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
+    /// As whom it runs; without it, as `dunlin` where root has started it and the host has that user.
+    pub user: Option<RunAs>,
     /// Whether it keeps capabilities that it does not need.
     pub keep_capabilities: bool,
+    /// Whether it gives up the system calls and places that it does not need.
+    pub sandbox: bool,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            user: None,
+            keep_capabilities: false,
+            sandbox: true,
+        }
+    }
+}
+
+/// A user, and its group if that is not the user's own: names or numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunAs {
+    /// The user.
+    pub user: String,
+    /// The group.
+    pub group: Option<String>,
+}
+
+impl RunAs {
+    /// Reads `user` or `user:group`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_name = |name: &str| {
+            let mut all = name.chars();
+            !name.is_empty()
+                && !name.starts_with('-')
+                && all.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$'))
+        };
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (text, None),
+        };
+        (is_name(user) && group.is_none_or(is_name)).then(|| Self {
+            user: user.to_owned(),
+            group: group.map(str::to_owned),
+        })
+    }
+}
+
+/// How natOutgoing comes into the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nat {
+    /// Where the program `nft` is; without it, at the first of the usual places that has one.
+    pub nft: Option<PathBuf>,
 }
 
 /// What becomes of routes.
@@ -96,6 +148,8 @@ pub struct Control {
     pub socket: PathBuf,
     /// The group that may use it besides root.
     pub group: Option<String>,
+    /// The group that may ask and not change anything, at a socket beside it.
+    pub viewers: Option<String>,
 }
 
 /// Logging.
@@ -193,7 +247,9 @@ impl Config {
             control: Control {
                 socket: DEFAULT_SOCKET.into(),
                 group: None,
+                viewers: None,
             },
+            nat: Nat::default(),
             log: Log::default(),
             process: Process::default(),
         }
@@ -229,7 +285,7 @@ pub fn load(path: &Path, host_name: &str) -> Result<Configured, Problems> {
         folder,
         environment: environment::of_process(),
     };
-    match read_text(path) {
+    match read_text(path, MAX_NODE_FILE_SIZE) {
         Ok(text) => parse(&file, &text, &surroundings),
         Err(error) => {
             let mut problems = Problems::default();

@@ -1,12 +1,15 @@
 //! `dunlin.toml`, key by key: which tables and words there are, and what they become.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
 use super::environment::Environment;
 use super::node::{self, AddressChoice, NodeIdentity, RouterIdChoice};
-use super::{Backend, Config, Control, Log, LogFormat, LogLevel, MedRule, Routing, Surroundings};
+use super::{
+    Backend, Config, Control, Log, LogFormat, LogLevel, MedRule, Process, Routing, RunAs,
+    Surroundings,
+};
 use crate::dataplane::own_address::Order;
 use crate::dataplane::{Adopt, Ownership};
 use crate::datastore::{Fault, Located, Problems, Schema, Source, TableReader, one_of, scalar};
@@ -19,6 +22,7 @@ const FILE: Schema = Schema {
         "routing",
         "bgp",
         "control",
+        "nat",
         "log",
         "process",
     ],
@@ -59,7 +63,7 @@ const BGP: Schema = Schema {
 };
 const CONTROL: Schema = Schema {
     label: "[control]",
-    keys: &["socket", "group"],
+    keys: &["socket", "group", "viewers"],
     unsupported: &[],
     ignored: &[],
 };
@@ -69,9 +73,15 @@ const LOG: Schema = Schema {
     unsupported: &[],
     ignored: &[],
 };
+const NAT: Schema = Schema {
+    label: "[nat]",
+    keys: &["nft"],
+    unsupported: &[],
+    ignored: &[],
+};
 const PROCESS: Schema = Schema {
     label: "[process]",
-    keys: &["keep-capabilities"],
+    keys: &["user", "keep-capabilities", "sandbox"],
     unsupported: &[],
     ignored: &[],
 };
@@ -143,10 +153,24 @@ impl<'s> Reading<'s> {
         }
         self.control(&root, &mut config.control);
         self.log(&root, &mut config.log);
-        if let Some(table) = root.table("process", &PROCESS, &mut self.problems) {
-            let keep = table.read("keep-capabilities", scalar::boolean, &mut self.problems);
-            set(&mut config.process.keep_capabilities, keep);
+        if let Some(table) = root.table("nat", &NAT, &mut self.problems) {
+            let nft = table.read("nft", absolute_path, &mut self.problems);
+            set(&mut config.nat.nft, nft.map(|path| path.map(Some)));
         }
+        self.process(&root, &mut config.process);
+    }
+
+    fn process(&mut self, root: &TableReader<'_>, process: &mut Process) {
+        let problems = &mut self.problems;
+        let Some(table) = root.table("process", &PROCESS, problems) else {
+            return;
+        };
+        let user = table.read("user", run_as, problems);
+        set(&mut process.user, user.map(|user| user.map(Some)));
+        let keep = table.read("keep-capabilities", scalar::boolean, problems);
+        set(&mut process.keep_capabilities, keep);
+        let sandbox = table.read("sandbox", scalar::boolean, problems);
+        set(&mut process.sandbox, sandbox);
     }
 
     fn node(&mut self, root: &TableReader<'_>, node: &mut NodeIdentity) {
@@ -268,6 +292,8 @@ impl<'s> Reading<'s> {
         );
         let group = table.read("group", scalar::name, problems);
         set(&mut control.group, group.map(|group| group.map(Some)));
+        let viewers = table.read("viewers", scalar::name, problems);
+        set(&mut control.viewers, viewers.map(|group| group.map(Some)));
     }
 
     fn log(&mut self, root: &TableReader<'_>, log: &mut Log) {
@@ -304,6 +330,21 @@ fn set<T>(place: &mut T, value: Option<Located<T>>) {
     if let Some(located) = value {
         *place = located.value;
     }
+}
+
+fn absolute_path(value: &DeValue<'_>) -> Result<PathBuf, Fault> {
+    let path = PathBuf::from(scalar::text(value)?);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(Fault::expected("an absolute path", value))
+    }
+}
+
+fn run_as(value: &DeValue<'_>) -> Result<RunAs, Fault> {
+    let text = scalar::text(value)?;
+    RunAs::parse(&text)
+        .ok_or_else(|| Fault::expected("a user, or \"user:group\", by name or number", value))
 }
 
 /// One word that works, and others that are known but don't work yet.

@@ -42,5 +42,6 @@ pub(in crate::daemon) fn answer(
             .map(|(peer, level)| PeerLevel { peer, level })
             .collect(),
         lost_lines: daemon.telemetry.lost().total,
+        held_lines: daemon.telemetry.lost().held,
     })
 }

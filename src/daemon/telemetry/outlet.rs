@@ -4,7 +4,8 @@
 //!
 //! - who logs neither waits nor fails: a full disk, a reader that has gone or one that has stopped reading
 //!   costs lines, never the process and never a turn of it;
-//! - each lost line is counted, and the count is said at the next place where there is room.
+//! - each lost line is counted, and the count is said at the next place where there is room; so is what was held
+//!   back before (`pace`), once a second at most.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +17,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::daemon::capabilities;
+use crate::daemon::clock::Clock;
+use crate::daemon::confinement;
+use crate::time::Instant;
 
 /// Octets that wait for the thread; what comes on top is lost.
 const ROOM: usize = 1 << 20;
@@ -25,8 +28,12 @@ const PIECE: usize = 4096;
 /// First and longest pause before it is tried again to say how much was lost.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
-/// How the count of lost lines looks in the log.
-pub(super) type Notice = fn(u64) -> String;
+/// How the counts look in the log: of lost lines, and of those held back, about whom first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Notices {
+    pub(super) said: fn(u64) -> String,
+    pub(super) held: fn(u64, &str) -> String,
+}
 
 /// The writing end; cheap to clone.
 #[derive(Debug, Clone)]
@@ -48,6 +55,16 @@ struct State {
     /// The thread holds octets that are in nobody's room.
     carrying: bool,
     lost: Lost,
+    /// Held back and not yet said, and about whom.
+    held: Held,
+}
+
+/// Lines that were held back.
+#[derive(Debug, Default)]
+struct Held {
+    lines: u64,
+    about: String,
+    and_others: bool,
 }
 
 /// Lines that nobody will read.
@@ -57,6 +74,8 @@ pub(in crate::daemon) struct Lost {
     pub(in crate::daemon) total: u64,
     /// Of these, not yet said in the log.
     pub(in crate::daemon) unsaid: u64,
+    /// Held back since the start, since there were too many a second; not among those.
+    pub(in crate::daemon) held: u64,
 }
 
 impl Lost {
@@ -81,19 +100,21 @@ impl Outlet {
     }
 
     /// Begins to carry lines to `target`; before that they wait.
-    pub(super) fn carry_to(&self, target: OwnedFd, notice: Notice) -> io::Result<()> {
+    pub(super) fn carry_to(&self, target: OwnedFd, notices: Notices) -> io::Result<()> {
         let shared = Arc::clone(&self.0);
         let carrier = Carrier {
             target,
-            notice,
+            notices,
+            held_said: None,
+            clock: Clock::start(),
             mended: true,
             failing: false,
         };
         thread::Builder::new()
             .name("log".into())
             .spawn(move || {
-                // It is there before the others, and needs none.
-                capabilities::renounce();
+                // It hands octets to an open file, and needs nothing else.
+                confinement::renounce();
                 shared.carry(carrier);
             })
             .map(drop)
@@ -101,6 +122,23 @@ impl Outlet {
 
     pub(super) fn lost(&self) -> Lost {
         self.0.state().lost
+    }
+
+    /// Counts a line that is not written, about somebody.
+    pub(super) fn hold_back(&self, about: &str) {
+        let mut state = self.0.state();
+        state.lost.held += 1;
+        let held = &mut state.held;
+        held.and_others |= held.lines > 0 && held.about != about;
+        if held.lines == 0 {
+            about.clone_into(&mut held.about);
+        }
+        held.lines += 1;
+        let is_first = held.lines == 1;
+        drop(state);
+        if is_first {
+            self.0.filled.notify_one();
+        }
     }
 
     /// Waits until all is carried, at most so long.
@@ -151,19 +189,28 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn take_held(&self) -> Option<Held> {
+        let held = std::mem::take(&mut self.state().held);
+        (held.lines > 0).then_some(held)
+    }
+
     fn carry(&self, mut carrier: Carrier) {
         let [mut pause, longest] = PAUSES;
         loop {
             let (text, unsaid) = self.next(pause);
             let mut said = false;
+            if let Some(held) = carrier.held_is_due().then(|| self.take_held()).flatten() {
+                let lost = carrier.deliver(held.words(carrier.notices.held).as_bytes());
+                self.state().lost.more(lost);
+            }
             // The gap is named where it is: what a write lost was before these lines, and what found no room
             // came after them.
             if carrier.failing && unsaid > 0 {
-                said = carrier.deliver((carrier.notice)(unsaid).as_bytes()) == 0;
+                said = carrier.deliver((carrier.notices.said)(unsaid).as_bytes()) == 0;
             }
             let lost = carrier.deliver(&text);
             if !carrier.failing && !said && unsaid > 0 {
-                said = carrier.deliver((carrier.notice)(unsaid).as_bytes()) == 0;
+                said = carrier.deliver((carrier.notices.said)(unsaid).as_bytes()) == 0;
             }
             pause = if carrier.failing {
                 (pause * 2).min(longest)
@@ -186,7 +233,7 @@ impl Shared {
     fn next(&self, pause: Duration) -> (Vec<u8>, u64) {
         let mut state = self.state();
         while state.waiting.is_empty() {
-            if state.lost.unsaid == 0 {
+            if state.lost.unsaid == 0 && state.held.lines == 0 {
                 let woken = self.filled.wait(state);
                 state = woken.unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -203,11 +250,21 @@ impl Shared {
     }
 }
 
+impl Held {
+    fn words(&self, words: fn(u64, &str) -> String) -> String {
+        let others = if self.and_others { " and others" } else { "" };
+        words(self.lines, &format!("{}{others}", self.about))
+    }
+}
+
 /// The thread's own.
 #[derive(Debug)]
 struct Carrier {
     target: OwnedFd,
-    notice: Notice,
+    notices: Notices,
+    /// When it was last said what was held back.
+    held_said: Option<Instant>,
+    clock: Clock,
     /// What was written last ended a line.
     mended: bool,
     /// The last write failed.
@@ -215,6 +272,16 @@ struct Carrier {
 }
 
 impl Carrier {
+    /// Whether it is time to say what was held back.
+    fn held_is_due(&mut self) -> bool {
+        let now = self.clock.now();
+        let due = (self.held_said).is_none_or(|said| now.since(said) >= PAUSES[0]);
+        if due {
+            self.held_said = Some(now);
+        }
+        due
+    }
+
     /// Writes as much as there is room for; how many lines are lost with the rest.
     fn deliver(&mut self, text: &[u8]) -> u64 {
         let lost = self.lost_of(text);
@@ -279,6 +346,11 @@ mod tests {
         format!("{lost} lost\n")
     }
 
+    const NOTICES: Notices = Notices {
+        said,
+        held: |lines, about| format!("{lines} about {about}\n"),
+    };
+
     fn log(outlet: &Outlet, text: &str) {
         outlet.make_writer().write_all(text.as_bytes()).unwrap();
     }
@@ -287,7 +359,7 @@ mod tests {
     fn a_reader_that_has_stopped_costs_lines_and_is_told_how_many() {
         let (reader, writer) = nix::unistd::pipe().unwrap();
         let outlet = Outlet::with_room(100_000);
-        outlet.carry_to(writer, said).unwrap();
+        outlet.carry_to(writer, NOTICES).unwrap();
         // More than the pipe and the room hold; nothing here waits for the reader.
         let all = 40_000;
         for n in 0..all {
@@ -316,7 +388,7 @@ mod tests {
         for target in [full.into(), gone] {
             let outlet = Outlet::new();
             log(&outlet, "before the thread\n");
-            outlet.carry_to(target, said).unwrap();
+            outlet.carry_to(target, NOTICES).unwrap();
             log(&outlet, "one\ntwo\n");
             outlet.drain(Duration::from_secs(10));
             assert_eq!(outlet.lost().unsaid, 3);
@@ -328,7 +400,9 @@ mod tests {
         let (reader, writer) = nix::unistd::pipe().unwrap();
         let mut carrier = Carrier {
             target: writer,
-            notice: said,
+            notices: NOTICES,
+            held_said: None,
+            clock: Clock::start(),
             mended: false,
             failing: false,
         };

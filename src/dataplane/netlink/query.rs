@@ -72,6 +72,29 @@ impl Questions {
     }
 }
 
+impl Questions {
+    /// By which links packets of this host itself leave for an address; none if the kernel does not say.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn links_to(&mut self, to: IpAddr) -> io::Result<Vec<u32>> {
+        let packet = Packet {
+            to,
+            from: None,
+            arriving: None,
+        };
+        Ok(match self.ask(&packet)? {
+            Outcome::Taken(route) => route
+                .shape
+                .hops
+                .iter()
+                .filter_map(|hop| hop.interface)
+                .collect(),
+            Outcome::Refused(_) => Vec::new(),
+        })
+    }
+}
+
 fn put_request(buffer: &mut Vec<u8>, sequence: u32, packet: &Packet) {
     let Packet { to, from, arriving } = *packet;
     let length = |address: IpAddr| Prefix::host(address).len();

@@ -1,11 +1,10 @@
 //! One small entry a prefix: what is wanted and what the kernel has, both by number.
 
-use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 
 use super::super::ownership::Rank;
 use super::super::route::Shape;
-use crate::net::{Neighbourly, Prefix, Prefix4, Prefix6};
+use crate::net::{Hashing, Neighbourly, Prefix, Prefix4, Prefix6};
 use std::sync::Arc;
 
 /// Names a set of next hops (or a blackhole) that prefixes are wanted with.
@@ -150,7 +149,7 @@ impl Place {
 }
 
 /// The entries of both families.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     v4: Entries<Prefix4>,
     v6: Entries<Prefix6>,
@@ -159,8 +158,7 @@ pub(super) struct Table {
 }
 
 /// Those of one, in the order in which they came: what is wanted, written and answered in one order is
-/// then read in that order, too. The index holds numbers only. Hashing is seeded with a constant: runs
-/// repeat themselves.
+/// then read in that order, too. The index holds numbers only.
 ///
 /// What says nothing any more is marked, and leaves the index when most of it is marked: what goes
 /// often comes back, and a search each for the others would be a cache miss each.
@@ -174,18 +172,18 @@ struct Entries<P> {
     forgotten: usize,
     /// The slot after the last one found: what comes and goes often does so in one order.
     expected: u32,
-    hasher: FixedState,
+    hasher: Hashing,
 }
 
-impl<P> Default for Entries<P> {
-    fn default() -> Self {
+impl<P> Entries<P> {
+    fn new(hasher: Hashing) -> Self {
         Self {
             index: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
             forgotten: 0,
             expected: 0,
-            hasher: FixedState::default(),
+            hasher,
         }
     }
 }
@@ -301,7 +299,7 @@ impl<P: Neighbourly> Entries<P> {
         let many = Self::FEW.max(3 * used).max(self.slots.len() / 4);
         if used == 0 {
             // A table's memory does not outlive it.
-            *self = Self::default();
+            *self = Self::new(self.hasher);
         } else if self.forgotten > many {
             self.index = HashTable::with_capacity(used);
             self.forgotten = 0;
@@ -341,6 +339,14 @@ impl<P: Neighbourly> Entries<P> {
 }
 
 impl Table {
+    pub(super) fn new(hashing: Hashing) -> Self {
+        Self {
+            v4: Entries::new(hashing),
+            v6: Entries::new(hashing.of_table(6)),
+            beyond: Entry::default(),
+        }
+    }
+
     pub(super) fn get(&self, prefix: Prefix) -> Option<Entry> {
         match prefix {
             Prefix::V4(p) => self.v4.get(p),
@@ -416,17 +422,26 @@ impl Table {
 }
 
 /// Shapes by number: equal shapes have one number. Freed by [`Shapes::keep`], not by counting.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shapes {
     slots: Vec<Option<Arc<Shape>>>,
     free: Vec<u32>,
-    numbers: HashMap<Arc<Shape>, u32, FixedState>,
+    numbers: HashMap<Arc<Shape>, u32, Hashing>,
     collect_at: usize,
 }
 
 impl Shapes {
     /// Below this many shapes collecting is not worth a pass over the table.
     const FEW: usize = 1024;
+
+    pub(super) fn new(hashing: Hashing) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            numbers: HashMap::with_hasher(hashing),
+            collect_at: 0,
+        }
+    }
 
     pub(super) fn intern(&mut self, shape: &Arc<Shape>) -> ShapeId {
         if let Some(number) = self.numbers.get(shape) {
@@ -489,7 +504,7 @@ mod tests {
     #[test]
     fn entries_come_and_go_and_are_visited_in_the_order_in_which_they_came() {
         let prefix = |n: u32| Prefix::V4(Prefix4::new(n << 8, 24));
-        let mut table = Table::default();
+        let mut table = Table::new(Hashing::default());
         for n in [7, 3, 900, 5] {
             table.entry(prefix(n)).1.set(QUEUED);
         }
@@ -526,7 +541,7 @@ mod tests {
     #[test]
     fn a_table_from_which_most_is_gone_has_what_is_left_and_gives_the_slots_again() {
         let prefix = |n: u32| Prefix::V4(Prefix4::new(n << 8, 24));
-        let mut table = Table::default();
+        let mut table = Table::new(Hashing::default());
         for n in 0..4000 {
             let (_, entry) = table.entry(prefix(n));
             entry.set_want(Some(PathId(n)));
@@ -558,7 +573,7 @@ mod tests {
 
     #[test]
     fn unused_shapes_are_freed_and_their_numbers_used_again() {
-        let mut shapes = Shapes::default();
+        let mut shapes = Shapes::new(Hashing::default());
         let black = shapes.intern(&Arc::new(Shape::blackhole()));
         let empty = shapes.intern(&Arc::new(Shape::unicast([])));
         assert_eq!(shapes.intern(&Arc::new(Shape::blackhole())), black);

@@ -10,7 +10,7 @@ use crate::dataplane::ownership::Ownership;
 use crate::net::Prefix;
 
 /// The rows of a dump, and what not to believe them about.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Dump {
     rows: State,
     links: BTreeSet<u32>,
@@ -21,6 +21,17 @@ pub(super) struct Dump {
 }
 
 impl Dump {
+    /// One that has begun.
+    pub(super) fn beside(current: &State) -> Self {
+        Self {
+            rows: State::new(current.foreign.another()),
+            links: BTreeSet::new(),
+            addresses: BTreeSet::new(),
+            routes: BTreeSet::new(),
+            objects: BTreeSet::new(),
+        }
+    }
+
     /// Takes in a row.
     pub(super) fn take(&mut self, rule: Ownership, row: &Change) {
         match row {

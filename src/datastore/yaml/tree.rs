@@ -1,19 +1,32 @@
 //! From text to a tree of values, each with its bytes in the text.
 //!
-//! Bounded in depth, in the number of values, and in what aliases may repeat; beyond a bound it
-//! is an error like any other. It knows YAML's core schema and nothing about resources.
+//! Bounded in depth, in the memory of the values, in what aliases may repeat and in what the scanner looks
+//! ahead; beyond a bound it is an error like any other. It knows YAML's core schema and nothing about resources.
 
+use core::cell::Cell;
 use core::ops::Range;
+use core::str::Chars;
 use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use crate::datastore::source::Source;
 
+/// Octets that anchors and aliases may copy, in texts and keys.
+const MAX_COPIED: usize = 4 << 20;
 /// Values inside values.
 const MAX_DEPTH: usize = 64;
-/// Values altogether. A cluster of 5,000 nodes with all their IPAM blocks has about two million.
-const MAX_VALUES: usize = 8_000_000;
+/// Octets of memory for the values of a file, about. A cluster of 5,000 nodes with all their IPAM blocks has about
+/// two million values.
+const MAX_MEMORY: usize = 768 << 20;
+/// What a value takes beside its text, and what a key takes with its share of the mapping.
+const VALUE: usize = 96;
+const KEY: usize = 192;
+/// Keys of one mapping.
+const MAX_KEYS: usize = 65_536;
+/// Signs of structure between two events: the scanner keeps all of a list or mapping in brackets until it has
+/// seen whether it is a key, some 400 octets for each of these.
+const MAX_AHEAD: usize = 1_000_000;
 /// Values that anchors and aliases may copy.
 const MAX_COPIES: usize = 100_000;
 
@@ -83,28 +96,84 @@ impl Node {
         }
     }
 
-    /// How many values it is.
-    fn size(&self) -> usize {
-        1 + match &self.value {
-            Value::Sequence(items) => items.iter().map(Self::size).sum(),
-            Value::Mapping(entries) => entries.values().map(|(_, node)| node.size()).sum(),
-            _ => 0,
+    /// The octets of its own text.
+    const fn octets(&self) -> usize {
+        match &self.value {
+            Value::Integer(text) | Value::Float(text) | Value::Text(text) => text.len(),
+            Value::Null | Value::Boolean(_) | Value::Sequence(_) | Value::Mapping(_) => 0,
+        }
+    }
+
+    /// How many values it is, and how many octets of text.
+    fn size(&self) -> (usize, usize) {
+        let add = |(values, octets): (usize, usize), (more, others): (usize, usize)| {
+            (values + more, octets + others)
+        };
+        match &self.value {
+            Value::Sequence(items) => items.iter().map(Self::size).fold((1, 0), add),
+            Value::Mapping(entries) => {
+                let all = entries.iter();
+                all.map(|(key, (_, node))| add(node.size(), (0, key.len())))
+                    .fold((1, 0), add)
+            }
+            _ => (1, self.octets()),
         }
     }
 }
 
 /// The documents of a text.
 pub(crate) fn parse(source: &Source<'_>) -> Result<Vec<Node>, Malformed> {
+    parse_within(source, MAX_AHEAD)
+}
+
+fn parse_within(source: &Source<'_>, most: usize) -> Result<Vec<Node>, Malformed> {
     let mut builder = Builder::default();
-    let mut parser = Parser::new_from_str(source.text());
+    let ahead = Cell::new(0);
+    let mut parser = Parser::new_from_iter(Watched {
+        letters: source.text().chars(),
+        ahead: &ahead,
+        most,
+    });
     while let Some(event) = parser.next_event() {
+        if ahead.replace(0) > most {
+            let at = builder.last..builder.last;
+            let message = format!(
+                "a list or mapping in brackets with more than {most} signs: write it in lines (`calicoctl get -o yaml`)"
+            );
+            return Err(malformed(at, message));
+        }
         let (event, span) = event.map_err(|error| {
             let at = source.byte_of(error.marker().index());
             malformed(at..at, error.info().replace('\n', " "))
         })?;
-        builder.take(event, bytes(source, &span))?;
+        let span = bytes(source, &span);
+        builder.last = span.end;
+        builder.take(event, span)?;
     }
     Ok(builder.documents)
+}
+
+/// The letters of a text, which end early where the scanner looks too far ahead.
+struct Watched<'t, 'a> {
+    letters: Chars<'t>,
+    /// Signs of structure since this was last set to zero.
+    ahead: &'a Cell<usize>,
+    most: usize,
+}
+
+impl Iterator for Watched<'_, '_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        if self.ahead.get() > self.most {
+            return None;
+        }
+        let letter = self.letters.next()?;
+        if matches!(letter, ',' | ':' | '[' | ']' | '{' | '}' | '?') {
+            self.ahead.set(self.ahead.get() + 1);
+        }
+        Some(letter)
+    }
 }
 
 fn bytes(source: &Source<'_>, span: &Span) -> Range<usize> {
@@ -136,8 +205,36 @@ struct Builder {
     documents: Vec<Node>,
     open: Vec<Open>,
     anchors: BTreeMap<usize, Node>,
+    /// Octets of memory, about.
+    memory: usize,
+    copied: Copied,
+    /// Where the last event ended.
+    last: usize,
+}
+
+/// What anchors and aliases have copied so far.
+#[derive(Default)]
+struct Copied {
     values: usize,
-    copies: usize,
+    octets: usize,
+}
+
+impl Copied {
+    fn count(&mut self, node: &Node, at: &Range<usize>) -> Result<(), Malformed> {
+        let (values, octets) = node.size();
+        self.values = self.values.saturating_add(values);
+        self.octets = self.octets.saturating_add(octets);
+        if self.values > MAX_COPIES {
+            let message = format!("anchors and aliases repeat more than {MAX_COPIES} values");
+            return Err(malformed(at.clone(), message));
+        }
+        if self.octets > MAX_COPIED {
+            let most = MAX_COPIED >> 20;
+            let message = format!("anchors and aliases repeat more than {most} MiB of text");
+            return Err(malformed(at.clone(), message));
+        }
+        Ok(())
+    }
 }
 
 impl Builder {
@@ -145,11 +242,15 @@ impl Builder {
         match event {
             Event::DocumentStart(_) => self.anchors.clear(),
             Event::Alias(anchor) => {
-                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                let Some(node) = self.anchors.get(&anchor) else {
                     return Err(malformed(span, "this alias is inside what it stands for"));
                 };
-                self.count_copy(&node, &span)?;
-                self.add(node)?;
+                // Before there is a copy.
+                self.copied.count(node, &span)?;
+                let (values, octets) = node.size();
+                self.memory += values * VALUE + octets;
+                let copy = node.clone();
+                self.add(copy)?;
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let value = scalar(&text, style, tag.as_deref());
@@ -200,33 +301,29 @@ impl Builder {
     fn complete(&mut self, node: Node, anchor: usize) -> Result<(), Malformed> {
         // Anchors are numbered from 1.
         if anchor > 0 {
-            self.count_copy(&node, &node.span)?;
+            self.copied.count(&node, &node.span)?;
             self.anchors.insert(anchor, node.clone());
         }
         self.add(node)
     }
 
-    fn count_copy(&mut self, node: &Node, at: &Range<usize>) -> Result<(), Malformed> {
-        self.copies = self.copies.saturating_add(node.size());
-        if self.copies > MAX_COPIES {
-            let message = format!("anchors and aliases repeat more than {MAX_COPIES} values");
-            return Err(malformed(at.clone(), message));
-        }
-        Ok(())
-    }
-
     /// Puts a complete value where it belongs.
     fn add(&mut self, node: Node) -> Result<(), Malformed> {
-        self.values += 1;
-        if self.values > MAX_VALUES {
-            let message = format!("the file holds more than {MAX_VALUES} values");
+        self.memory += VALUE + node.octets();
+        if self.memory > MAX_MEMORY {
+            let most = MAX_MEMORY >> 20;
+            let message =
+                format!("the values of the file up to here take more than {most} MiB of memory");
             return Err(malformed(node.span, message));
         }
         match self.open.last_mut().map(|open| &mut open.inside) {
             None => self.documents.push(node),
             Some(Inside::Sequence(items)) => items.push(node),
             Some(Inside::Mapping(entries, key)) => match key.take() {
-                None => *key = Some(key_of(node, entries)?),
+                None => {
+                    self.memory += KEY;
+                    *key = Some(key_of(node, entries)?);
+                }
                 Some((name, at)) => {
                     entries.insert(name, (at, node));
                 }
@@ -238,6 +335,10 @@ impl Builder {
 
 /// The value as a key that the mapping does not have yet.
 fn key_of(node: Node, entries: &Entries) -> Result<(String, Range<usize>), Malformed> {
+    if entries.len() >= MAX_KEYS {
+        let message = format!("a mapping with more than {MAX_KEYS} keys");
+        return Err(malformed(node.span, message));
+    }
     let found = node.kind();
     let key = match node.value {
         Value::Text(text) | Value::Integer(text) | Value::Float(text) => text,
@@ -356,8 +457,57 @@ mod tests {
         }
         let error = read(&bomb).unwrap_err();
         assert!(error.contains("repeat more than 100000 values"), "{error}");
+        // Few values, and much text: 300 kB that stand for 3 GB.
+        for text in [
+            "x".repeat(300_000),
+            format!("{{{}: 1}}", "k".repeat(250_000)),
+        ] {
+            let bomb = format!("a: &a {text}\nb: [{}]\n", "*a,".repeat(10_000));
+            let error = read(&bomb).unwrap_err();
+            assert!(error.contains("repeat more than 4 MiB of text"), "{error}");
+        }
         assert!(read("a: &a [*a]").is_err(), "a circle");
         assert!(read("--- &a 1\n--- *a\n").is_err(), "of another document");
+    }
+
+    #[test]
+    fn lists_in_brackets_are_as_long_as_the_scanner_has_room_for() {
+        const MOST: usize = 1000;
+        let json = |n: usize| format!("{{\n \"items\": [{}1]\n}}", "1,".repeat(n));
+        let count = |text: &str| {
+            let read = parse_within(&Source::yaml(&"a.yaml".into(), text), MOST);
+            read.map(|documents| documents.len())
+        };
+        assert_eq!(count(&json(MOST - 10)), Ok(1));
+        for text in [
+            json(MOST),
+            format!("a: 1\nb:\n  {}", json(MOST)),
+            format!("- {}", json(MOST)),
+            "[".repeat(9) + &"a: b,".repeat(MOST),
+        ] {
+            let error = count(&text).unwrap_err().to_string();
+            assert!(error.contains("more than 1000 signs"), "{error}");
+        }
+        // What can be no key is not looked through, and in lines there is nothing to look ahead for.
+        assert_eq!(count(&format!("a: {}", json(MOST))), Ok(1));
+        assert_eq!(count(&"- 1\n".repeat(MOST + 1)), Ok(1));
+    }
+
+    #[test]
+    fn values_and_keys_are_as_many_as_there_is_memory_for() {
+        let mut builder = Builder {
+            memory: MAX_MEMORY - VALUE,
+            ..Builder::default()
+        };
+        let event = || Event::Scalar("x".into(), ScalarStyle::Plain, 0, None);
+        let error = builder.take(event(), 0..1).unwrap_err();
+        assert!(
+            error.to_string().contains("take more than 768 MiB"),
+            "{error}"
+        );
+        let many: String = (0..=MAX_KEYS).map(|n| format!("k{n}: 1\n")).collect();
+        let error = read(&many).unwrap_err();
+        assert_eq!(error, "a.yaml:65537:1 a mapping with more than 65536 keys");
     }
 
     #[test]

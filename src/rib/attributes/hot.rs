@@ -3,6 +3,7 @@
 //! Nothing is stored here and no number is given. What always holds: a plain block and the set that
 //! decoding it gives have the same fields.
 
+use super::accounts::Owner;
 use crate::rib::next_hop::NextHopId;
 use crate::wire::attribute::community::{
     LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED, NO_LLGR,
@@ -43,7 +44,7 @@ impl AttributeFlags {
     }
 }
 
-/// The fields that the decision process reads, 32 bytes.
+/// The fields that the decision process reads, and whose the set is: 28 bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hot {
     pub(super) local_pref: u32,
@@ -52,8 +53,11 @@ pub(super) struct Hot {
     pub(super) originator_id: u32,
     pub(super) next_hop: NextHopId,
     pub(super) as_path_len: u16,
-    pub(super) cluster_list_len: u16,
+    /// Who brought the set.
+    pub(super) owner: Owner,
     pub(super) flags: AttributeFlags,
+    /// Of two longer ones neither is the shorter one.
+    pub(super) cluster_list_len: u8,
     pub(super) origin: Origin,
 }
 
@@ -95,7 +99,8 @@ impl Hot {
             originator_id: originator.unwrap_or(0),
             next_hop: NextHopId::NONE,
             as_path_len: short(attributes.as_path.len()),
-            cluster_list_len: short(attributes.cluster_list.len()),
+            owner: Owner::default(),
+            cluster_list_len: shorter(attributes.cluster_list.len()),
             flags: AttributeFlags::of(communities)
                 .and(local_pref, med, originator)
                 .with(AttributeFlags::TO_CUSTOMERS, attributes.otc.is_some()),
@@ -117,7 +122,8 @@ impl Hot {
             originator_id: originator.unwrap_or(0),
             next_hop: NextHopId::NONE,
             as_path_len: short(plain.as_path.len()),
-            cluster_list_len: short(plain.cluster_list.len()),
+            owner: Owner::default(),
+            cluster_list_len: shorter(plain.cluster_list.len()),
             flags: AttributeFlags::of(communities).and(local_pref, med, originator),
             origin: plain.origin,
         }
@@ -126,4 +132,8 @@ impl Hot {
 
 fn short(len: usize) -> u16 {
     u16::try_from(len).unwrap_or(u16::MAX)
+}
+
+fn shorter(len: usize) -> u8 {
+    u8::try_from(len).unwrap_or(u8::MAX)
 }

@@ -6,10 +6,10 @@
 
 use std::hash::BuildHasher as _;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use crate::net::Hashing;
 use crate::rib::attributes::AttributesId;
 use crate::rib::peer::PeerIndex;
 use crate::rib::prefix_map::DestinationId;
@@ -48,17 +48,32 @@ struct Set {
 }
 
 /// Gathers, and gives up what it has set by set.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gather {
     routes: Vec<Route>,
     sets: Vec<Set>,
     index: HashTable<u32>,
-    hasher: FixedState,
+    hasher: Hashing,
     /// Sets before this one are done with.
     done: usize,
 }
 
 impl Gather {
+    pub(super) fn new(hasher: Hashing) -> Self {
+        Self {
+            routes: Vec::new(),
+            sets: Vec::new(),
+            index: HashTable::new(),
+            hasher,
+            done: 0,
+        }
+    }
+
+    /// An empty one beside it.
+    pub(super) fn another(&self) -> Self {
+        Self::new(self.hasher)
+    }
+
     /// Forgets all, but keeps the room.
     pub(super) fn clear(&mut self) {
         self.routes.clear();

@@ -78,12 +78,12 @@ fn sent(kind: ExportKind, from: PeerKind) -> PathAttributes {
 }
 
 fn allowed(kind: ExportKind, from: PeerKind, communities: &[u32]) -> bool {
-    let mut store = AttributeStore::new(0, false);
+    let mut store = AttributeStore::new(crate::net::Hashing::default(), false);
     let attributes = PathAttributes {
         communities: communities.to_vec(),
         ..learnt()
     };
-    let id = store.intern(&attributes);
+    let id = store.intern(PeerIndex::LOCAL, &attributes);
     permitted(&key(kind), &source(from), store.get(id).unwrap())
 }
 

@@ -53,6 +53,18 @@ impl<'a> Pair<'a> {
         })
     }
 
+    /// How far away the other end is: on our subnet, if both ends would say so and nothing else was said.
+    pub(super) fn ttl(&self, said: TtlRule) -> TtlRule {
+        let on = |at: &Node, address: IpAddr| match address {
+            IpAddr::V4(address) => at.ipv4_address.is_some_and(|net| net.contains(address)),
+            IpAddr::V6(address) => at.ipv6_address.is_some_and(|net| net.contains(address)),
+        };
+        match said {
+            TtlRule::Any if on(self.me, self.theirs) && on(self.other, self.mine) => TtlRule::Near,
+            said => said,
+        }
+    }
+
     /// The same pair as the other end sees it.
     const fn back(self) -> Self {
         Self {
@@ -197,7 +209,7 @@ fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
         remote_asn: claimed(intent, other, choose(intent, pair.back())),
         local_asn: asn(intent, me),
         source_address: Some(pair.mine),
-        ttl: TtlRule::Any,
+        ttl: pair.ttl(TtlRule::Any),
         dial: dial(intent, pair, false),
         shutdown: false,
         connect_retry: connect_retry(&own, &bgp.session),
@@ -210,7 +222,7 @@ fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
         filters: named(intent, &bgp.node_mesh_filters),
         client: false,
         authentication: bgp.node_mesh_authentication.clone(),
-        bfd: bgp.node_mesh_bfd,
+        bfd: bgp.node_mesh_bfd.clone(),
         interface: None,
     }
 }
@@ -237,7 +249,7 @@ fn by_record(intent: &Intent, pair: Pair<'_>, Choice { record, own }: Choice<'_>
             }
             _node => Some(pair.mine),
         },
-        ttl: record.ttl,
+        ttl: pair.ttl(record.ttl),
         dial: dial(intent, pair, own && record.passive),
         shutdown: record.shutdown,
         connect_retry: connect_retry(&record.session, &intent.bgp.session),
@@ -252,7 +264,7 @@ fn by_record(intent: &Intent, pair: Pair<'_>, Choice { record, own }: Choice<'_>
             other.route_reflector_cluster_id,
         ),
         authentication: record.authentication.clone(),
-        bfd: record.bfd,
+        bfd: record.bfd.clone(),
         interface: None,
     }
 }

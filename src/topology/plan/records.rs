@@ -139,7 +139,10 @@ fn at_address(
             SourceAddress::Kernel => None,
             SourceAddress::Address(source) => Some(source),
         },
-        ttl: record.ttl,
+        ttl: match node.and_then(|node| Pair::between(me, node, family)) {
+            Some(pair) => pair.ttl(record.ttl),
+            None => record.ttl,
+        },
         dial: match node.and_then(|node| Pair::between(me, node, family)) {
             Some(pair) => dial(intent, pair, record.passive),
             None if calls => Dial::Passive,
@@ -165,7 +168,7 @@ fn at_address(
             node.and_then(|node| node.route_reflector_cluster_id),
         ),
         authentication: record.authentication.clone(),
-        bfd: record.bfd,
+        bfd: record.bfd.clone(),
         interface: None,
     }
 }

@@ -1,16 +1,18 @@
 //! The sockets of BFD: two ports for each family to hear on, one port for each of our addresses to
 //! speak from (RFC 5881 §4 lets sessions share one).
 //!
-//! TTL 255 goes out, and what came in says its TTL and to which address it was sent. Safe wrappers only.
+//! TTL 255 goes out, by the link that it is meant for; what came in says its TTL, its link and to which
+//! address it was sent. Safe wrappers only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use nix::net::if_::{if_indextoname, if_nametoindex};
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, RecvMsg, SockaddrStorage, recvmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, RecvMsg, SockaddrStorage, recvmsg, sendmsg,
+    setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
@@ -48,6 +50,7 @@ struct Ear {
 struct Heard {
     remote: SocketAddr,
     local: Option<IpAddr>,
+    link: u32,
     ttl: Option<u8>,
     length: usize,
 }
@@ -122,11 +125,10 @@ impl Ears {
                     }
                 };
                 let Some(local) = heard.local else { continue };
-                let interface = link_of(&heard.remote);
                 take(&Arrival {
                     remote: heard.remote.ip(),
                     local,
-                    interface: interface.as_deref(),
+                    link: heard.link,
                     hops: ear.hops,
                     ttl: heard.ttl,
                     octets: buffer.get(..heard.length).unwrap_or_default(),
@@ -171,9 +173,11 @@ impl Ear {
             let mut heard = Heard {
                 remote: got
                     .address
-                    .and_then(socket_address)
+                    .as_ref()
+                    .and_then(address_of)
                     .ok_or(io::ErrorKind::InvalidData)?,
                 local: None,
+                link: 0,
                 ttl: None,
                 length: got.bytes,
             };
@@ -182,9 +186,11 @@ impl Ear {
                     ControlMessageOwned::Ipv4PacketInfo(info) => {
                         let octets = info.ipi_addr.s_addr.to_ne_bytes();
                         heard.local = Some(Ipv4Addr::from(octets).into());
+                        heard.link = u32::try_from(info.ipi_ifindex).unwrap_or_default();
                     }
                     ControlMessageOwned::Ipv6PacketInfo(info) => {
                         heard.local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                        heard.link = info.ipi6_ifindex;
                     }
                     ControlMessageOwned::Ipv4Ttl(ttl) | ControlMessageOwned::Ipv6HopLimit(ttl) => {
                         heard.ttl = u8::try_from(ttl).ok();
@@ -197,7 +203,8 @@ impl Ear {
     }
 }
 
-fn socket_address(address: SockaddrStorage) -> Option<SocketAddr> {
+/// An address of the kernel's as one of ours.
+pub(super) fn address_of(address: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = address.as_sockaddr_in() {
         let (ip, port) = (v4.ip(), v4.port());
         return Some(SocketAddr::new(ip.into(), port));
@@ -206,17 +213,6 @@ fn socket_address(address: SockaddrStorage) -> Option<SocketAddr> {
     let (ip, port) = (v6.ip(), v6.port());
     let scoped = SocketAddrV6::new(ip, port, v6.flowinfo(), v6.scope_id());
     Some(scoped.into())
-}
-
-/// The name of the link that a link-local address is on.
-fn link_of(remote: &SocketAddr) -> Option<String> {
-    match remote {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => {
-            let name = if_indextoname(v6.scope_id()).ok()?;
-            name.into_string().ok()
-        }
-        SocketAddr::V4(_) | SocketAddr::V6(_) => None,
-    }
 }
 
 fn new_socket(ipv6: bool) -> io::Result<Socket> {
@@ -273,6 +269,7 @@ impl Voices {
         let Transmit {
             far_end,
             hops,
+            link: only,
             octets,
         } = transmit;
         let link = far_end.interface.as_deref();
@@ -288,8 +285,10 @@ impl Voices {
                 self.open.entry(own).or_insert(socket)
             }
         };
-        socket.send_to(octets, to)?;
-        Ok(())
+        match only {
+            Some(only) => send_by(socket, octets, to, *only),
+            None => socket.send_to(octets, to).map(drop),
+        }
     }
 
     fn open(&mut self, own: IpAddr, link: u32) -> io::Result<UdpSocket> {
@@ -324,6 +323,42 @@ impl Voices {
         }
         Err(refused)
     }
+}
+
+/// Sends a packet by a link and no other, whatever the kernel's routes say meanwhile.
+fn send_by(socket: &UdpSocket, octets: &[u8], to: SocketAddr, link: u32) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    let vector = [IoSlice::new(octets)];
+    let to = SockaddrStorage::from(to);
+    let flags = MsgFlags::MSG_DONTWAIT;
+    if to.as_sockaddr_in().is_some() {
+        let none = libc::in_addr { s_addr: 0 };
+        let info = libc::in_pktinfo {
+            ipi_ifindex: libc::c_int::try_from(link).unwrap_or_default(),
+            ipi_spec_dst: none,
+            ipi_addr: none,
+        };
+        sendmsg(
+            fd,
+            &vector,
+            &[ControlMessage::Ipv4PacketInfo(&info)],
+            flags,
+            Some(&to),
+        )?;
+    } else {
+        let info = libc::in6_pktinfo {
+            ipi6_addr: libc::in6_addr { s6_addr: [0; 16] },
+            ipi6_ifindex: link,
+        };
+        sendmsg(
+            fd,
+            &vector,
+            &[ControlMessage::Ipv6PacketInfo(&info)],
+            flags,
+            Some(&to),
+        )?;
+    }
+    Ok(())
 }
 
 fn own_address(local: Option<IpAddr>, remote: IpAddr) -> IpAddr {
