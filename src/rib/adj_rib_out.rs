@@ -321,6 +321,15 @@ impl Exports {
         }
     }
 
+    /// Nothing is there any more from this destination on.
+    pub(crate) fn truncate(&mut self, family: Family, end: DestinationId) {
+        for index in self.by_family.get(family.index()).into_iter().flatten() {
+            if let Some(Some(cohort)) = self.cohorts.get_mut(*index) {
+                cohort.sent.truncate(end);
+            }
+        }
+    }
+
     /// Whether some cohort has something to do.
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()

@@ -62,6 +62,8 @@ impl Entry {
 }
 
 const NO_FREE: u32 = u32::MAX;
+/// Of fewer entries none is given back.
+const FEW: u32 = 4096;
 
 /// The store of interned sets.
 #[derive(Debug)]
@@ -323,6 +325,45 @@ impl AttributeStore {
         if let Some(evicted) = self.raw.put(context, raw, next_hop, id) {
             self.release(evicted);
         }
+    }
+
+    /// Gives memory back where most sets are gone and an eighth of the entries, at the end, is free.
+    pub(crate) fn shrink(&mut self) {
+        self.next_hops.shrink();
+        let len = self.entries.len();
+        if len <= FEW || self.live > len / 4 {
+            return;
+        }
+        let is_free = |id: &u32| {
+            self.entries
+                .get(*id)
+                .is_some_and(|entry| entry.canonical.is_none())
+        };
+        let free = (0..len).rev().take_while(is_free).count();
+        if free < len as usize / 8 {
+            return;
+        }
+        for _ in 0..free {
+            self.entries.pop();
+        }
+        self.free = NO_FREE;
+        for id in (0..self.entries.len()).rev() {
+            if let Some(entry) = self.entries.get_mut(id)
+                && entry.canonical.is_none()
+            {
+                entry.refs = self.free;
+                self.free = id;
+            }
+        }
+        let Self {
+            entries,
+            index,
+            hasher,
+            ..
+        } = self;
+        index.shrink_to(0, |&id| {
+            hasher.hash_one(entries.get(id).map_or(&[][..], Entry::bytes))
+        });
     }
 
     /// Empties the cache of raw blocks, and gives up its references.

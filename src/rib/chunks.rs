@@ -56,6 +56,17 @@ impl<T> Chunks<T> {
         index
     }
 
+    /// Takes the last one away, and a chunk with the last of it.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let chunk = self.chunks.last_mut()?;
+        let value = chunk.pop()?;
+        if chunk.is_empty() {
+            self.chunks.pop();
+        }
+        self.len -= 1;
+        Some(value)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0..self.len).zip(self.chunks.iter().flatten())
     }
@@ -88,6 +99,15 @@ impl SparseU32 {
         page.and_then(|page| page.get(index as usize % PAGE))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Forgets what is at and behind an index, but for the rest of its page.
+    pub(crate) fn truncate(&mut self, index: u32) {
+        let pages = (index as usize).div_ceil(PAGE);
+        if pages < self.pages.len() {
+            self.pages.truncate(pages);
+            self.pages.shrink_to_fit();
+        }
     }
 
     #[inline]

@@ -45,6 +45,9 @@ pub enum Tracked {
     Untrack(ScopedAddress),
 }
 
+/// Of fewer entries none is given back.
+const FEW: usize = 1024;
+
 #[derive(Debug)]
 struct Entry {
     next_hop: NextHop,
@@ -225,6 +228,33 @@ impl NextHopTable {
                 entry.moved = false;
             }
         }
+    }
+
+    /// Gives memory back where most next hops are gone and an eighth of the entries, at the end, is free.
+    pub(crate) fn shrink(&mut self) {
+        let len = self.entries.len();
+        if len <= FEW || self.ids.len() > len / 4 {
+            return;
+        }
+        // The first one is nobody's and stays.
+        let free = self
+            .entries
+            .iter()
+            .skip(1)
+            .rev()
+            .take_while(|entry| entry.is_none())
+            .count();
+        if free < len / 8 {
+            return;
+        }
+        self.entries.truncate(len - free);
+        self.entries.shrink_to_fit();
+        let end = self.entries.len();
+        self.free.retain(|id| (*id as usize) < end);
+        self.free.shrink_to_fit();
+        self.ids.shrink_to_fit();
+        self.targets.shrink_to_fit();
+        self.events.shrink_to_fit();
     }
 
     /// The next change of what has to be resolved, in order.

@@ -66,6 +66,9 @@ impl TableKey for Prefix6 {
     }
 }
 
+/// Of fewer numbers none is given back.
+const FEW: usize = 4096;
+
 /// One prefix and its paths.
 #[derive(Debug)]
 pub(crate) struct Destination<P> {
@@ -266,6 +269,50 @@ impl<P: TableKey> PrefixMap<P> {
         self.count(prefix, false);
     }
 
+    /// Gives memory back where most of the table is gone: numbers at the end, so many at most. Whether it has.
+    pub(crate) fn shrink(&mut self, most: usize) -> bool {
+        let end = self.end() as usize;
+        if end <= FEW || self.used > end / 4 {
+            return false;
+        }
+        for _ in 0..most {
+            let last = self
+                .end()
+                .checked_sub(1)
+                .and_then(|id| Some((id, self.get(id)?)));
+            let Some((
+                id,
+                Destination {
+                    prefix,
+                    paths: Paths::Vacant { next, before },
+                    ..
+                },
+            )) = last
+            else {
+                break;
+            };
+            let (prefix, next, before) = (*prefix, *next, *before);
+            self.unlink(next, before);
+            self.forget(id, prefix);
+            self.destinations.pop();
+        }
+        let shrunk = self.end() as usize != end;
+        if shrunk && self.index.num_buckets() > 4 * self.index.len().max(FEW) {
+            let Self {
+                index,
+                destinations,
+                hasher,
+                ..
+            } = self;
+            index.shrink_to(0, |&id| {
+                destinations
+                    .get(id)
+                    .map_or(0, |d| d.prefix.neighbourly_hash(hasher))
+            });
+        }
+        shrunk
+    }
+
     #[inline]
     pub(crate) fn get(&self, id: DestinationId) -> Option<&Destination<P>> {
         self.destinations.get(id)
@@ -384,5 +431,38 @@ mod tests {
         assert_eq!(map.len(), 0);
         let count = |len| map.lengths.get(len).copied();
         assert_eq!((count(23), count(24)), (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn most_of_a_table_that_is_gone_goes_and_what_stays_is_found() {
+        let prefix = |n: u32| Prefix4::new(n << 8, 24);
+        let mut map = PrefixMap::new(Hashing::secret(3));
+        let ids: Vec<_> = (0..20_000).map(|n| map.find_or_insert(prefix(n))).collect();
+        let full = map.heap_bytes();
+        // One of those that stay is in the middle: what is behind it goes.
+        let stays = |n: usize| n % 1_000 == 0 && n <= 6_000;
+        for (n, id) in ids.iter().enumerate() {
+            if !stays(n) {
+                map.free_if_unused(*id);
+            }
+        }
+        let mut turns = 0;
+        while map.shrink(1_000) {
+            turns += 1;
+        }
+        assert_eq!((turns, map.end()), (14, 6_001));
+        assert!(
+            map.heap_bytes() * 2 < full,
+            "{} of {full}",
+            map.heap_bytes()
+        );
+        for n in 0..20_000 {
+            assert_eq!(map.find(prefix(n)).is_some(), stays(n as usize), "{n}");
+        }
+        let again: Vec<_> = (0..20_000).map(|n| map.find_or_insert(prefix(n))).collect();
+        let mut sorted = again.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), 20_000);
     }
 }

@@ -63,6 +63,14 @@ impl Sent {
         before
     }
 
+    /// Nothing is there any more from this destination on.
+    pub(crate) fn truncate(&mut self, end: DestinationId) {
+        self.first.truncate(end);
+        self.others
+            .iter_mut()
+            .for_each(|places| places.truncate(end));
+    }
+
     /// The identifiers that something was ever sent under.
     pub(crate) fn identifiers(&self) -> impl Iterator<Item = u8> + use<> {
         let others = u8::try_from(self.others.len()).unwrap_or(u8::MAX - FIRST);

@@ -59,6 +59,8 @@ pub(super) struct Walk {
     /// Peers that are no more, but some of their paths are.
     leaving: Vec<PeerIndex>,
     found: Found,
+    /// Tables have become smaller.
+    shrinks: bool,
 }
 
 impl Default for Walk {
@@ -69,6 +71,7 @@ impl Default for Walk {
             rounds: Default::default(),
             leaving: Vec::new(),
             found: Found::default(),
+            shrinks: false,
         }
     }
 }
@@ -140,6 +143,7 @@ impl Rib {
     /// Goes on with what is to be done in the tables, as far as the turn allows; whether there was anything.
     pub fn work(&mut self) -> bool {
         let mut any = false;
+        self.shrink();
         for family in Family::ALL {
             while !family.of(&self.walk.rounds).is_done() && self.walk.pace.walk > 0 {
                 let spent = self.step(family);
@@ -156,9 +160,32 @@ impl Rib {
         any
     }
 
+    /// Gives memory back of tables that are mostly gone, some of it in each turn.
+    fn shrink(&mut self) {
+        let most = self.walk.pace.walk.min(STRIDE as usize);
+        let mut end = [None; 2];
+        if self.tables.v4.map.shrink(most) {
+            *Family::Ipv4.of_mut(&mut end) = Some(self.tables.v4.map.end());
+        }
+        if self.tables.v6.map.shrink(most) {
+            *Family::Ipv6.of_mut(&mut end) = Some(self.tables.v6.map.end());
+        }
+        for family in Family::ALL {
+            if let Some(end) = *family.of(&end) {
+                self.exports.truncate(family, end);
+                self.walk.shrinks = true;
+            }
+        }
+        if end == [None; 2] && core::mem::take(&mut self.walk.shrinks) {
+            self.store.shrink();
+        }
+    }
+
     /// Whether a walk or the building of messages goes on though nothing new happens.
     pub fn has_work(&self) -> bool {
-        !self.walk.is_done() || self.walk.pace.send == 0 && self.exports.is_ready()
+        !self.walk.is_done()
+            || self.walk.shrinks
+            || self.walk.pace.send == 0 && self.exports.is_ready()
     }
 
     /// Whether an index stands for no peer, and for no path of a former one.

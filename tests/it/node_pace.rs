@@ -188,6 +188,7 @@ fn a_table_that_comes_and_goes_takes_turns_and_each_does_so_much() {
     let peer = rig.meet(REMOTE, THEIR_AS);
     let _other = rig.meet(other_end(), 65_003);
     let own = rig.in_table();
+    let light = rig.node.speaker().rib().memory().total();
     rig.announce(peer);
     let (turns, kernel, _) = rig.rest();
     assert_eq!(rig.in_table() - own, ROUTES as usize);
@@ -215,6 +216,13 @@ fn a_table_that_comes_and_goes_takes_turns_and_each_does_so_much() {
     let (_, kernel, _) = rig.rest();
     assert!(kernel <= PACE.forward, "{kernel}");
     assert_eq!(rig.in_table(), own);
+    // And its memory goes with it.
+    let memory = rig.node.speaker().rib().memory().total();
+    assert!(memory < light + 200_000, "{memory} octets, {light} before");
+    let third = rig.meet(REMOTE, THEIR_AS);
+    rig.announce(third);
+    rig.rest();
+    assert_eq!(rig.in_table() - own, ROUTES as usize);
 }
 
 /// Messages of 23 octets, each of which is about all routes of a peer (RFC 7313).

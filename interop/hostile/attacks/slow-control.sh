@@ -10,7 +10,7 @@ attack() {
   local kind
   chmod a+x "$WORK" "${DIR[victim]}"
   for kind in silent half endless deaf; do
-    timeout 60 python3 "$LIB/local.py" $kind "$(control_path)" --user 65534 --group 65534 --seconds 3 > "$WORK/local.json" \
+    timeout 60 python3 "$LIB/local.py" $kind "$(control_path)" --user 65533 --group 65534 --seconds 3 > "$WORK/local.json" \
       || fail "the local user failed"
     must "root gets an answer after $kind" answers
     tell "${TOLD:-}${TOLD:+, }$kind: $(jq -r '"\(.connected) connected, \(.refused) let go"' "$WORK/local.json")"
