@@ -21,6 +21,8 @@ pub mod speaker;
 pub mod node;
 
 #[cfg(feature = "daemon")]
+mod calls;
+#[cfg(feature = "daemon")]
 pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod control;

@@ -20,6 +20,7 @@ use super::clock::Clock;
 use super::config::{Config, Control, Log, LogLevel, MedRule, NodeIdentity};
 use super::confinement::{Confined, Reads};
 use super::listening::Strangers;
+use super::memory::Memory;
 use super::nat::NatOutgoing;
 use super::own_address::Own;
 use super::owner::{self, Claim};
@@ -45,7 +46,7 @@ use crate::transport::{self, Listener, Transport};
 const QUEUE: usize = 128;
 /// Inputs taken from the queue in one turn before outputs are made, and for how long.
 const TURN: usize = 256;
-const TAKING: Duration = Duration::from_millis(20);
+const TAKING: Duration = Duration::from_millis(12);
 
 /// How long a process that ends waits for peers to take its last word.
 const LAST_WORD: Duration = Duration::from_millis(500);
@@ -156,6 +157,7 @@ pub(super) struct Daemon {
     pub(super) confined: Confined,
     pub(super) telemetry: Telemetry,
     pub(super) pulse: Pulse,
+    memory: Memory,
     /// Why the control socket is lost, if it is.
     pub(super) control_trouble: Option<String>,
     /// What the control socket has for us.
@@ -220,11 +222,8 @@ pub(super) async fn run(
         daemon.follow_own_address();
         daemon.turn_over();
         daemon.look_if_due();
-        let ended = daemon.clock.now();
-        if daemon.pulse.turn(began, ended) {
-            let ms = ended.since(began).as_millis() as u64;
-            tracing::warn!(ms, "a turn took long: sessions and commands waited for it");
-        }
+        daemon.give_memory_back();
+        daemon.turn_ended(began);
     }
     tracing::info!("stopping; the routes stay in the kernel");
     let now = daemon.clock.now();
@@ -332,6 +331,7 @@ impl Daemon {
             confined,
             telemetry,
             pulse: Pulse::default(),
+            memory: Memory::default(),
             control_trouble: None,
             control,
             _server: server,
@@ -351,6 +351,23 @@ impl Daemon {
             }
             self.receive();
             self.turn_over();
+        }
+    }
+
+    /// Notes how long everybody had to wait.
+    fn turn_ended(&mut self, began: Instant) {
+        let ended = self.clock.now();
+        if self.pulse.turn(began, ended) {
+            let ms = ended.since(began).as_millis() as u64;
+            tracing::warn!(ms, "a turn took long: sessions and commands waited for it");
+        }
+    }
+
+    /// Lets go of what a flood has left, once all of it is taken out of the tables.
+    fn give_memory_back(&mut self) {
+        let rib = self.node.speaker().rib();
+        if !rib.has_work() && self.memory.is_due(rib.weight()) {
+            crate::calls::give_memory_back();
         }
     }
 

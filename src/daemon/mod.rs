@@ -28,6 +28,7 @@ mod event_loop;
 mod explain;
 mod host;
 mod listening;
+mod memory;
 mod nat;
 pub(crate) mod own_address;
 mod owner;

@@ -21,9 +21,9 @@ use crate::transport::{self, Accepted, Endpoint, SocketOptions};
 /// Times that a turn writes and makes more for those that took all: then others are read from again.
 const ROUNDS: usize = 4;
 /// So long a turn reads at most, and one read more: who was not read waits for the next.
-const READING: Duration = Duration::from_millis(20);
+const READING: Duration = Duration::from_millis(12);
 /// After so long it makes no more for those that took all.
-const WRITING: Duration = Duration::from_millis(10);
+const WRITING: Duration = Duration::from_millis(8);
 
 impl Daemon {
     pub(super) fn take(&mut self, event: Event) {

@@ -24,7 +24,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             tables: rib::Pace::default(),
-            forward: 1 << 13,
+            forward: 1 << 12,
         }
     }
 }

@@ -387,6 +387,11 @@ impl AttributeStore {
         self.live as usize
     }
 
+    /// About so many octets are held.
+    pub(crate) const fn weight(&self) -> usize {
+        self.canonical_bytes + 80 * self.live as usize
+    }
+
     /// Whether nothing is stored.
     pub fn is_empty(&self) -> bool {
         self.live == 0

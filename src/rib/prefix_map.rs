@@ -440,7 +440,7 @@ mod tests {
         let ids: Vec<_> = (0..20_000).map(|n| map.find_or_insert(prefix(n))).collect();
         let full = map.heap_bytes();
         // One of those that stay is in the middle: what is behind it goes.
-        let stays = |n: usize| n % 1_000 == 0 && n <= 6_000;
+        let stays = |n: usize| n.is_multiple_of(1_000) && n <= 6_000;
         for (n, id) in ids.iter().enumerate() {
             if !stays(n) {
                 map.free_if_unused(*id);
@@ -460,7 +460,7 @@ mod tests {
             assert_eq!(map.find(prefix(n)).is_some(), stays(n as usize), "{n}");
         }
         let again: Vec<_> = (0..20_000).map(|n| map.find_or_insert(prefix(n))).collect();
-        let mut sorted = again.clone();
+        let mut sorted = again;
         sorted.sort_unstable();
         sorted.dedup();
         assert_eq!(sorted.len(), 20_000);

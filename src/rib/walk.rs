@@ -34,8 +34,8 @@ impl Default for Pace {
     /// Some milliseconds each.
     fn default() -> Self {
         Self {
-            walk: 1 << 20,
-            send: 1 << 15,
+            walk: 1 << 19,
+            send: 1 << 14,
         }
     }
 }

@@ -1,17 +1,18 @@
-//! Socket options of a BGP connection: the few that no crate has a safe call for, and which of all are
+//! Socket options of a BGP connection: those that no crate has a name for, and which of all are
 //! set on which socket.
 //!
-//! The one file with `unsafe` in it: two functions that hand a slice to the kernel. What protects a
+//! The calls themselves are `calls`'. What protects a
 //! session (a key, a least TTL) is an error if it can't be set; what only helps (a mark) is not.
 
 use std::io;
 use std::net::{IpAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use socket2::SockRef;
 
 use super::signing::{AoMac, KernelKey, KeyScope, Signing};
+use crate::calls::{get, set};
 use crate::net::Secret;
 
 /// What is set on every socket of a peer.
@@ -223,60 +224,5 @@ pub(super) fn syn_ttl(socket: BorrowedFd<'_>) -> Option<u8> {
         4 => headers.get(8).copied(),
         6 => headers.get(7).copied(),
         _other => None,
-    }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "no crate has a safe call for TCP_MD5SIG, TCP_AO_ADD_KEY, IP_MINTTL, TCP_SAVE_SYN"
-)]
-fn set(
-    socket: BorrowedFd<'_>,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: &[u8],
-) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(value.len()).map_err(|_too_long| unfit())?;
-    // SAFETY: the descriptor is open while it is borrowed, and the kernel reads `length` octets at
-    // `value`, which are all there; it keeps no pointer to them.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            value.as_ptr().cast(),
-            length,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-#[expect(unsafe_code, reason = "no crate has a safe call for TCP_SAVED_SYN")]
-fn get(
-    socket: BorrowedFd<'_>,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: &mut [u8],
-) -> io::Result<usize> {
-    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_too_long| unfit())?;
-    // SAFETY: the descriptor is open while it is borrowed; the kernel writes at most `length` octets
-    // at `value`, which are all ours, and how many it wrote to `length`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            value.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 {
-        Ok(length as usize)
-    } else {
-        Err(io::Error::last_os_error())
     }
 }

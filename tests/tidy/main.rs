@@ -67,7 +67,11 @@ const FLOORS: &[(&str, &[&str])] = &[
             "rng",
         ],
     ),
-    ("transport", &["session", "bfd", "wire", "net", "time"]),
+    ("calls", &[]),
+    (
+        "transport",
+        &["session", "bfd", "wire", "net", "time", "calls"],
+    ),
     ("datastore", &["topology", "policy", "net"]),
     ("nft", &["forwarding", "net"]),
     ("control", &["net"]),
@@ -133,7 +137,7 @@ const CLOCK_READERS: &[(&str, &str)] = &[
 ];
 
 /// Where no crate has a safe call for a socket option.
-const UNSAFE_FILE: &str = "src/transport/sockopt.rs";
+const UNSAFE_FILE: &str = "src/calls.rs";
 
 const EMPTY_NAMES: &[&str] = &[
     "util", "utils", "helper", "helpers", "manager", "common", "misc",

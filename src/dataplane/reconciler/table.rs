@@ -314,7 +314,18 @@ impl<P: Neighbourly> Entries<P> {
                 }
             }
             self.free.reverse();
+            self.cut();
         }
+    }
+
+    /// Gives the slots at the end back that nobody has.
+    fn cut(&mut self) {
+        let used = |(_, entry): &(P, Entry)| !entry.is_forgotten();
+        let end = self.slots.iter().rposition(used).map_or(0, |at| at + 1);
+        self.slots.truncate(end);
+        self.slots.shrink_to_fit();
+        self.free.retain(|at| (*at as usize) < end);
+        self.free.shrink_to_fit();
     }
 
     /// Those that are there, in order.

@@ -1,0 +1,78 @@
+//! Calls of the system that no crate has a safe form of.
+//!
+//! The one file with `unsafe` in it. It decides nothing: two functions hand a slice to the kernel, and one asks the
+//! C library for what nobody uses.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+fn unfit() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "longer than any socket option")
+}
+
+#[expect(
+    unsafe_code,
+    reason = "no crate has a safe call for TCP_MD5SIG, TCP_AO_ADD_KEY, IP_MINTTL, TCP_SAVE_SYN"
+)]
+pub(crate) fn set(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &[u8],
+) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(value.len()).map_err(|_too_long| unfit())?;
+    // SAFETY: the descriptor is open while it is borrowed, and the kernel reads `length` octets at
+    // `value`, which are all there; it keeps no pointer to them.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            value.as_ptr().cast(),
+            length,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[expect(unsafe_code, reason = "no crate has a safe call for TCP_SAVED_SYN")]
+pub(crate) fn get(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &mut [u8],
+) -> io::Result<usize> {
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_too_long| unfit())?;
+    // SAFETY: the descriptor is open while it is borrowed; the kernel writes at most `length` octets
+    // at `value`, which are all ours, and how many it wrote to `length`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(length as usize)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Gives memory back to the system that was freed and that the C library keeps for later.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "no crate has a safe call for malloc_trim")]
+pub(crate) fn give_memory_back() {
+    // SAFETY: it takes no pointer and may be called at any time, by any thread.
+    let _any = unsafe { libc::malloc_trim(0) };
+}
+
+/// Other C libraries give it back by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn give_memory_back() {}
