@@ -41,7 +41,10 @@ impl Daemon {
              [control]\nsocket = \"{}\"\n{control}\n[log]\nlevel = \"debug\"\n",
             socket.display()
         );
-        fs::write(&config, text).unwrap();
+        // Another one that begins at this moment may read it.
+        if fs::read_to_string(&config).ok().as_ref() != Some(&text) {
+            fs::write(&config, text).unwrap();
+        }
         let mut child = dunlin()
             .arg("run")
             .arg("--config")

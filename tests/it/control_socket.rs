@@ -71,13 +71,19 @@ fn a_daemon_that_was_killed_leaves_nothing_in_the_way_and_two_at_once_are_one() 
     killed.kill();
     assert!(killed.socket.exists());
     let mut both = [begin(&folder, ""), begin(&folder, "")];
-    let refused = |daemon: &Daemon| loop {
-        let line = daemon.wait_for("dunlin");
-        if line.contains("another dunlin already serves it") {
-            break true;
-        }
-        if line.contains("dunlin is running") {
-            break false;
+    let refused = |daemon: &Daemon| {
+        let mut seen = Vec::new();
+        loop {
+            let line = daemon.wait_for("");
+            if line.contains("another dunlin already serves it") {
+                break true;
+            }
+            if line.contains("dunlin is running") {
+                break false;
+            }
+            let ended = line.contains("nothing was started");
+            seen.push(line);
+            assert!(!ended, "{seen:#?}");
         }
     };
     let were = both.each_ref().map(refused);
