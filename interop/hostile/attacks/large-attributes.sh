@@ -14,6 +14,6 @@ import = \"accept-all\"
 export = \"accept-all\""
 }
 attack() {
-  hostile attacker routes.py large --seconds 10 --count 5000
+  hostile attacker routes.py large --seconds 6 --count 5000
   tell "$(said)"
 }

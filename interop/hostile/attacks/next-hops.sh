@@ -15,6 +15,6 @@ import = \"accept-all\"
 export = \"accept-all\""
 }
 attack() {
-  hostile attacker routes.py beside --seconds 10 --count 12000 --next-hop "$ATTACKER6"
+  hostile attacker routes.py beside --seconds 5 --count 12000 --next-hop "$ATTACKER6"
   tell "$(said)"
 }

@@ -5,6 +5,6 @@
 # bound: 60 MB
 prepare() { set_node victim kernel-routes=false; }
 attack() {
-  hostile attacker routes.py again --seconds 10 --prefixes 100000 --count 200000
+  hostile attacker routes.py again --seconds 6 --prefixes 100000 --count 200000
   tell "$(said)"
 }

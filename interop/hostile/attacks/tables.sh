@@ -5,6 +5,6 @@
 # bound: 120 MB
 prepare() { set_node victim kernel-routes=false; }
 attack() {
-  hostile attacker routes.py table --seconds 12 --prefixes 300000
+  hostile attacker routes.py table --seconds 6 --prefixes 300000
   tell "$(said)"
 }
