@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-fn unfit() -> io::Error {
+fn too_long() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "longer than any socket option")
 }
 
@@ -20,7 +20,7 @@ pub(crate) fn set(
     option: libc::c_int,
     value: &[u8],
 ) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(value.len()).map_err(|_too_long| unfit())?;
+    let length = libc::socklen_t::try_from(value.len()).map_err(|_| too_long())?;
     // SAFETY: the descriptor is open while it is borrowed, and the kernel reads `length` octets at
     // `value`, which are all there; it keeps no pointer to them.
     let result = unsafe {
@@ -46,7 +46,7 @@ pub(crate) fn get(
     option: libc::c_int,
     value: &mut [u8],
 ) -> io::Result<usize> {
-    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_too_long| unfit())?;
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| too_long())?;
     // SAFETY: the descriptor is open while it is borrowed; the kernel writes at most `length` octets
     // at `value`, which are all ours, and how many it wrote to `length`.
     let result = unsafe {

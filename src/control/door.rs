@@ -8,9 +8,9 @@
 //!   there, and the kernel takes the lock back however the process ends;
 //! - until group and mode are right nobody listens, and before that the mode is 0600 whatever the umask.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +19,8 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::beside;
+
 /// The path of a unix socket without its terminating zero.
 pub const LONGEST_PATH: usize = 107;
 /// Callers that wait to be accepted; the kernel's own limit may be lower.
@@ -26,6 +28,8 @@ const BACKLOG: i32 = 128;
 /// How often, and how long between, a lock is tried for that one who starts or ends has.
 const TRIES: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(10);
+/// The folder of a socket.
+const FOLDER_MODE: u32 = 0o755;
 /// More is no record of ours.
 const LONGEST_RECORD: u64 = 128;
 
@@ -111,7 +115,7 @@ impl Door {
             path: path.to_owned(),
             source,
         };
-        make_folder(path).map_err(system)?;
+        make_folder_of(path).map_err(system)?;
         let mut record = lock(path)?;
         clear(path, &mut record)?;
         let (listener, made) = listen(path, group, &mut record).map_err(system)?;
@@ -139,9 +143,9 @@ impl Door {
             path: self.path.clone(),
             source,
         };
-        make_folder(&self.path).map_err(system)?;
+        make_folder_of(&self.path).map_err(system)?;
         // The lock may be gone with the folder, and then somebody else may have a new one.
-        let beside = beside(&self.path).symlink_metadata();
+        let beside = record_of(&self.path).symlink_metadata();
         let held = self.record.metadata().map_err(system)?;
         if !beside.is_ok_and(|meta| same(&meta, &held)) {
             self.record = lock(&self.path)?;
@@ -185,35 +189,35 @@ fn same(one: &Metadata, other: &Metadata) -> bool {
 }
 
 /// The file that is locked and says which socket is ours.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
+fn record_of(path: &Path) -> PathBuf {
+    beside(path, ".lock")
 }
 
-/// The folder, which whoever may use the socket has to get through.
-fn make_folder(path: &Path) -> io::Result<()> {
-    let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    else {
-        return Ok(());
-    };
-    if folder.is_dir() {
-        return Ok(());
+/// Makes a socket's folder, and those above it, for everybody to get through, whatever the umask says; the socket
+/// itself is not for everybody. Whether there was any to make.
+///
+/// # Errors
+/// The one that can't be made.
+pub fn make_folder(folder: &Path) -> io::Result<bool> {
+    let missing: Vec<&Path> = folder
+        .ancestors()
+        .take_while(|one| !one.as_os_str().is_empty() && !one.exists())
+        .collect();
+    for one in missing.iter().rev() {
+        std::fs::create_dir(one)?;
+        std::fs::set_permissions(one, Permissions::from_mode(FOLDER_MODE))?;
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(folder)?;
-    // Whatever the umask says.
-    std::fs::set_permissions(folder, Permissions::from_mode(0o755))
+    Ok(!missing.is_empty())
+}
+
+fn make_folder_of(path: &Path) -> io::Result<bool> {
+    path.parent().map_or(Ok(false), make_folder)
 }
 
 /// Locks the file beside the socket. Who has it, and listens, serves; who does not listen yet or any more is
 /// waited for, for a moment.
 fn lock(path: &Path) -> Result<Flock<File>, DoorError> {
-    let name = beside(path);
+    let name = record_of(path);
     for _ in 0..TRIES {
         let system = |source| DoorError::System {
             path: name.clone(),
@@ -455,13 +459,13 @@ mod tests {
         let path = folder.socket();
         let precious = folder.0.join("precious");
         std::fs::write(&precious, "precious").unwrap();
-        std::os::unix::fs::symlink(&precious, beside(&path)).unwrap();
+        std::os::unix::fs::symlink(&precious, record_of(&path)).unwrap();
         Door::open(&path, None).unwrap_err();
-        std::fs::remove_file(beside(&path)).unwrap();
-        std::fs::hard_link(&precious, beside(&path)).unwrap();
+        std::fs::remove_file(record_of(&path)).unwrap();
+        std::fs::hard_link(&precious, record_of(&path)).unwrap();
         Door::open(&path, None).unwrap_err();
-        std::fs::remove_file(beside(&path)).unwrap();
-        nix::unistd::mkfifo(&beside(&path), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        std::fs::remove_file(record_of(&path)).unwrap();
+        nix::unistd::mkfifo(&record_of(&path), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
         Door::open(&path, None).unwrap_err();
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
     }
@@ -473,7 +477,7 @@ mod tests {
         // As a process that was killed leaves it.
         drop(UnixListener::bind(&path).unwrap());
         let (device, inode, seconds, nanos) = identity(&path.symlink_metadata().unwrap());
-        let mut record = open_record(&beside(&path)).unwrap();
+        let mut record = open_record(&record_of(&path)).unwrap();
         writeln!(record, "{device} {inode} {seconds} {nanos}").unwrap();
         let (door, _listener) = Door::open(&path, None).unwrap();
         UnixStream::connect(&path).unwrap();

@@ -14,7 +14,12 @@ use std::path::{Path, PathBuf};
 
 /// Where viewers ask, by the path of the socket for everything.
 pub fn viewers_socket(path: &Path) -> PathBuf {
+    beside(path, ".viewers")
+}
+
+/// The path with more at its end.
+fn beside(path: &Path, more: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".viewers");
+    name.push(more);
     name.into()
 }

@@ -91,10 +91,18 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// The number after the last destination of a family.
-    fn end(&self, family: Family) -> DestinationId {
+    pub(crate) const fn end(&self, family: Family) -> DestinationId {
         match family {
             Family::Ipv4 => self.v4.map.end(),
             Family::Ipv6 => self.v6.map.end(),
+        }
+    }
+
+    /// Gives memory back where most of a family is gone: so many destinations at most. Whether it has.
+    pub(crate) fn shrink(&mut self, family: Family, most: usize) -> bool {
+        match family {
+            Family::Ipv4 => self.v4.map.shrink(most),
+            Family::Ipv6 => self.v6.map.shrink(most),
         }
     }
 

@@ -108,8 +108,7 @@ impl AttributeStore {
         let mut canonical = core::mem::take(&mut self.scratch);
         canonical.clear();
         attributes.encode_canonical(&mut canonical);
-        let mut hot = Hot::of(attributes);
-        hot.owner = owner;
+        let hot = Hot::of(owner, attributes);
         let id = self.intern_canonical(&canonical, hot, attributes.next_hop);
         self.scratch = canonical;
         id
@@ -147,8 +146,7 @@ impl AttributeStore {
 
     /// The same for a block that is in the stored form already.
     pub fn intern_plain(&mut self, owner: PeerIndex, plain: &Plain<'_>) -> AttributesId {
-        let mut hot = Hot::of_plain(plain);
-        hot.owner = Owner::of(owner);
+        let hot = Hot::of_plain(Owner::of(owner), plain);
         self.intern_canonical(plain.block, hot, Some(plain.next_hop))
     }
 
@@ -164,9 +162,8 @@ impl AttributeStore {
         canonical.clear();
         attributes.encode_canonical(&mut canonical);
         canonical.extend_from_slice(&original.0.to_le_bytes());
-        let mut hot = Hot::of(attributes);
+        let mut hot = Hot::of(self.owner(original), attributes);
         hot.flags = hot.flags.with(AttributeFlags::DERIVED, true);
-        hot.owner = self.owner(original);
         let before = self.live;
         let id = self.intern_canonical(&canonical, hot, attributes.next_hop);
         if self.live > before {

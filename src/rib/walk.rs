@@ -163,20 +163,14 @@ impl Rib {
     /// Gives memory back of tables that are mostly gone, some of it in each turn.
     fn shrink(&mut self) {
         let most = self.walk.pace.walk.min(STRIDE as usize);
-        let mut end = [None; 2];
-        if self.tables.v4.map.shrink(most) {
-            *Family::Ipv4.of_mut(&mut end) = Some(self.tables.v4.map.end());
-        }
-        if self.tables.v6.map.shrink(most) {
-            *Family::Ipv6.of_mut(&mut end) = Some(self.tables.v6.map.end());
-        }
+        let mut any = false;
         for family in Family::ALL {
-            if let Some(end) = *family.of(&end) {
-                self.exports.truncate(family, end);
-                self.walk.shrinks = true;
+            if self.tables.shrink(family, most) {
+                self.exports.truncate(family, self.tables.end(family));
+                any = true;
             }
         }
-        if end == [None; 2] && core::mem::take(&mut self.walk.shrinks) {
+        if core::mem::replace(&mut self.walk.shrinks, any) && !any {
             self.store.shrink();
         }
     }
@@ -264,7 +258,7 @@ impl Rib {
     /// Has the walk pass by everything from here on.
     pub(super) fn go_round(&mut self, families: &[Family]) {
         for family in families {
-            let end = self.end(*family);
+            let end = self.tables.end(*family);
             family.of_mut(&mut self.walk.rounds).begin(end);
         }
         if !self.walk.in_turns {
@@ -277,13 +271,6 @@ impl Rib {
         let pace = core::mem::replace(&mut self.walk.pace, Pace::WHOLE);
         self.work();
         self.walk.pace = pace;
-    }
-
-    const fn end(&self, family: Family) -> DestinationId {
-        match family {
-            Family::Ipv4 => self.tables.v4.map.end(),
-            Family::Ipv6 => self.tables.v6.map.end(),
-        }
     }
 
     /// The numbers of a peer's paths are used up: they begin anew. Once for some hundred UPDATEs at most, each
@@ -305,7 +292,7 @@ impl Rib {
 
     /// Passes by the next destinations; what that has cost.
     fn step(&mut self, family: Family) -> usize {
-        let end = self.end(family);
+        let end = self.tables.end(family);
         let most = u32::try_from(self.walk.pace.walk)
             .unwrap_or(STRIDE)
             .min(STRIDE);

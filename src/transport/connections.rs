@@ -222,7 +222,7 @@ impl Transport {
                 break;
             }
             if let Some(id) = self.unread.pop_front() {
-                self.read_now(id, told);
+                self.receive_from(id, told);
             }
         }
         // A socket may become ready again meanwhile, and is not to keep us here.
@@ -243,10 +243,6 @@ impl Transport {
 
     /// Reads from one that has waited, if it has: its deadline is due, and what it has said comes first.
     pub fn receive_from(&mut self, id: ConnectionId, told: &mut impl FnMut(Event<'_>)) {
-        self.read_now(id, told);
-    }
-
-    fn read_now(&mut self, id: ConnectionId, told: &mut impl FnMut(Event<'_>)) {
         let waits = |one: &mut Connection| core::mem::take(&mut one.unread);
         if self.connections.get_mut(&id).is_some_and(waits) {
             self.read(id, told);

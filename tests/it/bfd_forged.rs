@@ -157,6 +157,12 @@ fn launch(link: &mut Link, hops: Hops, kind: Kind, attack: Attack) {
         yours: if naming { names.1 } else { 0 },
         ..last
     };
+    // What says that its sender is down, with no name of ours in it.
+    let down = if attack.naming {
+        State::Down
+    } else {
+        State::AdminDown
+    };
     let in_full = |packet: &Packet| dressed(packet, heard.last().unwrap(), attack.name);
     let way = (hops, 255);
     let other = Packet {
@@ -178,13 +184,8 @@ fn launch(link: &mut Link, hops: Hops, kind: Kind, attack: Attack) {
             link.forge(to, LINK, (port, 255), &in_full(&right));
         }
         Kind::Blind => {
-            let state = if attack.naming {
-                State::Down
-            } else {
-                State::AdminDown
-            };
             let blind = Packet {
-                state,
+                state: down,
                 yours: 0,
                 ..other
             };
@@ -192,13 +193,8 @@ fn launch(link: &mut Link, hops: Hops, kind: Kind, attack: Attack) {
             link.forge(to, LINK, way, &blind.encode());
         }
         Kind::Guessed => {
-            let state = if attack.naming {
-                State::Down
-            } else {
-                State::AdminDown
-            };
             let guessed = Packet {
-                state,
+                state: down,
                 yours: 0,
                 ..right
             };

@@ -2,16 +2,17 @@
 
 use std::net::IpAddr;
 
-use dunlin::dataplane::{self, Action, KernelInput};
-use dunlin::net::{Asn, Family, Hashing, RouterId};
-use dunlin::node::{Backend, Input, Node, Output, Pace, Settings};
+use dunlin::dataplane::{Action, KernelInput, Op};
+use dunlin::net::{Asn, Family, RouterId};
+use dunlin::node::{Input, Node, Output, Pace};
 use dunlin::policy::PolicyKind;
-use dunlin::rib::{self, MedMode, PeerCounts};
+use dunlin::rib::{self, PeerCounts};
 use dunlin::session::ConnectionId;
 use dunlin::speaker;
-use dunlin::time::{Duration, Instant};
+use dunlin::time::Instant;
 use dunlin::topology::{Peer, Plan};
 
+use crate::sim_world::settings;
 use crate::speaker_rig::{LOCAL, REMOTE, attributes, message, planned, update_of};
 
 const THEIR_AS: u16 = 65_002;
@@ -50,21 +51,8 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let now = Instant::from_secs(1_000);
-        let settings = Settings {
-            speaker: speaker::Settings {
-                seed: 1,
-                hashing: Hashing::secret(1),
-                track_next_hops: false,
-                forwarding: true,
-                max_paths: 1,
-                med: MedMode::PerNeighbour,
-            },
-            backend: Backend::Bgp,
-            switch_delay: Duration::from_secs(5),
-            kernel_routes: true,
-            kept: [false; 2],
-            dataplane: dataplane::Settings::default(),
-        };
+        let mut settings = settings(1, true);
+        settings.speaker.track_next_hops = false;
         let mut rig = Self {
             node: Node::new(now, settings, plan()),
             now,
@@ -87,7 +75,7 @@ impl Rig {
         while let Some(output) = self.node.poll() {
             match output {
                 Output::Kernel(ops) => {
-                    let is_route = |op: &&dataplane::Op| {
+                    let is_route = |op: &&Op| {
                         matches!(
                             op.action,
                             Action::Add(_) | Action::Replace(_) | Action::Delete(_)

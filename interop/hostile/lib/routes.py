@@ -10,12 +10,9 @@ and whether the session still stood.
     routes.py table       a large table, then the connection is reset, and again
 """
 
-import argparse
-import json
 import select
 import socket
 import struct
-import sys
 import time
 
 import bgp
@@ -77,10 +74,10 @@ class Sender:
         return {**more, "octets": self.octets, "session": self.ended or "up"}
 
 
-def blocks(args, more, next_hop=None):
+def blocks(args, more):
     """The attributes of a route, with more behind them."""
     segment = bytes((2, 1)) + struct.pack("!I", args.asn)
-    hop = socket.inet_aton(next_hop or args.source)
+    hop = socket.inet_aton(args.source)
     return bgp.attribute(0x40, 1, b"\0") + bgp.attribute(0x40, 2, segment) + bgp.attribute(0x40, 3, hop) + more
 
 
@@ -93,18 +90,25 @@ def host(number):
     return bytes((32,)) + struct.pack("!I", 0x14000000 + number)
 
 
-def alike(args):
-    sender = Sender(established(args), args.seconds)
+def each_its_own(args, extra, more):
+    """Routes one by one, each with attributes of its own: more(number) is what stands behind the others."""
+    sender = Sender(established(args, extra), args.seconds)
     sent = 0
     while sent < args.count and not sender.over():
-        # Of 96 to 128 octets the words 64 and 56 from the end are factors of the last product.
-        free = struct.pack("<Q", sent) * 6
-        block = blocks(args, bgp.attribute(0xC0, 240, b"\0" * 24 + KNOWN + KNOWN + free))
-        sender.add(update(block, host(sent)))
+        sender.add(update(blocks(args, more(sent)), host(sent)))
         sent += 1
     sender.flush()
     sender.rest()
     return sender.result(routes=sent)
+
+
+def alike(args):
+    def more(number):
+        # Of 96 to 128 octets the words 64 and 56 from the end are factors of the last product.
+        free = struct.pack("<Q", number) * 6
+        return bgp.attribute(0xC0, 240, b"\0" * 24 + KNOWN + KNOWN + free)
+
+    return each_its_own(args, b"", more)
 
 
 def beside(args):
@@ -146,16 +150,10 @@ def again(args):
 
 
 def large(args):
-    extra = bgp.capability(6)
-    sender = Sender(established(args, extra), args.seconds)
-    sent = 0
-    while sent < args.count and not sender.over():
-        more = bgp.attribute(0xC0, 240, struct.pack("!I", sent) + b"\7" * args.octets)
-        sender.add(update(blocks(args, more), host(sent)))
-        sent += 1
-    sender.flush()
-    sender.rest()
-    return sender.result(routes=sent)
+    def more(number):
+        return bgp.attribute(0xC0, 240, struct.pack("!I", number) + b"\7" * args.octets)
+
+    return each_its_own(args, bgp.capability(6), more)
 
 
 def table(args):
@@ -183,23 +181,11 @@ COMMANDS = {"alike": alike, "beside": beside, "again": again, "large": large, "t
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("--source", default="")
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--port", type=int, default=179)
-    parser.add_argument("--asn", type=int, default=65003)
-    parser.add_argument("--router-id", default="172.31.0.3")
-    parser.add_argument("--hold", type=int, default=90)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--count", type=int, default=10000)
+    parser = bgp.arguments(COMMANDS)
+    parser.set_defaults(seconds=10.0, count=10000, prefixes=100000)
     parser.add_argument("--rounds", type=int, default=1000)
-    parser.add_argument("--prefixes", type=int, default=100000)
     parser.add_argument("--octets", type=int, default=60000)
-    parser.add_argument("--next-hop", default="")
-    args = parser.parse_args()
-    json.dump(COMMANDS[args.command](args), sys.stdout)
-    print()
+    bgp.carry_out(COMMANDS, parser)
 
 
 if __name__ == "__main__":

@@ -14,22 +14,20 @@ mod places;
 mod reach;
 mod user;
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, geteuid};
 
 use super::config::Config;
+use crate::control::door;
 use crate::control::protocol::Remark;
 use crate::problem::{Code, Problem, Subject};
 use crate::topology::Plan;
 use places::{Places, Restricted};
 use user::Identity;
 pub(super) use user::UserError;
-
-/// The folder of the control socket is for everybody to enter; the socket itself is not.
-const FOLDER_MODE: u32 = 0o755;
 
 /// A part of the sandbox.
 #[derive(Debug)]
@@ -87,7 +85,7 @@ pub(super) fn confine(config: &Config, plan: &Plan, reads: &Reads) -> Result<Con
     let socket_folder = config.control.socket.parent();
     let identity = Identity::wanted(process.user.as_ref())?.unwrap_or_else(Identity::own);
     if let Some(folder) = socket_folder {
-        make_folder(folder, &identity);
+        give_folder(folder, &identity);
     }
     if identity.uid == geteuid() {
         // Who stays root gives a socket away as a member, too, once it may no longer give away anything.
@@ -289,16 +287,9 @@ fn groups(config: &Config) -> Vec<Gid> {
 
 /// Makes the folder of the control socket, and gives it to `identity`: a socket can only be removed and made
 /// anew by whoever may write there. A folder of root's with other things in it is left as it is.
-fn make_folder(folder: &Path, identity: &Identity) {
-    let missing: Vec<&Path> = folder.ancestors().take_while(|it| !it.exists()).collect();
-    for one in missing.iter().rev() {
-        // Said where the socket is made, if it fails.
-        let mode = fs::Permissions::from_mode(FOLDER_MODE);
-        let _made = DirBuilder::new()
-            .create(one)
-            .and_then(|()| fs::set_permissions(one, mode));
-    }
-    let made = !missing.is_empty();
+fn give_folder(folder: &Path, identity: &Identity) {
+    // Said where the socket is made, if it fails.
+    let made = door::make_folder(folder).unwrap_or(false);
     if !made && !is_only_ours(folder) {
         return;
     }

@@ -340,7 +340,7 @@ fn a_folder_is_given_away_only_if_it_is_dunlin_s_own() {
     drop(UnixListener::bind(folder.join("former/dunlin.sock")).unwrap());
     chown(folder.join("somebody"), Some(7), Some(7)).unwrap();
     let owner = |name: &str| {
-        make_folder(&folder.join(name), &identity);
+        give_folder(&folder.join(name), &identity);
         fs::metadata(folder.join(name)).unwrap().uid()
     };
     assert_eq!(owner("new"), USER);

@@ -86,7 +86,7 @@ impl AttributeFlags {
 
 impl Hot {
     /// All but the number of the next hop.
-    pub(super) fn of(attributes: &PathAttributes) -> Self {
+    pub(super) fn of(owner: Owner, attributes: &PathAttributes) -> Self {
         let PathAttributes {
             local_pref, med, ..
         } = *attributes;
@@ -99,7 +99,7 @@ impl Hot {
             originator_id: originator.unwrap_or(0),
             next_hop: NextHopId::NONE,
             as_path_len: short(attributes.as_path.len()),
-            owner: Owner::default(),
+            owner,
             cluster_list_len: shorter(attributes.cluster_list.len()),
             flags: AttributeFlags::of(communities)
                 .and(local_pref, med, originator)
@@ -109,7 +109,7 @@ impl Hot {
     }
 
     /// The same of a block.
-    pub(super) fn of_plain(plain: &Plain<'_>) -> Self {
+    pub(super) fn of_plain(owner: Owner, plain: &Plain<'_>) -> Self {
         let Plain {
             local_pref, med, ..
         } = *plain;
@@ -122,7 +122,7 @@ impl Hot {
             originator_id: originator.unwrap_or(0),
             next_hop: NextHopId::NONE,
             as_path_len: short(plain.as_path.len()),
-            owner: Owner::default(),
+            owner,
             cluster_list_len: shorter(plain.cluster_list.len()),
             flags: AttributeFlags::of(communities).and(local_pref, med, originator),
             origin: plain.origin,
