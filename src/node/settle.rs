@@ -15,7 +15,7 @@ use crate::time::Instant;
 pub struct Pace {
     /// In the tables.
     pub tables: rib::Pace,
-    /// Prefixes whose forwarding is carried down.
+    /// Next hops that are asked for or no longer, and prefixes whose forwarding is carried down.
     pub forward: usize,
 }
 
@@ -53,7 +53,7 @@ impl Node {
         // What is wanted is itself a way to next hops, so that one may lead to the other.
         loop {
             let worked = self.speaker.work();
-            let resolved = self.resolve_next_hops();
+            let resolved = self.resolve_next_hops(&mut left);
             self.forward(&mut left);
             if left == 0 || !(worked || resolved) {
                 break;
@@ -76,15 +76,18 @@ impl Node {
         self.log_reports();
     }
 
-    /// Tells the dataplane which next hops are needed, and the speaker how they are reached; whether there
-    /// was anything to tell.
-    fn resolve_next_hops(&mut self) -> bool {
+    /// Tells the dataplane which next hops are needed, so many at most, and the speaker how they are reached; whether
+    /// there was anything to tell.
+    fn resolve_next_hops(&mut self, left: &mut usize) -> bool {
         let Some(dataplane) = &mut self.dataplane else {
             return false;
         };
         let mut found = core::mem::take(&mut self.moved);
         let mut here = Vec::new();
-        while let Some(tracked) = self.speaker.poll_tracked() {
+        while *left > 0
+            && let Some(tracked) = self.speaker.poll_tracked()
+        {
+            *left -= 1;
             match tracked {
                 // What a speaker beside us announces is here.
                 Tracked::Track(target) if self.speaker.plan().is_here(target.address) => {

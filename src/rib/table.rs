@@ -132,7 +132,9 @@ impl<P: TableKey> Table<P> {
         }
     }
 
-    /// The same where there are paths already.
+    /// The same where there are paths already. Inline: a route that is said again comes here, and no call is worth
+    /// what it would cost beside the little that is to be done.
+    #[inline]
     fn announce_among(&mut self, ctx: &mut Context<'_>, id: DestinationId, path: Path) -> Change {
         let unchanged = Change::none(id);
         let Some(destination) = self.map.get_mut(id) else {
