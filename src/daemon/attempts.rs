@@ -12,11 +12,16 @@ use std::net::IpAddr;
 use super::secrets::Dropped;
 use crate::session::ConnectionId;
 
+/// So many addresses are kept, whoever they were.
+const FEW: usize = 64;
+
 /// The tries, by the peer's address.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     begun: Dropped,
     of: BTreeMap<IpAddr, Attempt>,
+    /// How many there were when they were last gone over.
+    kept: usize,
     /// Dials and connections; whether they have come about.
     connections: BTreeMap<ConnectionId, (IpAddr, bool)>,
     /// What was read in this turn.
@@ -44,6 +49,15 @@ impl Attempts {
     /// Another turn begins.
     pub(super) fn turn(&mut self) {
         self.read = None;
+    }
+
+    /// Forgets addresses that are no peer's any more, where they are most: callers from a peer-range may have ever
+    /// new ones.
+    pub(super) fn keep(&mut self, is_peer: impl Fn(IpAddr) -> bool) {
+        if self.of.len() > FEW + 2 * self.kept {
+            self.of.retain(|address, _| is_peer(*address));
+            self.kept = self.of.len();
+        }
     }
 
     /// A dial begins.
@@ -147,6 +161,21 @@ mod tests {
         at(&mut attempts, 113);
         attempts.dialled(third, PEER);
         assert_eq!(attempts.since(PEER, Dropped::wrong(113)), Dropped::wrong(0));
+    }
+
+    #[test]
+    fn ever_new_callers_leave_nothing_and_a_peer_keeps_what_is_its() {
+        let mut attempts = Attempts::new(Dropped::wrong(0));
+        at(&mut attempts, 5);
+        attempts.dialled(ConnectionId(0), PEER);
+        for n in 1..10_000 {
+            let caller = IpAddr::V6(std::net::Ipv6Addr::from_bits(u128::from(n)));
+            attempts.accepted(ConnectionId(n), caller);
+            attempts.ended(ConnectionId(n));
+            attempts.keep(|address| address == PEER);
+            assert!(attempts.of.len() <= 2 * FEW);
+        }
+        assert_eq!(attempts.since(PEER, Dropped::wrong(7)), Dropped::wrong(2));
     }
 
     #[test]

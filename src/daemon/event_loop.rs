@@ -188,25 +188,31 @@ pub(super) async fn run(
     tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
     loop {
         daemon.watch_secrets(&mut cluster);
-        let deadlines = [daemon.node.next_timeout(), daemon.watch.next_timeout()];
+        let deadlines = [
+            daemon.node.next_timeout(),
+            daemon.watch.next_timeout(),
+            daemon.memory.next_timeout(),
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         let due = until(deadline.map(|at| daemon.clock.to_tokio(at)));
-        tokio::select! {
-            event = queue.recv() => {
-                if let Some(event) = event {
-                    daemon.take(event);
-                }
-            }
-            Some(message) = daemon.control.recv() => daemon.take_message(message),
-            () = daemon.transport.ready() => {}
-            () = tokio::task::yield_now(), if daemon.unsettled => {}
-            () = due => {}
-            _ = hangup.recv() => daemon.reload_and_log(),
-            _ = cluster.changed() => daemon.reload_and_log(),
-            _ = own_file.changed() => daemon.reload_and_log(),
+        let woken = tokio::select! {
+            Some(event) = queue.recv() => Woken::By(event),
+            Some(message) = daemon.control.recv() => Woken::Asked(message),
+            () = daemon.transport.ready() => Woken::Ready,
+            () = tokio::task::yield_now(), if daemon.unsettled => Woken::Ready,
+            () = due => Woken::Ready,
+            _ = hangup.recv() => Woken::ToRead,
+            _ = cluster.changed() => Woken::ToRead,
+            _ = own_file.changed() => Woken::ToRead,
             () = stop.wanted() => break,
-        }
+        };
         let began = daemon.clock.now();
+        match woken {
+            Woken::By(event) => daemon.take(event),
+            Woken::Asked(message) => daemon.take_message(message),
+            Woken::ToRead => daemon.reload_and_log(),
+            Woken::Ready => {}
+        }
         daemon.take_waiting(&mut queue, TURN);
         daemon.receive();
         let now = daemon.clock.now();
@@ -234,6 +240,16 @@ pub(super) async fn run(
     }
     daemon.watching.stop();
     Ok(())
+}
+
+/// Why a turn begins.
+enum Woken {
+    By(Event),
+    Asked(Message),
+    /// The files are to be read again.
+    ToRead,
+    /// Connections have something, time is up, or the last turn has left something.
+    Ready,
 }
 
 /// Waits until `deadline`, or for ever.
@@ -357,16 +373,16 @@ impl Daemon {
     /// Notes how long everybody had to wait.
     fn turn_ended(&mut self, began: Instant) {
         let ended = self.clock.now();
+        self.memory.turn(ended.since(began));
         if self.pulse.turn(began, ended) {
             let ms = ended.since(began).as_millis() as u64;
             tracing::warn!(ms, "a turn took long: sessions and commands waited for it");
         }
     }
 
-    /// Lets go of what a flood has left, once all of it is taken out of the tables.
+    /// Lets go of what a flood has left.
     fn give_memory_back(&mut self) {
-        let rib = self.node.speaker().rib();
-        if !rib.has_work() && self.memory.is_due(rib.weight()) {
+        if self.memory.is_due(self.clock.now()) {
             crate::calls::give_memory_back();
         }
     }

@@ -117,6 +117,8 @@ impl Daemon {
     pub(super) fn turn_over(&mut self) {
         self.unsettled = true;
         self.attempts.turn();
+        self.attempts
+            .keep(|address| self.node.speaker().is_peer(address));
         let end = self.clock.now() + WRITING;
         for round in 0..ROUNDS {
             if round > 0 && self.clock.now() >= end {

@@ -48,6 +48,9 @@ use table::{
 };
 use trouble::{Mood, Troubles};
 
+/// The queue's room that is kept for the next change.
+const QUEUE_KEPT: usize = 1024;
+
 /// The delta tracker of the kernel's routes.
 #[derive(Debug)]
 pub struct Reconciler {
@@ -376,10 +379,19 @@ impl Reconciler {
             } else if let Some(place) = self.queue.pop_front() {
                 ops.extend(self.step(view, place));
             } else {
+                self.give_back();
                 break;
             }
         }
         ops
+    }
+
+    /// Lets go of what a flood has left, once no place is queued or in an operation.
+    fn give_back(&mut self) {
+        if self.outstanding.is_empty() {
+            self.table.pack();
+            self.queue.shrink_to(QUEUE_KEPT);
+        }
     }
 
     /// The kernel's word on an operation. Answers the key (prefix and metric) at which our route has

@@ -118,6 +118,8 @@ pub struct Tally {
 
 /// Operations taken from the dataplane at a time.
 const OPS: usize = 4096;
+/// So many peers that are gone may be asked about still: to look for them costs a walk over all.
+const FORMER_PEERS: usize = 64;
 
 impl Node {
     /// A node that carries out `plan` from `now` on.
@@ -197,10 +199,21 @@ impl Node {
     ) -> Option<(ConnectionId, SocketTerms)> {
         let remote = remote.into();
         let accepted = self.speaker.accepted(now, remote, local);
-        if accepted.is_some() && !self.shared_links.knows(remote.address) {
-            self.ask_about_peers();
+        if accepted.is_some()
+            && let Some(dataplane) = &mut self.dataplane
+        {
+            self.shared_links.add_peer(dataplane, remote.address);
+            self.forget_former_peers();
         }
         accepted
+    }
+
+    /// Asks no longer about peers by a template that are gone, once they are some.
+    fn forget_former_peers(&mut self) {
+        let peers = self.speaker.plan().peers.len();
+        if self.shared_links.peers() > peers + FORMER_PEERS {
+            self.ask_about_peers();
+        }
     }
 
     fn ask_about_peers(&mut self) {
@@ -282,6 +295,7 @@ impl Node {
     /// a change of mode comes into force.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         self.speaker.handle_timeout(now);
+        self.forget_former_peers();
         let switched = self.ways.switch(now);
         if let Some(dataplane) = &mut self.dataplane {
             let due = dataplane.next_timeout().is_some_and(|at| at <= now);

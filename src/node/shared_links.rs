@@ -23,9 +23,16 @@ pub(super) struct SharedLinks {
 }
 
 impl SharedLinks {
-    /// Whether it is known that this is a peer's address.
-    pub(super) fn knows(&self, peer: IpAddr) -> bool {
-        self.asked.contains(&peer)
+    /// How many are asked about.
+    pub(super) fn peers(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Asks about one more.
+    pub(super) fn add_peer(&mut self, dataplane: &mut Dataplane, peer: IpAddr) {
+        if is_routed(&peer) && self.asked.insert(peer) {
+            self.ask(dataplane, peer);
+        }
     }
 
     /// Asks about these peers and no others.
@@ -34,8 +41,7 @@ impl SharedLinks {
         dataplane: &mut Dataplane,
         peers: impl Iterator<Item = IpAddr>,
     ) {
-        let routed = |peer: &IpAddr| !ScopedAddress::from(*peer).is_link_local();
-        let wanted: BTreeSet<IpAddr> = peers.filter(routed).collect();
+        let wanted: BTreeSet<IpAddr> = peers.filter(is_routed).collect();
         let before = core::mem::replace(&mut self.asked, wanted);
         for gone in before.difference(&self.asked) {
             dataplane.untrack(&NextHop::routed(*gone));
@@ -43,11 +49,16 @@ impl SharedLinks {
         }
         let come: Vec<IpAddr> = self.asked.difference(&before).copied().collect();
         for peer in come {
-            let next_hop = NextHop::routed(peer);
-            dataplane.track(next_hop.clone());
-            let found = dataplane.resolve(&next_hop);
-            self.told(&next_hop, &found);
+            self.ask(dataplane, peer);
         }
+        self.revision = None;
+    }
+
+    fn ask(&mut self, dataplane: &mut Dataplane, peer: IpAddr) {
+        let next_hop = NextHop::routed(peer);
+        dataplane.track(next_hop.clone());
+        let found = dataplane.resolve(&next_hop);
+        self.told(&next_hop, &found);
         self.revision = None;
     }
 
@@ -89,4 +100,9 @@ impl SharedLinks {
         self.said.clone_from(&found);
         Some(found)
     }
+}
+
+/// A link-local address is on the link of its session, whatever routes say.
+fn is_routed(peer: &IpAddr) -> bool {
+    !ScopedAddress::from(*peer).is_link_local()
 }

@@ -326,11 +326,18 @@ impl AttributeStore {
 
     /// Gives memory back where most sets are gone and an eighth of the entries, at the end, is free.
     pub(crate) fn shrink(&mut self) {
-        self.next_hops.shrink();
         let len = self.entries.len();
-        if len <= FEW || self.live > len / 4 {
-            return;
+        if len > FEW && self.live <= len / 4 {
+            // What was parsed last keeps sets of peers that are gone, wherever they stand.
+            self.forget_raw();
+            self.cut();
         }
+        self.next_hops.shrink();
+    }
+
+    /// Takes the entries at the end away that nobody has, if they are many.
+    fn cut(&mut self) {
+        let len = self.entries.len();
         let is_free = |id: &u32| {
             self.entries
                 .get(*id)
@@ -382,11 +389,6 @@ impl AttributeStore {
     /// How many sets are stored.
     pub fn len(&self) -> usize {
         self.live as usize
-    }
-
-    /// About so many octets are held.
-    pub(crate) const fn weight(&self) -> usize {
-        self.canonical_bytes + 80 * self.live as usize
     }
 
     /// Whether nothing is stored.

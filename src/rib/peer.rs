@@ -170,7 +170,19 @@ impl Peers {
         if let Some(leaving) = row {
             leaving.leaves = true;
         }
-        Self::tidy(row)
+        let gone = Self::tidy(row);
+        self.cut();
+        gone
+    }
+
+    /// Takes the rows at the end away that are nobody's.
+    fn cut(&mut self) {
+        while self.rows.last().is_some_and(Option::is_none) {
+            self.rows.pop();
+        }
+        if self.rows.len() < self.rows.capacity() / 4 {
+            self.rows.shrink_to(2 * self.rows.len());
+        }
     }
 
     /// Forgets a peer that is no more, if its last path has gone. Whether it is forgotten.
@@ -184,7 +196,9 @@ impl Peers {
 
     /// The same of one that could not go at once.
     pub(crate) fn is_forgotten(&mut self, peer: PeerIndex) -> bool {
-        self.rows.get_mut(peer.index()).is_none_or(Self::tidy)
+        let forgotten = self.rows.get_mut(peer.index()).is_none_or(Self::tidy);
+        self.cut();
+        forgotten
     }
 
     /// Whether the index stands for nobody, and no path has it.

@@ -243,12 +243,6 @@ impl Rib {
         self.exports.encoded()
     }
 
-    /// About so many octets are held for routes and their attributes: no walk is made for it.
-    pub fn weight(&self) -> usize {
-        let destinations = self.tables.v4.map.len() + self.tables.v6.map.len();
-        64 * destinations + self.store.weight()
-    }
-
     /// What the parts take; a walk over the tables.
     pub fn memory(&self) -> Memory {
         let Self {

@@ -203,6 +203,11 @@ impl Speaker {
         Some(index)
     }
 
+    /// Whether somebody with this address is a peer now.
+    pub fn is_peer(&self, address: IpAddr) -> bool {
+        self.addresses.contains_key(&address)
+    }
+
     /// Takes out those that have gone away.
     pub(super) fn expire_dynamic(&mut self, now: Instant) {
         if self.dynamic_due.is_none_or(|due| due > now) {
@@ -247,6 +252,11 @@ impl Speaker {
         match found {
             Ok(place) => drop(self.plan.peers.remove(place)),
             Err(_) => self.plan.peers.retain(|peer| peer.name != name),
+        }
+        // Callers who were many leave no room.
+        let peers = &mut self.plan.peers;
+        if peers.len() < peers.capacity() / 4 {
+            peers.shrink_to(2 * peers.len());
         }
         self.remove_peer(now, &name);
     }

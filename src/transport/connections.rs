@@ -183,9 +183,17 @@ impl Transport {
 
     /// Closes at once. Nothing more is told of the connection.
     pub fn abort(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.remove(&id) {
-            self.unlimit(id, connection.deadline);
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: ConnectionId) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
+        self.unlimit(id, connection.deadline);
+        // Callers who were many leave no room.
+        if self.connections.len() < self.connections.capacity() / 8 {
+            self.connections.shrink_to(2 * self.connections.len());
         }
+        Some(connection)
     }
 
     /// How many connections there are, those among them that are being dialled or closed.
@@ -399,8 +407,7 @@ impl Transport {
 
     /// It is over by itself; what there is to tell of it.
     fn end(&mut self, id: ConnectionId, result: io::Result<()>) -> Option<Event<'static>> {
-        let connection = self.connections.remove(&id)?;
-        self.unlimit(id, connection.deadline);
+        let connection = self.forget(id)?;
         let error = result.err();
         match connection.phase {
             Phase::Dialling => Some(Event::DialFailed {

@@ -2,7 +2,6 @@
 # against: dunlin
 # title: whoever reads the log stops, while a peer begins again and again and a file full of faults is read forty times
 # right: nothing is delayed, and the lines that were not written are counted
-# back: 30 % (the log's room of 1 MiB is kept)
 # bound: 8 MB
 prepare() {
   local real=$DUNLIN

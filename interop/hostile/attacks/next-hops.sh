@@ -3,7 +3,6 @@
 # title: ever other link-local addresses beside one global next hop, 12,000 at a time
 # right: each costs what one costs, coming and going
 # bound: 40 MB
-# back: 45 % (what follows next hops keeps the room of its fullest hour)
 prepare() {
   set_node victim af=6 families="4 6" networks="$(prefix 6 1)" \
     peers="[[bgp-peer]]

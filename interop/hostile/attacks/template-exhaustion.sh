@@ -3,7 +3,6 @@
 # title: 1,500 addresses of a peer-range connect and say nothing
 # right: who has something to say gets a place and a session
 # bound: 40 MB
-# back: 100 % (the places are kept for two hold times)
 prepare() {
   many_addresses
   set_node victim more='[[bgp-peer]]

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write as _};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::callsite::Identifier;
@@ -47,7 +48,9 @@ pub(super) struct Pace {
 #[derive(Debug)]
 struct Counted {
     all: Bucket,
-    shares: HashMap<(Identifier, String), Bucket>,
+    /// By the hash of kind and name: names would be a thousand small pieces of memory, strewn about.
+    shares: HashMap<u64, Bucket>,
+    hasher: RandomState,
     others: Bucket,
 }
 
@@ -88,6 +91,7 @@ impl Counted {
         Self {
             all: Bucket::full(ALL),
             shares: HashMap::new(),
+            hasher: RandomState::new(),
             others: Bucket::full(SHARE),
         }
     }
@@ -95,7 +99,7 @@ impl Counted {
     /// Whether a line about somebody, or about nobody in particular, is written.
     fn admits(&mut self, now: Instant, kind: Identifier, about: &str) -> bool {
         if !about.is_empty() {
-            let key = (kind, about.to_owned());
+            let key = self.hasher.hash_one((kind, about));
             if self.shares.len() >= MOST && !self.shares.contains_key(&key) {
                 self.forget(now);
             }
@@ -117,6 +121,7 @@ impl Counted {
             share.fill(now, SHARE, EACH_SECOND);
             share.left < SHARE
         });
+        self.shares.shrink_to_fit();
     }
 }
 

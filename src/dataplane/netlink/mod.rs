@@ -392,6 +392,7 @@ impl Task {
                 continue;
             }
             let Some(op) = self.backlog.pop_front() else {
+                self.backlog.shrink_to(HANDOVER);
                 return;
             };
             match op.action {

@@ -328,6 +328,23 @@ impl<P: Neighbourly> Entries<P> {
         self.free.shrink_to_fit();
     }
 
+    /// Moves what is there together where most slots are nobody's. No [`Place`] of before names anything then.
+    fn pack(&mut self) {
+        let used = self.index.len() - self.forgotten;
+        if self.slots.len() <= Self::FEW || used > self.slots.len() / 4 {
+            return;
+        }
+        let mut packed = Self::new(self.hasher);
+        packed.slots.reserve_exact(used);
+        packed.slots.extend(self.iter());
+        packed.index.reserve(used, |_| 0);
+        for (at, (prefix, _)) in (0..).zip(&packed.slots) {
+            let hash = prefix.neighbourly_hash(&packed.hasher);
+            packed.index.insert_unique(hash, at, |_| 0);
+        }
+        *self = packed;
+    }
+
     /// Those that are there, in order.
     fn iter(&self) -> impl Iterator<Item = (P, Entry)> + '_ {
         let used = |(_, entry): &&(P, Entry)| !entry.is_forgotten();
@@ -409,6 +426,12 @@ impl Table {
         } else {
             self.v6.tidy(place.0 & !Place::V6);
         }
+    }
+
+    /// Gives memory back where most entries are gone: only while nobody keeps a place.
+    pub(super) fn pack(&mut self) {
+        self.v4.pack();
+        self.v6.pack();
     }
 
     /// Visits every entry, and forgets those that say nothing afterwards.
@@ -580,6 +603,34 @@ mod tests {
         }
         assert_eq!(table.iter().count(), 2300);
         assert!(table.v4.slots.len() <= 5000);
+    }
+
+    #[test]
+    fn a_table_is_packed_where_most_is_gone_and_says_the_same() {
+        let prefix = |n: u32| Prefix::V4(Prefix4::new(n << 8, 24));
+        let mut table = Table::new(Hashing::default());
+        for n in 0..4000 {
+            table.entry(prefix(n)).1.set_want(Some(PathId(n)));
+        }
+        // The last ones stay, so that nothing can be cut, and too few go for the index to be made again.
+        let stays = |n: u32| n >= 3990 || n.is_multiple_of(500);
+        for n in (0..4000).filter(|n| !stays(*n)) {
+            let (place, entry) = table.get_mut(prefix(n)).unwrap();
+            entry.set_want(None);
+            table.tidy(place);
+        }
+        assert_eq!(table.v4.slots.len(), 4000);
+        table.pack();
+        assert_eq!(table.v4.slots.capacity(), 18);
+        assert!(table.v4.index.capacity() < 64);
+        for n in 0..4000 {
+            let want = table.get(prefix(n)).and_then(Entry::want);
+            assert_eq!(want, stays(n).then_some(PathId(n)), "{n}");
+        }
+        let (place, _) = table.entry(prefix(7));
+        assert_eq!(table.at(place).map(|(prefix, _)| prefix), Some(prefix(7)));
+        table.pack();
+        assert_eq!(table.iter().count(), 19, "few slots are left as they are");
     }
 
     #[test]
