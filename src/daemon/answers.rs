@@ -49,7 +49,7 @@ pub(super) fn answer(daemon: &mut Daemon, request: &Request) -> Answer {
         Request::Log { level, peer } => {
             super::telemetry::orders::answer(daemon, level.as_deref(), peer.as_deref())
         }
-        // The daemon itself answers this one: it reads files.
+        // `reading` answers this one, when the files are read.
         Request::Reload => Answer::Reloaded {
             changes: Vec::new(),
             warnings: Vec::new(),

@@ -13,12 +13,11 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::answers;
 use super::attempts::Attempts;
 use super::bfd::Watching;
 use super::clock::Clock;
-use super::config::{Config, Control, Log, LogLevel, MedRule, NodeIdentity};
-use super::confinement::{Confined, Reads};
+use super::config::{Config, Control, MedRule};
+use super::confinement::Confined;
 use super::listening::Strangers;
 use super::memory::Memory;
 use super::nat::NatOutgoing;
@@ -26,14 +25,15 @@ use super::own_address::Own;
 use super::owner::{self, Claim};
 use super::problems::Watch;
 use super::pulse::Pulse;
+use super::reading::{self, Reader};
 use super::secrets;
-use super::source::{self, BadReading, Places, Reading, Running};
+use super::source::{Places, Reading};
 use super::telemetry::Telemetry;
 use crate::control::door::DoorError;
-use crate::control::protocol::{Answer, Failure, Remark, Request};
+use crate::control::protocol::Remark;
 use crate::control::server::{Message, Opened, Server, Sockets};
 use crate::dataplane::netlink::{Kernel, KernelError, KernelSettings};
-use crate::dataplane::{self, Dataplane, KernelInput, Ownership};
+use crate::dataplane::{self, KernelInput, Ownership};
 use crate::datastore::{SecretFiles, Watcher};
 use crate::net::Hashing;
 use crate::node::{Backend, Node, Settings};
@@ -58,6 +58,7 @@ pub(super) enum Event {
     Kernel(Vec<KernelInput>),
     FarEnd(crate::bfd::Report),
     Heard(transport::Heard),
+    Read(reading::Outcome),
     /// The rules for natOutgoing do otherwise.
     Nat,
 }
@@ -136,11 +137,11 @@ pub(super) struct Daemon {
     /// What the last bad reading said.
     pub(super) bad_reading: Vec<Remark>,
     /// The files that the last reading asked for a secret, if nobody watches them yet.
-    secrets_to_watch: Option<SecretFiles>,
+    pub(super) secrets_to_watch: Option<SecretFiles>,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
-    config_path: PathBuf,
+    pub(super) config_path: PathBuf,
     /// The control socket is where the command line says, not the file.
-    socket_is_given: bool,
+    pub(super) socket_is_given: bool,
     pub(super) transport: Transport,
     pub(super) kernel: Option<Kernel>,
     pub(super) events: mpsc::Sender<Event>,
@@ -158,6 +159,7 @@ pub(super) struct Daemon {
     pub(super) telemetry: Telemetry,
     pub(super) pulse: Pulse,
     memory: Memory,
+    pub(super) reader: Reader,
     /// Why the control socket is lost, if it is.
     pub(super) control_trouble: Option<String>,
     /// What the control socket has for us.
@@ -210,7 +212,7 @@ pub(super) async fn run(
         match woken {
             Woken::By(event) => daemon.take(event),
             Woken::Asked(message) => daemon.take_message(message),
-            Woken::ToRead => daemon.reload_and_log(),
+            Woken::ToRead => daemon.read_again(None),
             Woken::Ready => {}
         }
         daemon.take_waiting(&mut queue, TURN);
@@ -313,6 +315,11 @@ impl Daemon {
         } else {
             None
         };
+        let reader = Reader::spawn(path, events.clone());
+        let reader = reader.map_err(|source| RunError::System {
+            what: "cannot start the thread that reads files",
+            source,
+        })?;
         let node = Node::new(
             clock.now(),
             settings(&config),
@@ -348,6 +355,7 @@ impl Daemon {
             telemetry,
             pulse: Pulse::default(),
             memory: Memory::default(),
+            reader,
             control_trouble: None,
             control,
             _server: server,
@@ -412,83 +420,6 @@ impl Daemon {
             self.take_message(message);
         }
     }
-
-    fn reload_and_log(&mut self) {
-        match self.reload() {
-            Ok((changes, warnings)) => {
-                for warning in warnings {
-                    tracing::warn!("{warning}");
-                }
-                for change in changes {
-                    tracing::info!("{change}");
-                }
-            }
-            Err(bad) => {
-                for remark in bad.remarks {
-                    tracing::error!("{remark}");
-                }
-                tracing::error!("the configuration has errors; the last good one stays in force");
-            }
-        }
-    }
-
-    /// Reads the files again; nothing is applied if anything is wrong with them.
-    fn reload(&mut self) -> Result<(Vec<String>, Vec<Remark>), BadReading> {
-        self.watch.touched = true;
-        let running = Running {
-            own: &self.own,
-            view: self.node.dataplane().map(Dataplane::view),
-        };
-        let mut reading = match source::read(&self.config_path, Some(running)) {
-            Ok(reading) => reading,
-            Err(mut bad) => {
-                self.confined.explain(&mut bad.remarks);
-                self.bad_reading.clone_from(&bad.remarks);
-                self.secrets_to_watch = Some(bad.secrets.clone());
-                return Err(bad);
-            }
-        };
-        if self.socket_is_given {
-            let socket = &self.config.control.socket;
-            reading.config.control.socket.clone_from(socket);
-        }
-        let mut warnings = reading.warnings;
-        let secrets = reading.secrets.paths();
-        let reads = Reads::of(&self.config_path, &reading.config, secrets);
-        self.confined.look_at(&reads);
-        warnings.extend(self.confined.unreadable().iter().map(Remark::warning));
-        self.secrets_to_watch = Some(reading.secrets);
-        if reading.config != self.config {
-            warnings.extend(needs_restart(&self.config, &reading.config).map(Remark::warning));
-        }
-        self.config.listen = reading.config.listen;
-        self.config.log.level = reading.config.log.level;
-        self.telemetry.configure(self.config.log.level);
-        self.places = reading.places;
-        self.take_own(reading.own, &reading.notes);
-        let now = self.clock.now();
-        self.read_at = now;
-        self.bad_reading.clear();
-        let changes = self.node.replan(now, secrets::fitted(reading.plan));
-        self.nat.replan(&self.node);
-        self.not_listening = self.listen().err().map(|error| error.to_string());
-        warnings.extend(self.not_listening.clone().map(Remark::error));
-        Ok((changes, warnings))
-    }
-
-    pub(super) fn answer(&mut self, request: &Request) -> Answer {
-        if *request != Request::Reload {
-            return answers::answer(self, request);
-        }
-        match self.reload() {
-            Ok((changes, warnings)) => Answer::Reloaded { changes, warnings },
-            Err(bad) => Answer::Failed {
-                reason: Failure::BadConfiguration,
-                message: format!("{bad}\nthe last good configuration stays in force"),
-                remarks: bad.remarks,
-            },
-        }
-    }
 }
 
 fn settings(config: &Config) -> Settings {
@@ -526,23 +457,6 @@ fn kept_routes(config: &Config) -> [bool; 2] {
     super::host::kept_routes().unwrap_or_else(|error| {
         tracing::warn!("cannot see what a former process has left in the kernel: {error}");
         [false; 2]
-    })
-}
-
-/// Settings that are read at the start only.
-fn needs_restart(old: &Config, new: &Config) -> Option<String> {
-    let comparable = |config: &Config| Config {
-        listen: None,
-        node: NodeIdentity::named(&config.node.name),
-        secrets: None,
-        log: Log {
-            level: LogLevel::default(),
-            ..config.log
-        },
-        ..config.clone()
-    };
-    (comparable(old) != comparable(new)).then(|| {
-        "this node's file has changes outside [bgp], our addresses and the log level that need a restart of dunlin".to_owned()
     })
 }
 

@@ -21,8 +21,6 @@ const KERNEL_PATIENCE: Duration = Duration::from_secs(5);
 const DUMPS: u64 = 5;
 /// A resolver that has not answered by then is down.
 pub(super) const NAME_PATIENCE: Duration = Duration::from_secs(5);
-/// The same for a daemon whose peers wait meanwhile: shorter than any hold time.
-pub(super) const NAME_PATIENCE_RUNNING: Duration = Duration::from_secs(1);
 
 /// Why the host could not be looked at.
 #[derive(Debug, thiserror::Error)]

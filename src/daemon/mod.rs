@@ -34,6 +34,7 @@ pub(crate) mod own_address;
 mod owner;
 mod problems;
 mod pulse;
+mod reading;
 mod secrets;
 mod source;
 mod telemetry;

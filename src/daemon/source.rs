@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
-use super::config::{self, Config, Configured};
-use super::host::{NAME_PATIENCE, NAME_PATIENCE_RUNNING};
-use super::own_address::Own;
+use super::config::{self, Config, Configured, OwnAddresses};
+use super::host::{NAME_PATIENCE, Names};
+use super::own_address::{Found, Own};
+use super::secrets;
 use crate::control::protocol::Remark;
 use crate::dataplane::KernelView;
 use crate::datastore::{self, Problem, Problems, SecretFiles, Severity};
@@ -30,6 +31,8 @@ pub(super) struct Reading {
     pub secrets: SecretFiles,
     /// What is worth a line though nothing is wrong: variables that were used, addresses found.
     pub notes: Vec<String>,
+    /// This node's addresses are those of now, and need not be looked for any more.
+    pub is_complete: bool,
 }
 
 /// What was made of a reading.
@@ -44,12 +47,15 @@ pub(super) struct Planned {
 }
 
 /// What a running daemon knows about this host already.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Running<'a> {
-    /// Its own addresses and what names stand for.
-    pub own: &'a Own,
-    /// Links and addresses.
-    pub view: Option<&'a KernelView>,
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    /// What names stand for.
+    pub names: Names,
+    /// Its own addresses.
+    pub addresses: OwnAddresses,
+    /// It sees links and addresses, and looks for its own there once the files are read
+    /// ([`Reading::look_at_host`]).
+    pub sees_host: bool,
 }
 
 /// Whose block and which pool an address is in.
@@ -85,22 +91,52 @@ impl From<Problems> for BadReading {
 ///
 /// # Errors
 /// Everything that is wrong with both, or that no address was found.
-pub(super) fn read(path: &Path, running: Option<Running<'_>>) -> Result<Reading, BadReading> {
+pub(super) fn read(path: &Path, running: Option<Known>) -> Result<Reading, BadReading> {
     let (reading, obstacles) = examine(path, running)?;
+    unless(obstacles, &reading.secrets)?;
+    Ok(reading)
+}
+
+fn unless(obstacles: Vec<Remark>, secrets: &SecretFiles) -> Result<(), BadReading> {
     if obstacles.is_empty() {
-        Ok(reading)
-    } else {
-        Err(BadReading {
-            remarks: obstacles,
-            secrets: reading.secrets,
-        })
+        return Ok(());
+    }
+    Err(BadReading {
+        remarks: obstacles,
+        secrets: secrets.clone(),
+    })
+}
+
+impl Reading {
+    /// Looks for the node's addresses in what a running daemon sees of its host, and plans anew if they are
+    /// other ones than the reading began with.
+    ///
+    /// # Errors
+    /// There is no such address.
+    pub(super) fn look_at_host(&mut self, view: Option<&KernelView>) -> Result<(), BadReading> {
+        let Some(view) = view.filter(|_| !self.is_complete) else {
+            return Ok(());
+        };
+        let before = self.own.addresses;
+        let found = self.own.find_in(view);
+        self.warnings
+            .extend(found.warnings.into_iter().map(Remark::warning));
+        self.notes.extend(found.because);
+        let obstacles = found.obstacles.into_iter().map(Remark::error);
+        unless(obstacles.collect(), &self.secrets)?;
+        if self.own.addresses != before {
+            let planned = plan(&self.config, &self.own)?;
+            self.plan = secrets::fitted(planned.plan);
+            self.places = planned.places;
+        }
+        Ok(())
     }
 }
 
 /// The same; an address that this host lacks is no error, but comes beside the reading.
 pub(super) fn examine(
     path: &Path,
-    running: Option<Running<'_>>,
+    running: Option<Known>,
 ) -> Result<(Reading, Vec<Remark>), BadReading> {
     let Configured {
         config,
@@ -118,20 +154,17 @@ pub(super) fn examine(
         }
     };
     warnings.extend(remarks_of(&loaded.warnings));
-    let names = running.map(|running| running.own.names.clone());
-    let mut own = Own::new(
-        config.node.clone(),
-        loaded.intent,
-        names.unwrap_or_default(),
-    );
-    if let Some(running) = running {
-        own.addresses = running.own.addresses;
+    let sees_host = running.as_ref().is_some_and(|known| known.sees_host);
+    let mut own = Own::new(config.node.clone(), loaded.intent, Names::default());
+    if let Some(known) = running {
+        (own.names, own.addresses) = (known.names, known.addresses);
     }
-    let patience = match running {
-        Some(_) => NAME_PATIENCE_RUNNING,
-        None => NAME_PATIENCE,
+    own.learn_names(NAME_PATIENCE);
+    let is_complete = !sees_host || !own.looks_at_host();
+    let found = match is_complete {
+        true => own.find(),
+        false => Found::default(),
     };
-    let found = own.find(running.and_then(|running| running.view), patience);
     warnings.extend(found.warnings.into_iter().map(Remark::warning));
     let planned = plan(&config, &own)?;
     warnings.extend(planned.warnings);
@@ -145,6 +178,7 @@ pub(super) fn examine(
         warnings,
         secrets,
         notes,
+        is_complete,
     };
     let obstacles = found.obstacles.into_iter().map(Remark::error);
     Ok((reading, obstacles.collect()))

@@ -6,10 +6,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::answers;
 use super::attempts::Attempts;
 use super::clock::Clock;
 use super::event_loop::{Daemon, Event};
 use super::secrets;
+use crate::control::protocol::Request;
 use crate::control::server::{Message, Pending};
 use crate::dataplane::Op;
 use crate::net::ScopedAddress;
@@ -37,6 +39,7 @@ impl Daemon {
             }
             Event::FarEnd(report) => self.node.speaker_mut().far_end_reported(now, report),
             Event::Heard(heard) => self.heard(now, &heard),
+            Event::Read(read) => self.take_read(read),
             Event::Nat => self.watch.touched = true,
         }
     }
@@ -45,9 +48,12 @@ impl Daemon {
     pub(super) fn take_message(&mut self, message: Message) {
         match message {
             Message::Asked(Pending { request, reply }) => {
-                let answer = self.answer(&request);
+                if request == Request::Reload {
+                    self.read_again(Some(reply));
+                    return;
+                }
                 // A client that has gone needs no answer.
-                let _gone = reply.send(answer);
+                let _gone = reply.send(answers::answer(self, &request));
             }
             Message::Trouble(trouble) => {
                 self.control_trouble = trouble;

@@ -169,12 +169,12 @@ impl Own {
     }
 
     /// Whether the answer can change while the configuration does not.
-    fn looks_at_host(&self) -> bool {
+    pub(super) fn looks_at_host(&self) -> bool {
         self.asks().iter().any(|ask| ask.method.looks_at_host())
     }
 
     /// Looks up the names that methods need.
-    fn learn_names(&mut self, patience: Duration) {
+    pub(super) fn learn_names(&mut self, patience: Duration) {
         for ask in self.asks() {
             if let Some(name) = ask.method.target() {
                 self.names.learn(name, patience);
@@ -182,27 +182,26 @@ impl Own {
         }
     }
 
-    /// Searches, and takes what was found. `view` is that of a running dataplane, if there is one;
-    /// a resolver is waited for so long.
-    pub(super) fn find(&mut self, view: Option<&KernelView>, patience: Duration) -> Found {
-        let empty = KernelView::new(Ownership::default());
-        self.learn_names(patience);
-        let looked;
+    /// Searches, and takes what was found. The host is looked at if a method asks for it.
+    pub(super) fn find(&mut self) -> Found {
         let mut unseen = None;
-        let view = match view.filter(|view| view.is_known()) {
-            Some(view) => view,
-            None if !self.looks_at_host() => &empty,
-            None => {
-                looked = host::look().unwrap_or_else(|error| {
-                    unseen = Some(error.to_string());
-                    KernelView::new(Ownership::default())
-                });
-                &looked
-            }
+        let empty = || KernelView::new(Ownership::default());
+        let view = match self.looks_at_host() {
+            false => empty(),
+            true => host::look().unwrap_or_else(|error| {
+                unseen = Some(error.to_string());
+                empty()
+            }),
         };
-        let mut found = self.search(view);
-        self.said = found.troubles();
+        let mut found = self.find_in(&view);
         found.warnings.extend(unseen);
+        found
+    }
+
+    /// The same in what a running dataplane sees of the host.
+    pub(super) fn find_in(&mut self, view: &KernelView) -> Found {
+        let found = self.search(view);
+        self.said = found.troubles();
         self.addresses = found.addresses;
         found
     }
