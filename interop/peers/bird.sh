@@ -61,6 +61,10 @@ _bird_protocol() {
   elif value=$(flag "$flags" multihop); then printf '  multihop %s;\n' "$value"; fi
   ! value=$(flag "$flags" password) || printf '  password "%s";\n' "$value"
   ! value=$(flag "$flags" role) || printf '  local role %s;\n' "${value//-/_}"
+  # Between two of one AS there are routers for BIRD, unless it is told.
+  ! flag "$flags" direct > /dev/null || printf '  direct;\n'
+  ! flag "$flags" bfd > /dev/null || printf '  bfd on;\n'
+  ! flag "$flags" extended-messages > /dev/null || printf '  enable extended messages yes;\n'
   for family in $(of "$n" families); do
     ! value=$(flag "$flags" family) || [ "$value" = "$family" ] || continue
     # Everything goes out, our neighbours' routes too: the reference for dunlin is a transit.
