@@ -87,7 +87,14 @@ _bird_networks() {
   done
 }
 
-bird_start() { spawn "$1" bird.log "$("${KIND[$1]}_root")" /usr/sbin/bird -f -c "${DIR[$1]}/bird.conf" -s "${DIR[$1]}/bird.ctl"; }
+# With `files` set the daemon may have so many open.
+bird_start() {
+  local files
+  files=$(of "$1" files)
+  # shellcheck disable=SC2016  # expanded there
+  spawn "$1" bird.log "$("${KIND[$1]}_root")" ${files:+bash -c 'ulimit -n "$0" && exec "$@"' "$files"} \
+    /usr/sbin/bird -f -c "${DIR[$1]}/bird.conf" -s "${DIR[$1]}/bird.ctl"
+}
 
 _birdc() { local n=$1; shift; inside "$n" /usr/sbin/birdc -s "${DIR[$n]}/bird.ctl" "$@"; }
 

@@ -75,7 +75,8 @@ frr_start() {
     /usr/lib/frr/zebra -d -i /run/frr/zebra.pid
     [ ! -x /usr/lib/frr/mgmtd ] || /usr/lib/frr/mgmtd -d -i /run/frr/mgmtd.pid
     ! grep -q "^ neighbor .* bfd " "$1/bgpd.conf" || /usr/lib/frr/bfdd -d -i /run/frr/bfdd.pid
-    exec /usr/lib/frr/bgpd --log stdout -f "$1/bgpd.conf" -i /run/frr/bgpd.pid' sh "${DIR[$1]}"
+    [ -z "$2" ] || ulimit -n "$2"
+    exec /usr/lib/frr/bgpd --log stdout -f "$1/bgpd.conf" -i /run/frr/bgpd.pid' sh "${DIR[$1]}" "$(of "$1" files)"
 }
 
 _vtysh() { local n=$1; shift; inside "$n" /usr/bin/vtysh "$@" 2>/dev/null; }

@@ -6,16 +6,13 @@
 prepare() { watched_by_bfd; }
 # As where the node translates its pods' addresses: they leave from the very address of the honest node.
 attack() {
-  local af pids=()
   honest_peer_6
-  for af in 4 6; do
-    in_namespace honest timeout 60 python3 "$LIB/bfd.py" forge --source "$(address 0 $af 2)" --target "$(address 0 $af 1)" \
-      --port 4784 --ttl 64 --seconds 8 >> "$WORK/forged.json" 2>> "$WORK/hostile.log" &
-    pids+=($!)
-  done
+  forge_bfd honest 4784 64 100 8 &
+  local forging=$!
   bfd_begins
   eventually 6 bfd_at_both || true
   must "BFD comes up while they arrive" bfd_at_both
-  wait "${pids[@]}" || fail "an attacker failed"
+  tell "BFD that began among them: $(bfd_words)"
+  wait "$forging" || fail "the attacker failed"
   forged_bfd honest 4784 64
 }

@@ -9,6 +9,7 @@ What always holds: forge ends by itself and reads nothing, so it knows no number
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -112,19 +113,20 @@ class Speaker:
 
 
 def forge(args):
-    """Each state with numbers of nobody, and with none for the other end, which only a beginner leaves out."""
-    sock, sent = sender(args.source, args.ttl), 0
-    end, pause = time.monotonic() + args.seconds, 1.0 / args.rate
+    """Each state with numbers of nobody: its own is ever another, or ever the same, as if it were somebody; for the
+    other end any, or none, which only a beginner leaves out."""
+    same = random.randint(1, 2**32 - 1)
+    kinds = itertools.cycle(itertools.product((DOWN, INIT, UP, ADMIN_DOWN), (False, True), (False, True)))
+    sock, sent, end = sender(args.source, args.ttl), 0, time.monotonic() + args.seconds
     while time.monotonic() < end:
-        for state in (DOWN, INIT, UP, ADMIN_DOWN):
-            for yours in (0, random.randint(1, 2**32 - 1)):
-                for final in (False, True):
-                    try:
-                        sock.sendto(packet(state, random.randint(1, 2**32 - 1), yours, final, 1), (args.target, args.port))
-                        sent += 1
-                    except OSError:
-                        pass  # a port that nobody has is told, once in a while
-                    time.sleep(pause)
+        state, named, ever_another = next(kinds)
+        mine, yours = (random.randint(1, 2**32 - 1) if one else other for one, other in ((ever_another, same), (named, 0)))
+        try:
+            sock.sendto(packet(state, mine, yours, diagnostic=1), (args.target, args.port))
+            sent += 1
+        except OSError:
+            pass  # a port that nobody has is told, once in a while
+        time.sleep(1.0 / args.rate)
     json.dump({"packets": sent}, sys.stdout)
     print()
 
