@@ -76,7 +76,8 @@ frr_start() {
     [ ! -x /usr/lib/frr/mgmtd ] || /usr/lib/frr/mgmtd -d -i /run/frr/mgmtd.pid
     ! grep -q "^ neighbor .* bfd " "$1/bgpd.conf" || /usr/lib/frr/bfdd -d -i /run/frr/bfdd.pid
     [ -z "$2" ] || ulimit -n "$2"
-    exec /usr/lib/frr/bgpd --log stdout -f "$1/bgpd.conf" -i /run/frr/bgpd.pid' sh "${DIR[$1]}" "$(of "$1" files)"
+    exec /usr/lib/frr/bgpd $3 --log stdout -f "$1/bgpd.conf" -i /run/frr/bgpd.pid' sh "${DIR[$1]}" "$(of "$1" files)" \
+    "$([ "$(of "$1" kernel-routes)" != false ] || echo --no_kernel)"
 }
 
 _vtysh() { local n=$1; shift; inside "$n" /usr/bin/vtysh "$@" 2>/dev/null; }
