@@ -61,6 +61,10 @@ _bird_protocol() {
   elif value=$(flag "$flags" multihop); then printf '  multihop %s;\n' "$value"; fi
   ! value=$(flag "$flags" password) || printf '  password "%s";\n' "$value"
   ! value=$(flag "$flags" role) || printf '  local role %s;\n' "${value//-/_}"
+  # Between two of one AS there are routers for BIRD, unless it is told.
+  ! flag "$flags" direct > /dev/null || printf '  direct;\n'
+  ! flag "$flags" bfd > /dev/null || printf '  bfd on;\n'
+  ! flag "$flags" extended-messages > /dev/null || printf '  enable extended messages yes;\n'
   for family in $(of "$n" families); do
     ! value=$(flag "$flags" family) || [ "$value" = "$family" ] || continue
     # Everything goes out, our neighbours' routes too: the reference for dunlin is a transit.
@@ -83,7 +87,14 @@ _bird_networks() {
   done
 }
 
-bird_start() { spawn "$1" bird.log "$("${KIND[$1]}_root")" /usr/sbin/bird -f -c "${DIR[$1]}/bird.conf" -s "${DIR[$1]}/bird.ctl"; }
+# With `files` set the daemon may have so many open.
+bird_start() {
+  local files
+  files=$(of "$1" files)
+  # shellcheck disable=SC2016  # expanded there
+  spawn "$1" bird.log "$("${KIND[$1]}_root")" ${files:+bash -c 'ulimit -n "$0" && exec "$@"' "$files"} \
+    /usr/sbin/bird -f -c "${DIR[$1]}/bird.conf" -s "${DIR[$1]}/bird.ctl"
+}
 
 _birdc() { local n=$1; shift; inside "$n" /usr/sbin/birdc -s "${DIR[$n]}/bird.ctl" "$@"; }
 

@@ -18,6 +18,7 @@ frr_config() {
     # A refresh is answered in full, even where nothing has changed since.
     printf ' no bgp suppress-duplicates\n'
     printf ' bgp log-neighbor-changes\n'
+    [ -z "$(of "$n" router-extra)" ] || printf '%s\n' "$(of "$n" router-extra)"
     [ -z "$(of "$n" graceful)" ] || printf ' bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n'
     while read -r name local remote as flags; do _frr_neighbor_lines "$n" "$local" "$remote" "$as" "$flags"; done < <(neighbors_of "$n")
     for family in 4 6; do
@@ -61,6 +62,7 @@ _frr_neighbor_lines() {
     printf ' neighbor %s ebgp-multihop %s\n neighbor %s update-source %s\n' "$remote" "$value" "$remote" "$local"
   fi
   ! value=$(flag "$flags" password) || printf ' neighbor %s password %s\n' "$remote" "$value"
+  ! flag "$flags" bfd > /dev/null || printf ' neighbor %s bfd 5 300 300\n' "$remote"
   ! value=$(flag "$flags" role) || printf ' neighbor %s local-role %s\n' "$remote" "$value"
 }
 
@@ -72,7 +74,10 @@ frr_start() {
   spawn "$1" frr.log "$("${KIND[$1]}_root")" sh -c '
     /usr/lib/frr/zebra -d -i /run/frr/zebra.pid
     [ ! -x /usr/lib/frr/mgmtd ] || /usr/lib/frr/mgmtd -d -i /run/frr/mgmtd.pid
-    exec /usr/lib/frr/bgpd --log stdout -f "$1/bgpd.conf" -i /run/frr/bgpd.pid' sh "${DIR[$1]}"
+    ! grep -q "^ neighbor .* bfd " "$1/bgpd.conf" || /usr/lib/frr/bfdd -d -i /run/frr/bfdd.pid
+    [ -z "$2" ] || ulimit -n "$2"
+    exec /usr/lib/frr/bgpd $3 --log stdout -f "$1/bgpd.conf" -i /run/frr/bgpd.pid' sh "${DIR[$1]}" "$(of "$1" files)" \
+    "$([ "$(of "$1" kernel-routes)" != false ] || echo --no_kernel)"
 }
 
 _vtysh() { local n=$1; shift; inside "$n" /usr/bin/vtysh "$@" 2>/dev/null; }

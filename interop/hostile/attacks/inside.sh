@@ -5,7 +5,7 @@
 # bound: 8 MB
 attack() {
   local pid other
-  pid=$(pids_named "$(case $PEER in frr) echo bgpd ;; *) echo "$PEER" ;; esac)")
+  pid=$(daemon_pid)
   other=$(cat "$WORK/honest.pid")
   python3 "$LIB/inside.py" try "$pid" "$other" > "$WORK/hostile.json" 2>> "$WORK/hostile.log" || fail "inside.py failed: $(tail -3 "$WORK/hostile.log")"
   must "nothing of it is let through: $(inside_could)" [ -z "$(inside_could)" ]

@@ -11,7 +11,8 @@ as-number = 65003
 connect-retry-time = 1
 max-prefixes = 20000
 import = \"accept-all\"
-export = \"accept-all\""
+export = \"accept-all\"" \
+    neighbors="$(of victim neighbors | sed '/^attacker/s/$/ extended-messages/')"
 }
 attack() {
   hostile attacker routes.py large --seconds 6 --count 5000

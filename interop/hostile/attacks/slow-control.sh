@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# against: dunlin
+# against: dunlin bird frr
 # title: a user whom [control] group admits connects a hundred times and says nothing, half a request or one without an end, or asks and reads nothing
 # right: root is answered as ever, and what is left unread is bounded
 # bound: 40 MB
@@ -8,12 +8,10 @@ prepare() {
 }
 attack() {
   local kind
-  chmod a+x "$WORK" "${DIR[victim]}"
+  admit_group
   for kind in silent half endless deaf; do
-    timeout 60 python3 "$LIB/local.py" $kind "$(control_path)" --user 65533 --group 65534 --seconds 3 > "$WORK/local.json" \
-      || fail "the local user failed"
+    local_user "$WORK/local.json" $kind --user 65533 --seconds 3 || fail "the local user failed"
     must "root gets an answer after $kind" answers
     tell "${TOLD:-}${TOLD:+, }$kind: $(jq -r '"\(.connected) connected, \(.refused) let go"' "$WORK/local.json")"
   done
 }
-answers() { "$DUNLIN" --socket "$(control_path)" status > /dev/null; }

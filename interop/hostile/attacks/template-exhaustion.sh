@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# against: dunlin bird
+# against: dunlin bird frr
 # title: 1,500 addresses of a peer-range connect and say nothing
 # right: who has something to say gets a place and a session
 # bound: 40 MB
@@ -13,7 +13,8 @@ hold-time = 3
 import = "accept-all"
 export = "accept-all"' \
     extra='protocol kernel k4 { ipv4 { import none; export all; }; }
-protocol bgp rack { local 172.31.0.1 as 65001; neighbor range 172.30.0.0/16 as 65003; multihop; dynamic name "rack"; ipv4 { import all; export none; }; }'
+protocol bgp rack { local 172.31.0.1 as 65001; neighbor range 172.30.0.0/16 as 65003; multihop; dynamic name "rack"; ipv4 { import all; export none; }; }' \
+    router-extra="$(frr_range 172.30.0.0/16)"
 }
 # Any address of 172.30.0.0/16 is the attacker's.
 many_addresses() {

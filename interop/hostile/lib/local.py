@@ -1,12 +1,13 @@
 """local.py - a local user at the control socket: connects, and is slow, or has never enough.
 
-local.py ATTACK PATH [--user N] [--group N] [--seconds N] [--count N]
+local.py ATTACK PATH [--kind dunlin|bird|frr] [--user N] [--group N] [--seconds N] [--count N]
 
   silent   COUNT connections that say nothing
   half     COUNT connections with half a request
   deaf     COUNT connections that ask again and again and read nothing
   endless  COUNT connections with a request that does not end
   flood    connections one after the other, each with a question, until time is up
+  order    one connection that gives an order; "taken" says whether it was
 
 It becomes the user and group first, so that it is nobody special. Bounded by SECONDS (5) and COUNT (100, at most 1000).
 The last line is JSON: connected, refused (let go or turned away), answered.
@@ -19,7 +20,16 @@ import select
 import socket
 import time
 
-QUESTION = b'{"command":"peers","name":null}\n'
+QUESTIONS = {
+    "dunlin": b'{"command":"peers","name":null}\n',
+    "bird": b"show protocols all\n",
+    "frr": b"show bgp neighbors json\0",
+}
+# Words, and what the answer has where they are obeyed. BIRD says "disabled"; FRR's ends with its return code.
+ORDERS = {
+    "bird": [(b"disable attacker\n", b": disabled")],
+    "frr": [(b"enable\0", b"\0\0\0\0"), (b"clear bgp 172.31.0.3\0", b"\0\0\0\0")],
+}
 
 
 def connect(path, patience=1.0):
@@ -64,18 +74,36 @@ def flood(arguments, told):
         try:
             one = connect(arguments.path)
             told["connected"] += 1
-            one.sendall(QUESTION)
-            answer = one.recv(65536)
+            greeting = arguments.kind == "bird" and one.recv(65536)
+            one.sendall(QUESTIONS[arguments.kind])
+            answer = one.recv(65536) if greeting != b"" else b""
             told["answered" if answer and b'"failed"' not in answer else "refused"] += 1
             one.close()
         except OSError:
             told["refused"] += 1
 
 
+def order(arguments, told):
+    one = connect(arguments.path)
+    for words, obeyed in ORDERS[arguments.kind]:
+        one.sendall(words)
+        said = b""
+        try:
+            while obeyed not in said:
+                data = one.recv(65536)
+                if not data:
+                    break
+                said += data
+        except OSError:
+            pass
+        told["taken"], told["said"] = obeyed in said, said.decode(errors="replace")[-100:]
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("attack", choices=["silent", "half", "deaf", "endless", "flood"])
+    parser.add_argument("attack", choices=["silent", "half", "deaf", "endless", "flood", "order"])
     parser.add_argument("path")
+    parser.add_argument("--kind", choices=sorted(QUESTIONS), default="dunlin")
     parser.add_argument("--user", type=int)
     parser.add_argument("--group", type=int)
     parser.add_argument("--seconds", type=float, default=5)
@@ -89,9 +117,12 @@ def main():
     if arguments.user is not None:
         os.setuid(arguments.user)
     told = {"connected": 0, "refused": 0, "answered": 0}
-    words = {"silent": b"", "half": b'{"command":', "deaf": QUESTION * 1000, "endless": b"x" * 200000}
+    question = QUESTIONS[arguments.kind]
+    words = {"silent": b"", "half": question[:11], "deaf": question * 1000, "endless": b"x" * 200000}
     if arguments.attack == "flood":
         flood(arguments, told)
+    elif arguments.attack == "order":
+        order(arguments, told)
     else:
         hold(words[arguments.attack], arguments, told)
     print(json.dumps(told))

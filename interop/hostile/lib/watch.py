@@ -2,9 +2,9 @@
 whether a route that nobody may announce is in its kernel.
 
 watch.py KIND FILE NAMESPACE CONTROL FOREIGN... - KIND is dunlin, bird or frr; FOREIGN are prefixes that no route may
-lie in. It asks every 50 ms over one connection, in the daemon's own protocol (an answer may take 10 s), and looks at
-memory and routes every 250 ms. FILE is rewritten twice a second; SIGTERM ends it. The daemon's pids are found anew
-at each look, so a daemon that died is seen ("gone").
+lie in. It asks every 50 ms over one connection, in the daemon's own protocol (an answer may take 10 s; one that is
+still waited for counts as long as it has taken), and looks at memory and routes every 250 ms. FILE is rewritten at each
+look; SIGTERM ends it. The daemon's pids are found anew at each look, so a daemon that died is seen ("gone").
 """
 
 import ipaddress
@@ -65,7 +65,7 @@ class Watch:
     def __init__(self, kind, file, namespace, control, foreign):
         self.kind, self.file, self.namespace, self.control = kind, file, namespace, control
         self.foreign = [ipaddress.ip_network(one) for one in foreign]
-        self.lock = threading.Lock()
+        self.lock, self.asking = threading.Lock(), None
         self.state = {"answers": 0, "worst_ms": 0.0, "unanswered": 0, "rss_kb": 0, "rss_first_kb": 0,
                       "rss_worst_kb": 0, "looks": 0, "foreign": 0, "seen": "", "gone": 0}
 
@@ -73,18 +73,26 @@ class Watch:
         control = None
         while True:
             begun = time.monotonic()
+            with self.lock:
+                self.asking = begun
             try:
                 control = control or Control(self.kind, self.control)
                 control.ask()
-                took = (time.monotonic() - begun) * 1000
                 with self.lock:
                     self.state["answers"] += 1
-                    self.state["worst_ms"] = max(self.state["worst_ms"], round(took, 1))
+                    self.worst(begun)
             except OSError:
                 control = None
                 with self.lock:
                     self.state["unanswered"] += 1
+                    self.worst(begun)
+            with self.lock:
+                self.asking = None
             time.sleep(max(0.0, INTERVAL - (time.monotonic() - begun)))
+
+    def worst(self, begun):
+        took = (time.monotonic() - begun) * 1000
+        self.state["worst_ms"] = max(self.state["worst_ms"], round(took, 1))
 
     def weight(self):
         pids = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
@@ -101,23 +109,21 @@ class Watch:
         return total
 
     def foreign_routes(self):
+        """Only what lies in them is read: to parse a whole table would keep the thread that asks waiting."""
         found = []
-        for family in ("-4", "-6"):
-            command = ["ip", "-n", self.namespace, family, "-j", "route", "show", "table", "all"]
+        for one in self.foreign:
+            command = ["ip", "-n", self.namespace, "-4" if one.version == 4 else "-6", "-j",
+                       "route", "show", "table", "all", "root", str(one)]
             routes = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-            for route in json.loads(routes or "[]"):
-                try:
-                    net = ipaddress.ip_network(route["dst"])
-                except ValueError:
-                    continue
-                if any(net.version == one.version and net.subnet_of(one) for one in self.foreign):
-                    found.append(str(net))
+            found += [route["dst"] for route in json.loads(routes or "[]") if route["dst"] != "default"]
         return found
 
     def look(self):
         rss, foreign = self.weight(), self.foreign_routes()
         with self.lock:
             s = self.state
+            if self.asking is not None:
+                self.worst(self.asking)
             s["rss_kb"] = rss
             s["rss_first_kb"] = s["rss_first_kb"] or rss
             s["rss_worst_kb"] = max(s["rss_worst_kb"], rss)
