@@ -371,6 +371,7 @@ impl Daemon {
         while self.transport.connections() > 0 {
             tokio::select! {
                 () = self.transport.ready() => {}
+                () = tokio::task::yield_now(), if self.unsettled => {}
                 () = tokio::time::sleep_until(end) => return,
             }
             self.receive();

@@ -24,6 +24,8 @@ use crate::transport::{self, Accepted, Endpoint, SocketOptions};
 const ROUNDS: usize = 4;
 /// So long a turn reads at most, and one read more: who was not read waits for the next.
 const READING: Duration = Duration::from_millis(12);
+/// So long it carries out what the node wants: five thousand peers of a new plan are as many dials.
+const CARRYING: Duration = Duration::from_millis(12);
 /// After so long it makes no more for those that took all.
 const WRITING: Duration = Duration::from_millis(8);
 
@@ -130,11 +132,14 @@ impl Daemon {
             if round > 0 && self.clock.now() >= end {
                 return;
             }
-            self.settle();
+            let all = self.settle();
             let (node, attempts, clock) = (&mut self.node, &mut self.attempts, self.clock);
             let told = self
                 .transport
                 .transmit(&mut |event| hand_over(node, attempts, clock, event));
+            if !all {
+                return;
+            }
             if !told {
                 self.unsettled = false;
                 return;
@@ -142,17 +147,23 @@ impl Daemon {
         }
     }
 
-    fn settle(&mut self) {
+    /// Whether all that the node wants is carried out.
+    fn settle(&mut self) -> bool {
         let now = self.clock.now();
         self.node.settle(now);
         let speaker = self.node.speaker_mut();
         self.watching.follow(speaker, self.clock, &self.events);
+        let end = self.clock.now() + CARRYING;
         while let Some(output) = self.node.poll() {
             match output {
                 Output::Transport(output) => self.carry_out(output),
                 Output::Kernel(ops) => self.operate(ops),
             }
+            if self.clock.now() >= end {
+                return false;
+            }
         }
+        true
     }
 
     fn operate(&mut self, ops: Vec<Op>) {
