@@ -1,7 +1,7 @@
 //! Calls of the system that no crate has a safe form of.
 //!
-//! The one file with `unsafe` in it. It decides nothing: two functions hand a slice to the kernel, and one asks the
-//! C library for what nobody uses.
+//! The one file with `unsafe` in it. It decides nothing: two functions hand a slice to the kernel, one tells the C library
+//! how much to keep, and one asks it for what nobody uses.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -64,6 +64,25 @@ pub(crate) fn get(
         Err(io::Error::last_os_error())
     }
 }
+
+/// Has what is freed at the end of a thread's heap go back at once, if it is so many octets; in the same measure, what is
+/// asked for is a mapping of its own. By itself the library raises both with what a process once had, and keeps the ends
+/// of all heaps but the first whatever [`give_memory_back`] says.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "no crate has a safe call for mallopt")]
+pub(crate) fn keep_little_memory(octets: libc::c_int) {
+    // SAFETY: it takes no pointer; it is called before there is another thread.
+    let _set = unsafe {
+        [
+            libc::mallopt(libc::M_TRIM_THRESHOLD, octets),
+            libc::mallopt(libc::M_MMAP_THRESHOLD, octets),
+        ]
+    };
+}
+
+/// Other C libraries keep little by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn keep_little_memory(_octets: libc::c_int) {}
 
 /// Gives memory back to the system that was freed and that the C library keeps for later.
 #[cfg(target_env = "gnu")]

@@ -12,6 +12,9 @@ const SPACING: Duration = Duration::from_secs(2);
 /// Less work leaves nothing that is worth a look: a hundred keepalives are less.
 const WORTH: Duration = Duration::from_millis(5);
 
+/// So many octets at the end of a thread's heap are kept, and no more.
+pub(super) const KEPT: libc::c_int = 1 << 20;
+
 /// What was done since the last look.
 #[derive(Debug, Default)]
 pub(super) struct Memory {

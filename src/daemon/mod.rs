@@ -67,6 +67,7 @@ pub enum DaemonError {
 /// # Errors
 /// What kept it from running.
 pub fn run(path: &Path, socket: Option<&Path>) -> Result<(), DaemonError> {
+    crate::calls::keep_little_memory(memory::KEPT);
     let bad = |bad: source::BadReading| DaemonError::Configuration {
         lines: source::lines(&bad.remarks),
     };

@@ -98,11 +98,11 @@ impl Tables {
         }
     }
 
-    /// Gives memory back where most of a family is gone: so many destinations at most. Whether it has.
-    pub(crate) fn shrink(&mut self, family: Family, most: usize) -> bool {
+    /// Gives memory back where most of a family is gone. Whether it has.
+    pub(crate) fn shrink(&mut self, family: Family) -> bool {
         match family {
-            Family::Ipv4 => self.v4.map.shrink(most),
-            Family::Ipv6 => self.v6.map.shrink(most),
+            Family::Ipv4 => self.v4.map.shrink(),
+            Family::Ipv6 => self.v6.map.shrink(),
         }
     }
 

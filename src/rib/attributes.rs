@@ -347,9 +347,7 @@ impl AttributeStore {
         if free < len as usize / 8 {
             return;
         }
-        for _ in 0..free {
-            self.entries.pop();
-        }
+        self.entries.truncate(len as usize - free);
         self.free = NO_FREE;
         for id in (0..self.entries.len()).rev() {
             if let Some(entry) = self.entries.get_mut(id)

@@ -56,15 +56,15 @@ impl<T> Chunks<T> {
         index
     }
 
-    /// Takes the last one away, and a chunk with the last of it.
-    pub(crate) fn pop(&mut self) -> Option<T> {
-        let chunk = self.chunks.last_mut()?;
-        let value = chunk.pop()?;
-        if chunk.is_empty() {
-            self.chunks.pop();
+    /// Takes all from `len` on away, and the chunks that are empty then.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        let keep = len.div_ceil(CHUNK);
+        self.chunks.truncate(keep);
+        self.chunks.shrink_to_fit();
+        if let Some(last) = self.chunks.last_mut() {
+            last.truncate(len - (keep - 1) * CHUNK);
         }
-        self.len -= 1;
-        Some(value)
+        self.len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {

@@ -74,6 +74,11 @@ pub(crate) enum Paths {
 }
 
 impl Paths {
+    /// Whether the id is free.
+    pub(crate) const fn is_vacant(&self) -> bool {
+        matches!(self, Self::Vacant { .. })
+    }
+
     pub(crate) fn as_slice(&self) -> &[Path] {
         match self {
             Self::Vacant { .. } | Self::Empty { .. } => &[],

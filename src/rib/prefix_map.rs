@@ -89,6 +89,8 @@ pub(crate) struct PrefixMap<P> {
     used: usize,
     /// The number after the last one found for a change.
     expected: DestinationId,
+    /// How many were used when free numbers at the end were last looked for.
+    looked: usize,
     /// How many destinations there are of each length: the longest match tries only these.
     lengths: Vec<u32>,
 }
@@ -102,6 +104,7 @@ impl<P: TableKey> PrefixMap<P> {
             free: NO_FREE,
             used: 0,
             expected: 0,
+            looked: 0,
             lengths: vec![0; usize::from(P::MAX_LEN) + 1],
         }
     }
@@ -210,11 +213,7 @@ impl<P: TableKey> PrefixMap<P> {
             Some(Paths::Vacant { next: place, .. }) => *place = next,
             Some(_) | None => self.free = next,
         }
-        if let Some(Paths::Vacant { before: place, .. }) =
-            self.destinations.get_mut(next).map(|d| &mut d.paths)
-        {
-            *place = before;
-        }
+        self.set_before(next, before);
     }
 
     /// Takes a free number out of the index, unless it went when that grew.
@@ -230,11 +229,15 @@ impl<P: TableKey> PrefixMap<P> {
     /// stays as large as it is.
     fn grow(&mut self) {
         let full = self.used > self.index.capacity() / 2;
-        let capacity = self.index.capacity() << u32::from(full);
+        self.index_anew(self.index.capacity() << u32::from(full));
+    }
+
+    /// Makes the index again, with room for so many.
+    fn index_anew(&mut self, capacity: usize) {
         let mut index = HashTable::with_capacity(capacity.max(14));
         let rehash = |_: &u32| 0;
         for (id, destination) in self.destinations.iter() {
-            if !matches!(destination.paths, Paths::Vacant { .. }) {
+            if !destination.paths.is_vacant() {
                 // There is room for all, so nothing is ever hashed again.
                 index.insert_unique(
                     destination.prefix.neighbourly_hash(&self.hasher),
@@ -259,58 +262,50 @@ impl<P: TableKey> PrefixMap<P> {
             next: self.free,
             before: NO_FREE,
         };
-        if let Some(Paths::Vacant { before, .. }) =
-            self.destinations.get_mut(self.free).map(|d| &mut d.paths)
-        {
-            *before = id;
-        }
+        self.set_before(self.free, id);
         self.free = id;
         self.used -= 1;
         self.count(prefix, false);
     }
 
-    /// Gives memory back where most of the table is gone: numbers at the end, so many at most. Whether it has.
-    pub(crate) fn shrink(&mut self, most: usize) -> bool {
-        let end = self.end() as usize;
-        if end <= FEW || self.used > end / 4 {
+    /// Gives memory back where most of the table is gone, and an eighth of the numbers, at the end, is free. Whether it
+    /// has. One walk in order over what there is, in which nothing is searched for: a millisecond or two a million.
+    pub(crate) fn shrink(&mut self) -> bool {
+        let end = self.end();
+        let gone = end as usize > FEW && self.used <= end as usize / 4;
+        if !gone || core::mem::replace(&mut self.looked, self.used) == self.used {
             return false;
         }
-        for _ in 0..most {
-            let last = self
-                .end()
-                .checked_sub(1)
-                .and_then(|id| Some((id, self.get(id)?)));
-            let Some((
-                id,
-                Destination {
-                    prefix,
-                    paths: Paths::Vacant { next, before },
-                    ..
-                },
-            )) = last
-            else {
-                break;
-            };
-            let (prefix, next, before) = (*prefix, *next, *before);
-            self.unlink(next, before);
-            self.forget(id, prefix);
-            self.destinations.pop();
+        let free = |id: &DestinationId| self.get(*id).is_some_and(|d| d.paths.is_vacant());
+        let tail = (0..end).rev().take_while(free).count();
+        if tail < end as usize / 8 {
+            return false;
         }
-        let shrunk = self.end() as usize != end;
-        if shrunk && self.index.num_buckets() > 4 * self.index.len().max(FEW) {
-            let Self {
-                index,
-                destinations,
-                hasher,
-                ..
-            } = self;
-            index.shrink_to(0, |&id| {
-                destinations
-                    .get(id)
-                    .map_or(0, |d| d.prefix.neighbourly_hash(hasher))
-            });
+        self.destinations.truncate(end as usize - tail);
+        self.free = NO_FREE;
+        for id in (0..self.end()).rev() {
+            let next = self.free;
+            if let Some(destination) = self.destinations.get_mut(id)
+                && destination.paths.is_vacant()
+            {
+                destination.paths = Paths::Vacant {
+                    next,
+                    before: NO_FREE,
+                };
+                self.set_before(next, id);
+                self.free = id;
+            }
         }
-        shrunk
+        self.index_anew(self.used);
+        true
+    }
+
+    fn set_before(&mut self, id: DestinationId, value: DestinationId) {
+        if let Some(Paths::Vacant { before, .. }) =
+            self.destinations.get_mut(id).map(|d| &mut d.paths)
+        {
+            *before = value;
+        }
     }
 
     #[inline]
@@ -446,11 +441,9 @@ mod tests {
                 map.free_if_unused(*id);
             }
         }
-        let mut turns = 0;
-        while map.shrink(1_000) {
-            turns += 1;
-        }
-        assert_eq!((turns, map.end()), (14, 6_001));
+        assert!(map.shrink());
+        assert_eq!(map.end(), 6_001);
+        assert!(!map.shrink(), "once");
         assert!(
             map.heap_bytes() * 2 < full,
             "{} of {full}",

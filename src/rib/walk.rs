@@ -160,12 +160,11 @@ impl Rib {
         any
     }
 
-    /// Gives memory back of tables that are mostly gone, some of it in each turn.
+    /// Gives memory back of tables that are mostly gone, and of what their routes had in the turn after.
     fn shrink(&mut self) {
-        let most = self.walk.pace.walk.min(STRIDE as usize);
         let mut any = false;
         for family in Family::ALL {
-            if self.tables.shrink(family, most) {
+            if self.tables.shrink(family) {
                 self.exports.truncate(family, self.tables.end(family));
                 any = true;
             }
