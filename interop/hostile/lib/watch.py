@@ -66,6 +66,7 @@ class Watch:
         self.kind, self.file, self.namespace, self.control = kind, file, namespace, control
         self.foreign = [ipaddress.ip_network(one) for one in foreign]
         self.lock, self.asking = threading.Lock(), None
+        self.of_late = []
         self.state = {"answers": 0, "worst_ms": 0.0, "unanswered": 0, "rss_kb": 0, "rss_first_kb": 0,
                       "rss_worst_kb": 0, "looks": 0, "foreign": 0, "seen": "", "gone": 0}
 
@@ -124,7 +125,9 @@ class Watch:
             s = self.state
             if self.asking is not None:
                 self.worst(self.asking)
-            s["rss_kb"] = rss
+            # The most of a second: what is light for a moment is not light.
+            self.of_late = [*self.of_late[-3:], rss]
+            s["rss_kb"] = max(self.of_late)
             s["rss_first_kb"] = s["rss_first_kb"] or rss
             s["rss_worst_kb"] = max(s["rss_worst_kb"], rss)
             s["looks"] += 1
