@@ -251,7 +251,7 @@ fn exit_of(reason: Failure) -> ExitCode {
     match reason {
         Failure::NotFound => Exit::NotFound.into(),
         Failure::BadConfiguration => Exit::BadConfiguration.into(),
-        Failure::BadRequest => Exit::Failed.into(),
+        Failure::BadRequest | Failure::Busy => Exit::Failed.into(),
         Failure::Malformed => Exit::WrongCommandLine.into(),
         Failure::NotAllowed => Exit::NotAllowed.into(),
     }

@@ -1,17 +1,23 @@
-//! The command line's end of the control socket: blocking, one request at a time.
+//! The command line's end of the control socket: blocking, one request at a time. A daemon that is busy with other
+//! clients is asked again for a while.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::protocol::{Answer, Envelope, Request, VERSION};
+use super::protocol::{Answer, Envelope, Failure, Request, VERSION};
 use super::viewers_socket;
 
 /// How long an answer may take; the daemon answers between two pieces of work.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a daemon that is busy is asked again, and how often.
+const BUSY: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,7 @@ fn advice(source: &io::Error) -> &'static str {
 /// A connection to the daemon.
 #[derive(Debug)]
 pub struct Client {
+    path: PathBuf,
     lines: BufReader<UnixStream>,
 }
 
@@ -81,6 +88,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self {
+            path: path.to_owned(),
             lines: BufReader::new(stream),
         })
     }
@@ -90,11 +98,32 @@ impl Client {
     /// # Errors
     /// If the daemon goes away or answers strangely.
     pub fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {
+        let end = Instant::now() + BUSY;
+        loop {
+            let answer = self.ask_once(request)?;
+            let is_busy = matches!(
+                &answer,
+                Answer::Failed {
+                    reason: Failure::Busy,
+                    ..
+                }
+            );
+            if !is_busy || Instant::now() >= end {
+                return Ok(answer);
+            }
+            thread::sleep(AGAIN);
+            *self = Self::connect(&self.path)?;
+        }
+    }
+
+    fn ask_once(&mut self, request: &Request) -> Result<Answer, ClientError> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
-        self.lines.get_mut().write_all(&line)?;
+        let written = self.lines.get_mut().write_all(&line);
         let mut answer = String::new();
+        // Whoever is refused may have been told so before he asked.
         if self.lines.read_line(&mut answer)? == 0 {
+            written?;
             return Err(ClientError::Broken(io::ErrorKind::UnexpectedEof.into()));
         }
         match serde_json::from_str::<Envelope>(&answer) {

@@ -231,6 +231,8 @@ pub enum Failure {
     Malformed,
     /// Viewers may ask and not change anything.
     NotAllowed,
+    /// Too many clients ask at once; it is answered again later.
+    Busy,
 }
 
 /// The node at a glance.

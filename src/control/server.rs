@@ -312,7 +312,7 @@ impl Desk {
 /// Says that there is no place, if that can be said at once.
 fn refuse(stream: &UnixStream) {
     let message = "too many clients ask at once; try again";
-    if let Ok(text) = line(failed(Failure::BadRequest, message.to_owned())) {
+    if let Ok(text) = line(failed(Failure::Busy, message.to_owned())) {
         let _gone_or_full = stream.try_write(&text);
     }
 }
