@@ -17,6 +17,7 @@ mod daemon_owner;
 mod dataplane_devices;
 mod dataplane_entries;
 mod dataplane_netns;
+mod dataplane_replies;
 mod dataplane_wire;
 mod folder;
 mod forwarding_choice;
