@@ -20,6 +20,7 @@
 mod addresses;
 mod attribute;
 mod codec;
+mod dialogue;
 mod ethtool;
 mod links;
 mod neighbours;
@@ -38,16 +39,14 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
 
-use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::device::LinkSpec;
 use super::input::{Action, KernelInput, Op, OpId};
 use super::ownership::Ownership;
 use super::route::Errno;
-use codec::{Reader, Stage};
+pub use dialogue::Dialogue;
 use ethtool::Ethtool;
-pub use query::Questions;
+pub use query::{Questions, answer};
 use socket::{Channel, Received};
 
 /// So many messages go into one send; more bring nothing.
@@ -123,12 +122,8 @@ impl Kernel {
                 open: true,
             },
             backlog: VecDeque::new(),
-            waiting: VecDeque::new(),
-            making: Vec::new(),
-            made: VecDeque::new(),
-            reader: Reader::default(),
+            dialogue: Dialogue::default(),
             ethtool: Ethtool::default(),
-            dump: None,
             sequence: Sequence::default(),
         };
         thread::Builder::new()
@@ -159,23 +154,9 @@ struct Task {
     settings: KernelSettings,
     out: Outbox,
     backlog: VecDeque<Op>,
-    /// Operations that were sent, with the sequence number of their request, in that order.
-    waiting: VecDeque<(u32, OpId)>,
-    /// The links that some of them make.
-    making: Vec<(OpId, Box<LinkSpec>)>,
-    /// Links that were made and still lack what the kernel takes only from a second request.
-    made: VecDeque<(OpId, Box<LinkSpec>)>,
-    reader: Reader,
+    dialogue: Dialogue,
     ethtool: Ethtool,
-    dump: Option<Dump>,
     sequence: Sequence,
-}
-
-struct Dump {
-    id: OpId,
-    stage: Stage,
-    sequence: u32,
-    result: Result<(), Errno>,
 }
 
 struct Outbox {
@@ -187,24 +168,18 @@ struct Outbox {
 }
 
 impl Outbox {
+    /// Operations that were carried out one after the other are told of together.
     fn push(&mut self, input: KernelInput) {
-        self.inputs.push(input);
-        self.hold();
-    }
-
-    /// An operation was carried out.
-    fn carried(&mut self, id: OpId) {
-        if let Some(KernelInput::Carried { last, .. }) = self.inputs.last_mut()
-            && last.0 + 1 == id.0
-        {
-            *last = id;
-            self.hold();
-        } else {
-            self.push(KernelInput::Carried {
-                first: id,
-                last: id,
-            });
+        match (self.inputs.last_mut(), input) {
+            (
+                Some(KernelInput::Carried { last: end, .. }),
+                KernelInput::Carried { first, last },
+            ) if end.0 + 1 == first.0 => {
+                *end = last;
+            }
+            (_, input) => self.inputs.push(input),
         }
+        self.hold();
     }
 
     fn hold(&mut self) {
@@ -268,13 +243,8 @@ impl Task {
         loop {
             match self.news.receive() {
                 Received::Datagram => {
-                    let mut rest = self.news.datagram();
-                    while let Some((header, payload, next)) = codec::split(rest) {
-                        rest = next;
-                        if let Some(change) = self.reader.change(header, payload) {
-                            self.out.push(KernelInput::Changed(change));
-                        }
-                    }
+                    let tell = |input| self.out.push(input);
+                    self.dialogue.hear_news(self.news.datagram(), tell);
                 }
                 Received::Nothing => return,
                 Received::Overrun => self.out.push(KernelInput::Overrun),
@@ -289,97 +259,19 @@ impl Task {
     fn read_results(&mut self) {
         loop {
             match self.requests.receive() {
-                Received::Datagram => self.take_results(),
+                Received::Datagram => {
+                    let tell = |input| self.out.push(input);
+                    if self.dialogue.hear_results(self.requests.datagram(), tell) {
+                        self.next_stage();
+                    }
+                }
                 Received::Nothing => return,
-                Received::Overrun => self.lose_results(),
+                Received::Overrun => self.dialogue.lose(|input| self.out.push(input)),
                 Received::Failed => {
                     self.out.open = false;
                     return;
                 }
             }
-        }
-    }
-
-    fn take_results(&mut self) {
-        let Self {
-            requests,
-            out,
-            waiting,
-            making,
-            made,
-            reader,
-            dump,
-            ..
-        } = self;
-        let mut rest = requests.datagram();
-        let mut stage_over = false;
-        while let Some((header, payload, next)) = codec::split(rest) {
-            rest = next;
-            let code = codec::error_code(payload);
-            let result = if code == 0 { Ok(()) } else { Err(Errno(code)) };
-            if let Some(dump) = dump
-                .as_mut()
-                .filter(|dump| dump.sequence == header.sequence)
-            {
-                if header.flags & NLM_F_DUMP_INTR != 0 {
-                    // The kernel's own word for "it changed while I was telling".
-                    dump.result = Err(Errno::ENOBUFS);
-                }
-                match header.kind {
-                    NLMSG_DONE | NLMSG_ERROR => {
-                        // A table without routes may not exist yet, and before Linux 5.3 there are no
-                        // nexthop objects.
-                        let lacks =
-                            dump.stage == Stage::Objects && result == Err(Errno::EOPNOTSUPP);
-                        if result != Err(Errno::ENOENT) && !lacks {
-                            dump.result = dump.result.and(result);
-                        }
-                        stage_over = true;
-                    }
-                    NLMSG_OVERRUN => dump.result = Err(Errno::ENOBUFS),
-                    _ => {
-                        if let Some(row) = reader.change(header, payload) {
-                            out.push(KernelInput::Dumped(row));
-                        }
-                    }
-                }
-            } else if header.kind == NLMSG_ERROR {
-                let place = waiting
-                    .iter()
-                    .position(|(sequence, _)| *sequence == header.sequence);
-                let Some(place) = place else { continue };
-                // Of a batch only errors are told, and that its last request was carried out: the
-                // kernel keeps the order, so what it says nothing about went well.
-                for (sequence, id) in waiting.drain(..=place) {
-                    let result = if sequence == header.sequence {
-                        result
-                    } else {
-                        Ok(())
-                    };
-                    match (taken(making, id), result) {
-                        (Some(link), Ok(())) => made.push_back(link),
-                        (None, Ok(())) => out.carried(id),
-                        (_, Err(_)) => out.push(KernelInput::Done { id, result }),
-                    }
-                }
-            }
-        }
-        if stage_over {
-            self.next_stage();
-        }
-    }
-
-    /// Results were lost with the buffer: nobody knows which operations took effect.
-    fn lose_results(&mut self) {
-        self.making.clear();
-        let mut ids: Vec<OpId> = self.waiting.drain(..).map(|(_, id)| id).collect();
-        ids.extend(self.dump.take().map(|dump| dump.id));
-        ids.sort_unstable();
-        for id in ids {
-            self.out.push(KernelInput::Done {
-                id,
-                result: Err(Errno::ENOBUFS),
-            });
         }
     }
 
@@ -402,7 +294,7 @@ impl Task {
                     let result = self.ethtool.offload(&link, on);
                     self.answer(op.id, result);
                 }
-                _ => self.send_link(op),
+                _ => self.send_link(&op),
             }
         }
     }
@@ -410,7 +302,7 @@ impl Task {
     /// Sends the operations at the front that can go together.
     fn send_batch(&mut self, bytes: &mut Vec<u8>) {
         bytes.clear();
-        let before = self.waiting.len();
+        let before = self.dialogue.outstanding();
         let mut last = None;
         for op in self.backlog.iter().take(BATCH) {
             if bytes.len() >= BATCH_BYTES || !together(&op.action) {
@@ -420,39 +312,37 @@ impl Task {
                 codec::hush(bytes, start);
             }
             let sequence = self.sequence.next();
-            codec::put_action(bytes, sequence, &op.action, self.reader.tunnels());
-            self.waiting.push_back((sequence, op.id));
+            self.dialogue.ask(bytes, sequence, op);
         }
-        self.backlog.drain(..self.waiting.len() - before);
+        self.backlog.drain(..self.dialogue.outstanding() - before);
         self.send(bytes, before);
     }
 
     /// Sends an operation on a link by itself, and tells what became of the link before the result.
-    fn send_link(&mut self, op: Op) {
+    fn send_link(&mut self, op: &Op) {
         let mut bytes = Vec::new();
+        let before = self.dialogue.outstanding();
         let sequence = self.sequence.next();
-        codec::put_action(&mut bytes, sequence, &op.action, self.reader.tunnels());
-        if let Action::AddLink(spec) = op.action {
-            self.making.push((op.id, spec));
-        }
-        self.send_one(&bytes, sequence, op.id);
+        self.dialogue.ask(&mut bytes, sequence, op);
+        self.send_one(&bytes, before);
         self.finish_links();
     }
 
     /// The second half of making a link.
     fn finish_links(&mut self) {
-        while let Some((id, spec)) = self.made.pop_front() {
+        loop {
             let mut bytes = Vec::new();
+            let before = self.dialogue.outstanding();
             let sequence = self.sequence.next();
-            codec::put_rest_of_link(&mut bytes, sequence, &spec);
-            self.send_one(&bytes, sequence, id);
+            if !self.dialogue.ask_rest(&mut bytes, sequence) {
+                return;
+            }
+            self.send_one(&bytes, before);
         }
     }
 
     /// Sends one request, and hears what comes of it.
-    fn send_one(&mut self, bytes: &[u8], sequence: u32, id: OpId) {
-        let before = self.waiting.len();
-        self.waiting.push_back((sequence, id));
+    fn send_one(&mut self, bytes: &[u8], before: usize) {
         self.send(bytes, before);
         self.read_news();
         self.read_results();
@@ -462,8 +352,7 @@ impl Task {
     fn send(&mut self, bytes: &[u8], before: usize) {
         if let Err(error) = self.requests.send(bytes) {
             let errno = Errno(error.raw_os_error().unwrap_or(Errno::ENOBUFS.0));
-            for (_, id) in self.waiting.split_off(before) {
-                taken(&mut self.making, id);
+            for id in self.dialogue.unsent(before) {
                 self.answer(id, Err(errno));
             }
         }
@@ -474,38 +363,28 @@ impl Task {
     }
 
     fn start_dump(&mut self, id: OpId) {
-        let stage = Stage::Links;
         let sequence = self.sequence.next();
-        self.dump = Some(Dump {
-            id,
-            stage,
-            sequence,
-            result: Ok(()),
-        });
-        self.ask(stage, sequence);
+        self.dialogue.dumping(sequence, id);
+        self.ask(sequence);
     }
 
     fn next_stage(&mut self) {
         let sequence = self.sequence.next();
-        let Some(dump) = &mut self.dump else { return };
-        match dump.stage.next() {
-            Some(stage) if dump.result.is_ok() => {
-                (dump.stage, dump.sequence) = (stage, sequence);
-                self.ask(stage, sequence);
-            }
-            Some(_) | None => {
-                let (id, result) = (dump.id, dump.result);
-                self.dump = None;
-                self.out.push(KernelInput::Done { id, result });
-            }
+        let tell = |input| self.out.push(input);
+        if self.dialogue.next_stage(sequence, tell) {
+            self.ask(sequence);
         }
     }
 
-    fn ask(&mut self, stage: Stage, sequence: u32) {
+    /// Sends the request for what the dump is at.
+    fn ask(&mut self, sequence: u32) {
+        let Some(stage) = self.dialogue.stage() else {
+            return;
+        };
         let mut bytes = Vec::new();
         stage.put(&mut bytes, sequence, self.settings.table);
         if let Err(error) = self.requests.send(&bytes)
-            && let Some(Dump { id, .. }) = self.dump.take()
+            && let Some(id) = self.dialogue.end_dump()
         {
             let errno = Errno(error.raw_os_error().unwrap_or(Errno::ENOBUFS.0));
             self.out.push(KernelInput::Done {
@@ -514,12 +393,6 @@ impl Task {
             });
         }
     }
-}
-
-/// The link that an operation makes, if it makes one.
-fn taken(making: &mut Vec<(OpId, Box<LinkSpec>)>, id: OpId) -> Option<(OpId, Box<LinkSpec>)> {
-    let place = making.iter().position(|(making, _)| *making == id)?;
-    Some(making.swap_remove(place))
 }
 
 /// The number of the last request.

@@ -122,7 +122,7 @@ fn put_request(buffer: &mut Vec<u8>, sequence: u32, packet: &Packet) {
 }
 
 /// What a datagram says about the question of this number.
-fn answer(datagram: &[u8], sequence: u32) -> Option<Outcome> {
+pub fn answer(datagram: &[u8], sequence: u32) -> Option<Outcome> {
     let mut rest = datagram;
     while let Some((header, payload, after)) = split(rest) {
         rest = after;

@@ -7,8 +7,9 @@ use core::ops::Range;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::entries::Entries;
 use super::resource::Resource;
-use super::tree::{Entries, Node, Value};
+use super::tree::{Node, Value};
 
 /// The table of a resource: its name, and the fields of its spec but for those in `without`.
 pub(crate) fn table_of<'n>(resource: &Resource<'n>, without: &[&str]) -> DeTable<'n> {
@@ -75,7 +76,7 @@ fn internal_addresses(addresses: &Node) -> Option<Spanned<DeValue<'_>>> {
 /// Labels, among which those without a value are common.
 fn labels_of(labels: &Node) -> DeValue<'_> {
     let mut table = DeTable::new();
-    for (key, (at, node)) in labels.entries().into_iter().flatten() {
+    for (key, (at, node)) in labels.entries().into_iter().flat_map(Entries::iter) {
         let value = match node.text() {
             Some(text) => Some(DeValue::String(text.into())),
             None => value_of(node),
@@ -89,7 +90,7 @@ fn labels_of(labels: &Node) -> DeValue<'_> {
 }
 
 fn fill<'n>(table: &mut DeTable<'n>, entries: &'n Entries, without: &[&str]) {
-    for (key, (at, node)) in entries {
+    for (key, (at, node)) in entries.iter() {
         if !without.contains(&key.as_str()) {
             put(table, key, at.clone(), node);
         }

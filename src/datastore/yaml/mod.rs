@@ -10,9 +10,11 @@
 //! unknown words must not stop a node.
 
 mod convert;
+mod entries;
 mod resource;
 mod tree;
 
 pub(super) use convert::{flatten_node, table_of};
+pub(super) use entries::Entries;
 pub(super) use resource::{Resource, resources};
-pub(super) use tree::{Entries, Node, Value};
+pub(super) use tree::{Node, Value};

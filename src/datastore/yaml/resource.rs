@@ -4,7 +4,8 @@
 
 use core::ops::Range;
 
-use super::tree::{Entries, Malformed, Node, Value, parse};
+use super::entries::Entries;
+use super::tree::{Malformed, Node, Value, parse};
 use crate::datastore::problem::Problems;
 use crate::datastore::source::Source;
 

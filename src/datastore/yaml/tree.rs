@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
+use super::entries::Entries;
 use crate::datastore::source::Source;
 
 /// Octets that anchors and aliases may copy, in texts and keys.
@@ -50,9 +51,6 @@ pub(crate) enum Value {
     Sequence(Vec<Node>),
     Mapping(Entries),
 }
-
-/// A mapping: each key with its place and value.
-pub(crate) type Entries = BTreeMap<String, (Range<usize>, Node)>;
 
 /// What is wrong with a text, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -197,8 +195,11 @@ struct Open {
 
 enum Inside {
     Sequence(Vec<Node>),
-    Mapping(Entries, Option<(String, Range<usize>)>),
+    Mapping(Unsorted, Option<(String, Range<usize>)>),
 }
+
+/// The entries of a mapping that is not complete.
+type Unsorted = Vec<(String, (Range<usize>, Node))>;
 
 #[derive(Default)]
 struct Builder {
@@ -260,7 +261,7 @@ impl Builder {
                 self.start(anchor, span, Inside::Sequence(Vec::new()))?;
             }
             Event::MappingStart(anchor, _) => {
-                self.start(anchor, span, Inside::Mapping(Entries::new(), None))?;
+                self.start(anchor, span, Inside::Mapping(Unsorted::new(), None))?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span)?,
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -291,8 +292,14 @@ impl Builder {
             return Ok(());
         };
         let value = match open.inside {
-            Inside::Sequence(items) => Value::Sequence(items),
-            Inside::Mapping(entries, _) => Value::Mapping(entries),
+            Inside::Sequence(mut items) => {
+                items.shrink_to_fit();
+                Value::Sequence(items)
+            }
+            Inside::Mapping(entries, _) => {
+                let twice = |(key, at)| malformed(at, format!("the key {key:?} is there already"));
+                Value::Mapping(Entries::of(entries).map_err(twice)?)
+            }
         };
         let span = open.start.start..end.end.max(open.start.end);
         self.complete(Node { value, span }, open.anchor)
@@ -322,10 +329,10 @@ impl Builder {
             Some(Inside::Mapping(entries, key)) => match key.take() {
                 None => {
                     self.memory += KEY;
-                    *key = Some(key_of(node, entries)?);
+                    *key = Some(key_of(node, entries.len())?);
                 }
                 Some((name, at)) => {
-                    entries.insert(name, (at, node));
+                    entries.push((name, (at, node)));
                 }
             },
         }
@@ -333,9 +340,9 @@ impl Builder {
     }
 }
 
-/// The value as a key that the mapping does not have yet.
-fn key_of(node: Node, entries: &Entries) -> Result<(String, Range<usize>), Malformed> {
-    if entries.len() >= MAX_KEYS {
+/// The value as a key of a mapping that has so many.
+fn key_of(node: Node, keys: usize) -> Result<(String, Range<usize>), Malformed> {
+    if keys >= MAX_KEYS {
         let message = format!("a mapping with more than {MAX_KEYS} keys");
         return Err(malformed(node.span, message));
     }
@@ -350,12 +357,6 @@ fn key_of(node: Node, entries: &Entries) -> Result<(String, Range<usize>), Malfo
             ));
         }
     };
-    if entries.contains_key(&key) {
-        return Err(malformed(
-            node.span,
-            format!("the key {key:?} is there already"),
-        ));
-    }
     if key == "<<" {
         let message = "merge keys (\"<<\") are not read; write the fields out";
         return Err(malformed(node.span, message));
