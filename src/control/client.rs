@@ -60,6 +60,14 @@ fn advice(source: &io::Error) -> &'static str {
     }
 }
 
+const fn is_end(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        kind,
+        K::ConnectionReset | K::BrokenPipe | K::UnexpectedEof | K::NotConnected
+    )
+}
+
 /// A connection to the daemon.
 #[derive(Debug)]
 pub struct Client {
@@ -100,16 +108,15 @@ impl Client {
     pub fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {
         let end = Instant::now() + BUSY;
         loop {
-            let answer = self.ask_once(request)?;
-            let is_busy = matches!(
-                &answer,
-                Answer::Failed {
-                    reason: Failure::Busy,
-                    ..
-                }
-            );
-            if !is_busy || Instant::now() >= end {
-                return Ok(answer);
+            let answer = self.ask_once(request);
+            let again = match &answer {
+                Ok(Answer::Failed { reason, .. }) => *reason == Failure::Busy,
+                // Its place went to somebody else before it had asked. An order is not given twice.
+                Err(ClientError::Broken(error)) => !request.is_order() && is_end(error.kind()),
+                Ok(_) | Err(_) => false,
+            };
+            if !again || Instant::now() >= end {
+                return answer;
             }
             thread::sleep(AGAIN);
             *self = Self::connect(&self.path)?;
