@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -15,8 +15,8 @@ use super::viewers_socket;
 /// How long an answer may take; the daemon answers between two pieces of work.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a daemon that is busy is asked again, and how often.
-const BUSY: Duration = Duration::from_secs(5);
+/// How often a daemon that is busy is asked again, and after how long: for five seconds.
+const TRIES: u32 = 100;
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// Why there is no answer.
@@ -106,8 +106,9 @@ impl Client {
     /// # Errors
     /// If the daemon goes away or answers strangely.
     pub fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {
-        let end = Instant::now() + BUSY;
+        let mut tries = 0;
         loop {
+            tries += 1;
             let answer = self.ask_once(request);
             let again = match &answer {
                 Ok(Answer::Failed { reason, .. }) => *reason == Failure::Busy,
@@ -115,7 +116,7 @@ impl Client {
                 Err(ClientError::Broken(error)) => !request.is_order() && is_end(error.kind()),
                 Ok(_) | Err(_) => false,
             };
-            if !again || Instant::now() >= end {
+            if !again || tries >= TRIES {
                 return answer;
             }
             thread::sleep(AGAIN);

@@ -190,13 +190,7 @@ pub(super) async fn run(
     tracing::info!(node = %daemon.node.speaker().plan().name, "dunlin is running");
     loop {
         daemon.watch_secrets(&mut cluster);
-        let deadlines = [
-            daemon.node.next_timeout(),
-            daemon.watch.next_timeout(),
-            daemon.memory.next_timeout(),
-        ];
-        let deadline = deadlines.into_iter().flatten().min();
-        let due = until(deadline.map(|at| daemon.clock.to_tokio(at)));
+        let due = until(daemon.next_timeout().map(|at| daemon.clock.to_tokio(at)));
         let woken = tokio::select! {
             Some(event) = queue.recv() => Woken::By(event),
             Some(message) = daemon.control.recv() => Woken::Asked(message),
@@ -208,30 +202,7 @@ pub(super) async fn run(
             _ = own_file.changed() => Woken::ToRead,
             () = stop.wanted() => break,
         };
-        let began = daemon.clock.now();
-        match woken {
-            Woken::By(event) => daemon.take(event),
-            Woken::Asked(message) => daemon.take_message(message),
-            Woken::ToRead => daemon.read_again(None),
-            Woken::Ready => {}
-        }
-        daemon.take_waiting(&mut queue, TURN);
-        daemon.receive();
-        let now = daemon.clock.now();
-        if daemon.node.next_timeout().is_some_and(|at| at <= now) {
-            // Everything that has arrived by now goes first; what arrives meanwhile is not waited for.
-            let waiting = queue.len();
-            daemon.take_waiting(&mut queue, waiting);
-            daemon.receive_from_due(now);
-            if daemon.node.handle_timeout(now) {
-                daemon.nat.replan(&daemon.node);
-            }
-        }
-        daemon.follow_own_address();
-        daemon.turn_over();
-        daemon.look_if_due();
-        daemon.give_memory_back();
-        daemon.turn_ended(began);
+        daemon.turn(woken, &mut queue);
     }
     tracing::info!("stopping; the routes stay in the kernel");
     let now = daemon.clock.now();
@@ -362,6 +333,44 @@ impl Daemon {
         };
         daemon.listen()?;
         Ok(daemon)
+    }
+
+    /// When there is something to do though nothing happens.
+    fn next_timeout(&self) -> Option<Instant> {
+        let deadlines = [
+            self.node.next_timeout(),
+            self.watch.next_timeout(),
+            self.memory.next_timeout(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Takes what has come, and does what follows from it.
+    fn turn(&mut self, woken: Woken, queue: &mut mpsc::Receiver<Event>) {
+        let began = self.clock.now();
+        match woken {
+            Woken::By(event) => self.take(event),
+            Woken::Asked(message) => self.take_message(message),
+            Woken::ToRead => self.read_again(None),
+            Woken::Ready => {}
+        }
+        self.take_waiting(queue, TURN);
+        self.receive();
+        let now = self.clock.now();
+        if self.node.next_timeout().is_some_and(|at| at <= now) {
+            // Everything that has arrived by now goes first; what arrives meanwhile is not waited for.
+            let waiting = queue.len();
+            self.take_waiting(queue, waiting);
+            self.receive_from_due(now);
+            if self.node.handle_timeout(now) {
+                self.nat.replan(&self.node);
+            }
+        }
+        self.follow_own_address();
+        self.turn_over();
+        self.look_if_due();
+        self.give_memory_back();
+        self.turn_ended(began);
     }
 
     /// Waits a moment for peers that were told that we end: what is under way is lost with a socket whose
