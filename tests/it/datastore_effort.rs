@@ -130,30 +130,32 @@ fn what_was_meant_is_sought_while_little_is_wrong() {
 
 #[test]
 fn blocks_without_a_pool_are_looked_up() {
+    const MANY: usize = 40_000;
     let pool = |i: usize| {
         let (high, middle, low) = (16 + (i >> 12), i >> 4 & 255, (i & 15) * 16);
         format!(
-            "- kind: IPPool\n  metadata: {{name: p{i}}}\n  spec: {{cidr: 172.{high}.{middle}.{low}/28}}\n"
+            "- kind: IPPool\n  metadata: {{name: p{i}}}\n  \
+             spec: {{cidr: 172.{high}.{middle}.{low}/28}}\n"
         )
     };
-    let affinity = |i: usize| {
-        let (high, low) = (i >> 8, i & 255);
-        format!(
-            "- kind: BlockAffinity\n  metadata: {{name: a{i}}}\n  spec: {{node: n0, cidr: 11.{high}.{low}.0/26}}\n"
-        )
-    };
-    let loaded = read(nodes(1) + &repeat(9000, pool) + &repeat(9000, affinity)).unwrap();
-    assert_eq!(loaded.warnings.len(), 9000);
-    let first = loaded.warnings.iter().next().unwrap();
+    let block = |i: usize| format!("11.{}.{}.0/26,", i >> 8, i & 255);
+    let blocks = repeat(MANY, block);
+    let node = format!("- kind: Node\n  metadata: {{name: n0}}\n  spec: {{blocks: [{blocks}]}}\n");
+    let loaded = read(repeat(9000, pool) + &node).unwrap();
+    // And that the node has no address.
+    assert_eq!(loaded.warnings.len(), MANY + 1);
+    let first = loaded.warnings.iter().nth(1).unwrap();
     assert!(
         first
             .message
             .contains("expected one within 172.16.0.0/28 or "),
         "{first}"
     );
-    assert_eq!(loaded.intent.nodes[0].blocks.len(), 9000);
+    let before = computed();
     let plan = plan(&loaded.intent, "n0").unwrap();
-    assert_eq!(plan.fabric.pools.len(), 18_000);
+    let took = computed() - before;
+    assert!(took < BOUND, "{took:?}");
+    assert_eq!(plan.fabric.pools.len(), 9000 + MANY);
 }
 
 #[test]
