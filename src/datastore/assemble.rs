@@ -13,16 +13,17 @@ use std::sync::Arc;
 use super::bgp::resolve_advertisements;
 use super::file::is_yaml;
 use super::ipam::{hand_out, hand_out_borrowed, hand_out_given};
+use super::looks::can_be_planned;
 use super::manifest;
 use super::peer_checks::{check_filters, check_peers};
-use super::problem::{Place, Problems};
+use super::problem::{Place, Problems, Severity};
 use super::record::Record;
 use super::records::Records;
 use super::secrets::Secrets;
 use super::source::Source;
 use super::tunnels;
-use crate::net::{Family, Prefix, Prefix4, Prefix6, RouterId};
-use crate::topology::Intent;
+use crate::net::{Family, Prefix, Prefix4, Prefix6, PrefixSet, RouterId};
+use crate::topology::{Intent, Pool};
 
 /// An intent, and what is odd about its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,10 @@ pub fn read_cluster_with(
             problems.error(&place, message);
             return Err(problems.sorted());
         }
+    }
+    if let Err((place, message)) = can_be_planned(&records) {
+        problems.error(&place, message);
+        return Err(problems.sorted());
     }
     hand_out(&mut records, &mut problems);
     resolve_advertisements(&mut records, &mut problems);
@@ -271,23 +276,20 @@ fn leave_out_blocks(records: &mut Records, problems: &mut Problems) {
     if records.pools_missing {
         return;
     }
-    let pools: Vec<Prefix> = records.pools.iter().map(|pool| pool.value.cidr).collect();
+    let pools: PrefixSet = records.pools.iter().map(|pool| pool.value.cidr).collect();
+    let hints = Family::ALL.map(|family| hint_of_pools(&records.pools, family));
     for node in &mut records.nodes {
         let (blocks, places) = (&mut node.value.blocks, &mut node.items);
         let both = std::mem::take(blocks)
             .into_iter()
             .zip(std::mem::take(places));
         for (block, place) in both {
-            let inside = pools.iter().any(|pool| pool.covers(block));
-            let around = pools.iter().any(|pool| block.covers(*pool));
-            if !inside {
-                let near = pools.iter().filter(|pool| pool.family() == block.family());
-                let list: Vec<String> = near.map(ToString::to_string).collect();
-                let hint = if list.is_empty() {
-                    "there is no pool of its family".to_owned()
-                } else {
-                    format!("expected one within {}", list.join(" or "))
-                };
+            let inside = pools.covers(block);
+            let around = pools.lies_in(block);
+            if !inside && problems.only_counts(Severity::Warning) {
+                problems.warning(&place, "");
+            } else if !inside {
+                let hint = block.family().of(&hints);
                 let fate = if around {
                     "it is left out"
                 } else {
@@ -301,6 +303,18 @@ fn leave_out_blocks(records: &mut Records, problems: &mut Problems) {
                 places.push(place);
             }
         }
+    }
+}
+
+fn hint_of_pools(pools: &[Record<Pool>], family: Family) -> String {
+    let of_family = pools.iter().map(|pool| pool.value.cidr);
+    let of_family = of_family.filter(|cidr| cidr.family() == family);
+    // The words of a problem are cut long before so many.
+    let list: Vec<String> = of_family.take(128).map(|cidr| cidr.to_string()).collect();
+    if list.is_empty() {
+        "there is no pool of its family".to_owned()
+    } else {
+        format!("expected one within {}", list.join(" or "))
     }
 }
 

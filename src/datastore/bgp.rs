@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use toml::de::DeValue;
 
+use super::looks::hint;
 use super::problem::{Place, Problems};
 use super::record::{Places, Record, plain};
 use super::records::Records;
@@ -16,7 +17,7 @@ use super::secrets::{Wanted, read_secret};
 use super::sessions::{keepalive_too_long, read_bfd, read_session};
 use super::table::{Located, TableReader};
 use crate::net::{Community, Prefix};
-use crate::topology::{BgpSettings, DEFAULT_HOLD_TIME, PrefixAdvertisement, nearest};
+use crate::topology::{BgpSettings, DEFAULT_HOLD_TIME, PrefixAdvertisement};
 
 /// As many as Calico takes.
 const MAX_ENTRIES: usize = 500;
@@ -221,8 +222,7 @@ impl Resolver<'_> {
             }
             Err(_) if !self.complete => None,
             Err(_) => {
-                let near = nearest(name, self.names.keys().map(String::as_str));
-                let hint = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+                let hint = hint(name, self.names.keys().map(String::as_str), problems);
                 let message = format!("no community is named {name:?}{hint}");
                 problems.error(&text.place, message);
                 None

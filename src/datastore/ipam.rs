@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::looks::hint;
 use super::problem::{Place, Problems};
 use super::record::Record;
 use super::records::Records;
@@ -16,8 +17,8 @@ use super::schema::{AFFINITY, BLOCK};
 use super::source::Source;
 use super::table::{Located, TableReader};
 use super::yaml::{Entries, Node, Resource, Value, table_of};
-use crate::net::{Family, Prefix};
-use crate::topology::{self, PoolMode, nearest};
+use crate::net::{Family, Prefix, PrefixSet};
+use crate::topology::{self, PoolMode};
 
 /// Addresses that a node has by IPAM.
 #[derive(Debug)]
@@ -194,9 +195,10 @@ fn end_of(attribute: &Node) -> Option<String> {
 /// device of theirs has no address on record.
 pub(crate) fn hand_out_given(records: &mut Records) {
     let given = std::mem::take(&mut records.given);
+    let wanted = EndsWanted::by(&records.pools);
     for node in &mut records.nodes {
         let node = &mut node.value;
-        if !lacks_end(node, &records.pools) {
+        if !wanted.lacks(node) {
             continue;
         }
         let of_block = node.blocks.iter().filter_map(|block| given.get(block));
@@ -209,17 +211,35 @@ pub(crate) fn hand_out_given(records: &mut Records) {
     }
 }
 
-/// Whether a pool asks for a tunnel whose end is not on record.
-fn lacks_end(node: &topology::Node, pools: &[Record<topology::Pool>]) -> bool {
-    let ends = &node.tunnels;
-    pools.iter().map(|pool| &pool.value).any(|pool| {
-        let (ipip, vxlan) = match pool.cidr.family() {
-            Family::Ipv4 => (ends.ipip_v4.is_some(), ends.vxlan_v4.is_some()),
-            Family::Ipv6 => (ends.ipip_v6.is_some(), ends.vxlan_v6.is_some()),
-        };
-        let lacks = |mode, on_record: bool| mode != PoolMode::Never && !on_record;
-        lacks(pool.ipip_mode, ipip) || lacks(pool.vxlan_mode, vxlan)
-    })
+/// The tunnels that pools ask for, by family (IPv4, IPv6).
+#[derive(Default)]
+struct EndsWanted {
+    ipip: [bool; 2],
+    vxlan: [bool; 2],
+}
+
+impl EndsWanted {
+    fn by(pools: &[Record<topology::Pool>]) -> Self {
+        let mut wanted = Self::default();
+        for pool in pools.iter().map(|pool| &pool.value) {
+            let family = pool.cidr.family();
+            *family.of_mut(&mut wanted.ipip) |= pool.ipip_mode != PoolMode::Never;
+            *family.of_mut(&mut wanted.vxlan) |= pool.vxlan_mode != PoolMode::Never;
+        }
+        wanted
+    }
+
+    /// Whether the end of one is not on record.
+    fn lacks(&self, node: &topology::Node) -> bool {
+        let ends = &node.tunnels;
+        Family::ALL.into_iter().any(|family| {
+            let (ipip, vxlan) = match family {
+                Family::Ipv4 => (ends.ipip_v4.is_some(), ends.vxlan_v4.is_some()),
+                Family::Ipv6 => (ends.ipip_v6.is_some(), ends.vxlan_v6.is_some()),
+            };
+            (*family.of(&self.ipip) && !ipip) || (*family.of(&self.vxlan) && !vxlan)
+        })
+    }
 }
 
 /// Gives each node the blocks that are its own by affinity, and the settings of its own.
@@ -254,10 +274,12 @@ pub(crate) fn hand_out(records: &mut Records, problems: &mut Problems) {
 /// Gives nodes what they borrow. It comes last: it lies inside others' blocks.
 pub(crate) fn hand_out_borrowed(records: &mut Records, problems: &mut Problems) {
     let index = index(&records.nodes);
-    let mut pools: Vec<Prefix> = records.pools.iter().map(|pool| pool.value.cidr).collect();
+    let mut pools: PrefixSet = records.pools.iter().map(|pool| pool.value.cidr).collect();
     // Blocks outlive their pools, and what is lent of them does.
     let blocks = records.nodes.iter().flat_map(|node| &node.value.blocks);
-    pools.extend(blocks.filter(|block| !block.is_host()));
+    pools.extend(blocks.copied().filter(|block| !block.is_host()));
+    // What a node has by now, of those that borrow.
+    let mut has: BTreeMap<usize, PrefixSet> = BTreeMap::new();
     for Owned { node, prefix } in std::mem::take(&mut records.borrowed) {
         let Some(at) = find(
             &index,
@@ -267,14 +289,18 @@ pub(crate) fn hand_out_borrowed(records: &mut Records, problems: &mut Problems) 
         ) else {
             continue;
         };
-        if !pools.iter().any(|pool| pool.covers(prefix.value)) {
+        if !pools.covers(prefix.value) {
             let message = format!("address {} lies in no pool; it is left out", prefix.value);
             problems.warning(&prefix.place, message);
             continue;
         }
         if let Some(record) = records.nodes.get_mut(at) {
             let blocks = &mut record.value.blocks;
-            if !blocks.iter().any(|block| block.covers(prefix.value)) {
+            let has = has
+                .entry(at)
+                .or_insert_with(|| blocks.iter().copied().collect());
+            if !has.covers(prefix.value) {
+                has.insert(prefix.value);
                 blocks.push(prefix.value);
             }
         }
@@ -300,8 +326,7 @@ fn find(
     let found = index.get(&node.value).copied();
     if found.is_none() {
         let name = &node.value;
-        let near = nearest(name, index.keys().map(String::as_str));
-        let hint = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+        let hint = hint(name, index.keys().map(String::as_str), problems);
         let place: &Place = &node.place;
         problems.warning(
             place,

@@ -16,6 +16,7 @@ mod felix;
 mod file;
 mod filters;
 mod ipam;
+mod looks;
 mod manifest;
 mod peer_checks;
 mod peers;

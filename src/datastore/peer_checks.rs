@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::Unique;
+use super::looks::{Looks, hint};
 use super::peers::FAR_ENDS;
 use super::problem::{Place, Problems};
 use super::range_keys::check_range_keys;
@@ -13,7 +14,7 @@ use super::records::Records;
 use super::sessions::keepalive_too_long;
 use crate::net::Family;
 use crate::topology::{
-    BGP_PORT, DEFAULT_HOLD_TIME, FarEnd, Node, Peer, PeerAddress, PeerScope, Selector, nearest,
+    BGP_PORT, DEFAULT_HOLD_TIME, FarEnd, Node, Peer, PeerAddress, PeerScope, Selector,
 };
 
 /// What can be said of a peer only with the other records at hand.
@@ -23,6 +24,7 @@ pub(crate) fn check_peers(records: &Records, problems: &mut Problems) {
         .iter()
         .map(|node| (node.value.name.as_str(), &node.value))
         .collect();
+    let mut looks = Looks::default();
     let mut names = Unique::new();
     for peer in &records.peers {
         let name = peer.value.name.as_str();
@@ -34,14 +36,19 @@ pub(crate) fn check_peers(records: &Records, problems: &mut Problems) {
         check_keepalive(records, peer, problems);
         if !records.nodes_missing {
             let port = records.bgp.as_ref().map(|bgp| bgp.record.value.listen_port);
-            check_scope(peer, &nodes, port.unwrap_or(BGP_PORT), problems);
+            let port = port.unwrap_or(BGP_PORT);
+            check_scope(peer, (&nodes, port), &mut looks, problems);
             if let FarEnd::Nodes(selector) = &peer.value.far_end {
-                check_matches(selector, peer.at("peer-selector"), &nodes, problems);
+                let at = peer.at("peer-selector");
+                check_matches((selector, at), &nodes, &mut looks, problems);
             }
         }
     }
-    check_ends(records, &nodes, problems);
-    check_range_keys(records, &nodes, problems);
+    check_ends(records, &nodes, &mut looks, problems);
+    check_range_keys(records, &nodes, &mut looks, problems);
+    if let Some(first) = records.peers.first() {
+        looks.report(first.place(), problems);
+    }
 }
 
 /// A keepalive time of a peer's own may be too long for the hold time that it inherits.
@@ -62,18 +69,15 @@ fn check_keepalive(records: &Records, peer: &Record<Peer>, problems: &mut Proble
 
 fn check_scope(
     peer: &Record<Peer>,
-    nodes: &BTreeMap<&str, &Node>,
-    listen_port: u16,
+    (nodes, listen_port): (&BTreeMap<&str, &Node>, u16),
+    looks: &mut Looks,
     problems: &mut Problems,
 ) {
     match &peer.value.scope {
         PeerScope::All => {}
         PeerScope::Node(name) => {
             let Some(node) = nodes.get(name.as_str()) else {
-                let near = nearest(name, nodes.keys().copied());
-                let hint = near
-                    .map(|n| format!("; did you mean {n:?}?"))
-                    .unwrap_or_default();
+                let hint = hint(name, nodes.keys().copied(), problems);
                 problems.error(peer.at("node"), format!("no node is named {name:?}{hint}"));
                 return;
             };
@@ -95,35 +99,59 @@ fn check_scope(
             }
         }
         PeerScope::Selector(selector) => {
-            check_matches(selector, peer.at("node-selector"), nodes, problems);
+            let at = peer.at("node-selector");
+            check_matches((selector, at), nodes, looks, problems);
         }
     }
 }
 
 /// A selector that selects nobody is probably misspelled, or early.
 fn check_matches(
-    selector: &Selector,
-    at: &Place,
+    (selector, at): (&Selector, &Place),
     nodes: &BTreeMap<&str, &Node>,
+    looks: &mut Looks,
     problems: &mut Problems,
 ) {
-    if !nodes.values().any(|node| selector.matches(&node.labels)) {
-        let message = format!("no node matches {:?}", selector.to_string());
-        problems.warning(at, message);
+    for node in nodes.values() {
+        if looks.selects(selector, node) != Some(false) {
+            return;
+        }
     }
+    let message = format!("no node matches {:?}", selector.to_string());
+    problems.warning(at, message);
 }
 
 /// Two peers at one end, on one node, would be one session configured twice.
-fn check_ends(records: &Records, nodes: &BTreeMap<&str, &Node>, problems: &mut Problems) {
+fn check_ends(
+    records: &Records,
+    nodes: &BTreeMap<&str, &Node>,
+    looks: &mut Looks,
+    problems: &mut Problems,
+) {
     let mut ends: BTreeMap<String, Vec<&Record<Peer>>> = BTreeMap::new();
     for peer in &records.peers {
         ends.entry(end_of(&peer.value)).or_default().push(peer);
     }
-    for (end, peers) in ends.into_iter().filter(|(end, _)| !end.is_empty()) {
-        for (i, second) in peers.iter().enumerate() {
-            let earlier = peers.iter().take(i);
-            let clash = earlier.filter_map(|first| Some((first, shared(first, second, nodes)?)));
-            if let Some((first, node)) = clash.into_iter().next() {
+    for (end, peers) in ends {
+        if end.is_empty() || peers.len() < 2 {
+            continue;
+        }
+        // Of each node the first that has it.
+        let mut firsts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (at, second) in peers.iter().enumerate() {
+            let mut clash: Option<(usize, &str)> = None;
+            for (name, node) in nodes {
+                let Some(applies) = looks.applies(&second.value.scope, node) else {
+                    return;
+                };
+                if applies {
+                    let first = *firsts.entry(name).or_insert(at);
+                    let earlier = first < clash.map_or(at, |(first, _)| first);
+                    clash = if earlier { Some((first, name)) } else { clash };
+                }
+            }
+            let clash = clash.and_then(|(first, node)| Some((peers.get(first)?, node)));
+            if let Some((first, node)) = clash {
                 let (name, at) = (&first.value.name, place_of_end(first));
                 let message = format!("{end} is already peer {name} of node {node}, at {at}");
                 problems.error(place_of_end(second), message);
@@ -150,19 +178,6 @@ fn place_of_end(peer: &Record<Peer>) -> &Place {
     peer.at(key.unwrap_or_default())
 }
 
-/// A node that both peers apply to.
-fn shared<'a>(
-    a: &Record<Peer>,
-    b: &Record<Peer>,
-    nodes: &BTreeMap<&'a str, &Node>,
-) -> Option<&'a str> {
-    let both = |node: &Node| a.value.scope.applies_to(node) && b.value.scope.applies_to(node);
-    nodes
-        .iter()
-        .find(|(_, node)| both(node))
-        .map(|(name, _)| *name)
-}
-
 /// Names of filters: none twice, and none that is used without being there.
 pub(crate) fn check_filters(records: &Records, problems: &mut Problems) {
     let mut names = Unique::new();
@@ -183,8 +198,7 @@ pub(crate) fn check_filters(records: &Records, problems: &mut Problems) {
             if there.contains(name.as_str()) {
                 continue;
             }
-            let near = nearest(name, there.iter().copied());
-            let hint = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            let hint = hint(name, there.iter().copied(), problems);
             problems.error(at, format!("no filter is named {name:?}{hint}"));
         }
     };

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use super::looks::Looks;
 use super::problem::{Place, Problems};
 use super::record::Record;
 use super::records::Records;
 use crate::net::{Family, Prefix};
-use crate::topology::{FarEnd, Node, Peer};
+use crate::topology::{FarEnd, Node, Peer, Selector};
 
 /// What signs the segments of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +24,10 @@ enum Kind {
 pub(crate) fn check_range_keys(
     records: &Records,
     nodes: &BTreeMap<&str, &Node>,
+    looks: &mut Looks,
     problems: &mut Problems,
 ) {
-    let ranges: Vec<(&Record<Peer>, Prefix, Kind)> = records
+    let mut ranges: Vec<(&Record<Peer>, Prefix, Kind)> = records
         .peers
         .iter()
         .filter_map(|record| match record.value.far_end {
@@ -36,16 +38,18 @@ pub(crate) fn check_range_keys(
     if ranges.is_empty() {
         return;
     }
+    // The narrowest that is around a peer has the key; of two that are alike the last.
+    ranges.reverse();
+    ranges.sort_by_key(|(_, prefix, _)| core::cmp::Reverse(prefix.len()));
     for peer in &records.peers {
         let Some((inside, key)) = callers(peer) else {
             continue;
         };
-        let around = ranges.iter().filter(|(range, prefix, _)| {
+        let around = ranges.iter().find(|(range, prefix, _)| {
             let same = core::ptr::eq(*range, peer);
-            !same && prefix.covers(inside) && meet(&range.value, &peer.value, nodes)
+            !same && prefix.covers(inside) && meet(&range.value, &peer.value, nodes, looks)
         });
-        // Of those around it the narrowest has the key.
-        let Some((range, prefix, wanted)) = around.max_by_key(|(_, prefix, _)| prefix.len()) else {
+        let Some((range, prefix, wanted)) = around else {
             continue;
         };
         let (name, range) = (&peer.value.name, &range.value.name);
@@ -80,24 +84,30 @@ pub(crate) fn check_range_keys(
         }
     }
     for (range, prefix, _) in &ranges {
-        check_pairs(records, range, *prefix, problems);
+        check_pairs(records, (range, *prefix), looks, problems);
     }
 }
 
 /// Two nodes call each other, and each drops the other's calls if both have the range.
-fn check_pairs(records: &Records, range: &Record<Peer>, prefix: Prefix, problems: &mut Problems) {
-    let is_inside = |node: &&Node| {
+fn check_pairs(
+    records: &Records,
+    (range, prefix): (&Record<Peer>, Prefix),
+    looks: &mut Looks,
+    problems: &mut Problems,
+) {
+    let mut inside: Vec<&Node> = Vec::new();
+    for node in records.nodes.iter().map(|node| &node.value) {
         let addresses = Family::ALL.map(|family| node.address(family));
-        let mut inside = addresses.into_iter().flatten();
-        inside.any(|address| prefix.contains(address)) && range.value.scope.applies_to(node)
-    };
-    let inside = || {
-        records
-            .nodes
-            .iter()
-            .map(|node| &node.value)
-            .filter(is_inside)
-    };
+        let mut addresses = addresses.into_iter().flatten();
+        if !looks.spend(1) {
+            return;
+        }
+        if addresses.any(|address| prefix.contains(address))
+            && looks.applies(&range.value.scope, node) == Some(true)
+        {
+            inside.push(node);
+        }
+    }
     let name = &range.value.name;
     let mut complain = |at: &Place, whose: &str, other: &Node| {
         let message = format!(
@@ -111,21 +121,42 @@ fn check_pairs(records: &Records, range: &Record<Peer>, prefix: Prefix, problems
     let bgp = records.bgp.as_ref();
     let mesh =
         bgp.is_none_or(|bgp| bgp.record.value.node_to_node_mesh_enabled && bgp.secret.is_none());
-    if mesh && let Some(second) = inside().nth(1) {
+    if mesh && let Some(second) = inside.get(1) {
         complain(range.at("peer-range"), "the mesh", second);
     }
-    for peer in records.peers.iter().filter(|peer| kind(peer).is_none()) {
-        let FarEnd::Nodes(selector) = &peer.value.far_end else {
+    for peer in &records.peers {
+        if !looks.spend(1) {
+            return;
+        }
+        let (FarEnd::Nodes(selector), None) = (&peer.value.far_end, kind(peer)) else {
             continue;
         };
-        let selected = inside().find(|other| {
-            let caller = |me: &Node| me.name != other.name && peer.value.scope.applies_to(me);
-            selector.matches(&other.labels) && inside().any(caller)
-        });
+        let selected = called(&inside, &peer.value, selector, looks);
         if let Some(other) = selected {
             complain(peer.at("peer-selector"), &peer.value.name, other);
         }
     }
+}
+
+/// The first of the nodes that another one of them calls by a record.
+fn called<'n>(
+    nodes: &[&'n Node],
+    record: &Peer,
+    selector: &Selector,
+    looks: &mut Looks,
+) -> Option<&'n Node> {
+    let mut callers = nodes
+        .iter()
+        .filter(|me| looks.applies(&record.scope, me) == Some(true));
+    // Whoever is called, one of two is another one.
+    let first = callers.next()?;
+    let second = callers.find(|me| me.name != first.name);
+    let mut selected = nodes
+        .iter()
+        .filter(|other| second.is_some() || other.name != first.name);
+    selected
+        .find(|other| looks.selects(selector, other) == Some(true))
+        .copied()
 }
 
 /// From where a peer calls that can't be called, and the key that says so.
@@ -153,8 +184,17 @@ fn kind(peer: &Record<Peer>) -> Option<Kind> {
     }
 }
 
-/// Whether a node has both.
-fn meet(a: &Peer, b: &Peer, nodes: &BTreeMap<&str, &Node>) -> bool {
-    let both = |node: &&Node| a.scope.applies_to(node) && b.scope.applies_to(node);
-    nodes.values().any(both)
+/// Whether a node has both; not, if nothing is left to find out.
+fn meet(a: &Peer, b: &Peer, nodes: &BTreeMap<&str, &Node>, looks: &mut Looks) -> bool {
+    for node in nodes.values() {
+        let (Some(one), Some(other)) =
+            (looks.applies(&a.scope, node), looks.applies(&b.scope, node))
+        else {
+            return false;
+        };
+        if one && other {
+            return true;
+        }
+    }
+    false
 }

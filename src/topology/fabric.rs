@@ -12,7 +12,7 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 
 use super::felix::FelixSettings;
 use super::intent::{Intent, Node, Pool, PoolMode};
-use crate::net::{Family, Mac, Prefix};
+use crate::net::{Family, Mac, Prefix, PrefixSet};
 
 /// Pools, nodes and settings, as far as forwarding needs them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -194,9 +194,8 @@ impl Fabric {
 
     /// Single addresses inside the blocks of the node `me` that other nodes have, sorted.
     pub(super) fn lent(&self, me: &str, blocks: &[Prefix]) -> Vec<Prefix> {
-        let inside = |address: &Prefix| {
-            blocks.iter().any(|block| block.covers(*address)) && !blocks.contains(address)
-        };
+        let blocks: PrefixSet = blocks.iter().copied().collect();
+        let inside = |address: &Prefix| blocks.covers(*address) && !blocks.contains(*address);
         let others = self.nodes.iter().filter(|node| node.name != me);
         let mut lent: Vec<Prefix> = others
             .flat_map(|node| {
@@ -240,10 +239,8 @@ impl FabricPool {
 
 /// Blocks outside every pool, each as a pool of its own.
 fn leftovers(intent: &Intent, pools: &[FabricPool]) -> Vec<FabricPool> {
-    let outside = |block: &Prefix| {
-        let apart = |pool: &FabricPool| !pool.cidr.covers(*block) && !block.covers(pool.cidr);
-        pools.iter().all(apart)
-    };
+    let cidrs: PrefixSet = pools.iter().map(|pool| pool.cidr).collect();
+    let outside = |block: &Prefix| !cidrs.covers(*block) && !cidrs.lies_in(*block);
     let blocks = intent.nodes.iter().flat_map(|node| &node.blocks);
     let mut left: Vec<Prefix> = blocks.copied().filter(outside).collect();
     left.sort_unstable();
@@ -254,12 +251,13 @@ fn leftovers(intent: &Intent, pools: &[FabricPool]) -> Vec<FabricPool> {
         let mut of_family = pools.iter().filter(|pool| pool.cidr.family() == family);
         of_family.any(|pool| pool.encapsulation != Encapsulation::None)
     };
+    let encapsulated = Family::ALL.map(encapsulates);
     let as_pool = |cidr: Prefix| FabricPool {
         cidr,
         encapsulation: Encapsulation::None,
         nat_outgoing: false,
         disabled: true,
-        leftover: Some(if encapsulates(cidr.family()) {
+        leftover: Some(if *cidr.family().of(&encapsulated) {
             Leftover::Unknown
         } else {
             Leftover::Known
@@ -322,7 +320,7 @@ impl FabricNode {
         family: Family,
         wanted: fn(Encapsulation) -> bool,
     ) -> Option<IpAddr> {
-        let pool = |block: &Prefix| pools.iter().find(|pool| pool.cidr.covers(*block));
+        let pool = |block: &Prefix| around(pools, *block);
         let mut suitable = self
             .blocks
             .iter()
@@ -382,6 +380,13 @@ impl FabricNode {
             }),
         }
     }
+}
+
+/// The pool around a block; they are sorted and don't overlap.
+fn around(pools: &[FabricPool], block: Prefix) -> Option<&FabricPool> {
+    let after = pools.partition_point(|pool| pool.cidr <= block);
+    let pool = pools.get(after.checked_sub(1)?)?;
+    pool.cidr.covers(block).then_some(pool)
 }
 
 /// The last address of a block that is not among those given away, which are sorted.

@@ -246,10 +246,11 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 /// What the node `me` has to run for `intent` to come true.
 pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
     let node = find(intent, me)?;
-    let mut peers = records::sessions(intent, node);
+    let candidates = pairs::Candidates::of(intent, node);
+    let mut peers = records::sessions(intent, node, &candidates);
     let taken: BTreeSet<IpAddr> = peers.iter().map(|peer| peer.address).collect();
     let mut warnings = ranges::warnings(intent);
-    peers.extend(pairs::sessions(intent, node, &taken, &mut warnings));
+    peers.extend(pairs::sessions(&candidates, node, &taken, &mut warnings));
     peers.sort_by(|a, b| a.name.cmp(&b.name));
     refuse_duplicates(node, &peers)?;
     let own_blocks = sorted(node.blocks.iter().copied());
@@ -272,8 +273,8 @@ pub fn plan(intent: &Intent, me: &str) -> Result<Plan, PlanError> {
         pools: sorted(fabric.pools.iter().map(|pool| pool.cidr)),
         fabric: Arc::new(fabric),
         cluster_id: node.route_reflector_cluster_id,
-        templates: records::templates(intent, node),
-        gateways: records::gateways(intent, node),
+        templates: records::templates(intent, node, &candidates),
+        gateways: records::gateways(node, &candidates),
         advertisements: advertisements
             .unwrap_or(&intent.bgp.prefix_advertisements)
             .clone(),

@@ -63,6 +63,16 @@ impl Selector {
         })
     }
 
+    /// The octets of its text, which the time of a match grows with.
+    pub const fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Whether it has no text, and selects all.
+    pub const fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
     /// Whether labels match.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.term.matches(labels)

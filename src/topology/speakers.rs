@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::intent::{Intent, Node};
 use super::peering::FarEnd;
 use super::plan::BGP_PORT;
-use crate::net::{Family, Prefix};
+use crate::net::{Family, Prefix, PrefixSet};
 
 /// The cluster's speakers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,10 +31,8 @@ impl Speakers {
             nodes.extend(addresses(node).map(|address| (address, port)));
         }
         let of_nodes: BTreeSet<IpAddr> = nodes.iter().map(|(address, _)| *address).collect();
-        let in_pool = |prefix: Prefix| {
-            let overlaps = |pool: Prefix| pool.covers(prefix) || prefix.covers(pool);
-            intent.pools.iter().any(|pool| overlaps(pool.cidr))
-        };
+        let pools: PrefixSet = intent.pools.iter().map(|pool| pool.cidr).collect();
+        let in_pool = |prefix: Prefix| pools.covers(prefix) || pools.lies_in(prefix);
         let (mut peers, mut pods) = (BTreeSet::new(), BTreeSet::new());
         for peer in &intent.peers {
             match &peer.far_end {

@@ -19,6 +19,7 @@ mod dataplane_entries;
 mod dataplane_netns;
 mod dataplane_replies;
 mod dataplane_wire;
+mod datastore_effort;
 mod folder;
 mod forwarding_choice;
 mod lab_daemons;

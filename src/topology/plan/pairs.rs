@@ -64,18 +64,10 @@ impl<'a> Pair<'a> {
             said => said,
         }
     }
-
-    /// The same pair as the other end sees it.
-    const fn back(self) -> Self {
-        Self {
-            me: self.other,
-            other: self.me,
-            mine: self.theirs,
-            theirs: self.mine,
-            ..self
-        }
-    }
 }
+
+/// Of so many records that go after the one in use by their names alone it is asked whether they differ.
+const MOST_RIVALS: usize = 16;
 
 /// The record that one node has a session with another by.
 #[derive(Debug, Clone, Copy)]
@@ -85,30 +77,112 @@ struct Choice<'a> {
     own: bool,
 }
 
+/// The records that can give a node a session with another one: the others are not looked at for each. What goes
+/// first stands first.
+#[derive(Debug)]
+pub(super) struct Candidates<'a> {
+    intent: &'a Intent,
+    /// Those that apply to the node.
+    ours: Vec<&'a Peer>,
+    /// Those whose far end it is, by family (IPv4, IPv6).
+    theirs: [Vec<&'a Peer>; 2],
+}
+
+impl<'a> Candidates<'a> {
+    pub(super) fn of(intent: &'a Intent, me: &Node) -> Self {
+        let mut records: Vec<&Peer> = intent.peers.iter().collect();
+        records.sort_by(|x, y| rank(x).cmp(&rank(y)));
+        let records = || records.iter().copied();
+        let named = |family| {
+            let named = records().filter(|record| names_node(intent, record, me, family));
+            named.collect()
+        };
+        Self {
+            intent,
+            ours: records()
+                .filter(|record| record.scope.applies_to(me))
+                .collect(),
+            theirs: Family::ALL.map(named),
+        }
+    }
+
+    /// Those of them that apply to the node.
+    pub(super) fn ours(&self) -> impl Iterator<Item = &'a Peer> {
+        self.ours.iter().copied()
+    }
+
+    pub(super) fn given(&self, pair: Pair<'_>) -> Given<'a> {
+        let other = pair.other;
+        let ours = self.ours.iter().copied();
+        let theirs = pair.family.of(&self.theirs).iter().copied();
+        Given {
+            ours: ours
+                .filter(|record| names_node(self.intent, record, other, pair.family))
+                .collect(),
+            theirs: theirs
+                .filter(|record| record.scope.applies_to(other))
+                .collect(),
+        }
+    }
+}
+
+/// The records of a pair.
+#[derive(Debug)]
+pub(super) struct Given<'a> {
+    /// Those that give us the session by their own words.
+    ours: Vec<&'a Peer>,
+    /// Those that give it to the other end.
+    theirs: Vec<&'a Peer>,
+}
+
+impl<'a> Given<'a> {
+    /// The record that we have the session by.
+    fn choice(&self) -> Option<Choice<'a>> {
+        best(&self.ours, &self.theirs)
+    }
+
+    /// The record that the other end has it by.
+    fn back(&self) -> Option<Choice<'a>> {
+        best(&self.theirs, &self.ours)
+    }
+}
+
+/// The first of the records of one end, or else of those of the other that are for both.
+fn best<'a>(own: &[&'a Peer], others: &[&'a Peer]) -> Option<Choice<'a>> {
+    let of_own = own.first().map(|record| Choice { record, own: true });
+    let mirrored = || {
+        let record = others.iter().find(|record| record.reverse)?;
+        Some(Choice { record, own: false })
+    };
+    of_own.or_else(mirrored)
+}
+
 /// Sessions of `me` with other nodes, but for those whose address a record of ours names.
 pub(super) fn sessions(
-    intent: &Intent,
+    candidates: &Candidates<'_>,
     me: &Node,
     taken: &BTreeSet<IpAddr>,
     warnings: &mut Vec<String>,
 ) -> Vec<PlannedPeer> {
+    let intent = candidates.intent;
     let mut sessions = Vec::new();
-    let mut overlaps = Overlaps::new();
+    let mut overlaps = Overlaps::default();
     for other in intent.nodes.iter().filter(|other| other.name != me.name) {
         for family in Family::ALL {
             let pair = Pair::between(me, other, family);
             let Some(pair) = pair.filter(|pair| !taken.contains(&pair.theirs)) else {
                 continue;
             };
-            if let Some(choice) = choose(intent, pair) {
-                note_overlap(intent, pair, choice, &mut overlaps);
-                sessions.push(by_record(intent, pair, choice));
+            let given = candidates.given(pair);
+            if let Some(choice) = given.choice() {
+                overlaps.note(&given, pair, choice);
+                sessions.push(by_record(intent, pair, &given, choice));
             } else if in_mesh(intent, pair) {
-                sessions.push(by_mesh(intent, pair));
+                sessions.push(by_mesh(intent, pair, &given));
             }
         }
     }
-    warnings.extend(overlaps.iter().map(overlap_line));
+    warnings.extend(overlaps.lines());
     sessions
 }
 
@@ -139,38 +213,26 @@ pub(super) fn names_node(intent: &Intent, record: &Peer, node: &Node, family: Fa
     }
 }
 
-/// Whether a record gives us a session with the other node by its own words.
-fn gives(intent: &Intent, record: &Peer, pair: Pair<'_>) -> bool {
-    names_node(intent, record, pair.other, pair.family) && record.scope.applies_to(pair.me)
+/// What goes before what, among the records of one end of a pair.
+fn rank(record: &Peer) -> (bool, bool, &str) {
+    let (selector, some) = standing(record);
+    (selector, some, &record.name)
 }
 
-/// What goes before what, among the records of one pair.
-fn rank(record: &Peer, own: bool) -> (bool, bool, bool, &str) {
+/// What of a record is a reason to go before another one, but for its name.
+fn standing(record: &Peer) -> (bool, bool) {
     (
-        !own,
         !matches!(record.far_end, FarEnd::Address(_)),
         record.scope != PeerScope::All,
-        &record.name,
     )
-}
-
-/// The record that we have the session by.
-fn choose<'a>(intent: &'a Intent, pair: Pair<'_>) -> Option<Choice<'a>> {
-    let of_pair = intent.peers.iter().filter_map(|record| {
-        let own = gives(intent, record, pair);
-        let theirs = !own && record.reverse && gives(intent, record, pair.back());
-        (own || theirs).then_some(Choice { record, own })
-    });
-    of_pair.min_by(|x, y| rank(x.record, x.own).cmp(&rank(y.record, y.own)))
 }
 
 /// Who dials; `passive` is what a record of ours says. The other end has planned the same session, or
 /// has not.
-pub(super) fn dial(intent: &Intent, pair: Pair<'_>, passive: bool) -> Dial {
-    let back = pair.back();
-    let they_wait = match choose(intent, back) {
+pub(super) fn dial(intent: &Intent, pair: Pair<'_>, given: &Given<'_>, passive: bool) -> Dial {
+    let they_wait = match given.back() {
         Some(choice) => choice.own && choice.record.passive,
-        None if in_mesh(intent, back) => false,
+        None if in_mesh(intent, pair) => false,
         // Nobody will call: whatever is said of us has to do.
         None if passive => return Dial::Passive,
         None => return Dial::Active,
@@ -191,7 +253,7 @@ fn claimed(intent: &Intent, node: &Node, choice: Option<Choice<'_>>) -> Asn {
         .unwrap_or_else(|| asn(intent, node))
 }
 
-fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
+fn by_mesh(intent: &Intent, pair: Pair<'_>, given: &Given<'_>) -> PlannedPeer {
     let Pair {
         me, other, family, ..
     } = pair;
@@ -206,11 +268,11 @@ fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
         is_node: true,
         address: pair.theirs,
         port: listen_port(bgp, other),
-        remote_asn: claimed(intent, other, choose(intent, pair.back())),
+        remote_asn: claimed(intent, other, given.back()),
         local_asn: asn(intent, me),
         source_address: Some(pair.mine),
         ttl: pair.ttl(TtlRule::Any),
-        dial: dial(intent, pair, false),
+        dial: dial(intent, pair, given, false),
         shutdown: false,
         connect_retry: connect_retry(&own, &bgp.session),
         send_hold: send_hold(&own, &bgp.session),
@@ -228,12 +290,17 @@ fn by_mesh(intent: &Intent, pair: Pair<'_>) -> PlannedPeer {
 }
 
 /// The session of a `peer-selector`, or the mirror of the other end's.
-fn by_record(intent: &Intent, pair: Pair<'_>, Choice { record, own }: Choice<'_>) -> PlannedPeer {
+fn by_record(
+    intent: &Intent,
+    pair: Pair<'_>,
+    given: &Given<'_>,
+    Choice { record, own }: Choice<'_>,
+) -> PlannedPeer {
     let Pair {
         me, other, family, ..
     } = pair;
     let local_asn = claimed(intent, me, Some(Choice { record, own }));
-    let remote_asn = claimed(intent, other, choose(intent, pair.back()));
+    let remote_asn = claimed(intent, other, given.back());
     PlannedPeer {
         name: with_family(format!("{}/{}", record.name, other.name), family),
         kind: PeerKind::Explicit,
@@ -250,7 +317,7 @@ fn by_record(intent: &Intent, pair: Pair<'_>, Choice { record, own }: Choice<'_>
             _node => Some(pair.mine),
         },
         ttl: pair.ttl(record.ttl),
-        dial: dial(intent, pair, own && record.passive),
+        dial: dial(intent, pair, given, own && record.passive),
         shutdown: record.shutdown,
         connect_retry: connect_retry(&record.session, &intent.bgp.session),
         send_hold: send_hold(&record.session, &intent.bgp.session),
@@ -287,37 +354,59 @@ fn with_family(name: String, family: Family) -> String {
 }
 
 /// Which records were passed over for which, and the nodes that it concerns.
-type Overlaps<'a> = BTreeMap<(&'a str, &'a str), BTreeSet<&'a str>>;
+#[derive(Default)]
+struct Overlaps<'a> {
+    passed_over: BTreeMap<(&'a str, &'a str), Nodes<'a>>,
+    /// Which differ, of those that were compared.
+    differing: BTreeMap<(&'a str, &'a str), bool>,
+}
 
-/// Notes the records that say something else of a session than the one in use, with no reason to go
-/// after it but its name.
-fn note_overlap<'a>(
-    intent: &'a Intent,
-    pair: Pair<'a>,
-    used: Choice<'a>,
-    overlaps: &mut Overlaps<'a>,
-) {
-    let standing = |record: &Peer| {
-        let (theirs, selector, some, _) = rank(record, used.own);
-        (theirs, selector, some)
-    };
-    let seen = if used.own { pair } else { pair.back() };
-    for record in &intent.peers {
-        let rivals = record.name != used.record.name
-            && (used.own || record.reverse)
-            && standing(record) == standing(used.record)
-            && differ(record, used.record)
-            && gives(intent, record, seen);
-        if rivals {
+/// The first of some nodes by name, the one that came last, and how many there are.
+struct Nodes<'a> {
+    first: &'a str,
+    last: &'a str,
+    count: usize,
+}
+
+impl<'a> Overlaps<'a> {
+    /// Notes the records that say something else of a session than the one in use, with no reason to go
+    /// after it but its name.
+    fn note(&mut self, given: &Given<'a>, pair: Pair<'a>, used: Choice<'a>) {
+        let records = if used.own { &given.ours } else { &given.theirs };
+        let rivals = records.iter().filter(|record| {
+            record.name != used.record.name
+                && (used.own || record.reverse)
+                && standing(record) == standing(used.record)
+        });
+        for record in rivals.take(MOST_RIVALS) {
             let names = (used.record.name.as_str(), record.name.as_str());
-            overlaps.entry(names).or_default().insert(&pair.other.name);
+            let differing = self.differing.entry(names);
+            if !*differing.or_insert_with(|| differ(record, used.record)) {
+                continue;
+            }
+            let other = pair.other.name.as_str();
+            let nodes = self.passed_over.entry(names).or_insert(Nodes {
+                first: other,
+                last: "",
+                count: 0,
+            });
+            // Both families of a node come one after the other.
+            if nodes.last != other {
+                nodes.first = nodes.first.min(other);
+                nodes.last = other;
+                nodes.count += 1;
+            }
         }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = String> {
+        self.passed_over.iter().map(overlap_line)
     }
 }
 
-fn overlap_line(((used, unused), nodes): (&(&str, &str), &BTreeSet<&str>)) -> String {
-    let first = nodes.first().copied().unwrap_or_default();
-    let more = match nodes.len() {
+fn overlap_line(((used, unused), nodes): (&(&str, &str), &Nodes<'_>)) -> String {
+    let first = nodes.first;
+    let more = match nodes.count {
         0 | 1 => String::new(),
         2 => " and one more".to_owned(),
         all => format!(" and {} more", all - 1),

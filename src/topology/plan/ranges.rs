@@ -5,24 +5,28 @@
 use std::net::IpAddr;
 
 use super::Intent;
-use crate::net::Family;
+use crate::net::{Family, Prefix};
+use crate::topology::Pool;
 
 /// So many nodes are named.
 const NAMED: usize = 3;
 
 /// A line for each pool with node addresses in it.
 pub(super) fn warnings(intent: &Intent) -> Vec<String> {
-    let pools = intent.pools.iter();
-    let nodes = || {
-        intent.nodes.iter().flat_map(|node| {
-            let addresses = Family::ALL.into_iter().filter_map(|f| node.address(f));
-            addresses.map(move |address| (&*node.name, address))
-        })
-    };
-    let lines = pools.filter_map(|pool| {
-        let inside: Vec<(&str, IpAddr)> = nodes()
-            .filter(|(_, address)| pool.cidr.contains(*address))
-            .collect();
+    // They don't overlap: the one around an address is the last that begins before it.
+    let mut pools: Vec<(&Pool, Vec<(&str, IpAddr)>)> =
+        intent.pools.iter().map(|pool| (pool, Vec::new())).collect();
+    pools.sort_by_key(|(pool, _)| pool.cidr);
+    for node in &intent.nodes {
+        for address in Family::ALL.into_iter().filter_map(|f| node.address(f)) {
+            let after = pools.partition_point(|(pool, _)| pool.cidr <= Prefix::host(address));
+            let around = after.checked_sub(1).and_then(|at| pools.get_mut(at));
+            if let Some((_, inside)) = around.filter(|(pool, _)| pool.cidr.contains(address)) {
+                inside.push((&node.name, address));
+            }
+        }
+    }
+    let lines = pools.into_iter().filter_map(|(pool, inside)| {
         let named = inside.iter().take(NAMED);
         let named: Vec<String> = named
             .map(|(name, address)| format!("{address} of {name}"))

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::pairs::{Pair, dial, names_node};
+use super::pairs::{Candidates, Pair, dial, names_node};
 use super::terms::{
     RECORD_LIMIT, asn, connect_retry, is_client, listen_port, named, open_of, routes, send_hold,
     usable,
@@ -32,13 +32,17 @@ fn on_loopback(node: &Node) -> bool {
 }
 
 /// One session for each record of an address that is not the node's own.
-pub(super) fn sessions(intent: &Intent, me: &Node) -> Vec<PlannedPeer> {
+pub(super) fn sessions(
+    intent: &Intent,
+    me: &Node,
+    candidates: &Candidates<'_>,
+) -> Vec<PlannedPeer> {
     let nodes = by_address(intent);
-    let mine = intent.peers.iter().filter(|peer| peer.scope.applies_to(me));
+    let mine = candidates.ours();
     mine.filter_map(|record| match &record.far_end {
         FarEnd::Address(end) if !is_itself(intent, me, record, *end) => {
             let other = nodes.get(&end.address).copied();
-            Some(at_address(intent, me, record, (*end, other)))
+            Some(at_address((intent, candidates), me, record, (*end, other)))
         }
         FarEnd::Address(_) | FarEnd::Nodes(_) | FarEnd::Range(_) | FarEnd::Link(_) => None,
     })
@@ -46,8 +50,8 @@ pub(super) fn sessions(intent: &Intent, me: &Node) -> Vec<PlannedPeer> {
 }
 
 /// Peers that are not reached by the routes that are there, and the gateways to them, sorted.
-pub(super) fn gateways(intent: &Intent, me: &Node) -> Vec<(IpAddr, IpAddr)> {
-    let mine = intent.peers.iter().filter(|peer| peer.scope.applies_to(me));
+pub(super) fn gateways(me: &Node, candidates: &Candidates<'_>) -> Vec<(IpAddr, IpAddr)> {
+    let mine = candidates.ours();
     let mut all: Vec<_> = mine
         .filter_map(|record| match (&record.far_end, record.reachable_by) {
             (FarEnd::Address(end), Some(gateway)) if !is_own(end.address, me) => {
@@ -62,8 +66,8 @@ pub(super) fn gateways(intent: &Intent, me: &Node) -> Vec<(IpAddr, IpAddr)> {
 }
 
 /// Sessions with whoever turns up, sorted by the record's name.
-pub(super) fn templates(intent: &Intent, me: &Node) -> Vec<Template> {
-    let mine = intent.peers.iter().filter(|peer| peer.scope.applies_to(me));
+pub(super) fn templates(intent: &Intent, me: &Node, candidates: &Candidates<'_>) -> Vec<Template> {
+    let mine = candidates.ours();
     let mut all: Vec<Template> = mine
         .filter_map(|record| {
             let (from, address, dial) = match &record.far_end {
@@ -83,7 +87,7 @@ pub(super) fn templates(intent: &Intent, me: &Node) -> Vec<Template> {
                 address,
                 port: None,
             };
-            let mut peer = at_address(intent, me, record, (end, None));
+            let mut peer = at_address((intent, candidates), me, record, (end, None));
             peer.dial = dial;
             peer.port = BGP_PORT;
             if let TemplateSource::Link(link) = &from {
@@ -107,7 +111,7 @@ const fn own_dial(record: &Peer) -> Dial {
 }
 
 fn at_address(
-    intent: &Intent,
+    (intent, candidates): (&Intent, &Candidates<'_>),
     me: &Node,
     record: &Peer,
     (end, node): (PeerAddress, Option<&Node>),
@@ -118,9 +122,11 @@ fn at_address(
     let local_asn = record.local_as_number.unwrap_or_else(|| asn(intent, me));
     let remote_asn = record.as_number.or(node.map(|node| asn(intent, node)));
     let remote_asn = remote_asn.unwrap_or(intent.bgp.as_number);
+    // A node's own, if it is a node's.
+    let its_port = node.map_or(BGP_PORT, |node| listen_port(&intent.bgp, node));
+    let port = end.port.unwrap_or(its_port);
     // At a node's address there may be somebody else: another port, another AS.
     let node = node.filter(|node| node.name != me.name && names_node(intent, record, node, family));
-    let port = end.port.unwrap_or_else(|| port_of(intent, address));
     // Nobody but ourselves listens there: who speaks with us calls.
     let at_loopback = address.is_loopback() && !on_loopback(me);
     let calls = at_loopback && port == listen_port(&intent.bgp, me);
@@ -144,7 +150,7 @@ fn at_address(
             None => record.ttl,
         },
         dial: match node.and_then(|node| Pair::between(me, node, family)) {
-            Some(pair) => dial(intent, pair, record.passive),
+            Some(pair) => dial(intent, pair, &candidates.given(pair), record.passive),
             None if calls => Dial::Passive,
             None => own_dial(record),
         },
@@ -195,11 +201,4 @@ fn by_address(intent: &Intent) -> BTreeMap<IpAddr, &Node> {
         }
     }
     nodes
-}
-
-/// The port of an address that came without one: a node's own, if it is a node's.
-fn port_of(intent: &Intent, address: IpAddr) -> u16 {
-    let nodes = intent.nodes.iter().filter(|node| is_own(address, node));
-    let node = nodes.min_by_key(|node| &node.name);
-    node.map_or(BGP_PORT, |node| listen_port(&intent.bgp, node))
 }
