@@ -1,4 +1,5 @@
-//! YAML of any shape takes no more memory than the bounds say, and no time that grows faster than its length.
+//! YAML of any shape is read or refused, with no more problems than are kept and each in its place. Long texts are
+//! the target `yaml_bombs`.
 #![no_main]
 
 use std::sync::Arc;
