@@ -161,9 +161,11 @@ impl Node {
         self.settling.concluding = true;
     }
 
-    /// Lets what a former process left go, once all that is wanted was `carried` down.
+    /// Lets what a former process left go, once all that is wanted was `carried` down: not before the kernel was
+    /// read, since until then no next hop is known to lead anywhere, and little is wanted.
     pub(super) fn conclude(&mut self, carried: bool) {
-        if !carried || !core::mem::take(&mut self.settling.concluding) {
+        let is_read = self.dataplane.as_ref().is_none_or(Dataplane::is_synced);
+        if !carried || !is_read || !core::mem::take(&mut self.settling.concluding) {
             return;
         }
         let Some(dataplane) = &mut self.dataplane else {
