@@ -76,7 +76,9 @@ pub(crate) fn files(folder: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy();
-            if path.is_dir() && !name.starts_with('.') && name != "target" {
+            // What is built or found is not ours, and a fuzzer changes its own while we look.
+            let made = ["target", "corpus", "artifacts"].contains(&&*name);
+            if path.is_dir() && !name.starts_with('.') && !made {
                 folders.push(path);
             } else if path.is_file() {
                 found.push(path);
