@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use dunlin::dataplane::{Action, KernelInput, Op};
+use std::sync::Arc;
+
+use dunlin::dataplane::{Action, Change, Hop, KernelInput, KernelRoute, Op, OpId, Shape};
 use dunlin::net::{Asn, Family, RouterId};
 use dunlin::node::{Input, Node, Output, Pace};
 use dunlin::policy::PolicyKind;
@@ -12,6 +14,7 @@ use dunlin::speaker;
 use dunlin::time::Instant;
 use dunlin::topology::{Peer, Plan};
 
+use crate::next_hop_rig::{address, link};
 use crate::sim_world::settings;
 use crate::speaker_rig::{LOCAL, REMOTE, attributes, message, planned, update_of};
 
@@ -46,6 +49,11 @@ struct Rig {
     /// What came out of the last turn: routes for the kernel, octets of UPDATEs.
     kernel: usize,
     octets: usize,
+    /// Of those for the kernel in all turns, what removes.
+    removed: usize,
+    /// Whether the reading of the kernel takes long, and the one that does.
+    reads_slowly: bool,
+    reading: Option<OpId>,
 }
 
 impl Rig {
@@ -53,15 +61,22 @@ impl Rig {
         let now = Instant::from_secs(1_000);
         let mut settings = settings(1, true);
         settings.speaker.track_next_hops = false;
-        let mut rig = Self {
-            node: Node::new(now, settings, plan()),
+        let mut rig = Self::with(Node::new(now, settings, plan()), now);
+        rig.rest();
+        rig
+    }
+
+    fn with(mut node: Node, now: Instant) -> Self {
+        node.set_pace(PACE);
+        Self {
+            node,
             now,
             kernel: 0,
             octets: 0,
-        };
-        rig.node.set_pace(PACE);
-        rig.rest();
-        rig
+            removed: 0,
+            reads_slowly: false,
+            reading: None,
+        }
     }
 
     /// One turn.
@@ -82,7 +97,14 @@ impl Rig {
                         )
                     };
                     self.kernel += ops.iter().filter(is_route).count();
-                    done.extend(ops.into_iter().map(|op| op.id));
+                    let removes = |op: &&Op| matches!(op.action, Action::Delete(_));
+                    self.removed += ops.iter().filter(removes).count();
+                    for op in ops {
+                        match op.action {
+                            Action::Dump if self.reads_slowly => self.reading = Some(op.id),
+                            _ => done.push(op.id),
+                        }
+                    }
                 }
                 Output::Transport(speaker::Output::Send { connection, bytes }) => {
                     self.octets += bytes.len();
@@ -242,4 +264,56 @@ fn a_peer_that_begins_to_say_all_again_and_again_costs_a_number_each_time() {
             beyond: 0
         }
     );
+}
+
+/// Until the kernel is read no next hop leads anywhere and nothing is wanted, so nothing that a former process left may
+/// go by then, nor before all that is wanted afterwards is carried down.
+#[test]
+fn a_restart_whose_peer_is_quicker_than_its_kernel_removes_what_nobody_wants_and_nothing_else() {
+    let now = Instant::from_secs(1_000);
+    let settings = dunlin::node::Settings {
+        kept: [true, false],
+        ..settings(1, true)
+    };
+    let mut peer = Peer::new("peer", REMOTE, Asn(u32::from(THEIR_AS)));
+    peer.passive = true;
+    peer.routes.import = PolicyKind::AcceptAll;
+    let mut rig = Rig::with(Node::new(now, settings, planned(vec![peer])), now);
+    rig.reads_slowly = true;
+    rig.turn();
+    let peer = rig.meet(REMOTE, THEIR_AS);
+    rig.announce(peer);
+    // End-of-RIB: whoever is waited for has said all.
+    rig.say(peer, &message(2, &[0, 0, 0, 0]));
+    rig.rest();
+    assert_eq!(rig.kernel, 0, "nothing is done to what is not known");
+
+    let reading = rig.reading.take().unwrap();
+    let mut rows = vec![Change::Link(Box::new(link(1)))];
+    rows.extend(address(1, &format!("{LOCAL}/24")));
+    let shape = Arc::new(Shape::unicast([Hop::new(REMOTE, 1)]));
+    let left = |number: u32| Change::Route {
+        route: KernelRoute {
+            prefix: dunlin::net::Prefix::new(IpAddr::V4((0x1400_0000 + (number << 8)).into()), 24),
+            table: 254,
+            metric: dunlin::dataplane::Settings::default().ownership.metric4,
+            protocol: 179,
+            shape: Arc::clone(&shape),
+        },
+        replaced: false,
+    };
+    // One of them is announced no more.
+    rows.extend((0..=ROUTES).map(left));
+    for row in rows {
+        rig.node
+            .handle(rig.now, Input::Kernel(KernelInput::Dumped(row)));
+    }
+    let result = Ok(());
+    let done = KernelInput::Done {
+        id: reading,
+        result,
+    };
+    rig.node.handle(rig.now, Input::Kernel(done));
+    rig.rest();
+    assert_eq!(rig.removed, 1);
 }
