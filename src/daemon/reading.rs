@@ -108,10 +108,8 @@ impl Daemon {
         self.watch.touched = true;
         let (waited, again) = self.reader.over();
         let taken = read.and_then(|reading| self.take_reading(*reading));
-        if let Err(bad) = &taken {
-            self.secrets_to_watch = Some(bad.secrets.clone());
-        }
         let taken = taken.map_err(|mut bad| {
+            self.secrets_to_watch = Some(bad.secrets.clone());
             self.confined.explain(&mut bad.remarks);
             self.bad_reading.clone_from(&bad.remarks);
             bad

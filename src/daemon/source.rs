@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::config::{self, Config, Configured, OwnAddresses};
-use super::host::{NAME_PATIENCE, Names};
+use super::host::Names;
 use super::own_address::{Found, Own};
 use super::secrets;
 use crate::control::protocol::Remark;
@@ -159,7 +159,7 @@ pub(super) fn examine(
     if let Some(known) = running {
         (own.names, own.addresses) = (known.names, known.addresses);
     }
-    own.learn_names(NAME_PATIENCE);
+    own.learn_names();
     let is_complete = !sees_host || !own.looks_at_host();
     let found = match is_complete {
         true => own.find(),

@@ -21,6 +21,7 @@ mod leftovers;
 mod others;
 mod outstanding;
 mod questions;
+mod shapes;
 mod steps;
 mod sync;
 mod table;
@@ -41,11 +42,10 @@ use crate::time::Instant;
 use leftovers::Leftovers;
 use others::Others;
 use outstanding::Outstanding;
+use shapes::{ShapeId, Shapes};
 use sync::Sync;
 pub use table::PathId;
-use table::{
-    BUSY, CONFIRMED, DUMPED, Entry, OVERTAKEN, Place, QUEUED, Seen, ShapeId, Shapes, Table, USURPED,
-};
+use table::{BUSY, CONFIRMED, DUMPED, Entry, OVERTAKEN, Place, QUEUED, Seen, Table, USURPED};
 use trouble::{Mood, Troubles};
 
 /// The queue's room that is kept for the next change.

@@ -67,8 +67,8 @@ impl Node {
         }
         if !self.unfinished {
             self.notice_convergence(now);
-            let carried = self.forward(&mut left);
-            self.conclude(carried);
+            self.forward(&mut left);
+            self.conclude(left > 0);
             self.unfinished = left == 0;
         }
         self.speaker.flush(now);
@@ -126,12 +126,11 @@ impl Node {
         true
     }
 
-    /// Carries down what has changed, so much at most. Whether that was all: nothing is carried before the kernel was
-    /// read.
-    fn forward(&mut self, left: &mut usize) -> bool {
+    /// Carries down what has changed, so much at most.
+    fn forward(&mut self, left: &mut usize) {
         if let Some(dataplane) = &self.dataplane {
             if self.settling.is_blind(dataplane) {
-                return false;
+                return;
             }
             if self.settling.takes_loss(dataplane) {
                 self.speaker.forward_again();
@@ -171,7 +170,6 @@ impl Node {
                 None => dataplane.unwant(prefix),
             }
         }
-        *left > 0
     }
 
     fn log_reports(&mut self) {

@@ -89,8 +89,8 @@ pub(crate) struct PrefixMap<P> {
     used: usize,
     /// The number after the last one found for a change.
     expected: DestinationId,
-    /// How many were used when free numbers at the end were last looked for.
-    looked: usize,
+    /// How many were used when free numbers at the end were last looked for, while most of the table is gone.
+    looked: Option<usize>,
     /// How many destinations there are of each length: the longest match tries only these.
     lengths: Vec<u32>,
 }
@@ -104,7 +104,7 @@ impl<P: TableKey> PrefixMap<P> {
             free: NO_FREE,
             used: 0,
             expected: 0,
-            looked: 0,
+            looked: None,
             lengths: vec![0; usize::from(P::MAX_LEN) + 1],
         }
     }
@@ -273,7 +273,8 @@ impl<P: TableKey> PrefixMap<P> {
     pub(crate) fn shrink(&mut self) -> bool {
         let end = self.end();
         let gone = end as usize > FEW && self.used <= end as usize / 4;
-        if !gone || core::mem::replace(&mut self.looked, self.used) == self.used {
+        let now = gone.then_some(self.used);
+        if core::mem::replace(&mut self.looked, now) == now || !gone {
             return false;
         }
         let free = |id: &DestinationId| self.get(*id).is_some_and(|d| d.paths.is_vacant());
@@ -426,6 +427,21 @@ mod tests {
         assert_eq!(map.len(), 0);
         let count = |len| map.lengths.get(len).copied();
         assert_eq!((count(23), count(24)), (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn a_table_that_goes_between_two_looks_goes_whole() {
+        let prefix = |n: u32| Prefix4::new(n << 8, 24);
+        let mut map = PrefixMap::new(Hashing::secret(3));
+        for _ in 0..2 {
+            let ids: Vec<_> = (0..20_000).map(|n| map.find_or_insert(prefix(n))).collect();
+            assert!(!map.shrink());
+            for id in ids {
+                map.free_if_unused(id);
+            }
+            assert!(map.shrink());
+            assert_eq!((map.end(), map.index.len()), (0, 0));
+        }
     }
 
     #[test]

@@ -59,8 +59,6 @@ pub(super) struct Walk {
     /// Peers that are no more, but some of their paths are.
     leaving: Vec<PeerIndex>,
     found: Found,
-    /// Tables have become smaller.
-    shrinks: bool,
 }
 
 impl Default for Walk {
@@ -71,7 +69,6 @@ impl Default for Walk {
             rounds: Default::default(),
             leaving: Vec::new(),
             found: Found::default(),
-            shrinks: false,
         }
     }
 }
@@ -160,25 +157,19 @@ impl Rib {
         any
     }
 
-    /// Gives memory back of tables that are mostly gone, and of what their routes had in the turn after.
+    /// Gives memory back of tables that are mostly gone, and of what their routes had.
     fn shrink(&mut self) {
-        let mut any = false;
         for family in Family::ALL {
             if self.tables.shrink(family) {
                 self.exports.truncate(family, self.tables.end(family));
-                any = true;
+                self.store.shrink();
             }
-        }
-        if core::mem::replace(&mut self.walk.shrinks, any) && !any {
-            self.store.shrink();
         }
     }
 
     /// Whether a walk or the building of messages goes on though nothing new happens.
     pub fn has_work(&self) -> bool {
-        !self.walk.is_done()
-            || self.walk.shrinks
-            || self.walk.pace.send == 0 && self.exports.is_ready()
+        !self.walk.is_done() || self.walk.pace.send == 0 && self.exports.is_ready()
     }
 
     /// Whether an index stands for no peer, and for no path of a former one.

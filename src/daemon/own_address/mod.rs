@@ -8,13 +8,12 @@
 mod report;
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use super::config::{AddressChoice, NodeIdentity, OwnAddresses};
 use super::event_loop::Daemon;
-use super::host::{self, Names};
+use super::host::{self, NAME_PATIENCE, Names};
 use super::source;
 use crate::dataplane::own_address::{Chosen, Method, Question, Selection, select};
 use crate::dataplane::{Dataplane, KernelView, Ownership};
@@ -174,10 +173,10 @@ impl Own {
     }
 
     /// Looks up the names that methods need.
-    pub(super) fn learn_names(&mut self, patience: Duration) {
+    pub(super) fn learn_names(&mut self) {
         for ask in self.asks() {
             if let Some(name) = ask.method.target() {
-                self.names.learn(name, patience);
+                self.names.learn(name, NAME_PATIENCE);
             }
         }
     }

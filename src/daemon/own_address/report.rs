@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Ask, Own};
 use crate::daemon::config::{self, Config, Configured};
-use crate::daemon::host::{self, HostError, NAME_PATIENCE, Names};
+use crate::daemon::host::{self, HostError, Names};
 use crate::daemon::{DaemonError, source};
 use crate::dataplane::own_address::Selection;
 use crate::datastore::{Problems, SecretFiles, load_with};
@@ -53,7 +53,7 @@ pub(crate) fn answer(path: &Path, must_exist: bool) -> Result<Answer, AnswerErro
     notes.extend(from_environment);
     let intent = record_of(&config, &mut notes);
     let mut own = Own::new(config.node, intent, Names::default());
-    own.learn_names(NAME_PATIENCE);
+    own.learn_names();
     let view = host::look().map_err(AnswerError::Host)?;
     let asked = own
         .asks()

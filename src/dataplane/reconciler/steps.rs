@@ -7,9 +7,8 @@ use super::super::ownership::{Ownership, Rank};
 use super::super::report::{Covered, Report};
 use super::super::resolve::KernelView;
 use super::super::route::{Errno, KernelRoute, Shape};
-use super::table::{
-    BUSY, CONFIRMED, CROSSED, Entry, OVERTAKEN, Place, QUEUED, Seen, ShapeId, USURPED,
-};
+use super::shapes::ShapeId;
+use super::table::{BUSY, CONFIRMED, CROSSED, Entry, OVERTAKEN, Place, QUEUED, Seen, USURPED};
 use super::trouble::Mood;
 use super::{Pending, Reconciler, Wish, desired, differs, holds, queue_up};
 use crate::net::{Family, Prefix};

@@ -1,19 +1,14 @@
 //! One small entry a prefix: what is wanted and what the kernel has, both by number.
 
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 
 use super::super::ownership::Rank;
-use super::super::route::Shape;
+use super::shapes::ShapeId;
 use crate::net::{Hashing, Neighbourly, Prefix, Prefix4, Prefix6};
-use std::sync::Arc;
 
 /// Names a set of next hops (or a blackhole) that prefixes are wanted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(pub(in crate::dataplane) u32);
-
-/// Names a shape in [`Shapes`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ShapeId(u32);
 
 /// What the kernel has at our key for a prefix, as far as we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,21 +296,26 @@ impl<P: Neighbourly> Entries<P> {
             // A table's memory does not outlive it.
             *self = Self::new(self.hasher);
         } else if self.forgotten > many {
-            self.index = HashTable::with_capacity(used);
-            self.forgotten = 0;
-            self.free.clear();
-            for (at, (prefix, entry)) in (0..).zip(&self.slots) {
-                if entry.is_forgotten() {
-                    self.free.push(at);
-                } else {
-                    // There is room for all, so nothing is ever hashed again.
-                    let hash = prefix.neighbourly_hash(&self.hasher);
-                    self.index.insert_unique(hash, at, |_| 0);
-                }
-            }
-            self.free.reverse();
+            self.index_anew(used);
             self.cut();
         }
+    }
+
+    /// Makes the index of what is there, which is so many, and the list of the other slots.
+    fn index_anew(&mut self, used: usize) {
+        self.index = HashTable::with_capacity(used);
+        self.forgotten = 0;
+        self.free.clear();
+        for (at, (prefix, entry)) in (0..).zip(&self.slots) {
+            if entry.is_forgotten() {
+                self.free.push(at);
+            } else {
+                // There is room for all, so nothing is ever hashed again.
+                let hash = prefix.neighbourly_hash(&self.hasher);
+                self.index.insert_unique(hash, at, |_| 0);
+            }
+        }
+        self.free.reverse();
     }
 
     /// Gives the slots at the end back that nobody has.
@@ -334,15 +334,10 @@ impl<P: Neighbourly> Entries<P> {
         if self.slots.len() <= Self::FEW || used > self.slots.len() / 4 {
             return;
         }
-        let mut packed = Self::new(self.hasher);
-        packed.slots.reserve_exact(used);
-        packed.slots.extend(self.iter());
-        packed.index.reserve(used, |_| 0);
-        for (at, (prefix, _)) in (0..).zip(&packed.slots) {
-            let hash = prefix.neighbourly_hash(&packed.hasher);
-            packed.index.insert_unique(hash, at, |_| 0);
-        }
-        *self = packed;
+        self.slots.retain(|(_, entry)| !entry.is_forgotten());
+        self.slots.shrink_to_fit();
+        self.index_anew(used);
+        self.free.shrink_to_fit();
     }
 
     /// Those that are there, in order.
@@ -455,77 +450,6 @@ impl Table {
     }
 }
 
-/// Shapes by number: equal shapes have one number. Freed by [`Shapes::keep`], not by counting.
-#[derive(Debug)]
-pub(super) struct Shapes {
-    slots: Vec<Option<Arc<Shape>>>,
-    free: Vec<u32>,
-    numbers: HashMap<Arc<Shape>, u32, Hashing>,
-    collect_at: usize,
-}
-
-impl Shapes {
-    /// Below this many shapes collecting is not worth a pass over the table.
-    const FEW: usize = 1024;
-
-    pub(super) fn new(hashing: Hashing) -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            numbers: HashMap::with_hasher(hashing),
-            collect_at: 0,
-        }
-    }
-
-    pub(super) fn intern(&mut self, shape: &Arc<Shape>) -> ShapeId {
-        if let Some(number) = self.numbers.get(shape) {
-            return ShapeId(*number);
-        }
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX - 2)
-        });
-        if let Some(slot) = self.slots.get_mut(number as usize) {
-            *slot = Some(Arc::clone(shape));
-        }
-        self.numbers.insert(Arc::clone(shape), number);
-        ShapeId(number)
-    }
-
-    pub(super) fn get(&self, id: ShapeId) -> Option<&Arc<Shape>> {
-        self.slots.get(id.0 as usize)?.as_ref()
-    }
-
-    pub(super) fn uses(&self, id: ShapeId, interface: u32) -> bool {
-        self.get(id).is_some_and(|shape| shape.uses(interface))
-    }
-
-    pub(super) fn any_uses(&self, interface: u32) -> bool {
-        self.numbers.keys().any(|shape| shape.uses(interface))
-    }
-
-    pub(super) fn want_collection(&self) -> bool {
-        self.numbers.len() > self.collect_at.max(Self::FEW)
-    }
-
-    /// Frees every shape that is not in `live`.
-    pub(super) fn keep(&mut self, live: impl Iterator<Item = ShapeId>) {
-        let mut marked = vec![false; self.slots.len()];
-        for id in live {
-            if let Some(mark) = marked.get_mut(id.0 as usize) {
-                *mark = true;
-            }
-        }
-        for (number, (slot, mark)) in (0_u32..).zip(self.slots.iter_mut().zip(marked)) {
-            if let (false, Some(shape)) = (mark, slot.take_if(|_| !mark)) {
-                self.numbers.remove(&shape);
-                self.free.push(number);
-            }
-        }
-        self.collect_at = 2 * self.numbers.len();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -631,16 +555,5 @@ mod tests {
         assert_eq!(table.at(place).map(|(prefix, _)| prefix), Some(prefix(7)));
         table.pack();
         assert_eq!(table.iter().count(), 19, "few slots are left as they are");
-    }
-
-    #[test]
-    fn unused_shapes_are_freed_and_their_numbers_used_again() {
-        let mut shapes = Shapes::new(Hashing::default());
-        let black = shapes.intern(&Arc::new(Shape::blackhole()));
-        let empty = shapes.intern(&Arc::new(Shape::unicast([])));
-        assert_eq!(shapes.intern(&Arc::new(Shape::blackhole())), black);
-        shapes.keep([black].into_iter());
-        assert!(shapes.get(empty).is_none());
-        assert_eq!(shapes.intern(&Arc::new(Shape::unicast([]))), empty);
     }
 }
