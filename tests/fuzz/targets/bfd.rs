@@ -51,8 +51,29 @@ fn key(input: &[u8]) -> Vec<u8> {
     hasher.finish().to_be_bytes().to_vec()
 }
 
-/// What one end has sent, as the other gets it.
-fn pass(from: &mut Machine, to: &mut Machine, end: u8, now: Instant) -> Vec<Vec<u8>> {
+/// What is told of the session. It is asked for after each packet and each timer: of two changes in between only the
+/// later one is told.
+struct Told {
+    failures: u64,
+    state: State,
+}
+
+impl Told {
+    fn ask(&mut self, machine: &mut Machine) {
+        while let Some(report) = machine.poll_report() {
+            assert!(report.failures <= self.failures + 1, "failures come one by one");
+            (self.failures, self.state) = (report.failures, report.state);
+        }
+    }
+}
+
+/// What one end has sent, as the other gets it, who is looked at after each.
+fn pass(
+    (from, end): (&mut Machine, u8),
+    to: &mut Machine,
+    now: Instant,
+    mut look: impl FnMut(&mut Machine),
+) -> Vec<Vec<u8>> {
     let sent: Vec<_> = std::iter::from_fn(|| from.poll()).collect();
     for transmit in &sent {
         let arrival = Arrival {
@@ -64,6 +85,7 @@ fn pass(from: &mut Machine, to: &mut Machine, end: u8, now: Instant) -> Vec<Vec<
             octets: &transmit.octets,
         };
         let _either = to.handle(now, &arrival);
+        look(to);
     }
     sent.into_iter().map(|transmit| transmit.octets).collect()
 }
@@ -89,14 +111,17 @@ fuzz_target!(|input: &[u8]| {
     let mut now = Instant::from_secs(1);
     let (mut machine, mine) = begin(1, now, hops, &authentication);
     let (mut other, theirs) = begin(2, now, hops, &authentication);
-    let (mut heard, mut state) = (Vec::new(), State::Down);
-    let mut failures = 0;
+    let mut heard = Vec::new();
+    let mut told = Told {
+        failures: 0,
+        state: State::Down,
+    };
     for chunk in octets.chunks(SIGNED_LENGTH + 1) {
         // The far end is heard all the time, every other time.
         if way & 16 != 0 {
             for _ in 0..2 {
-                heard.extend(pass(&mut other, &mut machine, 2, now));
-                let _answers = pass(&mut machine, &mut other, 1, now);
+                heard.extend(pass((&mut other, 2), &mut machine, now, |machine| told.ask(machine)));
+                let _answers = pass((&mut machine, 1), &mut other, now, |_| {});
             }
         }
         let Some((&shape, rest)) = chunk.split_first() else {
@@ -125,6 +150,7 @@ fuzz_target!(|input: &[u8]| {
         };
         let replayed = heard.iter().any(|before| *before == packet);
         let taken = machine.handle(now, &arrival);
+        told.ask(&mut machine);
         if matches!(authentication, Authentication::Key(_)) && !replayed {
             assert!(taken.is_err(), "taken without a key: {packet:?}");
         }
@@ -138,12 +164,9 @@ fuzz_target!(|input: &[u8]| {
                 assert!(turns < 64, "the timers spin");
             }
         }
-        while let Some(report) = machine.poll_report() {
-            assert!(report.failures <= failures + 1, "failures come one by one");
-            (failures, state) = (report.failures, report.state);
-        }
+        told.ask(&mut machine);
         if authentication == Authentication::Missing {
-            assert_eq!(state, State::Down);
+            assert_eq!(told.state, State::Down);
         }
     }
 });
